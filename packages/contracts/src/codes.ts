@@ -1,0 +1,49 @@
+/**
+ * Every code that an error body can carry, with the HTTP status it is sent under and whether the
+ * same request may succeed later. 550–554 are the statuses of the original InferenceServer.
+ */
+export const errorCodes = {
+  MALFORMED_REQUEST: { status: 400, title: 'Malformed request', retryable: false },
+  DUPLICATE_PARAMETER: { status: 400, title: 'Parameter given twice', retryable: false },
+  UNAUTHORIZED: { status: 401, title: 'Credentials missing or wrong', retryable: false },
+  FORBIDDEN: { status: 403, title: 'Not allowed', retryable: false },
+  NOT_FOUND: { status: 404, title: 'Nothing at this address', retryable: false },
+  MODEL_EXISTS: { status: 409, title: 'Model exists', retryable: false },
+  CONFLICT: { status: 409, title: 'Conflict', retryable: false },
+  PAYLOAD_TOO_LARGE: { status: 413, title: 'Body too large', retryable: false },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type', retryable: false },
+  VALIDATION_FAILED: { status: 422, title: 'Invalid parameter', retryable: false },
+  INVALID_FORM: { status: 422, title: 'Invalid form', retryable: false },
+  ZIP_REFUSED: { status: 422, title: 'Zip refused', retryable: false },
+  TOO_MANY_REQUESTS: { status: 429, title: 'Too many requests', retryable: true },
+  INTERNAL: { status: 500, title: 'Internal error', retryable: false },
+  SERVICE_UNAVAILABLE: { status: 503, title: 'Service unavailable', retryable: true },
+  STORAGE_FULL: { status: 507, title: 'Storage full', retryable: true },
+  MODEL_NOT_FOUND: { status: 550, title: 'Model not found', retryable: false },
+  TASK_PENDING: { status: 551, title: 'Task pending', retryable: true },
+  TASK_FAILED: { status: 552, title: 'Task failed', retryable: false },
+  OUTPUT_NOT_FOUND: { status: 553, title: 'Output not found', retryable: false },
+  TASK_NOT_FOUND: { status: 554, title: 'Task not found', retryable: false },
+} as const satisfies Record<string, { status: number; title: string; retryable: boolean }>;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** The code whose status a foreign HTTP error (a framework's, a proxy's) is reported under. */
+export function codeOfStatus(status: number): ErrorCode {
+  const found = statusDefaults[status];
+  if (found !== undefined) return found;
+  return status >= 400 && status < 500 ? 'MALFORMED_REQUEST' : 'INTERNAL';
+}
+
+const statusDefaults: Record<number, ErrorCode> = {
+  401: 'UNAUTHORIZED',
+  403: 'FORBIDDEN',
+  404: 'NOT_FOUND',
+  409: 'CONFLICT',
+  413: 'PAYLOAD_TOO_LARGE',
+  415: 'UNSUPPORTED_MEDIA_TYPE',
+  422: 'VALIDATION_FAILED',
+  429: 'TOO_MANY_REQUESTS',
+  503: 'SERVICE_UNAVAILABLE',
+  507: 'STORAGE_FULL',
+};

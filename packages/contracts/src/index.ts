@@ -1,0 +1,43 @@
+export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
+export { openApiDocument } from './openapi.js';
+export type {
+  Access,
+  AnswerOf,
+  BodyOf,
+  Caller,
+  JsonBody,
+  ParamsOf,
+  QueryOf,
+  RouteContract,
+  SuccessResponse,
+  ZipUpload,
+} from './route.js';
+export { allRoutes, publicRoutes, routes } from './routes.js';
+export { renewHeldForS } from './routes/attempts.js';
+export { maxTaskWaitS } from './routes/tasks.js';
+export {
+  AttemptResult,
+  type AttemptParams,
+  type BlobReference,
+  type ClaimAnswer,
+  type FailureReason,
+  type Lease,
+  type RenewAnswer,
+  type SettleAnswer,
+  type StoredOutput,
+  type Work,
+} from './schemas/attempt.js';
+export { ConsumerRegistration, type ConsumerRegistered } from './schemas/consumer.js';
+export type { Greeting, Liveness, Readiness } from './schemas/health.js';
+export { Model, type PullPolicy } from './schemas/model.js';
+export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
+export { Problem, TaskReport } from './schemas/problem.js';
+export { spellBooleans } from './schemas/text-boolean.js';
+export {
+  isEnded,
+  nextTaskState,
+  taskStates,
+  taskTransitions,
+  type TaskEvent,
+  type TaskState,
+} from './task-states.js';

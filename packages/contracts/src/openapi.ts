@@ -1,0 +1,145 @@
+import type { TSchema } from 'typebox';
+import { errorCodes, type ErrorCode } from './codes.js';
+import type { RouteContract, SuccessResponse, ZipUpload } from './route.js';
+import { Model } from './schemas/model.js';
+import { Problem, TaskReport } from './schemas/problem.js';
+import { Readiness } from './schemas/health.js';
+
+type Json = Record<string, unknown>;
+
+const shared: readonly TSchema[] = [Model, Problem, Readiness, TaskReport];
+
+/** The OpenAPI 3.1 document of the given routes. Pure: the same routes give the same document. */
+export function openApiDocument(
+  routes: readonly RouteContract[],
+  info: { title: string; description: string; version: string },
+): Json {
+  const paths: Record<string, Json> = {};
+  for (const route of routes) {
+    const path = route.path.replace(/:(\w+)/g, '{$1}');
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
+  }
+  return {
+    openapi: '3.1.0',
+    info,
+    paths,
+    components: {
+      schemas: Object.fromEntries(shared.map((schema) => [idOf(schema), componentOf(schema)])),
+      securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
+    },
+  };
+}
+
+function operation(route: RouteContract): Json {
+  return {
+    operationId: route.operationId,
+    tags: [route.tag],
+    summary: route.summary,
+    ...(route.description === undefined ? {} : { description: route.description }),
+    parameters: [...parameters(route.params, 'path'), ...parameters(route.query, 'query')],
+    ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
+    responses: { 200: success(route.success), ...errors(route.errors) },
+    ...(route.callers.includes('anyone') ? {} : { security: [{}, { bearer: [] }] }),
+  };
+}
+
+function parameters(schema: RouteContract['query'], place: 'path' | 'query'): Json[] {
+  if (schema === undefined) return [];
+  const required: readonly string[] = schema.required ?? [];
+  return Object.entries(schema.properties).map(([name, property]) => {
+    const { description, ...rest } = schemaOf(property) as Json;
+    return {
+      name,
+      in: place,
+      required: place === 'path' || required.includes(name),
+      ...(description === undefined ? {} : { description }),
+      schema: rest,
+    };
+  });
+}
+
+function requestBody(body: NonNullable<RouteContract['body']>): Json {
+  if (body.kind === 'json') {
+    return { required: true, content: { 'application/json': { schema: schemaOf(body.schema) } } };
+  }
+  return {
+    required: !body.optional,
+    description: body.description,
+    content: {
+      ...(body.form ? { 'multipart/form-data': { schema: formSchema(body) } } : {}),
+      'application/zip': { schema: { type: 'string', format: 'binary' } },
+    },
+  };
+}
+
+function formSchema(body: ZipUpload): Json {
+  return {
+    type: 'object',
+    properties: {
+      zip_file: { type: 'string', format: 'binary', description: body.description },
+    },
+    ...(body.optional ? {} : { required: ['zip_file'] }),
+  };
+}
+
+function success(response: SuccessResponse): Json {
+  const { description } = response;
+  switch (response.kind) {
+    case 'json':
+      return { description, content: { 'application/json': { schema: schemaOf(response.schema) } } };
+    case 'zip':
+      return {
+        description,
+        content: { 'application/zip': { schema: { type: 'string', format: 'binary' } } },
+      };
+    case 'text':
+      return { description, content: { 'text/plain': { schema: { type: 'string' } } } };
+  }
+}
+
+/** One response a status: the codes that share a status are listed in its description. */
+function errors(codes: readonly ErrorCode[]): Json {
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of [...codes, 'INTERNAL', 'SERVICE_UNAVAILABLE'] as const) {
+    const { status } = errorCodes[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, list]) => [
+      status,
+      {
+        description: list.map((code) => `${errorCodes[code].title} (\`${code}\`)`).join(', or '),
+        ...(list.some((code) => errorCodes[code].retryable)
+          ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
+          : {}),
+        content: {
+          'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
+        },
+      },
+    ]),
+  );
+}
+
+/** A named schema becomes a reference to its component; TypeBox's own references likewise. */
+function schemaOf(schema: TSchema): unknown {
+  return rewrite(schema);
+}
+
+function componentOf(schema: TSchema): unknown {
+  const { $id, ...rest } = schema as Json;
+  void $id;
+  return rewrite(rest);
+}
+
+function rewrite(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(rewrite);
+  if (typeof node !== 'object' || node === null) return node;
+  const { $id, $ref } = node as { $id?: unknown; $ref?: unknown };
+  const name = typeof $id === 'string' ? $id : typeof $ref === 'string' ? $ref : undefined;
+  if (name !== undefined) return { $ref: `#/components/schemas/${name}` };
+  return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, rewrite(value)]));
+}
+
+function idOf(schema: TSchema): string {
+  return (schema as { $id?: string }).$id ?? '';
+}

@@ -1,0 +1,77 @@
+import type { Static, TObject, TSchema } from 'typebox';
+import type { ErrorCode } from './codes.js';
+
+/** Who may call a route of private-api. `anyone` needs no token. */
+export type Caller = 'anyone' | 'public-api' | 'consumer' | 'operator';
+
+/**
+ * What a caller from outside needs at public-api: nothing, the right to submit tasks, or the right
+ * to publish models.
+ */
+export type Access = 'open' | 'submit' | 'publish';
+
+/** A body that carries one zip: a form with the file part `zip_file`, or the bare zip. */
+export interface ZipUpload {
+  kind: 'zip-upload';
+  /** Whether a request without a zip is complete. */
+  optional: boolean;
+  /** Whether the form way (multipart/form-data) is offered beside the bare application/zip. */
+  form: boolean;
+  description: string;
+}
+
+export interface JsonBody {
+  kind: 'json';
+  schema: TSchema;
+}
+
+export type SuccessResponse =
+  | { kind: 'json'; schema: TSchema; description: string }
+  | { kind: 'zip'; description: string }
+  | { kind: 'text'; description: string };
+
+/**
+ * One route: the only description of it. Validation, relay, client and OpenAPI page are made from
+ * this object.
+ */
+export interface RouteContract {
+  operationId: string;
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** `:name` marks a parameter. Served with and without a trailing slash. */
+  path: string;
+  tag: string;
+  summary: string;
+  description?: string;
+  params?: TObject;
+  query?: TObject;
+  body?: ZipUpload | JsonBody;
+  success: SuccessResponse;
+  /** Every error this route answers with, beyond INTERNAL and SERVICE_UNAVAILABLE. */
+  errors: readonly ErrorCode[];
+  /** Undefined: not reachable from outside. */
+  access?: Access;
+  callers: readonly Caller[];
+  /** The longest time (s) that the server may hold an answer back on purpose. */
+  heldForS?: number;
+}
+
+export function defineRoute<const Contract extends RouteContract>(contract: Contract): Contract {
+  return contract;
+}
+
+type SchemaOf<Schema> = Schema extends TSchema ? Static<Schema> : Record<string, never>;
+
+export type ParamsOf<Contract extends RouteContract> = SchemaOf<Contract['params']>;
+export type QueryOf<Contract extends RouteContract> = SchemaOf<Contract['query']>;
+export type BodyOf<Contract extends RouteContract> = Contract['body'] extends {
+  kind: 'json';
+  schema: infer Schema;
+}
+  ? SchemaOf<Schema>
+  : never;
+export type AnswerOf<Contract extends RouteContract> = Contract['success'] extends {
+  kind: 'json';
+  schema: infer Schema;
+}
+  ? SchemaOf<Schema>
+  : never;

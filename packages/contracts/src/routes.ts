@@ -1,0 +1,34 @@
+import * as attempts from './routes/attempts.js';
+import * as consumers from './routes/consumers.js';
+import * as models from './routes/models.js';
+import * as operations from './routes/operations.js';
+import * as tasks from './routes/tasks.js';
+import type { RouteContract } from './route.js';
+
+/** Every route of the server. */
+export const routes = {
+  greet: operations.greet,
+  getHealth: operations.getHealth,
+  getReadiness: operations.getReadiness,
+  postModel: models.postModel,
+  listModels: models.listModels,
+  postTask: tasks.postTask,
+  getTask: tasks.getTask,
+  getTaskLog: tasks.getTaskLog,
+  deleteTask: tasks.deleteTask,
+  registerConsumer: consumers.registerConsumer,
+  signOffConsumer: consumers.signOffConsumer,
+  claimAttempt: attempts.claimAttempt,
+  renewLease: attempts.renewLease,
+  getAttemptInput: attempts.getAttemptInput,
+  getAttemptModelFiles: attempts.getAttemptModelFiles,
+  putAttemptOutput: attempts.putAttemptOutput,
+  settleAttempt: attempts.settleAttempt,
+} as const satisfies Record<string, RouteContract>;
+
+export const allRoutes: readonly RouteContract[] = Object.values(routes);
+
+/** The allow-list: the routes that public-api offers. */
+export const publicRoutes: readonly RouteContract[] = allRoutes.filter(
+  (route) => route.access !== undefined,
+);

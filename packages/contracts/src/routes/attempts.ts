@@ -1,0 +1,106 @@
+import Type from 'typebox';
+import { defineRoute } from '../route.js';
+import {
+  AttemptParams,
+  AttemptResult,
+  ClaimAnswer,
+  Lease,
+  RenewAnswer,
+  SettleAnswer,
+  StoredOutput,
+} from '../schemas/attempt.js';
+
+const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'] as const;
+const path = '/internal/attempts/:task_uid/:attempt' as const;
+
+export const claimAttempt = defineRoute({
+  operationId: 'claimAttempt',
+  method: 'POST',
+  path: `${path}/claim`,
+  tag: 'attempts',
+  summary: 'Claim an attempt with its ticket',
+  description: 'Asking again as the same holder gives the same answer.',
+  params: AttemptParams,
+  body: { kind: 'json', schema: Type.Object({ holder: Lease.properties.holder }) },
+  success: { kind: 'json', schema: ClaimAnswer, description: 'Won, or refused.' },
+  errors,
+  callers: ['consumer'],
+});
+
+/** How long a renewal is held open for news (s): leases of 30 s are so renewed every 5 s. */
+export const renewHeldForS = 5;
+
+export const renewLease = defineRoute({
+  operationId: 'renewLease',
+  method: 'POST',
+  path: `${path}/renew`,
+  tag: 'attempts',
+  summary: 'Renew a lease and wait for news',
+  description:
+    'The lease is renewed at once; the answer is held until there is news (the attempt was superseded) or the time is over.',
+  params: AttemptParams,
+  body: { kind: 'json', schema: Lease },
+  success: { kind: 'json', schema: RenewAnswer, description: 'Renewed, or superseded.' },
+  errors,
+  callers: ['consumer'],
+  heldForS: renewHeldForS,
+});
+
+export const getAttemptInput = defineRoute({
+  operationId: 'getAttemptInput',
+  method: 'GET',
+  path: `${path}/input`,
+  tag: 'attempts',
+  summary: 'Fetch the input zip of an attempt',
+  params: AttemptParams,
+  query: Lease,
+  success: { kind: 'zip', description: 'The input.' },
+  errors: [...errors, 'CONFLICT'],
+  callers: ['consumer'],
+});
+
+export const getAttemptModelFiles = defineRoute({
+  operationId: 'getAttemptModelFiles',
+  method: 'GET',
+  path: `${path}/model-files`,
+  tag: 'attempts',
+  summary: "Fetch the zip with the files of the attempt's model version",
+  params: AttemptParams,
+  query: Lease,
+  success: { kind: 'zip', description: 'The files for /model.' },
+  errors: [...errors, 'CONFLICT'],
+  callers: ['consumer'],
+});
+
+export const putAttemptOutput = defineRoute({
+  operationId: 'putAttemptOutput',
+  method: 'PUT',
+  path: `${path}/output`,
+  tag: 'attempts',
+  summary: 'Store the output zip of an attempt',
+  description: 'Durable when answered; it becomes the output of the task with the settlement.',
+  params: AttemptParams,
+  query: Lease,
+  body: { kind: 'zip-upload', optional: false, form: false, description: 'The output.' },
+  success: { kind: 'json', schema: StoredOutput, description: 'What was stored.' },
+  errors: [...errors, 'CONFLICT', 'PAYLOAD_TOO_LARGE', 'STORAGE_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  callers: ['consumer'],
+});
+
+export const settleAttempt = defineRoute({
+  operationId: 'settleAttempt',
+  method: 'POST',
+  path: `${path}/settle`,
+  tag: 'attempts',
+  summary: 'Settle an attempt',
+  description:
+    'Accepted in one transaction, only under the current lease. The same settlement again gives the same answer.',
+  params: AttemptParams,
+  body: {
+    kind: 'json',
+    schema: Type.Object({ lease: Lease, result: AttemptResult }),
+  },
+  success: { kind: 'json', schema: SettleAnswer, description: 'Settled, or superseded.' },
+  errors,
+  callers: ['consumer'],
+});

@@ -1,0 +1,129 @@
+import Type from 'typebox';
+import { defineRoute } from '../route.js';
+import { HumanReadableId, TaskUid } from '../schemas/names.js';
+
+/** The longest that a GET of a task may be held open (s). */
+export const maxTaskWaitS = 60;
+
+const NoQuery = Type.Object({}, { additionalProperties: false });
+const TaskParams = Type.Object({ uid: TaskUid });
+const readErrors = [
+  'UNAUTHORIZED',
+  'FORBIDDEN',
+  'DUPLICATE_PARAMETER',
+  'VALIDATION_FAILED',
+] as const;
+
+export const postTask = defineRoute({
+  operationId: 'postTask',
+  method: 'POST',
+  path: '/api/tasks/',
+  tag: 'tasks',
+  summary: 'Post a task',
+  description:
+    'Stores the zip as the input of one run of the model and answers with the uid of the task. A post that carries `container_tag` is a model registration and takes the parameters of `POST /api/models/`.',
+  query: Type.Object(
+    {
+      human_readable_id: Type.Optional(HumanReadableId),
+      model_human_readable_id: Type.Optional(
+        Type.String({ ...HumanReadableId, description: 'The old name of `human_readable_id`.' }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  body: {
+    kind: 'zip-upload',
+    optional: false,
+    form: true,
+    description: 'The input of the task; its content is mounted on /input.',
+  },
+  success: {
+    kind: 'json',
+    schema: TaskUid,
+    description: 'The uid of the task, as a bare JSON string. The task will run.',
+  },
+  errors: [
+    'MALFORMED_REQUEST',
+    'DUPLICATE_PARAMETER',
+    'UNAUTHORIZED',
+    'FORBIDDEN',
+    'PAYLOAD_TOO_LARGE',
+    'UNSUPPORTED_MEDIA_TYPE',
+    'VALIDATION_FAILED',
+    'INVALID_FORM',
+    'ZIP_REFUSED',
+    'STORAGE_FULL',
+    'MODEL_NOT_FOUND',
+  ],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+});
+
+export const getTask = defineRoute({
+  operationId: 'getTask',
+  method: 'GET',
+  path: '/api/tasks/:uid',
+  tag: 'tasks',
+  summary: 'Get the output of a task',
+  description:
+    'Answers with the output zip once the task is finished. With `wait` the request is held open until the task ends or the time is over, so that a client need not poll.',
+  params: TaskParams,
+  query: Type.Object(
+    {
+      wait: Type.Optional(
+        Type.Number({
+          minimum: 0,
+          maximum: maxTaskWaitS,
+          description: 'How long to hold the request while the task has not ended (s).',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  success: { kind: 'zip', description: 'The content of /output.' },
+  errors: [
+    ...readErrors,
+    'TASK_PENDING',
+    'TASK_FAILED',
+    'OUTPUT_NOT_FOUND',
+    'TASK_NOT_FOUND',
+  ],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+  heldForS: maxTaskWaitS,
+});
+
+export const getTaskLog = defineRoute({
+  operationId: 'getTaskLog',
+  method: 'GET',
+  path: '/api/tasks/:uid/log',
+  tag: 'tasks',
+  summary: 'Get the log of a task',
+  description: 'The end of what the container of the last ended attempt wrote.',
+  params: TaskParams,
+  query: NoQuery,
+  success: { kind: 'text', description: 'The log; empty until an attempt has ended.' },
+  errors: [...readErrors, 'TASK_NOT_FOUND'],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+});
+
+export const deleteTask = defineRoute({
+  operationId: 'deleteTask',
+  method: 'DELETE',
+  path: '/api/tasks/:uid',
+  tag: 'tasks',
+  summary: 'Delete a task',
+  description:
+    'Ends the task when it is waiting or running and removes its input, output and log. From then on it answers 554.',
+  params: TaskParams,
+  query: NoQuery,
+  success: {
+    kind: 'json',
+    schema: Type.Object({ detail: Type.String() }),
+    description: 'The task is gone.',
+  },
+  errors: [...readErrors, 'TASK_NOT_FOUND'],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+});

@@ -1,0 +1,30 @@
+import Type, { type Static } from 'typebox';
+
+/** What a consumer says of itself with every heartbeat. */
+export const ConsumerRegistration = Type.Object(
+  {
+    holder: Type.String({
+      minLength: 1,
+      maxLength: 100,
+      description: 'Names this start of the process: the holder of its leases.',
+    }),
+    version: Type.String({ maxLength: 100 }),
+    state: Type.Union([Type.Literal('ready'), Type.Literal('engine_away')], {
+      description: 'Whether it can start containers now.',
+    }),
+    slots: Type.Integer({ minimum: 1, maximum: 1024, description: 'Tasks side by side.' }),
+    gpu_uuid: Type.Union([Type.String({ maxLength: 200 }), Type.Null()], {
+      description: 'The device it owns; null: a CPU consumer.',
+    }),
+    memory_mib: Type.Integer({ minimum: 0, description: 'Memory of the host.' }),
+    labels: Type.Record(Type.String({ maxLength: 63 }), Type.String({ maxLength: 255 })),
+  },
+  { additionalProperties: false },
+);
+export type ConsumerRegistration = Static<typeof ConsumerRegistration>;
+
+export const ConsumerRegistered = Type.Object({
+  installation_id: Type.String(),
+  heartbeat_interval_ms: Type.Integer(),
+});
+export type ConsumerRegistered = Static<typeof ConsumerRegistered>;

@@ -1,0 +1,27 @@
+import Type, { type Static } from 'typebox';
+import { ContainerTag, HumanReadableId } from './names.js';
+
+/** When the image of a model is pulled: only if absent, before each task, or never. */
+export const PullPolicy = Type.Union(
+  [Type.Literal('missing'), Type.Literal('always'), Type.Literal('never')],
+  { description: 'When the image is pulled.' },
+);
+export type PullPolicy = Static<typeof PullPolicy>;
+
+export const Model = Type.Object(
+  {
+    human_readable_id: HumanReadableId,
+    version: Type.Integer({ minimum: 1 }),
+    container_tag: ContainerTag,
+    description: Type.String(),
+    model_available: Type.Boolean({ description: 'Whether the model has files on /model.' }),
+    use_gpu: Type.Boolean(),
+    pull_policy: PullPolicy,
+    timeout_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "The longest run of a task; null: the consumer's default.",
+    }),
+    created_at: Type.String({ format: 'date-time' }),
+  },
+  { $id: 'Model', additionalProperties: false },
+);
+export type Model = Static<typeof Model>;

@@ -1,0 +1,39 @@
+import Type, { type Static } from 'typebox';
+
+/** The body of every error (RFC 9457, application/problem+json). */
+export const Problem = Type.Object(
+  {
+    type: Type.String({ description: 'Always about:blank: the code tells the kind.' }),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String({ description: 'What is wrong, for a person.' }),
+    code: Type.String({ description: 'What is wrong, for a program.' }),
+    error_id: Type.Optional(
+      Type.String({ description: 'Of a fault of the server: the id to look up in its logs.' }),
+    ),
+    parameter: Type.Optional(Type.String({ description: 'The parameter or form part at fault.' })),
+    reason: Type.Optional(Type.String({ description: 'Of a refused zip: the rule it breaks.' })),
+    task: Type.Optional(Type.Unsafe<TaskReport>(Type.Ref('TaskReport'))),
+  },
+  { $id: 'Problem', additionalProperties: false },
+);
+export type Problem = Static<typeof Problem>;
+
+/** What 551 and 552 tell of a task. */
+export const TaskReport = Type.Object(
+  {
+    state: Type.String({ examples: ['PENDING', 'RUNNING', 'FAILED'] }),
+    attempt: Type.Integer({ minimum: 1, description: 'The attempt that is waited for, or was last.' }),
+    reason: Type.Optional(
+      Type.String({ description: 'Of a task that failed: why, in one word.', examples: ['exit_code'] }),
+    ),
+    exit_code: Type.Optional(Type.Integer()),
+    out_of_memory: Type.Optional(Type.Boolean()),
+    timed_out: Type.Optional(Type.Boolean()),
+    log_tail: Type.Optional(
+      Type.Array(Type.String(), { description: 'The last lines that the container wrote.' }),
+    ),
+  },
+  { $id: 'TaskReport', additionalProperties: false },
+);
+export type TaskReport = Static<typeof TaskReport>;

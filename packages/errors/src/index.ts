@@ -1,0 +1,2 @@
+export { AppError, errorOfProblem, type ProblemExtensions } from './app-error.js';
+export { messageOf, systemCode, toAppError } from './foreign-errors.js';

@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto';
+import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import { AppError } from '@inference-server/errors';
+import type { Logger } from '../logger.js';
+import { sendError } from './problem-reply.js';
+
+/**
+ * A Fastify instance with the habits that all our HTTP servers share: routes with and without a
+ * trailing slash, every error as a problem body, a parameter given twice refused, nothing coerced
+ * away or dropped silently, JSON bodies up to `maxJsonBytes`.
+ */
+export function createHttpServer(options: {
+  logger: Logger;
+  maxJsonBytes?: number;
+}): FastifyInstance {
+  const app = fastify({
+    loggerInstance: options.logger as FastifyBaseLogger,
+    disableRequestLogging: true,
+    genReqId: () => randomUUID(),
+    bodyLimit: options.maxJsonBytes ?? 2 * 1024 * 1024,
+    routerOptions: {
+      ignoreTrailingSlash: true,
+      maxParamLength: 512,
+      querystringParser: parseQuery,
+    },
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+    // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
+    requestTimeout: 0,
+    ajv: {
+      customOptions: { coerceTypes: true, removeAdditional: false, useDefaults: true, allErrors: false },
+    },
+  });
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    sendError(new AppError('NOT_FOUND', 'There is nothing at this address.'), request, reply),
+  );
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.debug(
+      {
+        method: request.method,
+        route: request.routeOptions.url,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+      },
+      'answered',
+    );
+  });
+  return app;
+}
+
+/** Closes the server: what is in flight may finish, connections that fall idle are cut. */
+export async function closeHttpServer(app: FastifyInstance, graceMs: number): Promise<void> {
+  const idle = setInterval(() => app.server.closeIdleConnections(), 100);
+  const overdue = setTimeout(() => app.server.closeAllConnections(), graceMs);
+  try {
+    await app.close();
+  } finally {
+    clearInterval(idle);
+    clearTimeout(overdue);
+  }
+}
+
+function parseQuery(text: string): Record<string, string> {
+  const query: Record<string, string> = {};
+  for (const [name, value] of new URLSearchParams(text)) {
+    if (Object.hasOwn(query, name)) {
+      throw new AppError('DUPLICATE_PARAMETER', 'A query parameter is given twice.', {
+        extensions: { parameter: printable(name) },
+      });
+    }
+    Object.defineProperty(query, name, { value, enumerable: true, writable: true, configurable: true });
+  }
+  return query;
+}
+
+/** A foreign name may be shown when it holds nothing that a page or a terminal would interpret. */
+function printable(name: string): string {
+  return /^[\w.-]{1,100}$/.test(name) ? name : '(unprintable)';
+}

@@ -1,0 +1,76 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify';
+import {
+  spellBooleans,
+  type AnswerOf,
+  type BodyOf,
+  type ParamsOf,
+  type QueryOf,
+  type RouteContract,
+} from '@inference-server/contracts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    contract?: RouteContract;
+  }
+}
+
+export interface RouteRequest<Contract extends RouteContract> {
+  params: ParamsOf<Contract>;
+  query: QueryOf<Contract>;
+  /** Parsed JSON; undefined for an upload, which is read from `http`. */
+  body: BodyOf<Contract>;
+  http: FastifyRequest;
+}
+
+/**
+ * Serves a contract: what reaches `handler` has been validated against it, what the handler returns
+ * is sent as the contract's success. A zip or text answer is sent by the handler through `reply`.
+ */
+export function mountRoute<Contract extends RouteContract>(
+  app: FastifyInstance,
+  contract: Contract,
+  handler: (
+    request: RouteRequest<Contract>,
+    reply: FastifyReply,
+  ) => Promise<AnswerOf<Contract> | FastifyReply>,
+  hooks: { preHandler?: preHandlerAsyncHookHandler } = {},
+): void {
+  const { query, success } = contract;
+  app.route({
+    method: contract.method,
+    url: contract.path,
+    config: { contract },
+    schema: {
+      ...(contract.params === undefined ? {} : { params: contract.params }),
+      ...(query === undefined ? {} : { querystring: query }),
+      ...(contract.body?.kind === 'json' ? { body: contract.body.schema } : {}),
+    },
+    preValidation: async (request) => {
+      if (query === undefined) return;
+      request.query = spellBooleans(query, request.query as Record<string, unknown>);
+    },
+    ...hooks,
+    handler: async (request, reply) => {
+      const answer = await handler(
+        {
+          params: request.params as ParamsOf<Contract>,
+          query: request.query as QueryOf<Contract>,
+          body: request.body as BodyOf<Contract>,
+          http: request,
+        },
+        reply,
+      );
+      if (success.kind !== 'json' || reply.sent || (answer as unknown) === reply) return reply;
+      return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer));
+    },
+  });
+}
+
+/** A signal that aborts when the client goes away before the answer is complete. */
+export function abortedByClient(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort(new Error('the client went away'));
+  });
+  return controller.signal;
+}

@@ -1,0 +1,103 @@
+import { randomUUID } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+
+export const problemType = 'application/problem+json; charset=utf-8';
+
+/** Answers with the problem body of whatever was thrown. Faults of the server are logged. */
+export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const known = asAppError(error);
+  const problem = problemOf(known);
+  if (problem.error_id !== undefined) {
+    request.log.error({ err: error, errorId: problem.error_id }, 'the request failed');
+  }
+  if (reply.raw.headersSent) {
+    reply.raw.destroy();
+    return;
+  }
+  if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
+  if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
+  void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
+}
+
+/** The body for `error`; an INTERNAL one shows an id and nothing else. */
+export function problemOf(error: AppError): Problem {
+  const { status, title } = errorCodes[error.code];
+  const internal = error.code === 'INTERNAL';
+  return {
+    type: 'about:blank',
+    title,
+    status,
+    detail: internal ? 'The server failed; its log has the reason under error_id.' : error.message,
+    code: error.code,
+    ...(internal ? { error_id: randomUUID() } : error.extensions),
+  };
+}
+
+function asAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const foreign = error as FrameworkError;
+  if (foreign.validation !== undefined) return validationError(foreign);
+  const status = foreign.statusCode;
+  if (status !== undefined && status >= 400 && status < 500) {
+    const code = codeOfStatus(status);
+    return new AppError(code, frameworkDetails[foreign.code ?? ''] ?? `${errorCodes[code].title}.`, {
+      cause: error,
+    });
+  }
+  return new AppError('INTERNAL', 'unexpected', { cause: error });
+}
+
+interface FrameworkError {
+  statusCode?: number;
+  code?: string;
+  validationContext?: string;
+  validation?: {
+    instancePath: string;
+    message?: string;
+    keyword: string;
+    params: Record<string, unknown>;
+  }[];
+}
+
+/** Names the parameter and the rule; never echoes the value. */
+function validationError(error: FrameworkError): AppError {
+  const [first] = error.validation ?? [];
+  const missing = first?.params['missingProperty'] ?? first?.params['additionalProperty'];
+  const raw = typeof missing === 'string' ? missing : (first?.instancePath.slice(1) ?? '');
+  const parameter = /^[\w./-]{1,100}$/.test(raw) ? raw : '(unprintable)';
+  const rule = ruleOf(first?.keyword, first?.params ?? {}, first?.message ?? 'is not valid');
+  // A path parameter that is out of form names no task: uids are random, so it cannot exist.
+  if (error.validationContext === 'params' && parameter === 'uid') {
+    return new AppError('TASK_NOT_FOUND', 'There is no such task.');
+  }
+  return new AppError('VALIDATION_FAILED', `${parameter} ${rule}.`, { extensions: { parameter } });
+}
+
+function ruleOf(keyword: string | undefined, params: Record<string, unknown>, message: string) {
+  switch (keyword) {
+    case 'required':
+      return 'is missing';
+    case 'additionalProperties':
+      return 'is not a parameter of this route';
+    case 'type':
+      return `must be a ${String(params['type'])}`;
+    case 'pattern':
+      return 'is out of form';
+    case 'const':
+      return `must be ${String(params['allowedValue'])}`;
+    case 'anyOf':
+      return 'is none of the allowed values';
+    default:
+      return message;
+  }
+}
+
+const frameworkDetails: Record<string, string> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'The content type of the body is not accepted here.',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'The JSON body is empty.',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'The body is not JSON.',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'The body is too large.',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'The body does not have the length that was declared.',
+};

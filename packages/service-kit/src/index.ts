@@ -1,0 +1,14 @@
+export { ConfigError, loadConfig } from './config.js';
+export { serveDocs } from './http/docs.js';
+export { closeHttpServer, createHttpServer } from './http/http-server.js';
+export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
+export { problemOf, problemType, sendError } from './http/problem-reply.js';
+export {
+  consumerToken,
+  newOperatorToken,
+  publicApiToken,
+  verifyToken,
+  type Principal,
+} from './internal-tokens.js';
+export { createLogger, logLevels, type Logger } from './logger.js';
+export { runUntilStopped, type RunningApp } from './run-until-stopped.js';

@@ -1,0 +1,42 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+
+/**
+ * The tokens of private-api. The operator's is the secret itself; every service has one of its own
+ * that is derived from it, `<kind>.<id>.<HMAC-SHA-256>`: private-api needs no list of them, and a
+ * stolen one tells nothing about another.
+ */
+export type Principal =
+  | { kind: 'operator' }
+  | { kind: 'public-api' }
+  | { kind: 'consumer'; consumerId: string };
+
+export function newOperatorToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+export function publicApiToken(operatorToken: string): string {
+  return serviceToken(operatorToken, 'public-api', '-');
+}
+
+export function consumerToken(operatorToken: string, consumerId: string): string {
+  return serviceToken(operatorToken, 'consumer', consumerId);
+}
+
+/** Whose token it is, or undefined when it is nobody's. */
+export function verifyToken(operatorToken: string, token: string): Principal | undefined {
+  if (equal(token, operatorToken)) return { kind: 'operator' };
+  const [, kind, id] = /^(public-api|consumer)\.([A-Za-z0-9_.-]+)\.[A-Za-z0-9_-]+$/.exec(token) ?? [];
+  if (kind === undefined || id === undefined) return undefined;
+  if (!equal(token, serviceToken(operatorToken, kind, id))) return undefined;
+  return kind === 'consumer' ? { kind, consumerId: id } : { kind: 'public-api' };
+}
+
+function serviceToken(operatorToken: string, kind: string, id: string): string {
+  const mac = createHmac('sha256', operatorToken).update(`${kind}.${id}`).digest('base64url');
+  return `${kind}.${id}.${mac}`;
+}
+
+function equal(a: string, b: string): boolean {
+  const digest = (text: string) => createHmac('sha256', 'compare').update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
