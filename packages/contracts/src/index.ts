@@ -1,3 +1,4 @@
+export { canonicalUrl } from './canonical-url.js';
 export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
 export { openApiDocument } from './openapi.js';
 export type {

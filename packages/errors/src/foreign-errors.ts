@@ -4,7 +4,7 @@ import { AppError } from './app-error.js';
 export function systemCode(error: unknown): string | undefined {
   for (let at = error; at instanceof Error; at = at.cause) {
     const { code } = at as { code?: unknown };
-    if (typeof code === 'string' && /^(E[A-Z0-9]+|UND_ERR_[A-Z_]+|ERR_[A-Z_]+)$/.test(code)) {
+    if (typeof code === 'string' && /^(E[A-Z0-9_]+|UND_ERR_[A-Z_]+|ERR_[A-Z_]+)$/.test(code)) {
       return code;
     }
   }

@@ -56,10 +56,7 @@ export const RenewAnswer = Type.Union([
 ]);
 export type RenewAnswer = Static<typeof RenewAnswer>;
 
-export const StoredOutput = Type.Object({
-  blob_id: Type.String({ format: 'uuid' }),
-  ...BlobReference.properties,
-});
+export const StoredOutput = BlobReference;
 export type StoredOutput = Static<typeof StoredOutput>;
 
 /** Why a model failed. */
@@ -91,7 +88,10 @@ const Ended = {
 export const AttemptResult = Type.Union([
   Type.Object({
     kind: Type.Literal('finished'),
-    output_blob_id: Type.String({ format: 'uuid' }),
+    output_sha256: Type.String({
+      pattern: '^[0-9a-f]{64}$',
+      description: 'Of the output that was stored under this lease and is meant.',
+    }),
     ...Ended,
   }),
   Type.Object({

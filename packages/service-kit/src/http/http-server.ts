@@ -1,8 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+} from 'fastify';
+import { canonicalUrl } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
 import { sendError } from './problem-reply.js';
+import { answerUnparsable } from './unparsable-request.js';
 
 /**
  * A Fastify instance with the habits that all our HTTP servers share: routes with and without a
@@ -15,22 +22,31 @@ export function createHttpServer(options: {
 }): FastifyInstance {
   const app = fastify({
     loggerInstance: options.logger as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
+    rewriteUrl: ({ method = 'GET', url = '/' }) => canonicalUrl(method, url),
     bodyLimit: options.maxJsonBytes ?? 2 * 1024 * 1024,
     routerOptions: {
       ignoreTrailingSlash: true,
       maxParamLength: 512,
       querystringParser: parseQuery,
     },
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    clientErrorHandler: answerUnparsable,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
     // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
     requestTimeout: 0,
     ajv: {
-      customOptions: { coerceTypes: true, removeAdditional: false, useDefaults: true, allErrors: false },
+      customOptions: {
+        coerceTypes: true,
+        removeAdditional: false,
+        useDefaults: true,
+        allErrors: false,
+      },
     },
   });
+  app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((request, reply) =>
     sendError(new AppError('NOT_FOUND', 'There is nothing at this address.'), request, reply),
@@ -61,15 +77,27 @@ export async function closeHttpServer(app: FastifyInstance, graceMs: number): Pr
   }
 }
 
+/** The router parses the query where a throw would end the process: a hook refuses it later. */
+const givenTwice = new WeakMap<object, string>();
+
+function refuseGivenTwice({ query }: FastifyRequest): void {
+  const name = givenTwice.get(query as object);
+  if (name === undefined) return;
+  throw new AppError('DUPLICATE_PARAMETER', 'A query parameter is given twice.', {
+    extensions: { parameter: printable(name) },
+  });
+}
+
 function parseQuery(text: string): Record<string, string> {
   const query: Record<string, string> = {};
   for (const [name, value] of new URLSearchParams(text)) {
-    if (Object.hasOwn(query, name)) {
-      throw new AppError('DUPLICATE_PARAMETER', 'A query parameter is given twice.', {
-        extensions: { parameter: printable(name) },
-      });
-    }
-    Object.defineProperty(query, name, { value, enumerable: true, writable: true, configurable: true });
+    if (Object.hasOwn(query, name)) givenTwice.set(query, name);
+    Object.defineProperty(query, name, {
+      value,
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    });
   }
   return query;
 }

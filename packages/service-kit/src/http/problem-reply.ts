@@ -42,9 +42,13 @@ function asAppError(error: unknown): AppError {
   const status = foreign.statusCode;
   if (status !== undefined && status >= 400 && status < 500) {
     const code = codeOfStatus(status);
-    return new AppError(code, frameworkDetails[foreign.code ?? ''] ?? `${errorCodes[code].title}.`, {
-      cause: error,
-    });
+    return new AppError(
+      code,
+      frameworkDetails[foreign.code ?? ''] ?? `${errorCodes[code].title}.`,
+      {
+        cause: error,
+      },
+    );
   }
   return new AppError('INTERNAL', 'unexpected', { cause: error });
 }

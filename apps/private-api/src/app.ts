@@ -1,0 +1,150 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { FastifyInstance } from 'fastify';
+import { openBlobStore } from '@inference-server/blob-store';
+import { allRoutes, openApiDocument } from '@inference-server/contracts';
+import {
+  closeHttpServer,
+  createHttpServer,
+  serveDocs,
+  type Logger,
+  type RunningApp,
+} from '@inference-server/service-kit';
+import { createTicketSender } from '@inference-server/task-queue';
+import type { Config } from './config.js';
+import { openDatabase } from './database/database.js';
+import { listenToTaskChanges } from './database/task-changes.js';
+import { startDispatcher } from './dispatcher/dispatcher.js';
+import { createDispatcherRepository } from './dispatcher/repository.js';
+import { requireTokens } from './http/authorization.js';
+import { acceptZipUploads } from './http/zip-upload.js';
+import { createAttemptRepository } from './modules/attempts/repository.js';
+import { mountAttemptRoutes } from './modules/attempts/routes.js';
+import { createAttemptService } from './modules/attempts/service.js';
+import { createBlobRepository } from './modules/blobs/repository.js';
+import { createBlobService } from './modules/blobs/service.js';
+import { createConsumerRepository } from './modules/consumers/repository.js';
+import { mountConsumerRoutes } from './modules/consumers/routes.js';
+import { createConsumerService } from './modules/consumers/service.js';
+import { createModelRepository } from './modules/models/repository.js';
+import { mountModelRoutes } from './modules/models/routes.js';
+import { createModelService } from './modules/models/service.js';
+import { mountOperationsRoutes } from './modules/operations/routes.js';
+import { createOperationsService } from './modules/operations/service.js';
+import { createTaskRepository } from './modules/tasks/repository.js';
+import { mountTaskRoutes } from './modules/tasks/routes.js';
+import { createTaskService } from './modules/tasks/service.js';
+
+export const privateApiDocument = openApiDocument(allRoutes, {
+  title: 'InferenceServer private API',
+  description: 'What public-api, job consumers and operators call. Every route wants a token.',
+  version: '1',
+});
+
+/** Everything of private-api, put together from its settings: listening when it resolves. */
+export async function startPrivateApi(
+  config: Config,
+  logger: Logger,
+): Promise<RunningApp & { http: FastifyInstance }> {
+  const leaseMs = config.LEASE_S * 1000;
+  const heartbeatIntervalMs = config.HEARTBEAT_S * 1000;
+  const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
+
+  const store = await openBlobStore(config.STORAGE_URL);
+  const database = openDatabase(config.DATABASE_URL, logger);
+  const changes = listenToTaskChanges(config.DATABASE_URL, logger);
+  const tickets = createTicketSender({
+    redisUrl: config.REDIS_URL,
+    prefix: config.QUEUE_PREFIX,
+    logger,
+  });
+
+  const models = createModelRepository(database);
+  const consumers = createConsumerRepository(database);
+  const attempts = createAttemptRepository(database, {
+    leaseMs,
+    maxAttempts: config.MAX_ATTEMPTS,
+  });
+  const dispatcher = startDispatcher({
+    rows: createDispatcherRepository(database, {
+      heartbeatTimeoutMs,
+      resendAfterMs: heartbeatIntervalMs,
+    }),
+    attempts,
+    tickets,
+    changes,
+    holder: randomUUID(),
+    timings: { tickMs: 1_000, leaderMs: 10_000, leaderRenewMs: 3_000, leaseGraceMs: leaseMs },
+    logger,
+  });
+  const blobs = createBlobService({
+    store,
+    rows: createBlobRepository(database),
+    limits: {
+      maxUploadBytes: config.MAX_UPLOAD_BYTES,
+      zip: {
+        maxUnzippedBytes: config.MAX_UNZIPPED_BYTES,
+        maxEntries: config.MAX_ZIP_ENTRIES,
+        maxRatio: config.MAX_ZIP_RATIO,
+      },
+    },
+    newId: randomUUID,
+    logger,
+  });
+
+  const http = createHttpServer({ logger });
+  requireTokens(http, config.PRIVATE_API_TOKEN);
+  await acceptZipUploads(http, config.MAX_UPLOAD_BYTES);
+  await serveDocs(http, privateApiDocument);
+  mountOperationsRoutes(
+    http,
+    createOperationsService({
+      needed: {
+        postgres: async () => void (await database.query('SELECT 1')),
+        blob_store: (signal) => blobs.check(signal),
+      },
+      awaited: {
+        redis: () => tickets.check(),
+        consumers: async () => {
+          if ((await consumers.countReady(heartbeatTimeoutMs)) === 0) throw new Error('none');
+        },
+      },
+      timeoutMs: 2_000,
+    }),
+  );
+  mountModelRoutes(http, createModelService({ models, blobs }));
+  mountTaskRoutes(
+    http,
+    createTaskService({
+      tasks: createTaskRepository(database),
+      models,
+      blobs,
+      changes,
+      newTaskUid: () => randomBytes(32).toString('base64url'),
+    }),
+  );
+  mountConsumerRoutes(
+    http,
+    createConsumerService({
+      consumers,
+      heartbeatIntervalMs,
+      newInstallationId: () => randomBytes(16).toString('hex'),
+      onNews: () => dispatcher.wake(),
+    }),
+  );
+  mountAttemptRoutes(http, createAttemptService({ attempts, blobs, changes, leaseMs }));
+
+  const close = async (): Promise<void> => {
+    await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
+    await dispatcher.close();
+    await changes.close();
+    await tickets.close();
+    await database.close();
+  };
+  try {
+    await http.listen({ host: config.HOST, port: config.PORT });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { http, close };
+}

@@ -1,0 +1,28 @@
+import Type, { type Static } from 'typebox';
+import { logLevels } from '@inference-server/service-kit';
+
+const gib = 1024 ** 3;
+const Port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback });
+const Positive = (fallback: number) => Type.Number({ exclusiveMinimum: 0, default: fallback });
+
+/** The settings of private-api. */
+export const Config = Type.Object({
+  HOST: Type.String({ default: '127.0.0.1' }),
+  PORT: Port(7000),
+  DATABASE_URL: Type.String({ pattern: '^postgres(ql)?://' }),
+  REDIS_URL: Type.String({ pattern: '^rediss?://' }),
+  /** Of every key in Redis. */
+  QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
+  STORAGE_URL: Type.String({ description: 'A folder, or file:///…' }),
+  PRIVATE_API_TOKEN: Type.String({ minLength: 16 }),
+  MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
+  MAX_UNZIPPED_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
+  MAX_ZIP_ENTRIES: Type.Integer({ minimum: 1, default: 50_000 }),
+  MAX_ZIP_RATIO: Positive(200),
+  MAX_ATTEMPTS: Type.Integer({ minimum: 1, default: 3 }),
+  LEASE_S: Positive(30),
+  HEARTBEAT_S: Positive(5),
+  STOP_GRACE_S: Positive(20),
+  LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+});
+export type Config = Static<typeof Config>;

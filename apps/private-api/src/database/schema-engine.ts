@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { PrismaPg } from '@prisma/adapter-pg';
+import type { Pool } from 'pg';
+import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
+import * as bindings from '@prisma/schema-engine-wasm/schema_engine_bg';
+
+/**
+ * Prisma's schema engine as WebAssembly, which comes from npm: migrations need neither Prisma's
+ * command nor a download.
+ */
+export async function openSchemaEngine(
+  pool: Pool,
+  schema: { path: string; content: string },
+): Promise<bindings.SchemaEngine> {
+  await loadEngine();
+  return bindings.SchemaEngine.new(
+    { datamodels: [[schema.path, schema.content]] },
+    () => undefined,
+    bindMigrationAwareSqlAdapterFactory(new WholeScripts(pool)),
+  );
+}
+
+/**
+ * The adapter cuts a script at every semicolon, also inside a function's body, and runs the pieces
+ * one by one. Sent whole it is one implicit transaction: a migration is applied or it is not.
+ */
+class WholeScripts extends PrismaPg {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    super(pool);
+    this.#pool = pool;
+  }
+
+  override async connect(): ReturnType<PrismaPg['connect']> {
+    const adapter = await super.connect();
+    return Object.assign(adapter, {
+      executeScript: async (script: string) => {
+        await this.#pool.query(script);
+      },
+    });
+  }
+}
+
+let loading: Promise<void> | undefined;
+
+function loadEngine(): Promise<void> {
+  loading ??= instantiate();
+  return loading;
+}
+
+async function instantiate(): Promise<void> {
+  const name = 'schema_engine_bg';
+  const resolved = createRequire(import.meta.url).resolve(`@prisma/schema-engine-wasm/${name}`);
+  const wasm = await readFile(join(dirname(resolved), `${name}.wasm`));
+  const { instance } = await WebAssembly.instantiate(wasm, { [`./${name}.js`]: glue });
+  glue.__wbg_set_wasm(instance.exports);
+  (instance.exports['__wbindgen_start'] as () => void)();
+}
+
+/** The generated module under the types that its declaration leaves out. */
+const glue = bindings as unknown as WebAssembly.ModuleImports & {
+  __wbg_set_wasm(exports: WebAssembly.Exports): void;
+};

@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+
+/** Wakes whoever waits for a task to change, by the database's notifications. */
+export interface TaskChanges {
+  /** From now on changes of this task are kept for `next`. Close it. */
+  watch(taskUid: string): TaskWatch;
+  /** Called at every change of any task, and after a gap in listening. */
+  onAnyChange(listener: () => void): void;
+  close(): Promise<void>;
+}
+
+export interface TaskWatch {
+  /** Resolves at the next change since the last call, or when `signal` aborts. Never rejects. */
+  next(signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+/**
+ * Listens on a connection of its own. After a lost connection every waiter is woken once, since a
+ * change may have been missed meanwhile.
+ */
+export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskChanges {
+  const closing = new AbortController();
+  const watches = new Map<string, Set<() => void>>();
+  const listeners = new Set<() => void>();
+
+  const wake = (taskUid: string) => {
+    for (const listener of listeners) listener();
+    for (const notify of watches.get(taskUid) ?? []) notify();
+  };
+  const wakeAll = () => {
+    for (const listener of listeners) listener();
+    for (const set of watches.values()) for (const notify of set) notify();
+  };
+
+  const listening = (async () => {
+    while (!closing.signal.aborted) {
+      await listenOnce(databaseUrl, { wake, wakeAll }, closing.signal).catch((error: unknown) => {
+        if (!closing.signal.aborted) {
+          logger.warn({ reason: messageOf(error) }, 'not listening to the database, trying again');
+        }
+      });
+      await sleep(500, undefined, { signal: closing.signal }).catch(() => undefined);
+    }
+  })();
+
+  return {
+    watch: (taskUid) => createWatch(watches, taskUid),
+    onAnyChange: (listener) => void listeners.add(listener),
+    async close() {
+      closing.abort();
+      await listening;
+    },
+  };
+}
+
+/** Listens until the connection ends or `signal` aborts. Rejects when the connection broke. */
+async function listenOnce(
+  databaseUrl: string,
+  { wake, wakeAll }: { wake: (taskUid: string) => void; wakeAll: () => void },
+  signal: AbortSignal,
+): Promise<void> {
+  const client = new pg.Client({
+    connectionString: databaseUrl,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  });
+  const ended = new Promise<void>((resolve, reject) => {
+    client.once('error', reject);
+    client.once('end', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  ended.catch(() => undefined); // it may break while connecting, which rejects by itself
+  // A half-open connection says nothing: a statement now and then finds it out.
+  const probe = setInterval(() => {
+    client.query({ text: 'SELECT 1', query_timeout: 5_000 } as pg.QueryConfig).catch((error: unknown) => {
+      client.emit('error', error);
+    });
+  }, 15_000);
+  try {
+    await client.connect();
+    client.on('notification', ({ payload }) => wake(payload?.split(' ')[0] ?? ''));
+    await client.query('LISTEN task_changed');
+    wakeAll();
+    await ended;
+  } finally {
+    clearInterval(probe);
+    client.on('error', () => undefined);
+    await client.end().catch(() => undefined);
+  }
+}
+
+function createWatch(watches: Map<string, Set<() => void>>, taskUid: string): TaskWatch {
+  let changed = false;
+  let resolveNext: (() => void) | undefined;
+  const notify = () => {
+    changed = true;
+    resolveNext?.();
+  };
+  const set = watches.get(taskUid) ?? new Set();
+  watches.set(taskUid, set.add(notify));
+
+  return {
+    async next(signal) {
+      if (!changed && !signal.aborted) {
+        await new Promise<void>((resolve) => {
+          resolveNext = resolve;
+          signal.addEventListener('abort', () => resolve(), { once: true });
+        });
+      }
+      changed = false;
+      resolveNext = undefined;
+    },
+    close() {
+      set.delete(notify);
+      if (set.size === 0 && watches.get(taskUid) === set) watches.delete(taskUid);
+    },
+  };
+}

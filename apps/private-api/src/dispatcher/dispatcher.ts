@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import type { TicketSender } from '@inference-server/task-queue';
+import type { TaskChanges } from '../database/task-changes.js';
+import type { AttemptRepository } from '../modules/attempts/repository.js';
+import { assignTickets, type Assignment } from './policy.js';
+import type { DispatcherRepository } from './repository.js';
+
+export interface Dispatcher {
+  /** Asks for a pass now. */
+  wake(): void;
+  close(): Promise<void>;
+}
+
+export interface DispatcherTimings {
+  /** The longest time between two passes without a reason. */
+  tickMs: number;
+  /** How long a leadership lasts, and how often it is renewed. */
+  leaderMs: number;
+  leaderRenewMs: number;
+  /** No lease ends while the leader is younger than this: consumers come back first. */
+  leaseGraceMs: number;
+}
+
+/**
+ * Hands out tickets. Every private-api runs this loop; the one that holds the leader row works. A
+ * pass is made of conditional writes, so that two leaders for a moment do no harm. It is woken by
+ * every change of a task (a post, a claim, an end), by a registration, and by a timer.
+ */
+export function startDispatcher(deps: {
+  rows: DispatcherRepository;
+  attempts: AttemptRepository;
+  tickets: TicketSender;
+  changes: TaskChanges;
+  holder: string;
+  timings: DispatcherTimings;
+  logger: Logger;
+}): Dispatcher {
+  const { rows, attempts, tickets, holder, timings, logger } = deps;
+  const closing = new AbortController();
+  let woken = false;
+  let interrupt: (() => void) | undefined;
+  let leading: { steadyMs: number } | undefined;
+  let askAgainAt = 0;
+  let tidyAt = 0;
+
+  const wake = () => {
+    woken = true;
+    interrupt?.();
+  };
+  deps.changes.onAnyChange(wake);
+
+  const loop = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      woken = false;
+      try {
+        if (await lead()) await pass();
+      } catch (error) {
+        logger.warn({ reason: messageOf(error) }, 'a dispatcher pass failed');
+        askAgainAt = 0;
+        await pause(500);
+      }
+      if (!woken) await idle();
+    }
+    await rows.resign(leaderName, holder).catch(() => undefined);
+  };
+
+  const lead = async (): Promise<boolean> => {
+    if (performance.now() >= askAgainAt) {
+      const asked = performance.now();
+      leading = await rows.lead(leaderName, holder, timings.leaderMs);
+      askAgainAt = asked + timings.leaderRenewMs;
+    }
+    return leading !== undefined;
+  };
+
+  const pass = async (): Promise<void> => {
+    await send(await assignRoom());
+    if (performance.now() < tidyAt) return;
+    tidyAt = performance.now() + timings.tickMs;
+    if ((leading?.steadyMs ?? 0) > timings.leaseGraceMs) await endLapsedLeases();
+    await rows.returnTickets();
+    await send(await rows.overdueTickets());
+  };
+
+  const endLapsedLeases = async (): Promise<void> => {
+    for (const lapsed of await attempts.endLapsed()) {
+      logger.warn(lapsed, 'a lease lapsed');
+    }
+  };
+
+  const assignRoom = async (): Promise<Assignment[]> => {
+    const consumers = await rows.consumersWithRoom();
+    const assigned: Assignment[] = [];
+    for (const useGpu of [false, true]) {
+      const able = consumers.filter(({ hasGpu }) => hasGpu === useGpu);
+      const room = able.reduce((sum, consumer) => sum + consumer.room, 0);
+      if (room === 0) continue;
+      const wanted = assignTickets(await rows.backlog(useGpu, room), able);
+      if (wanted.length > 0) assigned.push(...(await rows.assign(wanted)));
+    }
+    return assigned;
+  };
+
+  /** A ticket that Redis does not take now is sent again when it is overdue. */
+  const send = async (assignments: readonly Assignment[]): Promise<void> => {
+    for (const consumerId of new Set(assignments.map((assignment) => assignment.consumerId))) {
+      const own = assignments.filter((assignment) => assignment.consumerId === consumerId);
+      await tickets
+        .send(
+          consumerId,
+          own.map(({ uid, attempt }) => ({ taskUid: uid, attempt })),
+        )
+        .catch((error: unknown) => {
+          logger.warn({ consumerId, reason: messageOf(error) }, 'tickets could not be sent');
+        });
+    }
+  };
+
+  const idle = () =>
+    new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timings.tickMs);
+      interrupt = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+
+  const pause = (ms: number) =>
+    sleep(ms, undefined, { signal: closing.signal }).catch(() => undefined);
+
+  const running = loop();
+  return {
+    wake,
+    async close() {
+      closing.abort();
+      wake();
+      await running;
+    },
+  };
+}
+
+const leaderName = 'dispatcher';

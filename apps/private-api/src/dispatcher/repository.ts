@@ -1,0 +1,109 @@
+import type { Database } from '../database/database.js';
+import type { Assignment, RoomyConsumer, WaitingTask } from './policy.js';
+
+export type DispatcherRepository = ReturnType<typeof createDispatcherRepository>;
+
+/** What the dispatcher reads and writes. Every write is conditional on what it was decided from. */
+export function createDispatcherRepository(
+  database: Database,
+  timings: { heartbeatTimeoutMs: number; resendAfterMs: number },
+) {
+  return {
+    /**
+     * Consumers that are heard of and may be sent tickets: at most their free slots and one more,
+     * so that the next task is at hand when one ends.
+     */
+    async consumersWithRoom(): Promise<RoomyConsumer[]> {
+      return database.query<RoomyConsumer>(
+        `SELECT c.id, c.gpu_uuid IS NOT NULL AS "hasGpu",
+                (greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
+                  - count(t.uid) FILTER (WHERE t.state = 'QUEUED'))::int AS room
+           FROM consumers c
+           LEFT JOIN tasks t ON t.consumer_id = c.id AND t.state IN ('QUEUED', 'RUNNING')
+          WHERE c.state = 'ready' AND c.heartbeat_at > now() - $1 * interval '1 millisecond'
+          GROUP BY c.id
+         HAVING greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
+                > count(t.uid) FILTER (WHERE t.state = 'QUEUED')
+          ORDER BY c.id`,
+        [timings.heartbeatTimeoutMs],
+      );
+    },
+
+    /** The oldest waiting tasks of a kind. */
+    async backlog(useGpu: boolean, limit: number): Promise<WaitingTask[]> {
+      return database.query<WaitingTask>(
+        `SELECT uid, attempt, use_gpu AS "useGpu", consumer_id AS "lastConsumerId"
+           FROM tasks WHERE state = 'PENDING' AND use_gpu = $1 ORDER BY seq LIMIT $2`,
+        [useGpu, limit],
+      );
+    },
+
+    /** PENDING → QUEUED; returns the assignments that took. */
+    async assign(assignments: readonly Assignment[]): Promise<Assignment[]> {
+      return database.query<Assignment>(
+        `UPDATE tasks t
+            SET state = 'QUEUED', consumer_id = a.consumer_id, ticket_sent_at = now()
+           FROM unnest($1::text[], $2::int[], $3::text[]) AS a(uid, attempt, consumer_id)
+          WHERE t.uid = a.uid AND t.attempt = a.attempt AND t.state = 'PENDING'
+         RETURNING t.uid, t.attempt, t.consumer_id AS "consumerId"`,
+        [
+          assignments.map(({ uid }) => uid),
+          assignments.map(({ attempt }) => attempt),
+          assignments.map(({ consumerId }) => consumerId),
+        ],
+      );
+    },
+
+    /** QUEUED → PENDING where the consumer is gone, silent or cannot start containers. */
+    async returnTickets(): Promise<number> {
+      const returned = await database.query(
+        `UPDATE tasks t SET state = 'PENDING'
+           FROM consumers c
+          WHERE t.state = 'QUEUED' AND c.id = t.consumer_id
+            AND (c.state <> 'ready' OR c.heartbeat_at < now() - $1 * interval '1 millisecond')
+         RETURNING t.uid`,
+        [timings.heartbeatTimeoutMs],
+      );
+      return returned.length;
+    },
+
+    /** QUEUED tasks whose ticket may have been lost on the way; marked as sent again. */
+    async overdueTickets(): Promise<Assignment[]> {
+      return database.query<Assignment>(
+        `UPDATE tasks SET ticket_sent_at = now()
+          WHERE state = 'QUEUED' AND ticket_sent_at < now() - $1 * interval '1 millisecond'
+         RETURNING uid, attempt, consumer_id AS "consumerId"`,
+        [timings.resendAfterMs],
+      );
+    },
+
+    /**
+     * Takes or keeps the leadership for `leaderMs`; undefined while another holds it. Answers since
+     * when it has been held without a gap (ms). By the database's clock.
+     */
+    async lead(
+      name: string,
+      holder: string,
+      leaderMs: number,
+    ): Promise<{ steadyMs: number } | undefined> {
+      const [row] = await database.query<{ steadyMs: number }>(
+        `INSERT INTO leaders (name, holder, leader_until, steady_since)
+         VALUES ($1, $2, now() + $3 * interval '1 millisecond', now())
+         ON CONFLICT (name) DO UPDATE
+           SET holder = excluded.holder, leader_until = excluded.leader_until,
+               steady_since = CASE
+                 WHEN leaders.holder = excluded.holder AND leaders.leader_until > now()
+                 THEN leaders.steady_since ELSE now() END
+         WHERE leaders.holder = excluded.holder OR leaders.leader_until < now()
+         RETURNING (extract(epoch FROM now() - steady_since) * 1000)::float8 AS "steadyMs"`,
+        [name, holder, leaderMs],
+      );
+      return row;
+    },
+
+    /** Gives the leadership up, so that another process need not wait for its end. */
+    async resign(name: string, holder: string): Promise<void> {
+      await database.query(`DELETE FROM leaders WHERE name = $1 AND holder = $2`, [name, holder]);
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import { routes, type AttemptParams, type Lease } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { abortedByClient, mountRoute } from '@inference-server/service-kit';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { consumerIdOf } from '../../http/authorization.js';
+import { zipUploadOf } from '../../http/zip-upload.js';
+import type { HeldAttempt } from './repository.js';
+import type { AttemptService } from './service.js';
+
+export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptService): void {
+  mountRoute(app, routes.claimAttempt, ({ params, body, http }) =>
+    attempts.claim({
+      taskUid: params.task_uid,
+      attempt: params.attempt,
+      consumerId: consumerIdOf(http),
+      holder: body.holder,
+    }),
+  );
+
+  mountRoute(app, routes.renewLease, ({ params, body }, reply) =>
+    attempts.renew(heldBy(params, body), abortedByClient(reply)),
+  );
+
+  mountRoute(app, routes.getAttemptInput, async ({ params, query }, reply) =>
+    sendZip(reply, await attempts.input(heldBy(params, query), abortedByClient(reply))),
+  );
+
+  mountRoute(app, routes.getAttemptModelFiles, async ({ params, query }, reply) =>
+    sendZip(reply, await attempts.modelFiles(heldBy(params, query), abortedByClient(reply))),
+  );
+
+  mountRoute(app, routes.putAttemptOutput, async ({ params, query, http }, reply) => {
+    const stored = await zipUploadOf(http).read(
+      (zip) => attempts.storeOutput(heldBy(params, query), zip, abortedByClient(reply)),
+      () => Promise.resolve(),
+    );
+    if (stored === undefined) throw new AppError('MALFORMED_REQUEST', 'The output is missing.');
+    return stored;
+  });
+
+  mountRoute(app, routes.settleAttempt, ({ params, body }) =>
+    attempts.settle(heldBy(params, body.lease), body.result),
+  );
+}
+
+function heldBy(params: AttemptParams, { epoch, holder }: Lease): HeldAttempt {
+  return { taskUid: params.task_uid, attempt: params.attempt, epoch, holder };
+}
+
+function sendZip(reply: FastifyReply, zip: Awaited<ReturnType<AttemptService['input']>>) {
+  return reply.type('application/zip').header('content-length', zip.bytes).send(zip.stream);
+}

@@ -1,0 +1,134 @@
+import type { Readable } from 'node:stream';
+import {
+  renewHeldForS,
+  type AttemptResult,
+  type ClaimAnswer,
+  type RenewAnswer,
+  type SettleAnswer,
+  type StoredOutput,
+  type Work,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { TaskChanges } from '../../database/task-changes.js';
+import type { BlobService } from '../blobs/service.js';
+import type { AttemptEnd, AttemptRepository, HeldAttempt, WorkRow } from './repository.js';
+
+export type AttemptService = ReturnType<typeof createAttemptService>;
+
+/**
+ * What a consumer may do with an attempt. Every call carries the lease; a holder whose lease is not
+ * current is refused and changes nothing.
+ */
+export function createAttemptService(deps: {
+  attempts: AttemptRepository;
+  blobs: BlobService;
+  changes: TaskChanges;
+  leaseMs: number;
+}) {
+  const { attempts, blobs, changes, leaseMs } = deps;
+
+  const requireLease = async (held: HeldAttempt): Promise<void> => {
+    if (!(await attempts.isHeld(held))) throw new AppError('CONFLICT', 'The lease is not current.');
+  };
+
+  const workUnder = async (held: HeldAttempt): Promise<WorkRow> => {
+    await requireLease(held);
+    const work = await attempts.work(held.taskUid);
+    if (work === undefined) throw new AppError('CONFLICT', 'The task has no input any more.');
+    return work;
+  };
+
+  return {
+    async claim(claim: {
+      taskUid: string;
+      attempt: number;
+      consumerId: string;
+      holder: string;
+    }): Promise<ClaimAnswer> {
+      const won = await attempts.claim(claim);
+      const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
+      if (won === undefined || work === undefined) {
+        return { outcome: 'refused', reason: 'the ticket is stale' };
+      }
+      return { outcome: 'won', epoch: won.epoch, work: toWork(work) };
+    },
+
+    /** Renews at once; answers when the attempt is superseded, or after the time it may be held. */
+    async renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer> {
+      const over = AbortSignal.any([signal, AbortSignal.timeout(renewHeldForS * 1000)]);
+      const watch = changes.watch(held.taskUid);
+      try {
+        if (!(await attempts.renew(held))) return { outcome: 'superseded' };
+        while (!over.aborted) {
+          await watch.next(over);
+          if (!over.aborted && !(await attempts.isHeld(held))) return { outcome: 'superseded' };
+        }
+        return { outcome: 'renewed', lease_ms: leaseMs };
+      } finally {
+        watch.close();
+      }
+    },
+
+    /** The input zip. Throws CONFLICT without the lease. */
+    async input(held: HeldAttempt, signal: AbortSignal) {
+      return blobs.open((await workUnder(held)).inputBlobId, signal);
+    },
+
+    /** The zip with the model's files. Throws CONFLICT without the lease, NOT_FOUND without files. */
+    async modelFiles(held: HeldAttempt, signal: AbortSignal) {
+      const { filesBlobId } = await workUnder(held);
+      if (filesBlobId === null) throw new AppError('NOT_FOUND', 'The model has no files.');
+      return blobs.open(filesBlobId, signal);
+    },
+
+    /** Makes the output durable; it is the task's only with the settlement. */
+    async storeOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<StoredOutput> {
+      await requireLease(held);
+      const output = await blobs.receive(zip, { checked: false, signal });
+      const replaced = await attempts.keepOutput(held, output).catch(async (error: unknown) => {
+        await blobs.abandon(output.id);
+        throw error;
+      });
+      if (replaced === undefined) {
+        await blobs.abandon(output.id);
+        throw new AppError('CONFLICT', 'The lease is not current.');
+      }
+      // An upload that was repeated because its answer was lost.
+      if (replaced.blobId !== null) await blobs.abandon(replaced.blobId);
+      return { bytes: output.bytes, sha256: output.sha256 };
+    },
+
+    async settle(held: HeldAttempt, result: AttemptResult): Promise<SettleAnswer> {
+      const end = toEnd(result);
+      const sha256 = result.kind === 'finished' ? result.output_sha256 : null;
+      const settled =
+        (await attempts.settle(held, end, sha256)) || (await attempts.wasSettled(held, end.outcome));
+      return { outcome: settled ? 'settled' : 'superseded' };
+    },
+  };
+}
+
+function toWork(row: WorkRow): Work {
+  return {
+    model_version_id: row.modelVersionId,
+    human_readable_id: row.humanReadableId,
+    container_tag: row.containerTag,
+    pull_policy: row.pullPolicy,
+    timeout_s: row.timeoutS,
+    model_files:
+      row.filesBlobId === null
+        ? null
+        : { sha256: row.filesSha256 ?? '', bytes: Number(row.filesBytes) },
+    input: { sha256: row.inputSha256, bytes: Number(row.inputBytes) },
+  };
+}
+
+function toEnd(result: AttemptResult): AttemptEnd {
+  return {
+    outcome: result.kind,
+    reason: result.kind === 'failed' ? result.reason : result.kind === 'fault' ? 'fault' : null,
+    detail: result.detail,
+    exitCode: result.exit_code,
+    log: result.log,
+  };
+}

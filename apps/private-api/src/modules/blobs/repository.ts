@@ -1,0 +1,45 @@
+import type { Database, Queryable } from '../../database/database.js';
+
+export type BlobRepository = ReturnType<typeof createBlobRepository>;
+
+/** Rows of blobs. The row comes before the bytes and goes after them. */
+export function createBlobRepository(database: Database) {
+  return {
+    async insertPending(id: string): Promise<void> {
+      await database.query(`INSERT INTO blobs (id, state) VALUES ($1, 'pending')`, [id]);
+    },
+
+    /** Moves the row to `deleting` if nothing refers to it yet; false: it is somebody's now. */
+    async abandon(id: string): Promise<boolean> {
+      const { count } = await database.prismaCall((prisma) =>
+        prisma.blob.updateMany({ where: { id, state: 'pending' }, data: { state: 'deleting' } }),
+      );
+      return count > 0;
+    },
+
+    /** Removes the row of a blob whose bytes are gone. */
+    async removeDeleted(id: string): Promise<void> {
+      await database.prismaCall((prisma) =>
+        prisma.blob.deleteMany({ where: { id, state: 'deleting' } }),
+      );
+    },
+  };
+}
+
+/** Makes a pending blob a stored one inside the transaction that begins to refer to it. */
+export async function markStored(
+  tx: Queryable,
+  blob: { id: string; bytes: number; sha256: string },
+): Promise<boolean> {
+  const rows = await tx.query(
+    `UPDATE blobs SET state = 'stored', bytes = $2, sha256 = $3
+      WHERE id = $1 AND state = 'pending' RETURNING id`,
+    [blob.id, blob.bytes, blob.sha256],
+  );
+  return rows.length > 0;
+}
+
+/** Marks blobs for removal inside the transaction that stops referring to them. */
+export async function markDeleting(tx: Queryable, ids: readonly string[]): Promise<void> {
+  await tx.query(`UPDATE blobs SET state = 'deleting' WHERE id = ANY($1::uuid[])`, [ids]);
+}

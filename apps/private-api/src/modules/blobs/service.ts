@@ -1,0 +1,98 @@
+import type { Readable } from 'node:stream';
+import { checkZip, type ZipLimits } from '@inference-server/archive';
+import { discardFile, receiveFile, type BlobStore, type ReceivedFile } from '@inference-server/blob-store';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import type { BlobRepository } from './repository.js';
+
+export type BlobService = ReturnType<typeof createBlobService>;
+
+/** A blob whose bytes are durable and whose row waits to be referred to. */
+export interface PendingBlob {
+  id: string;
+  bytes: number;
+  sha256: string;
+}
+
+/**
+ * How bytes come in and go. In: row `pending` → temporary file → gate → flushed and renamed; the
+ * caller then commits `stored` together with the row that refers to it, or calls `abandon`. Out: a
+ * transaction marks the row `deleting`, then the bytes go, then the row. A crash in between leaves
+ * a row in a state that a sweep can finish.
+ */
+export function createBlobService(deps: {
+  store: BlobStore;
+  rows: BlobRepository;
+  limits: { maxUploadBytes: number; zip: ZipLimits };
+  newId: () => string;
+  logger: Logger;
+}) {
+  const { store, rows, limits, logger } = deps;
+
+  const remove = async (id: string): Promise<void> => {
+    await store.remove(id, AbortSignal.timeout(30_000));
+    await rows.removeDeleted(id);
+  };
+
+  const abandon = async (id: string): Promise<void> => {
+    try {
+      if (await rows.abandon(id)) await remove(id);
+    } catch (error) {
+      logger.warn({ blob: id, reason: messageOf(error) }, 'an abandoned blob was left for a sweep');
+    }
+  };
+
+  return {
+    /**
+     * Receives a zip. `checked`: a stranger's zip, which passes the gate before it is stored. Leaves
+     * nothing behind when it throws.
+     */
+    async receive(
+      source: Readable,
+      { checked, signal }: { checked: boolean; signal: AbortSignal },
+    ): Promise<PendingBlob> {
+      const id = deps.newId();
+      await rows.insertPending(id);
+      let file: ReceivedFile | undefined;
+      try {
+        file = await receiveFile(source, {
+          folder: store.stagingFolder,
+          maxBytes: limits.maxUploadBytes,
+          signal,
+          name: id,
+        });
+        if (checked) await checkZip(file.path, { ...limits.zip, requireFile: true }, signal);
+        await store.put(id, file, signal);
+        return { id, bytes: file.bytes, sha256: file.sha256 };
+      } catch (error) {
+        if (file !== undefined) await discardFile(file);
+        await abandon(id);
+        throw error;
+      }
+    },
+
+    /** Gives up a blob that was received and that no row refers to. Never throws. */
+    abandon,
+
+    /** Removes blobs whose rows a transaction has marked `deleting`. Never throws. */
+    async removeMarked(ids: readonly string[]): Promise<void> {
+      for (const id of ids) {
+        await remove(id).catch((error: unknown) => {
+          logger.warn({ blob: id, reason: messageOf(error) }, 'a deleted blob was left for a sweep');
+        });
+      }
+    },
+
+    /** The bytes of a blob; throws OUTPUT_NOT_FOUND when they are gone. */
+    async open(id: string, signal: AbortSignal): Promise<{ bytes: number; stream: Readable }> {
+      const opened = await store.open(id, { signal });
+      if (opened === undefined) {
+        throw new AppError('OUTPUT_NOT_FOUND', 'The bytes are no longer stored.');
+      }
+      return opened;
+    },
+
+    /** Throws SERVICE_UNAVAILABLE when nothing can be stored. */
+    check: (signal: AbortSignal) => store.check(signal),
+  };
+}

@@ -1,0 +1,13 @@
+import { routes } from '@inference-server/contracts';
+import { mountRoute } from '@inference-server/service-kit';
+import type { FastifyInstance } from 'fastify';
+import type { ConsumerService } from './service.js';
+
+export function mountConsumerRoutes(app: FastifyInstance, consumers: ConsumerService): void {
+  mountRoute(app, routes.registerConsumer, ({ params, body }) =>
+    consumers.register(params.consumer_id, body),
+  );
+  mountRoute(app, routes.signOffConsumer, ({ params, query }) =>
+    consumers.signOff(params.consumer_id, query.holder),
+  );
+}

@@ -1,0 +1,111 @@
+import type { TaskState } from '@inference-server/contracts';
+import type { Database, Queryable } from '../../database/database.js';
+import { markDeleting, markStored } from '../blobs/repository.js';
+import type { PendingBlob } from '../blobs/service.js';
+
+export type TaskRepository = ReturnType<typeof createTaskRepository>;
+
+/** What a poll needs of a task: its state, and how its last attempt ended. */
+export interface TaskView {
+  state: TaskState;
+  attempt: number;
+  outputBlobId: string | null;
+  deleted: boolean;
+  reason: string | null;
+  detail: string | null;
+  exitCode: number | null;
+  log: string | null;
+}
+
+export function createTaskRepository(database: Database) {
+  return {
+    /** The task, waiting, and its input stored, in one transaction. */
+    async insert(uid: string, modelVersionId: string, input: PendingBlob): Promise<void> {
+      await database.transaction(async (tx) => {
+        await markStored(tx, input);
+        await tx.query(
+          `INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id)
+           SELECT $1, id, use_gpu, $3 FROM model_versions WHERE id = $2`,
+          [uid, modelVersionId, input.id],
+        );
+      });
+    },
+
+    /** Hot: one indexed read a poll. The log comes only with an ended task. */
+    async view(uid: string): Promise<TaskView | undefined> {
+      const [row] = await database.query<TaskView>(
+        `SELECT t.state, t.attempt, t.output_blob_id AS "outputBlobId",
+                t.deleted_at IS NOT NULL AS deleted, a.reason, a.detail,
+                a.exit_code AS "exitCode", right(a.log, 16384) AS log
+           FROM tasks t
+           LEFT JOIN attempts a
+             ON t.state = 'FAILED' AND a.task_uid = t.uid AND a.number = t.attempt
+          WHERE t.uid = $1`,
+        [uid],
+      );
+      return row;
+    },
+
+    /** The log of the last ended attempt; undefined when there is no such task. */
+    async log(uid: string): Promise<string | undefined> {
+      const [row] = await database.query<{ log: string | null }>(
+        `SELECT (SELECT a.log FROM attempts a
+                  WHERE a.task_uid = t.uid AND a.ended_at IS NOT NULL
+                  ORDER BY a.number DESC LIMIT 1) AS log
+           FROM tasks t WHERE t.uid = $1 AND t.deleted_at IS NULL`,
+        [uid],
+      );
+      return row === undefined ? undefined : (row.log ?? '');
+    },
+
+    /**
+     * Makes the task a tombstone: an unended one is cancelled, its attempt ended, its blobs marked
+     * for removal (their ids are returned). Undefined when there is no such task.
+     */
+    async bury(uid: string): Promise<string[] | undefined> {
+      return database.transaction(async (tx) => {
+        const [task] = await tx.query<BuriedRow>(
+          `SELECT input_blob_id, output_blob_id FROM tasks
+            WHERE uid = $1 AND deleted_at IS NULL FOR UPDATE`,
+          [uid],
+        );
+        if (task === undefined) return undefined;
+        const unsettled = await endAttemptsAsCancelled(tx, uid);
+        await tx.query(
+          `UPDATE tasks
+              SET state = CASE WHEN state IN ('PENDING', 'QUEUED', 'RUNNING')
+                               THEN 'CANCELLED'::task_state ELSE state END,
+                  ended_at = coalesce(ended_at, now()), deleted_at = now(),
+                  input_blob_id = NULL, output_blob_id = NULL
+            WHERE uid = $1`,
+          [uid],
+        );
+        const blobs = [task.input_blob_id, task.output_blob_id, ...unsettled];
+        const ids = [...new Set(blobs.filter((id) => id !== null))];
+        await markDeleting(tx, ids);
+        return ids;
+      });
+    },
+  };
+}
+
+interface BuriedRow {
+  input_blob_id: string | null;
+  output_blob_id: string | null;
+}
+
+/**
+ * The holder of a running attempt hears of it in its renewal. Logs go with the files. Returns the
+ * outputs that were stored under the attempts.
+ */
+async function endAttemptsAsCancelled(tx: Queryable, uid: string): Promise<(string | null)[]> {
+  const rows = await tx.query<{ output_blob_id: string | null }>(
+    `UPDATE attempts
+        SET ended_at = coalesce(ended_at, now()), outcome = coalesce(outcome, 'cancelled'), log = NULL
+      WHERE task_uid = $1
+     RETURNING output_blob_id`,
+    [uid],
+  );
+  await tx.query(`UPDATE attempts SET output_blob_id = NULL WHERE task_uid = $1`, [uid]);
+  return rows.map((row) => row.output_blob_id);
+}

@@ -1,0 +1,48 @@
+import { AppError } from '@inference-server/errors';
+import { routes } from '@inference-server/contracts';
+import { abortedByClient, mountRoute } from '@inference-server/service-kit';
+import type { FastifyInstance } from 'fastify';
+import { zipUploadOf } from '../../http/zip-upload.js';
+import type { TaskService } from './service.js';
+
+export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void {
+  mountRoute(app, routes.postTask, ({ query, http }, reply) =>
+    tasks.post(modelIdOf(query), zipUploadOf(http), abortedByClient(reply)),
+  );
+
+  mountRoute(app, routes.getTask, async ({ params, query }, reply) => {
+    const waitMs = (query.wait ?? 0) * 1000;
+    const { bytes, stream } = await tasks.output(params.uid, waitMs, abortedByClient(reply));
+    return reply
+      .type('application/zip')
+      .header('content-length', bytes)
+      .header('content-disposition', `attachment; filename="${params.uid}.zip"`)
+      .send(stream);
+  });
+
+  mountRoute(app, routes.getTaskLog, async ({ params }, reply) =>
+    reply.type('text/plain; charset=utf-8').send(await tasks.log(params.uid)),
+  );
+
+  mountRoute(app, routes.deleteTask, async ({ params }) => {
+    await tasks.delete(params.uid);
+    return { detail: 'The task is deleted.' };
+  });
+}
+
+/** `human_readable_id`, or its old name; both only when they agree. */
+function modelIdOf(query: { human_readable_id?: string; model_human_readable_id?: string }): string {
+  const { human_readable_id: id, model_human_readable_id: oldId } = query;
+  if (id !== undefined && oldId !== undefined && id !== oldId) {
+    throw new AppError('DUPLICATE_PARAMETER', 'The model is named twice, and differently.', {
+      extensions: { parameter: 'model_human_readable_id' },
+    });
+  }
+  const found = id ?? oldId;
+  if (found === undefined) {
+    throw new AppError('VALIDATION_FAILED', 'human_readable_id is missing.', {
+      extensions: { parameter: 'human_readable_id' },
+    });
+  }
+  return found;
+}

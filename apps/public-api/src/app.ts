@@ -1,0 +1,33 @@
+import type { FastifyInstance } from 'fastify';
+import { Agent } from 'undici';
+import { createHttpServer, type Logger } from '@inference-server/service-kit';
+import type { PublicApiConfig } from './config.js';
+import { authorizeCallers } from './plugins/auth.js';
+import { servePublicDocs } from './plugins/docs.js';
+import { answerHealth } from './plugins/health.js';
+import { limitRequests } from './plugins/limits.js';
+import { relayRoutes } from './plugins/relay.js';
+
+export type PublicApiOptions = Omit<PublicApiConfig, 'host' | 'port' | 'logLevel' | 'stopGraceMs'>;
+
+/** The public API as a Fastify app that does not listen yet; closing it ends its connections. */
+export async function createPublicApi(
+  options: PublicApiOptions,
+  logger: Logger,
+): Promise<FastifyInstance> {
+  const app = createHttpServer({ logger });
+  const upstream = new Agent({
+    connect: { timeout: 5_000 },
+    // Uploads and held requests are silent for long; each relayed route sets its own bound.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  app.addHook('onClose', () => upstream.destroy());
+
+  authorizeCallers(app, options);
+  limitRequests(app, options);
+  answerHealth(app, { ...options, upstream });
+  await relayRoutes(app, { ...options, upstream });
+  await servePublicDocs(app);
+  return app;
+}

@@ -1,0 +1,57 @@
+import Type, { type Static } from 'typebox';
+import { ConfigError, loadConfig, logLevels, publicApiToken } from '@inference-server/service-kit';
+
+const Settings = Type.Object({
+  HOST: Type.String({ default: '127.0.0.1' }),
+  PORT: Type.Integer({ default: 8000, minimum: 0, maximum: 65_535 }),
+  PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
+  PRIVATE_API_TOKEN: Type.Optional(Type.String()),
+  PUBLIC_API_TOKEN: Type.Optional(Type.String()),
+  ANONYMOUS_ROLE: Type.Union(
+    [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
+    { default: 'none' },
+  ),
+  ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
+  MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
+  LOG_LEVEL: Type.Union(
+    logLevels.map((level) => Type.Literal(level)),
+    { default: 'info' },
+  ),
+  STOP_GRACE_S: Type.Integer({ default: 30, minimum: 0 }),
+});
+
+export interface PublicApiConfig {
+  host: string;
+  port: number;
+  privateApiUrl: string;
+  /** What private-api knows this process by. */
+  privateApiToken: string;
+  /** What a caller without a key may do. */
+  anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
+  allowPublicPostModel: boolean;
+  maxUploadBytes: number;
+  logLevel: string;
+  stopGraceMs: number;
+}
+
+/** The settings of the process, each as the README lists it. Throws ConfigError. */
+export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
+  const settings = loadConfig(Settings, environment);
+  return {
+    host: settings.HOST,
+    port: settings.PORT,
+    privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
+    privateApiToken: tokenOf(settings),
+    anonymousRole: settings.ANONYMOUS_ROLE,
+    allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
+    maxUploadBytes: settings.MAX_UPLOAD_BYTES,
+    logLevel: settings.LOG_LEVEL,
+    stopGraceMs: settings.STOP_GRACE_S * 1000,
+  };
+}
+
+function tokenOf(settings: Static<typeof Settings>): string {
+  if (settings.PUBLIC_API_TOKEN !== undefined) return settings.PUBLIC_API_TOKEN;
+  if (settings.PRIVATE_API_TOKEN !== undefined) return publicApiToken(settings.PRIVATE_API_TOKEN);
+  throw new ConfigError('PUBLIC_API_TOKEN or PRIVATE_API_TOKEN: one of them is required');
+}

@@ -1,0 +1,120 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import replyFrom from '@fastify/reply-from';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { Agent, Dispatcher } from 'undici';
+import { publicRoutes, type RouteContract } from '@inference-server/contracts';
+import { AppError, systemCode, toAppError } from '@inference-server/errors';
+import { abortedByClient } from '@inference-server/service-kit';
+import { answerHeaders, requestHeaders } from '../relay-headers.js';
+import { carriesBody, takeBody } from '../request-body.js';
+import { bodyLimit } from './limits.js';
+
+interface RelayOptions {
+  privateApiUrl: string;
+  privateApiToken: string;
+  maxUploadBytes: number;
+  upstream: Agent;
+}
+
+/** Beyond the time that a route is held on purpose, private-api gets this long to answer. */
+const answerWithinMs = 60_000;
+
+/**
+ * Relays the allow-list, one route each, to private-api: both bodies as streams, the answer as it
+ * is. The end of either side ends the other.
+ */
+export async function relayRoutes(app: FastifyInstance, options: RelayOptions): Promise<void> {
+  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes } = options;
+  // What reply-from cannot say of a single request: when its caller is gone, how long it may take.
+  const perRequest = new AsyncLocalStorage<Partial<Dispatcher.RequestOptions>>();
+  await app.register(replyFrom, {
+    base: privateApiUrl,
+    undici: {
+      request: ((request: Dispatcher.RequestOptions, answer: never) =>
+        upstream.request({ ...request, ...perRequest.getStore() }, answer)) as Agent['request'],
+    },
+    // A 503 is an answer; by default it is asked for again, up to ten times.
+    retryMethods: [],
+    disableRequestLogging: true,
+  });
+
+  for (const contract of publicRoutes.filter(isRelayed)) {
+    app.route({
+      method: contract.method,
+      url: contract.path,
+      config: { contract },
+      // The rest is private-api's to check; a checked path cannot lead off the allow-list.
+      schema: contract.params === undefined ? {} : { params: contract.params },
+      handler: (request, reply) => {
+        const callerGone = abortedByClient(reply);
+        if (carriesBody(request.raw)) {
+          request.body = takeBody(request.raw, bodyLimit(request, maxUploadBytes));
+        }
+        return perRequest.run({ signal: callerGone, headersTimeout: patienceMs(contract) }, () =>
+          reply.from(undefined, {
+            rewriteRequestHeaders: (_request, headers) => requestHeaders(headers, privateApiToken),
+            rewriteHeaders: answerHeaders,
+            onResponse: (_request, _reply, answer) => sendAnswer(reply, answer),
+            onError: (_reply, { error }) => {
+              if (callerGone.aborted) reply.hijack();
+              else void reply.send(relayError(error));
+            },
+          }),
+        );
+      },
+    });
+  }
+}
+
+/** Greeting and health are each process's own. */
+function isRelayed({ access }: RouteContract): boolean {
+  return access !== 'open';
+}
+
+/** 0: no bound, because the body of an upload takes as long as it takes. */
+function patienceMs({ body, heldForS = 0 }: RouteContract): number {
+  return body === undefined ? heldForS * 1000 + answerWithinMs : 0;
+}
+
+function sendAnswer(
+  reply: FastifyReply,
+  answer: { statusCode: number; stream: NodeJS.ReadableStream },
+): void {
+  // An answer that comes before the end of the body sets `close`, which would cut the caller off
+  // in the middle of its writing. The body is read to its end instead, within bounds.
+  reply.removeHeader('connection');
+  if (answer.statusCode !== 401) {
+    void reply.send(answer.stream);
+    return;
+  }
+  // Not the caller's credentials are wrong, but ours.
+  answer.stream.resume();
+  for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name);
+  void reply.send(new AppError('INTERNAL', 'private-api refuses the token of public-api'));
+}
+
+const unreachable = new Set([
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EPIPE',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_SOCKET',
+]);
+
+/** reply-from wraps what happened: the cause tells whether it was ours or the connection's. */
+function relayError(error: Error): AppError {
+  const cause = error.cause ?? error;
+  if (unreachable.has(systemCode(cause) ?? '')) {
+    return new AppError('SERVICE_UNAVAILABLE', 'The server is not available at the moment.', {
+      cause,
+      retryAfterS: 5,
+    });
+  }
+  return toAppError(cause, 'relaying to private-api');
+}

@@ -1,0 +1,47 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+const passedOn = [
+  'accept',
+  'accept-encoding',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'range',
+  'user-agent',
+];
+
+/**
+ * Only what describes the request goes on. The caller's credentials and whatever could be read as
+ * our word about the caller (X-Forwarded-…) stay here, and so does Expect, which Node has answered.
+ */
+export function requestHeaders(headers: IncomingHttpHeaders, token: string): IncomingHttpHeaders {
+  const rewritten: IncomingHttpHeaders = { authorization: `Bearer ${token}` };
+  for (const name of passedOn) {
+    if (headers[name] !== undefined) rewritten[name] = headers[name];
+  }
+  return rewritten;
+}
+
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** The answer's headers without those that belong to the connection it came over. */
+export function answerHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  const named = (headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase());
+  return Object.fromEntries(
+    Object.entries(headers).filter(([name]) => !hopByHop.has(name) && !named.includes(name)),
+  );
+}

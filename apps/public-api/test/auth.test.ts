@@ -1,0 +1,121 @@
+import { describe, expect, test } from 'vitest';
+import type { PublicApiOptions } from '../src/app.js';
+import { problemType, send, startPair, uid } from './servers.js';
+
+const postModel = ['POST', '/api/models/?container_tag=a&human_readable_id=a'] as const;
+const postModelAsTask = ['POST', '/api/tasks?container_tag=a&human_readable_id=a'] as const;
+const postModelByEmptyTag = ['POST', '/api/tasks/?container%5Ftag='] as const;
+const postTask = ['POST', '/api/tasks/?human_readable_id=a'] as const;
+const getTask = ['GET', `/api/tasks/${uid}`] as const;
+const listModels = ['GET', '/api/models'] as const;
+
+/** The status of an anonymous request and the code of its problem; 200 when it was relayed. */
+async function ask(
+  [method, path]: readonly [string, string],
+  options: Partial<PublicApiOptions>,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; code?: unknown; detail?: string }> {
+  const { url } = await startPair((_request, response) => response.end('{}'), options);
+  const answer = await send(url + path, { method, headers });
+  if (answer.status !== 200) expect(answer.headers['content-type']).toBe(problemType);
+  return { status: answer.status, ...(JSON.parse(answer.text) as object) };
+}
+
+describe('ANONYMOUS_ROLE', () => {
+  test.each([postModel, postTask, getTask, listModels])('none: 401 for %s %s', async (...route) => {
+    const answer = await ask(route, { anonymousRole: 'none' });
+    expect(answer).toMatchObject({ status: 401, code: 'UNAUTHORIZED' });
+  });
+
+  test.each([postTask, getTask, listModels])('submit: 200 for %s %s', async (...route) => {
+    expect(await ask(route, { anonymousRole: 'submit' })).toMatchObject({ status: 200 });
+  });
+
+  test.each([postModel, postModelAsTask, postModelByEmptyTag])(
+    'submit: 403 for %s %s',
+    async (...route) => {
+      const answer = await ask(route, { anonymousRole: 'submit' });
+      expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+      expect(answer.detail).toContain('publish');
+    },
+  );
+
+  test.each([postModel, postModelAsTask, postTask, getTask, listModels])(
+    'publish: 200 for %s %s',
+    async (...route) => {
+      expect(await ask(route, {})).toMatchObject({ status: 200 });
+    },
+  );
+
+  test.each(['/', '/healthz', '/docs', '/openapi.json'])('none: %s is open', async (path) => {
+    const { url } = await startPair((_request, response) => response.end('{}'), {
+      anonymousRole: 'none',
+    });
+    const answer = await send(url + path, { headers: { host: 'inference.example' } });
+    expect(answer.status).toBe(200);
+  });
+});
+
+test.each([postModel, postModelAsTask, postModelByEmptyTag])(
+  'without ALLOW_PUBLIC_POST_MODEL, 403 naming it for %s %s',
+  async (...route) => {
+    const answer = await ask(route, { allowPublicPostModel: false });
+    expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+    expect(answer.detail).toContain('ALLOW_PUBLIC_POST_MODEL');
+  },
+);
+
+test('credentials are wrong as long as there are none to have', async () => {
+  const answer = await ask(getTask, {}, { authorization: 'Bearer something' });
+  expect(answer).toMatchObject({ status: 401, code: 'UNAUTHORIZED' });
+});
+
+describe('anonymous callers', () => {
+  test.each([
+    'localhost',
+    'LOCALHOST:8000',
+    '127.0.0.1:8000',
+    '127.250.0.9',
+    '[::1]',
+    '[::1]:8000',
+  ])('may say Host: %s', async (host) => {
+    expect(await ask(postTask, {}, { host })).toMatchObject({ status: 200 });
+  });
+
+  test.each([
+    'inference.example',
+    'localhost.example',
+    'example-localhost',
+    '127.0.0.1.example',
+    '127.0.0.256',
+    '128.0.0.1',
+    '0.0.0.0',
+    '[::]',
+    '::1',
+    'localhost@example',
+    'localhost:8000:1',
+  ])('may not say Host: %s', async (host) => {
+    const answer = await ask(getTask, {}, { host });
+    expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+  });
+
+  test.each([
+    ['localhost:8000', 'http://localhost:8000'],
+    ['localhost', 'https://localhost'],
+    ['[::1]:80', 'http://[::1]:80'],
+  ])('at %s may come from the page %s', async (host, origin) => {
+    expect(await ask(postTask, {}, { host, origin })).toMatchObject({ status: 200 });
+  });
+
+  test.each([
+    ['localhost:8000', 'http://localhost:3000'],
+    ['localhost:8000', 'http://127.0.0.1:8000'],
+    ['localhost:8000', 'https://example.org'],
+    ['localhost:8000', 'http://example.org@localhost:8000'],
+    ['localhost:8000', 'null'],
+    ['localhost:8000', ''],
+  ])('at %s may not come from the page %s', async (host, origin) => {
+    const answer = await ask(postTask, {}, { host, origin });
+    expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+  });
+});

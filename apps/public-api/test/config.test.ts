@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest';
+import { ConfigError, publicApiToken } from '@inference-server/service-kit';
+import { readConfig } from '../src/config.js';
+
+test('the defaults are those of the README', () => {
+  expect(readConfig({ PRIVATE_API_TOKEN: 'secret' })).toEqual({
+    host: '127.0.0.1',
+    port: 8000,
+    privateApiUrl: 'http://127.0.0.1:7000',
+    privateApiToken: publicApiToken('secret'),
+    anonymousRole: 'none',
+    allowPublicPostModel: false,
+    maxUploadBytes: 20 * 1024 ** 3,
+    logLevel: 'info',
+    stopGraceMs: 30_000,
+  });
+});
+
+test('a token of its own is taken before one that is derived', () => {
+  const config = readConfig({ PRIVATE_API_TOKEN: 'secret', PUBLIC_API_TOKEN: 'public-api.-.mac' });
+  expect(config.privateApiToken).toBe('public-api.-.mac');
+});
+
+test('ALLOW_PUBLIC_POST_MODEL may be set to anything', () => {
+  const config = readConfig({ PRIVATE_API_TOKEN: 'secret', ALLOW_PUBLIC_POST_MODEL: 'False' });
+  expect(config.allowPublicPostModel).toBe(true);
+});
+
+test('problems are named, all at once', () => {
+  const read = () => readConfig({ PORT: 'http', ANONYMOUS_ROLE: 'admin', PRIVATE_API_URL: 'x' });
+  expect(read).toThrow(ConfigError);
+  expect(read).toThrow(/PORT[^]*PRIVATE_API_URL|PRIVATE_API_URL[^]*PORT/);
+  expect(read).toThrow(/ANONYMOUS_ROLE/);
+  expect(() => readConfig({})).toThrow(/PUBLIC_API_TOKEN or PRIVATE_API_TOKEN/);
+});

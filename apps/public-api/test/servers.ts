@@ -1,0 +1,85 @@
+import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
+import type { RequestListener, RequestOptions } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { onTestFinished } from 'vitest';
+import { createLogger } from '@inference-server/service-kit';
+import { createPublicApi, type PublicApiOptions } from '../src/app.js';
+
+export const problemType = 'application/problem+json; charset=utf-8';
+export const uid = 'A'.repeat(43);
+
+/** A real HTTP server in the place of private-api; closed when the test ends. */
+export async function startUpstream(
+  listener: RequestListener,
+): Promise<{ url: string; server: Server }> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
+}
+
+/** The public API on a free port, open to anonymous callers unless told otherwise. */
+export async function startPublicApi(
+  options: Partial<PublicApiOptions> & { privateApiUrl: string },
+): Promise<{ url: string; app: Awaited<ReturnType<typeof createPublicApi>> }> {
+  const app = await createPublicApi(
+    {
+      privateApiToken: 'the-token',
+      anonymousRole: 'publish',
+      allowPublicPostModel: true,
+      maxUploadBytes: 1024 ** 3,
+      ...options,
+    },
+    createLogger('public-api', 'silent'),
+  );
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  onTestFinished(async () => {
+    app.server.closeAllConnections();
+    await app.close();
+  });
+  return { url, app };
+}
+
+/** Both in one. */
+export async function startPair(
+  listener: RequestListener,
+  options: Partial<PublicApiOptions> = {},
+): Promise<{ url: string }> {
+  const upstream = await startUpstream(listener);
+  return startPublicApi({ ...options, privateApiUrl: upstream.url });
+}
+
+/** Sends headers that fetch does not let through. */
+export async function send(
+  url: string,
+  options: RequestOptions,
+  body?: Buffer | string,
+): Promise<{ status: number; headers: IncomingMessage['headers']; text: string }> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    httpRequest(url, options, resolve).on('error', reject).end(body);
+  });
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  return {
+    status: answer.statusCode ?? 0,
+    headers: answer.headers,
+    text: Buffer.concat(chunks).toString(),
+  };
+}
+
+export async function problemOf(answer: Response): Promise<Record<string, unknown>> {
+  return (await answer.json()) as Record<string, unknown>;
+}
+
+/** A promise and what settles it. */
+export function deferred<Value = void>(): {
+  promise: Promise<Value>;
+  resolve: (value: Value) => void;
+} {
+  let resolve!: (value: Value) => void;
+  const promise = new Promise<Value>((settle) => (resolve = settle));
+  return { promise, resolve };
+}

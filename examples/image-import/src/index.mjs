@@ -1,0 +1,4 @@
+export { buildFromFiles, contentLabel } from './build-from-files.mjs';
+export { connectEngine } from './engine.mjs';
+export { nodeRootfs } from './node-rootfs.mjs';
+export { directory, file, link, localFile } from './rootfs.mjs';

@@ -1,0 +1,85 @@
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { extract, type ExtractEvents, type Header } from 'tar-stream';
+import { AppError, toAppError } from '@inference-server/errors';
+import { blockBytes, tarEnd } from './tar-header.js';
+
+export interface TarEntry {
+  name: string;
+  kind: Header['type'] | 'unknown';
+  mode: number;
+  bytes: number;
+  modified: Date;
+  /** To be read to its end before the next entry is asked for, or skipped. */
+  content: AsyncIterable<Buffer>;
+  skip(): void;
+}
+
+/**
+ * The entries of a tar in its order. A tar that is damaged or cut off anywhere, also between two
+ * entries, is INTERNAL, and so is an error of the source.
+ */
+export async function* readTarEntries(source: Readable): AsyncGenerator<TarEntry> {
+  const entries = extract();
+  const tail = createTail();
+  // What goes wrong while feeding destroys the extraction and so is thrown by the loop.
+  const feeding = pipeline(source, tail.watch, entries as unknown as NodeJS.WritableStream);
+  feeding.catch(() => undefined);
+  let entriesEnd = 0;
+  try {
+    for await (const entry of entries) {
+      entriesEnd = endOf(entry);
+      yield entryOf(entry);
+    }
+    await feeding;
+  } catch (error) {
+    throw toAppError(error, 'reading a tar');
+  } finally {
+    source.destroy();
+  }
+  // A stream that is cut exactly between two entries looks complete to the parser.
+  if (tail.bytes() < entriesEnd + tarEnd.length || !tail.isEmpty()) {
+    throw new AppError('INTERNAL', 'reading a tar: it was cut off, its end is missing');
+  }
+}
+
+/** Watches a stream pass: how long it was, and whether it ended in the two empty blocks. */
+function createTail() {
+  let bytes = 0;
+  let last = Buffer.alloc(0);
+  return {
+    async *watch(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+      for await (const chunk of chunks) {
+        bytes += chunk.length;
+        last = Buffer.concat([last, chunk.subarray(-tarEnd.length)]).subarray(-tarEnd.length);
+        yield chunk;
+      }
+    },
+    bytes: () => bytes,
+    isEmpty: () => last.equals(tarEnd),
+  };
+}
+
+type Entry = ExtractEvents['entry'][1];
+
+/** Where the next header stands. */
+function endOf({ header }: Entry): number {
+  // Missing in the types: where in the stream the content begins.
+  const { byteOffset } = header as Header & { byteOffset: number };
+  const contentBytes = header.type === 'directory' ? 0 : header.size;
+  return byteOffset + Math.ceil(contentBytes / blockBytes) * blockBytes;
+}
+
+function entryOf(entry: Entry): TarEntry {
+  const { name, mode, size, mtime } = entry.header;
+  return {
+    name,
+    // Null, against the types, for a kind that the parser does not know.
+    kind: (entry.header.type as Header['type'] | null) ?? 'unknown',
+    mode,
+    bytes: size,
+    modified: mtime,
+    content: entry as unknown as AsyncIterable<Buffer>,
+    skip: () => entry.resume(),
+  };
+}

@@ -1,0 +1,55 @@
+import { addAbortSignal, Readable } from 'node:stream';
+import { openZip } from './open-zip.js';
+import { tarEnd, tarHeader, tarPadding } from './tar-header.js';
+import { readZipEntries } from './zip-entries.js';
+import type { ZipLimits } from './zip-limits.js';
+
+/**
+ * A zip as an uncompressed tar for a container engine. Everything belongs to root and everyone may
+ * read it: folders 0755, files 0644, or 0755 when executable by anyone in the zip. Folders that the
+ * zip only implies have entries too. Every rule of the gate is checked again on the way, and sizes
+ * and checksums against the content: a breach destroys the stream with ZIP_REFUSED, and what was
+ * read of it until then must be thrown away.
+ */
+export function zipToTar(
+  path: string,
+  { limits, signal }: { limits: ZipLimits; signal: AbortSignal },
+): Readable {
+  const tar = Readable.from(writeTar(path, limits, signal), { objectMode: false });
+  return addAbortSignal(signal, tar);
+}
+
+async function* writeTar(
+  path: string,
+  limits: ZipLimits,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const zip = await openZip(path);
+  try {
+    // An engine looks at the first bytes for the magic of a compressed stream: no name of the zip's
+    // may stand there.
+    yield tarHeader({ name: './', mode: folderMode, bytes: 0, modified: new Date(0) });
+    for await (const { newFolders, file, modified, content } of readZipEntries(
+      zip,
+      limits,
+      signal,
+    )) {
+      for (const folder of newFolders) {
+        yield tarHeader({ name: `${folder}/`, mode: folderMode, bytes: 0, modified });
+      }
+      if (file === undefined) continue;
+      const mode = file.executable ? executableMode : fileMode;
+      yield tarHeader({ name: file.path, mode, bytes: file.bytes, modified });
+      yield* content();
+      const padding = tarPadding(file.bytes);
+      if (padding.length > 0) yield padding;
+    }
+    yield tarEnd;
+  } finally {
+    await zip.close();
+  }
+}
+
+const folderMode = 0o755;
+const fileMode = 0o644;
+const executableMode = 0o755;

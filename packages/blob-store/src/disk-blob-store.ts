@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { addAbortSignal } from 'node:stream';
+import { AppError, systemCode, toAppError } from '@inference-server/errors';
+import {
+  assertBlobId,
+  type BlobStore,
+  type ByteRange,
+  type OpenBlob,
+  type ReceivedFile,
+} from './blob-store.js';
+
+/**
+ * Blobs as files: `<root>/blobs/<first two of the id>/<id>`, uploads in `<root>/staging`. A blob
+ * appears by one rename after its bytes were flushed, so that no reader and no crash ever shows
+ * part of it. Makes the folders. Several processes may share a root.
+ */
+export async function createDiskBlobStore(options: { root: string }): Promise<BlobStore> {
+  const root = resolve(options.root);
+  const blobs = join(root, 'blobs');
+  const stagingFolder = join(root, 'staging');
+  const folders = new Map<string, Promise<void>>();
+
+  const folderOf = (id: string) => join(blobs, id.slice(0, 2));
+  const pathOf = (id: string) => join(folderOf(id), id);
+
+  /** Once per folder and process: the first to ask makes the folder, all wait until it is durable. */
+  function prepare(folder: string): Promise<void> {
+    const known = folders.get(folder);
+    if (known !== undefined) return known;
+    const prepared = makeFolder(folder);
+    folders.set(folder, prepared);
+    prepared.catch(() => folders.delete(folder));
+    return prepared;
+  }
+
+  try {
+    await makeFolder(blobs);
+    await makeFolder(stagingFolder);
+  } catch (error) {
+    throw toAppError(error, `opening the blob store in ${root}`);
+  }
+
+  return {
+    stagingFolder,
+
+    put: (id, file, signal) =>
+      guarded('storing a blob', signal, async () => {
+        assertBlobId(id);
+        await prepare(folderOf(id));
+        await moveDurably(file, pathOf(id), signal);
+      }),
+
+    open: (id, { signal, range }) =>
+      guarded('opening a blob', signal, async () => {
+        assertBlobId(id);
+        const file = await unlessAbsent(open(pathOf(id)));
+        return file === undefined ? undefined : await openStream(file, range, signal);
+      }),
+
+    remove: (id, signal) =>
+      guarded('removing a blob', signal, async () => {
+        assertBlobId(id);
+        await unlessAbsent(unlink(pathOf(id)).then(() => flush(folderOf(id))));
+      }),
+
+    check: (signal) =>
+      guarded('checking the blob store', signal, () =>
+        writeProbe(join(stagingFolder, `${randomUUID()}.probe`)),
+      ),
+  };
+}
+
+/** Makes the folder and flushes all that names it: a new folder is lost with its parent's cache. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true });
+  const top = dirname(first ?? folder);
+  for (let at = dirname(folder); at.length >= top.length; at = dirname(at)) {
+    await flush(at);
+    if (at === dirname(at)) return;
+  }
+}
+
+async function moveDurably(file: ReceivedFile, to: string, signal: AbortSignal): Promise<void> {
+  const received = await unlessAbsent(open(file.path));
+  if (received === undefined) {
+    if (!(await isStored(file, to))) {
+      throw new AppError('INTERNAL', 'storing a blob: the received file is gone');
+    }
+  } else {
+    try {
+      await received.sync();
+    } finally {
+      await received.close();
+    }
+    signal.throwIfAborted();
+    await rename(file.path, to);
+  }
+  await flush(dirname(to));
+}
+
+/** Whether an earlier put of the same file already moved it. */
+async function isStored(file: ReceivedFile, path: string): Promise<boolean> {
+  const stored = await unlessAbsent(stat(path));
+  return stored?.size === file.bytes;
+}
+
+async function openStream(
+  file: FileHandle,
+  range: ByteRange | undefined,
+  signal: AbortSignal,
+): Promise<OpenBlob> {
+  try {
+    const { size: bytes } = await file.stat();
+    if (
+      range !== undefined &&
+      !(range.start >= 0 && range.start <= range.end && range.start < bytes)
+    ) {
+      throw new AppError('VALIDATION_FAILED', 'The range does not lie within the blob.');
+    }
+    const stream = file.createReadStream({ highWaterMark: readChunkBytes, ...range });
+    return { bytes, stream: addAbortSignal(signal, stream) };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+const readChunkBytes = 256 * 1024;
+
+async function writeProbe(path: string): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600);
+    try {
+      await file.write('probe');
+      await file.sync();
+    } finally {
+      await file.close();
+      await rm(path, { force: true });
+    }
+  } catch (error) {
+    const converted = toAppError(error, 'writing to the blob store');
+    if (converted.code === 'STORAGE_FULL') throw converted;
+    throw new AppError('SERVICE_UNAVAILABLE', 'The storage of the server cannot be written to.', {
+      cause: error,
+      retryAfterS: 10,
+    });
+  }
+}
+
+async function flush(folder: string): Promise<void> {
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function unlessAbsent<T>(result: Promise<T>): Promise<T | undefined> {
+  try {
+    return await result;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Turns what the file system throws into AppErrors; an abort keeps its reason. */
+async function guarded<T>(doing: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) throw error;
+    throw toAppError(error, doing);
+  }
+}

@@ -1,0 +1,163 @@
+import type { Readable } from 'node:stream';
+
+/**
+ * The container engine, as the rest of the code sees it. Every call takes an AbortSignal (when it
+ * aborts, the call rejects with the signal's reason) and has a deadline of its own. Failures are
+ * {@link EngineError}s, which say what kind of failure it was. What a container does (its exit code,
+ * a command that is not there) is data, never an error.
+ *
+ * Containers are addressed by id or name, volumes by name.
+ */
+export interface ContainerEngine {
+  /** Throws EngineError `unreachable` or `overdue` when the engine does not answer. */
+  ping(signal: AbortSignal): Promise<void>;
+
+  /** Undefined when the engine does not have it. */
+  inspectImage(reference: string, signal: AbortSignal): Promise<ImageDetails | undefined>;
+  /**
+   * Fetches the image from its registry. There is no limit in all, for images are large: it fails
+   * when nothing was heard for the engine's idle time. `onProgress` is called with every sign of
+   * progress, first when the registry has answered.
+   */
+  pullImage(reference: string, signal: AbortSignal, onProgress?: () => void): Promise<void>;
+
+  /** Creating one that exists is no error: the labels of the first creator stay. */
+  createVolume(volume: Volume, signal: AbortSignal): Promise<void>;
+  /** Undefined when there is none. */
+  inspectVolume(name: string, signal: AbortSignal): Promise<Volume | undefined>;
+  /** The volumes that carry all the given labels. */
+  listVolumes(labels: Labels, signal: AbortSignal): Promise<Volume[]>;
+  /** Absent is fine. Throws `in_use` while a container has it. */
+  removeVolume(name: string, signal: AbortSignal): Promise<void>;
+
+  /** Returns the id. Throws `name_in_use`, `image_absent`, or `refused` for what cannot run at all. */
+  createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;
+  /** Starting a container that runs already is no error. */
+  startContainer(container: string, signal: AbortSignal): Promise<StartOutcome>;
+  /**
+   * Resolves once the container has ended. May be called before the start, and is then the first to
+   * hear of the end; has no limit in time but the signal. The engine may be away for a while
+   * (restarted) without failing it. Throws `container_absent`, and `unreachable` after that while.
+   */
+  waitForExit(container: string, signal: AbortSignal): Promise<ContainerExit>;
+  /** Asks the main process to end, and kills it after `graceMs`. Not running is fine. */
+  stopContainer(container: string, graceMs: number, signal: AbortSignal): Promise<void>;
+  /** Ends it at once. Not running is fine. */
+  killContainer(container: string, signal: AbortSignal): Promise<void>;
+  /** Removes it with its anonymous volumes, running or not. Absent is fine. */
+  removeContainer(container: string, signal: AbortSignal): Promise<void>;
+  /** Undefined when there is none. */
+  inspectContainer(container: string, signal: AbortSignal): Promise<ContainerDetails | undefined>;
+  /** The containers, in whatever state, that carry all the given labels. */
+  listContainers(labels: Labels, signal: AbortSignal): Promise<ContainerSummary[]>;
+
+  /**
+   * Unpacks an uncompressed tar into a folder of the container, which must not run. The mode of the
+   * folder itself stays, even if the tar has an entry for it. When it fails, a part of the tar may be
+   * there: discard the container. Rejects with the tar's own error when that
+   * failed. The tar is destroyed in any case.
+   */
+  putArchive(container: string, folder: string, tar: Readable, signal: AbortSignal): Promise<void>;
+  /**
+   * The tar of a path inside the container, which must not run. Entries start with the last
+   * component of the path. The stream ends with an error when the engine's answer was cut short.
+   */
+  getArchive(container: string, path: string, signal: AbortSignal): Promise<Readable>;
+  /** The end of what a container that has ended wrote, standard output and error as they came. */
+  readLogs(container: string, limits: LogLimits, signal: AbortSignal): Promise<LogTail>;
+}
+
+export type Labels = Readonly<Record<string, string>>;
+
+export interface ImageDetails {
+  id: string;
+  /** The user that its containers run as; empty: root. */
+  user: string;
+}
+
+export interface Volume {
+  name: string;
+  labels: Labels;
+}
+
+export interface VolumeMount {
+  volume: string;
+  /** Absolute path inside the container. */
+  path: string;
+  readOnly: boolean;
+}
+
+/** All that a container is made of. The sandbox's fixed rules hold for every container of ours. */
+export interface ContainerSpec {
+  name: string;
+  image: string;
+  labels: Labels;
+  mounts: readonly VolumeMount[];
+  /** In place of the image's entry point and command. */
+  command?: readonly string[];
+  environment: Readonly<Record<string, string>>;
+  limits: ContainerLimits;
+  /** A device's name: a GPU's UUID, a MIG UUID, or a CDI name (vendor/class=device). */
+  gpu: string | null;
+}
+
+export interface ContainerLimits {
+  /** No swap comes on top. */
+  memoryBytes: number;
+  /** Cores; fractions allowed. */
+  cpus: number;
+  processes: number;
+  /** Size of /dev/shm, which counts towards the memory. */
+  shmBytes: number;
+  /** The engine keeps at most this much of what the container writes. */
+  logBytes: number;
+}
+
+/**
+ * `image`: it lacks the program or the user that it names, or the program cannot be executed.
+ * `engine`: the engine could not start any container of this kind (a device's hook failed, say).
+ */
+export type StartOutcome =
+  { started: true } | { started: false; fault: 'image' | 'engine'; startError: string };
+
+export interface ContainerExit {
+  exitCode: number;
+  /** The kernel killed a process of it for memory: not always the main one. */
+  outOfMemory: boolean;
+  /** Set when the main process could not be run after all. */
+  startError: string | undefined;
+  /**
+   * The engine was away during the run, or was told by anyone to signal the container: an exit code
+   * ≠ 0 need not be the container's own doing. Always false with exit code 0.
+   */
+  interrupted: boolean;
+}
+
+export type ContainerState =
+  'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
+
+export interface ContainerSummary {
+  id: string;
+  name: string;
+  state: ContainerState;
+  labels: Labels;
+}
+
+export interface ContainerDetails extends ContainerSummary {
+  exitCode: number;
+  outOfMemory: boolean;
+  startError: string | undefined;
+  /** By the engine's clock; undefined before the end. */
+  endedAt: Date | undefined;
+}
+
+export interface LogLimits {
+  maxBytes: number;
+  maxLines: number;
+}
+
+export interface LogTail {
+  text: string;
+  /** Whether earlier output was left out. */
+  cut: boolean;
+}

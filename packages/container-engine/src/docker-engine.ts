@@ -1,0 +1,69 @@
+import type { ContainerEngine } from './container-engine.js';
+import { getArchive, putArchive } from './docker/archives.js';
+import { boundedCall, connectEngine, type EngineDeadlines } from './docker/connection.js';
+import {
+  createContainer,
+  inspectContainer,
+  killContainer,
+  listContainers,
+  removeContainer,
+  startContainer,
+  stopContainer,
+} from './docker/containers.js';
+import { waitForExit } from './docker/exit.js';
+import { inspectImage, pullImage } from './docker/images.js';
+import { readLogs } from './docker/logs.js';
+import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
+
+/**
+ * A docker engine. Its API version is not pinned: each engine speaks its own. Nothing is connected
+ * before the first call, and nothing needs closing.
+ */
+export function createDockerEngine(options: {
+  /** What DOCKER_HOST holds: unix:///path, tcp://host:port or http://host:port. */
+  dockerHost: string;
+  deadlines?: Partial<EngineDeadlines>;
+}): ContainerEngine {
+  const engine = connectEngine(options.dockerHost, { ...usualDeadlines, ...options.deadlines });
+  const { docker, deadlines } = engine;
+  return {
+    async ping(signal) {
+      await boundedCall('the engine', deadlines.callMs, signal, (abortSignal) =>
+        (docker as unknown as PingWithOptions).ping({ abortSignal }),
+      );
+    },
+    inspectImage: (reference, signal) => inspectImage(engine, reference, signal),
+    pullImage: (reference, signal, onProgress) =>
+      pullImage(engine, reference, signal, onProgress ?? (() => undefined)),
+    createVolume: (volume, signal) => createVolume(engine, volume, signal),
+    inspectVolume: (name, signal) => inspectVolume(engine, name, signal),
+    listVolumes: (labels, signal) => listVolumes(engine, labels, signal),
+    removeVolume: (name, signal) => removeVolume(engine, name, signal),
+    createContainer: (spec, signal) => createContainer(engine, spec, signal),
+    startContainer: (container, signal) => startContainer(engine, container, signal),
+    waitForExit: (container, signal) => waitForExit(engine, container, signal),
+    stopContainer: (container, graceMs, signal) =>
+      stopContainer(engine, container, graceMs, signal),
+    killContainer: (container, signal) => killContainer(engine, container, signal),
+    removeContainer: (container, signal) => removeContainer(engine, container, signal),
+    inspectContainer: (container, signal) => inspectContainer(engine, container, signal),
+    listContainers: (labels, signal) => listContainers(engine, labels, signal),
+    putArchive: (container, folder, tar, signal) =>
+      putArchive(engine, container, folder, tar, signal),
+    getArchive: (container, path, signal) => getArchive(engine, container, path, signal),
+    readLogs: (container, limits, signal) => readLogs(engine, container, limits, signal),
+  };
+}
+
+/** It takes options; its types do not say so. */
+interface PingWithOptions {
+  ping(options: { abortSignal: AbortSignal }): Promise<unknown>;
+}
+
+const usualDeadlines: EngineDeadlines = {
+  callMs: 30_000,
+  slowCallMs: 120_000,
+  idleMs: 120_000,
+  pollMs: 2_000,
+  awayMs: 30_000,
+};

@@ -1,0 +1,98 @@
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { toAppError } from '@inference-server/errors';
+import { EngineError } from '../engine-error.js';
+import { boundedCall, type EngineConnection } from './connection.js';
+import { engineErrorOf } from './errors.js';
+
+/**
+ * dockerode notices neither a source that is destroyed without an error nor that the engine has
+ * answered before the source's end. Between the two stands a stream of ours, which either side's
+ * failure destroys with an error; so the failure that came first is the one that is reported.
+ */
+export async function putArchive(
+  { docker, deadlines }: EngineConnection,
+  container: string,
+  folder: string,
+  tar: Readable,
+  signal: AbortSignal,
+): Promise<void> {
+  const doing = `archive into ${container}`;
+  const idle = idleSignal(deadlines.idleMs, `${doing}: the transfer stands still.`);
+  const bounds = AbortSignal.any([signal, idle.signal]);
+  const body = new PassThrough();
+  body.on('data', idle.refresh);
+  const fed = pipeline(tar, body, { signal: bounds });
+  const put = boundedCall(doing, noDeadlineMs, bounds, (abortSignal) =>
+    docker.getContainer(container).putArchive(body, { path: folder, abortSignal }),
+  );
+  put.catch((error: unknown) => body.destroy(error as Error));
+  try {
+    const [feeding, answer] = await Promise.allSettled([fed, put]);
+    if (bounds.aborted) throw bounds.reason as Error;
+    if (feeding.status === 'rejected') throw toAppError(feeding.reason, doing);
+    if (answer.status === 'rejected') throw answer.reason;
+  } finally {
+    idle.clear();
+    tar.destroy();
+  }
+}
+
+export async function getArchive(
+  { docker, deadlines }: EngineConnection,
+  container: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<Readable> {
+  const doing = `archive of ${path} in ${container}`;
+  const answer = await boundedCall(doing, deadlines.callMs, signal, (abortSignal) =>
+    docker.getContainer(container).getArchive({ path, abortSignal }),
+  );
+  const chunks = boundedChunks(answer as Readable, { doing, idleMs: deadlines.idleMs, signal });
+  return Readable.from(chunks, { objectMode: false });
+}
+
+/** Counts only the time that the engine takes: a slow reader is no fault of it. */
+async function* boundedChunks(
+  source: Readable,
+  { doing, idleMs, signal }: { doing: string; idleMs: number; signal: AbortSignal },
+): AsyncGenerator<Buffer> {
+  const stop = () => source.destroy(signal.reason as Error);
+  const overdue = () =>
+    source.destroy(new EngineError('overdue', `${doing}: the transfer stands still.`));
+  signal.addEventListener('abort', stop, { once: true });
+  let timer = setTimeout(overdue, idleMs);
+  try {
+    signal.throwIfAborted();
+    for await (const chunk of source) {
+      clearTimeout(timer);
+      yield chunk as Buffer;
+      timer = setTimeout(overdue, idleMs);
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason as Error;
+    throw engineErrorOf(error, doing);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', stop);
+    source.destroy();
+  }
+}
+
+/** Longest timer that there is: the transfer is bounded by its progress alone. */
+const noDeadlineMs = 2 ** 31 - 1;
+
+/** A signal that aborts once `refresh` was not called for `idleMs`. */
+function idleSignal(idleMs: number, detail: string) {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort(new EngineError('overdue', detail));
+  }, idleMs);
+  return {
+    signal: controller.signal,
+    refresh: () => void timer.refresh(),
+    clear: () => {
+      clearTimeout(timer);
+    },
+  };
+}

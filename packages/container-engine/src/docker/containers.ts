@@ -1,0 +1,181 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import type {
+  ContainerDetails,
+  ContainerSpec,
+  ContainerState,
+  ContainerSummary,
+  Labels,
+  StartOutcome,
+} from '../container-engine.js';
+import { EngineError, isEngineProblem } from '../engine-error.js';
+import { boundedCall, type EngineConnection } from './connection.js';
+import { createOptions } from './create-options.js';
+import { labelFilters } from './label-filters.js';
+
+export async function createContainer(
+  { docker, deadlines }: EngineConnection,
+  spec: ContainerSpec,
+  signal: AbortSignal,
+): Promise<string> {
+  // Named apart, query and body: dockerode puts all of the body into the address otherwise.
+  const request = { _query: { name: spec.name }, _body: createOptions(spec) };
+  const created = await boundedCall(
+    `container ${spec.name}`,
+    deadlines.callMs,
+    signal,
+    (abortSignal) => docker.createContainer({ ...request, abortSignal } as object),
+  );
+  return created.id;
+}
+
+/**
+ * A start that fails for the image's sake leaves exit code 126 or 127 behind, or names a user that
+ * the image does not have.
+ */
+export async function startContainer(
+  connection: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<StartOutcome> {
+  const { docker, deadlines } = connection;
+  try {
+    await boundedCall(
+      `start of ${container}`,
+      deadlines.slowCallMs,
+      signal,
+      (abortSignal) => docker.getContainer(container).start({ abortSignal }) as Promise<unknown>,
+    );
+    return { started: true };
+  } catch (error) {
+    if (isStatus(error, 304)) return { started: true };
+    if (!isEngineProblem(error, 'refused', 'failed')) throw error;
+    const after = await inspectContainer(connection, container, signal);
+    if (after?.startError === undefined) throw error;
+    const byImage =
+      [126, 127].includes(after.exitCode) || /unable to find (user|group)/i.test(after.startError);
+    return { started: false, fault: byImage ? 'image' : 'engine', startError: after.startError };
+  }
+}
+
+export async function stopContainer(
+  { docker, deadlines }: EngineConnection,
+  container: string,
+  graceMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadlineMs = graceMs + deadlines.slowCallMs;
+  await unlessStopped(
+    boundedCall(
+      `stop of ${container}`,
+      deadlineMs,
+      signal,
+      (abortSignal) =>
+        docker
+          .getContainer(container)
+          .stop({ t: Math.ceil(graceMs / 1000), abortSignal }) as Promise<unknown>,
+    ),
+  );
+}
+
+export async function killContainer(
+  { docker, deadlines }: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await unlessStopped(
+    boundedCall(
+      `kill of ${container}`,
+      deadlines.callMs,
+      signal,
+      (abortSignal) =>
+        docker.getContainer(container).kill({ signal: 'SIGKILL', abortSignal }) as Promise<unknown>,
+    ),
+  );
+}
+
+export async function removeContainer(
+  connection: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { docker, deadlines } = connection;
+  await boundedCall(
+    `removal of ${container}`,
+    deadlines.slowCallMs,
+    signal,
+    async (abortSignal) => {
+      for (;;) {
+        try {
+          await docker.getContainer(container).remove({ force: true, v: true, abortSignal });
+          return;
+        } catch (error) {
+          if (isStatus(error, 404)) return;
+          // Somebody else is removing it: gone is when that is done.
+          if (!isStatus(error, 409)) throw error;
+        }
+        await sleep(100, undefined, { signal: abortSignal });
+      }
+    },
+  );
+}
+
+export async function inspectContainer(
+  { docker, deadlines }: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<ContainerDetails | undefined> {
+  try {
+    const found = await boundedCall(
+      `container ${container}`,
+      deadlines.callMs,
+      signal,
+      (abortSignal) => docker.getContainer(container).inspect({ abortSignal }),
+    );
+    return {
+      id: found.Id,
+      name: found.Name.replace(/^\//, ''),
+      state: found.State.Status as ContainerState,
+      labels: (found.Config.Labels as Labels | null) ?? {},
+      exitCode: found.State.ExitCode,
+      outOfMemory: found.State.OOMKilled,
+      startError: found.State.Error === '' ? undefined : found.State.Error,
+      endedAt: found.State.FinishedAt.startsWith('0001-')
+        ? undefined
+        : new Date(found.State.FinishedAt),
+    };
+  } catch (error) {
+    if (isEngineProblem(error, 'container_absent')) return undefined;
+    throw error;
+  }
+}
+
+export async function listContainers(
+  { docker, deadlines }: EngineConnection,
+  labels: Labels,
+  signal: AbortSignal,
+): Promise<ContainerSummary[]> {
+  const found = await boundedCall('list of containers', deadlines.callMs, signal, (abortSignal) =>
+    docker.listContainers({ all: true, filters: labelFilters(labels), abortSignal }),
+  );
+  return found.map((info: Docker.ContainerInfo) => ({
+    id: info.Id,
+    name: (info.Names[0] ?? '').replace(/^\//, ''),
+    state: info.State as ContainerState,
+    labels: info.Labels,
+  }));
+}
+
+/** 304 and 409 say that it does not run, which is what was wanted. */
+async function unlessStopped(call: Promise<unknown>): Promise<void> {
+  try {
+    await call;
+  } catch (error) {
+    if (!isStatus(error, 304) && !isStatus(error, 409)) throw error;
+  }
+}
+
+function isStatus(error: unknown, status: number): boolean {
+  const foreign = error instanceof EngineError ? error.cause : error;
+  return (foreign as { statusCode?: number } | undefined)?.statusCode === status;
+}

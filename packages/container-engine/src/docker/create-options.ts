@@ -1,0 +1,52 @@
+import type Docker from 'dockerode';
+import type { ContainerSpec } from '../container-engine.js';
+
+/**
+ * The engine's form of a container. What the sandbox fixes for every container stands here: no
+ * network, no capabilities, no new privileges, no swap, an init process (a main process with
+ * number 1 would not hear signals), volumes without the image's own content, bounded logs.
+ */
+export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
+  const { limits } = spec;
+  return {
+    Image: spec.image,
+    Labels: { ...spec.labels },
+    Env: Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`),
+    NetworkDisabled: true,
+    ...(spec.command === undefined ? {} : { Entrypoint: [...spec.command], Cmd: [] }),
+    HostConfig: {
+      NetworkMode: 'none',
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges:true'],
+      Init: true,
+      PidsLimit: limits.processes,
+      Memory: limits.memoryBytes,
+      MemorySwap: limits.memoryBytes,
+      NanoCpus: Math.round(limits.cpus * 1e9),
+      ShmSize: limits.shmBytes,
+      IpcMode: 'private',
+      RestartPolicy: { Name: 'no' },
+      LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
+      Mounts: spec.mounts.map(({ volume, path, readOnly }) => ({
+        Type: 'volume' as const,
+        Source: volume,
+        Target: path,
+        ReadOnly: readOnly,
+        VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } },
+      })),
+      ...(spec.gpu === null ? {} : { DeviceRequests: [deviceRequest(spec.gpu)] }),
+    },
+  };
+}
+
+/** Two files, so that after a rotation at least half of the limit is there to be read. */
+function logConfig(logBytes: number): Record<string, string> {
+  return { 'max-size': `${Math.ceil(logBytes / 2)}`, 'max-file': '2' };
+}
+
+/** For exactly the one device: a count would let the engine choose. */
+function deviceRequest(gpu: string): Docker.DeviceRequest {
+  return gpu.includes('=')
+    ? { Driver: 'cdi', DeviceIDs: [gpu] }
+    : { Driver: 'nvidia', DeviceIDs: [gpu], Capabilities: [['gpu']] };
+}

@@ -1,0 +1,62 @@
+import { AppError, messageOf, systemCode } from '@inference-server/errors';
+import { EngineError, type EngineProblem } from '../engine-error.js';
+
+/** dockerode's bare errors, and those of its connection, as EngineErrors. */
+export function engineErrorOf(error: unknown, doing: string): AppError {
+  if (error instanceof AppError) return error;
+  const text = engineText(error);
+  const detail = `${doing}: ${text}`;
+  return new EngineError(problemOf(error, text), detail, { cause: error });
+}
+
+/** What the engine itself said, without dockerode's words around it. */
+function engineText(error: unknown): string {
+  return messageOf(error)
+    .replace(/^\(HTTP code \d+\) .*? - /s, '')
+    .trim();
+}
+
+function problemOf(error: unknown, text: string): EngineProblem {
+  const { statusCode } = error as { statusCode?: number };
+  if (/no space left on device|disk quota exceeded/i.test(text)) return 'disk_full';
+  switch (statusCode) {
+    case undefined:
+      return unreachableCodes.has(systemCode(error) ?? '') ? 'unreachable' : 'failed';
+    case 400:
+      return 'refused';
+    case 404:
+      return absentThing(text);
+    case 409:
+      return /name .* is already in use/i.test(text) ? 'name_in_use' : 'in_use';
+    case 502:
+    case 503:
+    case 504:
+      return 'unreachable';
+    default:
+      return 'failed';
+  }
+}
+
+/** A 404's text tells what is missing; the order matters, for a path's text names the container. */
+function absentThing(text: string): EngineProblem {
+  if (/no such image/i.test(text)) return 'image_absent';
+  if (/no such volume/i.test(text)) return 'volume_absent';
+  if (/could not find the file|no such file/i.test(text)) return 'path_absent';
+  if (/no such container/i.test(text)) return 'container_absent';
+  return 'failed';
+}
+
+const unreachableCodes = new Set([
+  'EACCES',
+  'EAI_AGAIN',
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOENT',
+  'ENOTFOUND',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ERR_STREAM_PREMATURE_CLOSE',
+]);

@@ -1,0 +1,126 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerDetails, ContainerExit } from '../container-engine.js';
+import { EngineError, isEngineProblem } from '../engine-error.js';
+import { boundedCall, dialStream, type EngineConnection } from './connection.js';
+import { inspectContainer } from './containers.js';
+
+/**
+ * Waits for the end of a container. The truth is what inspecting it says, every `pollMs`; the
+ * engine's own notice (`wait`, asked for before the start) only makes it quicker, since it never
+ * comes when the connection breaks or the container ended before it was asked for.
+ */
+export async function waitForExit(
+  connection: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<ContainerExit> {
+  const { pollMs, awayMs } = connection.deadlines;
+  const local = new AbortController();
+  const until = AbortSignal.any([signal, local.signal]);
+  const presence = { wasAway: false, lastSeen: performance.now() };
+  const notice = { awaited: true };
+  try {
+    const heard = exitNotice(connection, container, until).then((how) => {
+      if (how === 'broken') presence.wasAway = true;
+      notice.awaited = false;
+    });
+    for (;;) {
+      const found = await look(connection, container, { until, awayMs, presence });
+      if (found !== undefined && (found.state === 'exited' || found.state === 'dead')) {
+        const { exitCode, outOfMemory, startError } = found;
+        const interrupted =
+          exitCode !== 0 && (presence.wasAway || (await wasSignalled(connection, found, until)));
+        return { exitCode, outOfMemory, startError, interrupted };
+      }
+      const pause = sleep(pollMs, undefined, { signal: until });
+      await Promise.race(notice.awaited ? [pause, heard] : [pause]);
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason as Error;
+    throw error;
+  } finally {
+    local.abort();
+  }
+}
+
+/** Inspects it; undefined while the engine is away, for at most `awayMs`. */
+async function look(
+  connection: EngineConnection,
+  container: string,
+  {
+    until,
+    awayMs,
+    presence,
+  }: { until: AbortSignal; awayMs: number; presence: { wasAway: boolean; lastSeen: number } },
+): Promise<ContainerDetails | undefined> {
+  try {
+    const found = await inspectContainer(connection, container, until);
+    presence.lastSeen = performance.now();
+    if (found === undefined) {
+      throw new EngineError('container_absent', `The container ${container} is gone.`);
+    }
+    return found;
+  } catch (error) {
+    if (!isEngineProblem(error, 'unreachable', 'overdue')) throw error;
+    presence.wasAway = true;
+    if (performance.now() - presence.lastSeen > awayMs) throw error;
+    return undefined;
+  }
+}
+
+/**
+ * Whether the engine's recent events tell of a signal sent to the container. A stopping engine
+ * signals its containers first and answers calls until they have all ended: nothing else gives it
+ * away. An engine that is gone by now counts as a yes.
+ */
+async function wasSignalled(
+  connection: EngineConnection,
+  { id, endedAt }: ContainerDetails,
+  signal: AbortSignal,
+): Promise<boolean> {
+  // The event may be written a moment after the end that it caused; the engine waits for it so long.
+  const untilMs = (endedAt?.getTime() ?? 0) + 250;
+  const query = {
+    since: '0',
+    until: (untilMs / 1000).toFixed(3),
+    filters: JSON.stringify({ container: [id], event: ['kill'] }),
+  };
+  try {
+    return await boundedCall('the events', connection.deadlines.callMs, signal, async (bounded) => {
+      const events = await dialStream(
+        connection,
+        { method: 'GET', path: '/events', query },
+        bounded,
+      );
+      let length = 0;
+      for await (const chunk of events) length += (chunk as Buffer).length;
+      return length > 0;
+    });
+  } catch (error) {
+    if (isEngineProblem(error, 'unreachable', 'overdue')) return true;
+    throw error;
+  }
+}
+
+/** Never rejects: `ended` when the engine said so, `broken` when it went away before. */
+async function exitNotice(
+  connection: EngineConnection,
+  container: string,
+  signal: AbortSignal,
+): Promise<'ended' | 'broken' | 'refused'> {
+  const path = `/containers/${container}/wait`;
+  let answered = false;
+  try {
+    const answer = await dialStream(
+      connection,
+      { method: 'POST', path, query: { condition: 'next-exit' } },
+      signal,
+    );
+    answered = true;
+    let body = '';
+    for await (const chunk of answer) body += String(chunk);
+    return body.trim() === '' ? 'broken' : 'ended';
+  } catch {
+    return answered ? 'broken' : 'refused';
+  }
+}

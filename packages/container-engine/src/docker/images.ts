@@ -1,0 +1,92 @@
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import type { ImageDetails } from '../container-engine.js';
+import { EngineError, isEngineProblem } from '../engine-error.js';
+import { boundedCall, type EngineConnection } from './connection.js';
+import { engineErrorOf } from './errors.js';
+
+export async function inspectImage(
+  { docker, deadlines }: EngineConnection,
+  reference: string,
+  signal: AbortSignal,
+): Promise<ImageDetails | undefined> {
+  try {
+    // dockerode passes no signal on here; the call is left to itself when it is overdue.
+    const image = await boundedCall(`image ${reference}`, deadlines.callMs, signal, () =>
+      docker.getImage(reference).inspect(),
+    );
+    // Newer engines leave the configuration out where it is empty.
+    const config = image.Config as { User?: string } | null | undefined;
+    return { id: image.Id, user: config?.User ?? '' };
+  } catch (error) {
+    if (isEngineProblem(error, 'image_absent')) return undefined;
+    throw error;
+  }
+}
+
+export async function pullImage(
+  { docker, deadlines }: EngineConnection,
+  reference: string,
+  signal: AbortSignal,
+  onProgress: () => void,
+): Promise<void> {
+  const doing = `pull of ${reference}`;
+  const messages = await boundedCall(doing, deadlines.idleMs, signal, (abortSignal) =>
+    docker.createImage({ ...pullQuery(reference), abortSignal }),
+  );
+  await followPull(doing, messages as Readable, { signal, idleMs: deadlines.idleMs, onProgress });
+}
+
+/**
+ * Reads the engine's progress messages to their end. The answer's status is 200 before the pull has
+ * begun: only the messages tell whether it failed.
+ */
+async function followPull(
+  doing: string,
+  messages: Readable,
+  options: { signal: AbortSignal; idleMs: number; onProgress: () => void },
+): Promise<void> {
+  const { signal, idleMs, onProgress } = options;
+  const stop = () => messages.destroy(signal.reason as Error);
+  const overdue = () =>
+    messages.destroy(new EngineError('overdue', `${doing}: nothing was heard for too long.`));
+  signal.addEventListener('abort', stop, { once: true });
+  const timer = setTimeout(overdue, idleMs);
+  // readline does not pass its input's errors on.
+  let broken: unknown;
+  messages.once('error', (error) => (broken = error));
+  const closed = new Promise((resolve) => messages.once('close', resolve));
+  try {
+    for await (const line of createInterface({ input: messages, crlfDelay: Infinity })) {
+      timer.refresh();
+      const failure = failureIn(line);
+      if (failure !== undefined) throw new EngineError('failed', `${doing}: ${failure}`);
+      onProgress();
+    }
+    await closed;
+    if (broken !== undefined) throw broken;
+  } catch (error) {
+    if (signal.aborted) throw signal.reason as Error;
+    throw engineErrorOf(error, doing);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', stop);
+    messages.destroy();
+  }
+}
+
+function failureIn(line: string): string | undefined {
+  if (line.trim() === '') return undefined;
+  const message = JSON.parse(line) as { error?: string; errorDetail?: { message?: string } };
+  return message.errorDetail?.message ?? message.error;
+}
+
+/** Without a tag or digest the engine would fetch every tag there is. */
+function pullQuery(reference: string): { fromImage: string; tag?: string } {
+  if (reference.includes('@')) return { fromImage: reference };
+  const colon = reference.lastIndexOf(':');
+  if (colon > reference.lastIndexOf('/')) {
+    return { fromImage: reference.slice(0, colon), tag: reference.slice(colon + 1) };
+  }
+  return { fromImage: reference, tag: 'latest' };
+}

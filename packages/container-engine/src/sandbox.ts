@@ -1,0 +1,61 @@
+import type { ContainerLimits, ContainerSpec, Labels, VolumeMount } from './container-engine.js';
+
+/**
+ * The container that runs a model: /input and /model can only be read, /output can be written, the
+ * limits are those given, and the only device is the one named.
+ */
+export function modelContainer(options: {
+  name: string;
+  image: string;
+  labels: Labels;
+  volumes: { input: string; output: string; model: string | null };
+  limits: ContainerLimits;
+  gpu: string | null;
+}): ContainerSpec {
+  const { name, image, labels, volumes, limits, gpu } = options;
+  const mounts: VolumeMount[] = [
+    { volume: volumes.input, path: '/input', readOnly: true },
+    { volume: volumes.output, path: '/output', readOnly: false },
+  ];
+  if (volumes.model !== null)
+    mounts.push({ volume: volumes.model, path: '/model', readOnly: true });
+  return { name, image, labels, mounts, environment: visibleDevices(gpu), limits, gpu };
+}
+
+/**
+ * A container that is only ever created: through it a volume is filled that the model's container
+ * will mount read-only. Its command is none that any image has.
+ */
+export function stagingContainer(options: {
+  name: string;
+  image: string;
+  labels: Labels;
+  mounts: readonly VolumeMount[];
+}): ContainerSpec {
+  return {
+    ...options,
+    command: ['/never-started'],
+    environment: visibleDevices(null),
+    limits: {
+      memoryBytes: 64 * 1024 ** 2,
+      cpus: 0.1,
+      processes: 1,
+      shmBytes: 1024 ** 2,
+      logBytes: 64 * 1024,
+    },
+    gpu: null,
+  };
+}
+
+/** Whether containers of an image with this user setting (`user[:group]`) run as root. */
+export function runsAsRoot(user: string): boolean {
+  return ['', '0', 'root'].includes(user.split(':', 1)[0] ?? '');
+}
+
+/**
+ * Where the engine's default runtime is NVIDIA's, an image's own NVIDIA_VISIBLE_DEVICES=all would
+ * bring every GPU along: a container without a device says so. With one, the request decides.
+ */
+function visibleDevices(gpu: string | null): Record<string, string> {
+  return gpu === null ? { NVIDIA_VISIBLE_DEVICES: 'void' } : {};
+}

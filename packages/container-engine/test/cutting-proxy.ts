@@ -1,0 +1,61 @@
+import { createServer, connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+
+/** Stands between a client and an engine's socket, and breaks connections on demand. */
+export interface CuttingProxy {
+  socketPath: string;
+  /** Cuts every connection there is. */
+  cut(): void;
+  /** Lets nothing pass from the engine any more; connections stay open. */
+  freeze(): void;
+  close(): Promise<void>;
+}
+
+/** `cutAfterBytes`: cuts a connection once so much has come from the engine over it. */
+export async function startCuttingProxy(
+  socketPath: string,
+  engineSocket: string,
+  options: { cutAfterBytes?: number } = {},
+): Promise<CuttingProxy> {
+  const { cutAfterBytes = Infinity } = options;
+  const sockets = new Set<Socket>();
+  let frozen = false;
+  const server = createServer((client) => {
+    const engine = connect(engineSocket);
+    let bytes = 0;
+    for (const socket of [client, engine]) {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.once('close', () => sockets.delete(socket));
+    }
+    client.pipe(engine);
+    client.once('close', () => engine.destroy());
+    engine.once('close', () => client.destroy());
+    engine.on('data', (chunk: Buffer) => {
+      if (frozen) return;
+      bytes += chunk.length;
+      if (bytes > cutAfterBytes) client.destroy();
+      else if (!client.write(chunk)) {
+        engine.pause();
+        client.once('drain', () => engine.resume());
+      }
+    });
+  });
+  server.listen(socketPath);
+  await once(server, 'listening');
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    socketPath,
+    cut,
+    freeze: () => {
+      frozen = true;
+    },
+    close: async () => {
+      cut();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

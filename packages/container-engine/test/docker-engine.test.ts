@@ -1,0 +1,216 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createDockerEngine, type ContainerEngine, type ContainerSpec } from '../src/index.js';
+import { describeContainerEngine } from './container-engine-conformance.js';
+import { startCuttingProxy, type CuttingProxy } from './cutting-proxy.js';
+import { importBusybox, startOwnEngine, type OwnEngine } from './own-engine.js';
+import { header, tarOf } from './tiny-tar.js';
+import { Readable } from 'node:stream';
+
+let own: OwnEngine;
+let engine: ContainerEngine;
+let folder: string;
+let proxy: CuttingProxy | undefined;
+const signal = new AbortController().signal;
+
+beforeAll(async () => {
+  own = await startOwnEngine();
+  folder = await mkdtemp(join(tmpdir(), 'proxy-'));
+  engine = createDockerEngine({ dockerHost: own.dockerHost });
+  await importBusybox(own.docker, 'busybox:1', ['VOLUME /anonymous']);
+  await importBusybox(own.docker, 'busybox:user', ['USER 1000:1000']);
+  await importBusybox(own.docker, 'busybox:stranger', ['USER nobody-knows']);
+}, 60_000);
+
+afterEach(async () => {
+  await proxy?.close();
+  proxy = undefined;
+  const all = await own.docker.listContainers({ all: true });
+  for (const { Id } of all) await engine.removeContainer(Id, signal);
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await own.close();
+}, 60_000);
+
+describeContainerEngine('the docker adapter', () => ({
+  engine,
+  image: 'busybox:1',
+  userImage: 'busybox:user',
+  allVolumes: async () => (await own.docker.listVolumes()).Volumes.map(({ Name }) => Name).sort(),
+}));
+
+describe('a broken way to the engine', () => {
+  const behindProxy = async (options: { cutAfterBytes?: number } = {}) => {
+    proxy = await startCuttingProxy(join(folder, 'proxy.sock'), own.socketPath, options);
+    return createDockerEngine({
+      dockerHost: `unix://${proxy.socketPath}`,
+      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 300, awayMs: 1500 },
+    });
+  };
+
+  it('is told from an engine that refuses', async () => {
+    const absent = createDockerEngine({ dockerHost: `unix://${join(folder, 'nobody.sock')}` });
+    const unreachable = { problem: 'unreachable', code: 'SERVICE_UNAVAILABLE' };
+    await expect(absent.ping(signal)).rejects.toMatchObject(unreachable);
+    const refusing = createDockerEngine({ dockerHost: 'tcp://127.0.0.1:9' });
+    await expect(refusing.inspectImage('x', signal)).rejects.toMatchObject(unreachable);
+  });
+
+  it('does not hide the end of a container, which is marked as uncertain', async () => {
+    const cut = await behindProxy();
+    const id = await engine.createContainer(specOf('sleep 1; exit 4'), signal);
+    const exit = cut.waitForExit(id, signal);
+    await cut.startContainer(id, signal);
+    proxy?.cut();
+    expect(await exit).toMatchObject({ exitCode: 4, interrupted: true });
+  });
+
+  it('ends the wait when the engine stays away', async () => {
+    const cut = await behindProxy();
+    const id = await engine.createContainer(specOf('sleep 100'), signal);
+    await cut.startContainer(id, signal);
+    const exit = cut.waitForExit(id, signal);
+    setTimeout(() => void proxy?.close(), 100);
+    await expect(exit).rejects.toMatchObject({ problem: 'unreachable' });
+    proxy = undefined;
+  });
+
+  it('does not hold a call past its deadline', async () => {
+    const cut = await behindProxy();
+    const id = await engine.createContainer(specOf('true'), signal);
+    proxy?.freeze();
+    const overdue = { problem: 'overdue', code: 'SERVICE_UNAVAILABLE' };
+    const silent = new Readable({ read() {} });
+    await Promise.all([
+      expect(cut.ping(signal)).rejects.toMatchObject(overdue),
+      expect(cut.inspectImage('busybox:1', signal)).rejects.toMatchObject(overdue),
+      expect(cut.inspectContainer(id, signal)).rejects.toMatchObject(overdue),
+      expect(cut.startContainer(id, signal)).rejects.toMatchObject(overdue),
+      expect(cut.getArchive(id, '/tmp', signal)).rejects.toMatchObject(overdue),
+      expect(cut.putArchive(id, '/tmp', silent, signal)).rejects.toMatchObject(overdue),
+      expect(cut.readLogs(id, { maxBytes: 9, maxLines: 9 }, signal)).rejects.toMatchObject(overdue),
+      expect(cut.pullImage('127.0.0.1:9/x:1', signal)).rejects.toMatchObject(overdue),
+    ]);
+  });
+
+  it('makes a cut archive an error, never a short one', async () => {
+    const cut = await behindProxy({ cutAfterBytes: 1024 ** 2 });
+    const id = await runToEnd('dd if=/dev/zero of=/tmp/big bs=1M count=20');
+    const tar = await cut.getArchive(id, '/tmp', signal);
+    const reading = (async () => {
+      for await (const chunk of tar) void chunk;
+    })();
+    await expect(reading).rejects.toMatchObject({ problem: 'unreachable' });
+  });
+
+  it('refuses an address that it does not know', () => {
+    expect(() => createDockerEngine({ dockerHost: 'ssh://somewhere' })).toThrow(/DOCKER_HOST/);
+  });
+});
+
+describe('the end of a container and a restart of the engine', () => {
+  it('is told once the engine is back, and marked as uncertain', async () => {
+    const id = await engine.createContainer(specOf('sleep 100'), signal);
+    await engine.startContainer(id, signal);
+    const exit = engine.waitForExit(id, signal);
+    await own.stop();
+    await own.start();
+    const { exitCode, interrupted } = await exit;
+    expect(exitCode).not.toBe(0);
+    expect(interrupted).toBe(true);
+  }, 60_000);
+});
+
+describe('a start that fails', () => {
+  it('is data: the image names a user that it does not have', async () => {
+    const spec = { ...specOf('true'), image: 'busybox:stranger' };
+    const id = await engine.createContainer(spec, signal);
+    expect(await engine.startContainer(id, signal)).toEqual({
+      started: false,
+      fault: 'image',
+      startError: expect.stringContaining('nobody-knows'),
+    });
+  });
+
+  it('shows as exit code 127 when the command is missing, as the init process starts', async () => {
+    const id = await engine.createContainer({ ...specOf(''), command: ['/missing'] }, signal);
+    expect(await engine.startContainer(id, signal)).toEqual({ started: true });
+    expect(await engine.waitForExit(id, signal)).toMatchObject({ exitCode: 127 });
+    const { text } = await engine.readLogs(id, { maxBytes: 1000, maxLines: 10 }, signal);
+    expect(text).toContain('/missing');
+  });
+});
+
+describe('a full disk of the engine', () => {
+  it('is told as such', async () => {
+    await own.docker.createVolume({
+      Name: 'small',
+      Driver: 'local',
+      DriverOpts: { type: 'tmpfs', device: 'tmpfs', o: 'size=64k' },
+    });
+    const mounts = [{ volume: 'small', path: '/data', readOnly: false }];
+    const id = await engine.createContainer({ ...specOf('true'), mounts }, signal);
+    const tar = tarOf([{ name: './' }, { name: 'big', content: Buffer.alloc(200 * 1024) }]);
+    await expect(engine.putArchive(id, '/data', tar, signal)).rejects.toMatchObject({
+      problem: 'disk_full',
+      code: 'STORAGE_FULL',
+    });
+  });
+});
+
+describe('a large archive', () => {
+  it('passes both ways without growing memory', async () => {
+    const bytes = 512 * 1024 ** 2;
+    const id = await engine.createContainer(specOf('true'), signal);
+    const before = process.memoryUsage().rss;
+    let peak = before;
+    const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 20);
+    await engine.putArchive(id, '/tmp', Readable.from(zeroTar(bytes)), signal);
+    let received = 0;
+    for await (const chunk of await engine.getArchive(id, '/tmp/zeros', signal)) {
+      received += (chunk as Buffer).length;
+    }
+    clearInterval(watch);
+    expect(received).toBeGreaterThanOrEqual(bytes);
+    expect(peak - before).toBeLessThan(64 * 1024 ** 2);
+  }, 60_000);
+});
+
+function* zeroTar(bytes: number): Generator<Buffer> {
+  yield header('zeros', 0o644, 0, bytes, false);
+  const chunk = Buffer.alloc(65536);
+  for (let sent = 0; sent < bytes; sent += chunk.length) yield chunk;
+  yield Buffer.alloc(1024);
+}
+
+async function runToEnd(command: string): Promise<string> {
+  const id = await engine.createContainer(specOf(command), signal);
+  await engine.startContainer(id, signal);
+  await engine.waitForExit(id, signal);
+  return id;
+}
+
+let count = 0;
+
+function specOf(command: string): ContainerSpec {
+  return {
+    name: `trap-${(count += 1)}`,
+    image: 'busybox:1',
+    labels: {},
+    mounts: [],
+    command: ['sh', '-c', command],
+    environment: {},
+    limits: {
+      memoryBytes: 64 * 1024 ** 2,
+      cpus: 1,
+      processes: 50,
+      shmBytes: 1024 ** 2,
+      logBytes: 1024 ** 2,
+    },
+    gpu: null,
+  };
+}

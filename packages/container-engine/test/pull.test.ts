@@ -1,0 +1,63 @@
+import { buffer } from 'node:stream/consumers';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { createDockerEngine, type ContainerEngine } from '../src/index.js';
+import { startOwnEngine, type OwnEngine } from './own-engine.js';
+import { startTinyRegistry, type TinyRegistry } from './tiny-registry.js';
+import { tarOf } from './tiny-tar.js';
+
+let own: OwnEngine;
+let engine: ContainerEngine;
+let registry: TinyRegistry;
+const signal = new AbortController().signal;
+
+beforeAll(async () => {
+  own = await startOwnEngine();
+  engine = createDockerEngine({ dockerHost: own.dockerHost, deadlines: { idleMs: 1000 } });
+}, 60_000);
+
+beforeEach(async () => {
+  registry = await startTinyRegistry(await buffer(tarOf([{ name: 'file', content: 'x' }])));
+});
+
+afterEach(async () => {
+  await registry.close();
+  await own.docker.pruneImages({ filters: { dangling: { false: true } } });
+});
+
+afterAll(() => own.close(), 60_000);
+
+it('fetches an image, with signs of progress', async () => {
+  const reference = `${registry.address}/model:2`;
+  let signs = 0;
+  await engine.pullImage(reference, signal, () => (signs += 1));
+  expect(await engine.inspectImage(reference, signal)).toMatchObject({ user: '7' });
+  expect(signs).toBeGreaterThan(1);
+});
+
+it('fetches only the latest when no tag is named', async () => {
+  await engine.pullImage(`${registry.address}/model`, signal);
+  expect(registry.requests.filter((path) => path.includes('/tags/'))).toEqual([]);
+  expect(registry.requests).toContain('/v2/model/manifests/latest');
+});
+
+it('fails when the failure comes after the status', async () => {
+  registry.loseLayer();
+  const pull = engine.pullImage(`${registry.address}/model:1`, signal);
+  await expect(pull).rejects.toMatchObject({ name: 'AppError', problem: 'failed' });
+});
+
+it('tells that the registry has no such image', async () => {
+  const pull = engine.pullImage(`${registry.address}/other:1`, signal);
+  await expect(pull).rejects.toThrow(/manifest|not found/i);
+});
+
+it('gives a silent registry up, and stops when told to', async () => {
+  registry.fallSilent();
+  const reference = `${registry.address}/model:1`;
+  await expect(engine.pullImage(reference, signal)).rejects.toMatchObject({ problem: 'overdue' });
+  const stop = new AbortController();
+  setTimeout(() => {
+    stop.abort(new Error('enough'));
+  }, 100);
+  await expect(engine.pullImage(reference, stop.signal)).rejects.toThrow('enough');
+});

@@ -1,0 +1,127 @@
+import { createConnection } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { Writable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
+import Type from 'typebox';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Problem, RouteContract } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { closeHttpServer, createHttpServer, mountRoute } from '../src/index.js';
+
+const logged: string[] = [];
+const logger = pino(
+  { level: 'info' },
+  new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      logged.push(chunk.toString());
+      done();
+    },
+  }),
+);
+
+const contract = {
+  operationId: 'probe',
+  method: 'GET',
+  path: '/probe/:uid/',
+  tag: 'probe',
+  summary: 'probe',
+  params: Type.Object({ uid: Type.String({ pattern: '^[a-z]+$' }) }),
+  query: Type.Object(
+    { flag: Type.Optional(Type.Boolean()), text: Type.Optional(Type.String({ maxLength: 3 })) },
+    { additionalProperties: false },
+  ),
+  success: { kind: 'json', schema: Type.Unknown(), description: '' },
+  errors: [],
+  callers: ['anyone'],
+} as const satisfies RouteContract;
+
+let app: FastifyInstance;
+let base: string;
+beforeAll(async () => {
+  app = createHttpServer({ logger });
+  mountRoute(app, contract, ({ params, query }) => {
+    if (params.uid === 'known') throw new AppError('TASK_FAILED', 'It failed.');
+    if (params.uid === 'bug') throw new TypeError('a secret of the inside');
+    if (params.uid === 'text') return Promise.resolve('a string');
+    return Promise.resolve({ params, query });
+  });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  base = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+});
+afterAll(() => closeHttpServer(app, 1_000));
+
+async function problem(path: string): Promise<Problem> {
+  const response = await fetch(base + path);
+  expect(response.headers.get('content-type')).toContain('application/problem+json');
+  const body = (await response.json()) as Problem;
+  expect(body.status).toBe(response.status);
+  return body;
+}
+
+describe('createHttpServer', () => {
+  it('serves a route with and without its trailing slash, booleans as Python spells them', async () => {
+    for (const path of ['/probe/a/?flag=True', '/probe/a?flag=true']) {
+      const answer = (await (await fetch(base + path)).json()) as object;
+      expect(answer).toEqual({ params: { uid: 'a' }, query: { flag: true } });
+    }
+  });
+
+  it('sends a bare JSON string', async () => {
+    const response = await fetch(`${base}/probe/text`);
+    expect(response.headers.get('content-type')).toContain('application/json');
+    expect(await response.text()).toBe('"a string"');
+  });
+
+  it('names the parameter and the rule, never the value', async () => {
+    const long = await problem('/probe/a?text=%3Cscript%3E');
+    expect(long).toMatchObject({ status: 422, code: 'VALIDATION_FAILED', parameter: 'text' });
+    expect(JSON.stringify(long)).not.toContain('script');
+    expect(await problem('/probe/a?flag=yes')).toMatchObject({ status: 422, parameter: 'flag' });
+    expect(await problem('/probe/a?unknown=1')).toMatchObject({ status: 422, parameter: 'unknown' });
+    const markup = await problem('/probe/a?%3Cb%3E=1');
+    expect(JSON.stringify(markup)).not.toContain('<b>');
+  });
+
+  it('refuses a parameter that is given twice', async () => {
+    expect(await problem('/probe/a?text=a&text=a')).toMatchObject({
+      status: 400,
+      code: 'DUPLICATE_PARAMETER',
+      parameter: 'text',
+    });
+  });
+
+  it('keeps what names an object prototype out of the query', async () => {
+    expect(await problem('/probe/a?__proto__=1')).toMatchObject({ status: 422 });
+    expect(await problem('/probe/a?constructor=1')).toMatchObject({ status: 422 });
+  });
+
+  it('says 404 as a problem', async () => {
+    expect(await problem('/nothing')).toMatchObject({ status: 404, code: 'NOT_FOUND' });
+  });
+
+  it('answers with the code of an AppError', async () => {
+    expect(await problem('/probe/known')).toMatchObject({ status: 552, code: 'TASK_FAILED' });
+  });
+
+  it('shows an id of an unexpected error and logs the rest', async () => {
+    const body = await problem('/probe/bug');
+    expect(body).toMatchObject({ status: 500, code: 'INTERNAL' });
+    expect(JSON.stringify(body)).not.toContain('secret');
+    const entry = logged.find((line) => line.includes(body.error_id ?? '-'));
+    expect(entry).toContain('a secret of the inside');
+  });
+
+  it('closes although a client keeps its connection open', async () => {
+    const other = createHttpServer({ logger });
+    other.get('/', () => 'ok');
+    await other.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = other.server.address() as AddressInfo;
+    const socket = createConnection(port, '127.0.0.1');
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await new Promise((resolve) => socket.once('data', resolve));
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    await closeHttpServer(other, 5_000);
+    await closed;
+  });
+});

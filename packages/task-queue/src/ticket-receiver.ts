@@ -1,0 +1,86 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker, type Job } from 'bullmq';
+import { messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import { connectRedis } from './redis-connection.js';
+import { queueNameOf, ticketOf, type Ticket } from './ticket.js';
+
+export interface TicketReceiver {
+  /** Takes no more tickets; resolves when the ticket in hand has been answered. */
+  close(): Promise<void>;
+}
+
+/**
+ * Takes tickets from the consumer's own queue, one after another, each only when there is room. A
+ * ticket leaves Redis as soon as `onTicket` has settled, whatever came of it: the database holds the
+ * backlog, and a ticket that was lost on the way is sent again by the dispatcher.
+ */
+export function createTicketReceiver(options: {
+  redisUrl: string;
+  prefix: string;
+  consumerId: string;
+  logger: Logger;
+  /** Resolves when one more ticket can be taken. */
+  waitForRoom: (signal: AbortSignal) => Promise<void>;
+  /** Claims the attempt; returns once the claim is answered, while the attempt runs on. */
+  onTicket: (ticket: Ticket) => Promise<void>;
+}): TicketReceiver {
+  const { logger, prefix } = options;
+  const closing = new AbortController();
+  const redis = connectRedis(options.redisUrl, logger);
+  const worker = new Worker(queueNameOf(options.consumerId), null, {
+    connection: redis,
+    prefix,
+    autorun: false,
+    // A crash leaves its ticket active; two crashes must not make it fail for good.
+    maxStalledCount: 1_000_000,
+  });
+  worker.on('error', () => undefined); // the connection reports outages
+  const token = randomUUID();
+
+  let inHand: Promise<void> = Promise.resolve();
+
+  const takeNext = async (): Promise<void> => {
+    await options.waitForRoom(closing.signal);
+    const job = (await worker.getNextJob(token, { block: true })) as Job | undefined;
+    // A ticket that comes while closing stays unclaimed: signing off returns it to the backlog.
+    if (job === undefined || closing.signal.aborted) return;
+    inHand = answer(job);
+    await inHand;
+  };
+
+  const answer = async (job: Job): Promise<void> => {
+    try {
+      await options.onTicket(ticketOf(job.data));
+    } catch (error) {
+      logger.warn({ job: job.id, reason: messageOf(error) }, 'a ticket could not be claimed');
+    }
+    await job.moveToCompleted(null, token, false);
+  };
+
+  const run = async (): Promise<void> => {
+    await worker.startStalledCheckTimer();
+    while (!closing.signal.aborted) {
+      try {
+        await takeNext();
+      } catch (error) {
+        if (closing.signal.aborted) return;
+        logger.debug({ reason: messageOf(error) }, 'no ticket could be taken');
+        await sleep(500, undefined, { signal: closing.signal }).catch(() => undefined);
+      }
+    }
+  };
+
+  const running = run();
+  return {
+    async close() {
+      closing.abort();
+      await inHand.catch(() => undefined);
+      // By force: what waits in Redis for a next ticket must not delay the end.
+      await worker.close(true);
+      redis.disconnect();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { dockerAddress } from '@inference-server/local-services';
+
+/** What lives in an engine beside images. */
+export interface EngineObject {
+  kind: 'container' | 'volume' | 'network';
+  name: string;
+  labels: Record<string, string>;
+}
+
+/** The engine's HTTP API, for looking at what a test has done to it. */
+export interface EngineApi {
+  /** Throws on a status of 400 and above. The answer is parsed when it is JSON. */
+  call(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** Sends a tar; the answer is the engine's progress as text. */
+  upload(method: string, path: string, tar: Readable): Promise<string>;
+  /** Every container, volume and network that somebody has made. */
+  listObjects(): Promise<EngineObject[]>;
+}
+
+export function createEngineApi(dockerHost: string): EngineApi {
+  const address = dockerAddress(dockerHost);
+  if (address === undefined) throw new Error(`DOCKER_HOST has a form that is not spoken here`);
+
+  const open = (method: string, path: string, headers: Record<string, string>) =>
+    request({
+      ...address,
+      method,
+      path,
+      headers,
+      agent: false,
+      signal: AbortSignal.timeout(60_000),
+    });
+
+  const call = async (method: string, path: string, body?: unknown) => {
+    const sent = open(
+      method,
+      path,
+      body === undefined ? {} : { 'content-type': 'application/json' },
+    );
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+    const text = await textOf(sent, `${method} ${path}`);
+    return /^[[{]/.test(text) ? (JSON.parse(text) as unknown) : text;
+  };
+
+  return {
+    call,
+    async upload(method, path, tar) {
+      const sent = open(method, path, { 'content-type': 'application/x-tar' });
+      const [text] = await Promise.all([textOf(sent, `${method} ${path}`), pipeline(tar, sent)]);
+      return text;
+    },
+    async listObjects() {
+      const containers = (await call('GET', '/containers/json?all=1')) as RawContainer[];
+      const { Volumes } = (await call('GET', '/volumes')) as { Volumes: RawObject[] | null };
+      const networks = (await call('GET', '/networks')) as RawObject[];
+      const named = (kind: 'volume' | 'network') => (object: RawObject) => ({
+        kind,
+        name: object.Name,
+        labels: object.Labels ?? {},
+      });
+      return [
+        ...containers.map(({ Names, Labels }) => ({
+          kind: 'container' as const,
+          name: (Names[0] ?? '').slice(1),
+          labels: Labels,
+        })),
+        ...(Volumes ?? []).map(named('volume')),
+        ...networks.filter(({ Name }) => !builtIn.includes(Name)).map(named('network')),
+      ];
+    },
+  };
+}
+
+const builtIn = ['bridge', 'host', 'none'];
+
+interface RawContainer {
+  Names: string[];
+  Labels: Record<string, string>;
+}
+
+interface RawObject {
+  Name: string;
+  Labels: Record<string, string> | null;
+}
+
+async function textOf(sent: ReturnType<typeof request>, what: string): Promise<string> {
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  let text = '';
+  for await (const chunk of response) text += String(chunk);
+  const { statusCode = 0 } = response;
+  if (statusCode >= 400) throw new Error(`${what}: ${statusCode} ${text.trim()}`);
+  return text.trim();
+}
