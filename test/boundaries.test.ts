@@ -136,31 +136,18 @@ describe('the check of import directions', () => {
 async function check(
   breach: Record<string, string>,
 ): Promise<{ passed: boolean; rules: string[] }> {
-  for (const part of ['packages', 'apps'])
+  for (const part of ['packages', 'apps']) {
     await rm(join(folder, part), { recursive: true, force: true });
+  }
   for (const [path, text] of Object.entries({ ...sound, ...breach })) {
     await mkdir(dirname(join(folder, path)), { recursive: true });
     await writeFile(join(folder, path), text);
   }
-  const args = [
-    checker,
-    '--config',
-    '.dependency-cruiser.cjs',
-    '--output-type',
-    'json',
-    'packages',
-    'apps',
-  ];
+  const args = [checker, '--config', '.dependency-cruiser.cjs', 'packages', 'apps'];
   return await new Promise((resolve) => {
     execFile(process.execPath, args, { cwd: folder, timeout: 60_000 }, (error, stdout) => {
-      const { summary } = JSON.parse(stdout) as {
-        summary: { violations: { rule: { name: string; severity: string } }[] };
-      };
-      // The small tree has no package.json files.
-      const rules = summary.violations
-        .map(({ rule }) => rule.name)
-        .filter((name) => name !== 'not-declared');
-      resolve({ passed: error === null || rules.length === 0, rules });
+      const rules = [...stdout.matchAll(/^ *error ([\w-]+):/gm)].map(([, rule]) => rule ?? '');
+      resolve({ passed: error === null, rules });
     });
   });
 }

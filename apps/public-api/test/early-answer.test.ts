@@ -59,8 +59,8 @@ describe.each(refusals)(
           timeout: 20_000,
         });
         expect(stdout.trim().split('\n')).toEqual([
-          `${String(status)} True`,
-          `${String(status)} True`,
+          `${String(status)} True True`,
+          `${String(status)} True True`,
         ]);
       },
     );
@@ -72,10 +72,13 @@ const writeAllThenRead = `
 import http.client, json, sys, urllib.parse
 url = urllib.parse.urlsplit(sys.argv[1])
 connection = http.client.HTTPConnection(url.netloc)
+socket = None
 for _ in range(2):
     connection.request('POST', url.path + '?' + url.query, body=bytes(20 * 1024 * 1024))
     answer = connection.getresponse()
-    print(answer.status, 'code' in json.loads(answer.read()))
+    known = 'code' in json.loads(answer.read())
+    socket = socket or connection.sock
+    print(answer.status, known, connection.sock is socket)
 `;
 
 async function bigFile(): Promise<string> {

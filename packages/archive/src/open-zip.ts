@@ -28,12 +28,13 @@ export async function openZip(path: string): Promise<OpenZip> {
   }
   try {
     const { size: bytes } = await file.stat();
-    const zip = await readEndRecord(file, bytes);
+    const reader = new ZipFileReader(file);
+    const zip = await readEndRecord(file, reader, bytes);
     return {
       bytes,
       entryCount: zip.entryCount,
       entries: () => zip.eachEntry(),
-      content: (entry) => readContent(file, zip, entry),
+      content: (entry) => readContent(reader, zip, entry),
       close: () => file.close(),
     };
   } catch (error) {
@@ -50,9 +51,13 @@ export function zipError(error: unknown, entry?: number): AppError {
   return refuseZip(reasonOf(error), { ...(entry === undefined ? {} : { entry }), cause: error });
 }
 
-async function readEndRecord(file: FileHandle, bytes: number): Promise<yauzl.ZipFile> {
+async function readEndRecord(
+  file: FileHandle,
+  reader: ZipFileReader,
+  bytes: number,
+): Promise<yauzl.ZipFile> {
   try {
-    return await yauzl.fromRandomAccessReaderPromise(new ZipFileReader(file, bytes), bytes, {
+    return await yauzl.fromRandomAccessReaderPromise(reader, bytes, {
       autoClose: false,
       // Names come as bytes: decoding them and judging them is ours.
       decodeStrings: false,

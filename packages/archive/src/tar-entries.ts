@@ -79,7 +79,7 @@ function entryOf(entry: Entry): TarEntry {
     mode,
     bytes: size,
     modified: mtime,
-    content: entry as unknown as AsyncIterable<Buffer>,
+    content: entry as AsyncIterable<Buffer>,
     skip: () => entry.resume(),
   };
 }

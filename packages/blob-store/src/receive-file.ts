@@ -1,9 +1,8 @@
-import { createHash, randomUUID, type Hash } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { AppError, systemCode, toAppError } from '@inference-server/errors';
+import { AppError, toAppError } from '@inference-server/errors';
 import type { ReceivedFile } from './blob-store.js';
 
 export interface ReceiveOptions {
@@ -16,37 +15,33 @@ export interface ReceiveOptions {
 
 /**
  * Streams `source` into `<folder>/<name>.part` and takes its SHA-256 on the way. Not flushed: the
- * store does that when it takes the file over. Whatever fails, no file is left: more than
- * `maxBytes` is PAYLOAD_TOO_LARGE, a source that ends early MALFORMED_REQUEST, a full disk
- * STORAGE_FULL; an abort throws the signal's reason; an AppError of the source passes as it is.
+ * store does that when it takes the file over.
+ *
+ * Whatever fails, no file is left: more than `maxBytes` is PAYLOAD_TOO_LARGE, a source that ends
+ * early MALFORMED_REQUEST, a full disk STORAGE_FULL; an abort throws the signal's reason; an
+ * AppError of the source passes as it is. An abort destroys the source; otherwise what is left of it
+ * stays with the caller, who may have an answer to send on the same connection.
  */
 export async function receiveFile(
   source: Readable,
   { folder, maxBytes, signal, name = randomUUID() }: ReceiveOptions,
 ): Promise<ReceivedFile> {
   const path = join(folder, `${name}.part`);
-  const hash = createHash('sha256');
-  const count = { bytes: 0 };
-  let created = false;
+  const stop = () => source.destroy();
+  // Until the file is open nobody else listens, and an error without a listener ends the process.
+  const ignore = () => undefined;
+  signal.addEventListener('abort', stop, { once: true });
+  source.on('error', ignore);
   try {
+    if (signal.aborted) stop();
     signal.throwIfAborted();
-    const file = await open(path, 'wx', 0o600);
-    created = true;
-    try {
-      await pipeline(
-        source,
-        (chunks: AsyncIterable<Buffer>) => measure(chunks, hash, count, maxBytes),
-        file.createWriteStream({ highWaterMark: writeBufferBytes }),
-        { signal },
-      );
-    } finally {
-      await file.close();
-    }
-    return { path, bytes: count.bytes, sha256: hash.digest('hex') };
+    const file = await asWriting(open(path, 'wx', 0o600));
+    return { path, ...(await fill(file, path, source, maxBytes)) };
   } catch (error) {
-    source.destroy();
-    if (created) await rm(path, { force: true });
-    throw whyNotReceived(error, source, signal);
+    throw whyNotReceived(error, signal);
+  } finally {
+    source.off('error', ignore);
+    signal.removeEventListener('abort', stop);
   }
 }
 
@@ -59,32 +54,57 @@ export async function discardFile(file: ReceivedFile): Promise<void> {
   }
 }
 
-/** Lets hashing go on while a write is in hand; what a slow disk makes pile up. */
-const writeBufferBytes = 1024 * 1024;
-
-async function* measure(
-  chunks: AsyncIterable<Buffer>,
-  hash: Hash,
-  count: { bytes: number },
+/** Closes the file, and removes it when it cannot be filled. */
+async function fill(
+  file: FileHandle,
+  path: string,
+  source: Readable,
   maxBytes: number,
-): AsyncGenerator<Buffer> {
-  for await (const chunk of chunks) {
-    count.bytes += chunk.length;
-    if (count.bytes > maxBytes) {
-      throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
+): Promise<Omit<ReceivedFile, 'path'>> {
+  try {
+    try {
+      return await writeAll(source, file, maxBytes);
+    } finally {
+      await asWriting(file.close());
     }
-    hash.update(chunk);
-    yield chunk;
+  } catch (error) {
+    await asWriting(rm(path, { force: true }));
+    throw error;
   }
 }
 
-function whyNotReceived(error: unknown, source: Readable, signal: AbortSignal): unknown {
+/** The next chunk is taken when the last is written: a slow disk slows the source down. */
+async function writeAll(
+  source: Readable,
+  file: FileHandle,
+  maxBytes: number,
+): Promise<Omit<ReceivedFile, 'path'>> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
+    }
+    hash.update(chunk);
+    await asWriting(file.appendFile(chunk));
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/** Sets what goes wrong with the file apart from what goes wrong with the source. */
+async function asWriting<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw toAppError(error, 'writing a received file');
+  }
+}
+
+function whyNotReceived(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   if (error instanceof AppError) return error;
-  if (error === source.errored || systemCode(error) === 'ERR_STREAM_PREMATURE_CLOSE') {
-    return new AppError('MALFORMED_REQUEST', 'The upload ended before it was complete.', {
-      cause: error,
-    });
-  }
-  return toAppError(error, 'receiving a file');
+  return new AppError('MALFORMED_REQUEST', 'The upload ended before it was complete.', {
+    cause: error,
+  });
 }

@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
 import { createDockerEngine, type ContainerEngine, type ContainerSpec } from '../src/index.js';
 import { describeContainerEngine } from './container-engine-conformance.js';
 import { startCuttingProxy, type CuttingProxy } from './cutting-proxy.js';
@@ -17,12 +16,12 @@ const signal = new AbortController().signal;
 
 beforeAll(async () => {
   own = await startOwnEngine();
-  folder = await mkdtemp(join(tmpdir(), 'proxy-'));
+  folder = await testFolder();
   engine = createDockerEngine({ dockerHost: own.dockerHost });
   await importBusybox(own.docker, 'busybox:1', ['VOLUME /anonymous']);
   await importBusybox(own.docker, 'busybox:user', ['USER 1000:1000']);
   await importBusybox(own.docker, 'busybox:stranger', ['USER nobody-knows']);
-}, 60_000);
+});
 
 afterEach(async () => {
   await proxy?.close();
@@ -30,11 +29,6 @@ afterEach(async () => {
   const all = await own.docker.listContainers({ all: true });
   for (const { Id } of all) await engine.removeContainer(Id, signal);
 });
-
-afterAll(async () => {
-  await rm(folder, { recursive: true, force: true });
-  await own.close();
-}, 60_000);
 
 describeContainerEngine('the docker adapter', () => ({
   engine,

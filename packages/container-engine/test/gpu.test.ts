@@ -1,7 +1,7 @@
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
 import { createDockerEngine, modelContainer, type ContainerEngine } from '../src/index.js';
 import { createOptions } from '../src/docker/create-options.js';
 import { importBusybox, startOwnEngine, type OwnEngine } from './own-engine.js';
@@ -21,25 +21,20 @@ let own: OwnEngine;
 let engine: ContainerEngine;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'hook-'));
+  folder = await testFolder();
   const path = join(folder, 'nvidia-container-runtime-hook');
   await writeFile(path, hook(folder));
   await chmod(path, 0o755);
   own = await startOwnEngine({ extraPath: folder });
   engine = createDockerEngine({ dockerHost: own.dockerHost });
   await importBusybox(own.docker, 'busybox:greedy', ['ENV NVIDIA_VISIBLE_DEVICES=all']);
-}, 60_000);
+});
 
 afterEach(async () => {
   for (const { id } of await engine.listContainers({}, signal)) {
     await engine.removeContainer(id, signal);
   }
 });
-
-afterAll(async () => {
-  await own.close();
-  await rm(folder, { recursive: true });
-}, 60_000);
 
 it('asks for exactly the one device, whatever the image wants', async () => {
   const id = await createGpuContainer(uuid);

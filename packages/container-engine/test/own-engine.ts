@@ -1,12 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { copyFile, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { chmod, copyFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import Docker from 'dockerode';
+import { inject } from 'vitest';
+import { startDockerEngine, type LocalService } from '@inference-server/local-services';
+import { testFolder, whenFileEnds } from '@inference-server/testing';
 
-/** A docker engine of the test's own: private socket and folders, no bridge, gone afterwards. */
+/** A docker engine of the test file's own, to be stopped and started again; gone with the file. */
 export interface OwnEngine {
   dockerHost: string;
   socketPath: string;
@@ -14,56 +15,31 @@ export interface OwnEngine {
   /** Ends the engine, as a restart of the host's service does. */
   stop(): Promise<void>;
   start(): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** `extraPath`: a folder before all others on the engine's PATH. */
 export async function startOwnEngine(options: { extraPath?: string } = {}): Promise<OwnEngine> {
-  const folder = await mkdtemp(join(tmpdir(), 'engine-'));
-  const socketPath = join(folder, 'docker.sock');
-  const docker = new Docker({ socketPath, host: undefined } as Docker.DockerOptions);
-  let daemon: ChildProcess | undefined;
-
+  const dataDir = await testFolder();
+  const environment = inject('environment');
+  const path = [options.extraPath, environment['PATH']].filter(Boolean).join(':');
+  let service: LocalService | undefined;
   const start = async () => {
-    const path = [options.extraPath, process.env['PATH']].filter(Boolean).join(':');
-    const child = spawn(
-      'dockerd',
-      [
-        ...['--data-root', join(folder, 'root'), '--exec-root', join(folder, 'exec')],
-        ...['--pidfile', join(folder, 'pid'), '-H', `unix://${socketPath}`],
-        ...['--bridge=none', '--iptables=false'],
-      ],
-      { env: { ...process.env, PATH: path }, stdio: 'ignore', detached: true },
-    );
-    daemon = child;
-    for (let tries = 0; tries < 300; tries += 1) {
-      if (child.exitCode !== null) throw new Error(`dockerd ended with ${child.exitCode}`);
-      const answered = await docker.ping().then(
-        () => true,
-        () => false,
-      );
-      if (answered) return;
-      await sleep(100);
-    }
-    throw new Error('dockerd did not answer within 30 s');
+    service = await startDockerEngine({
+      dataDir,
+      logFile: join(dataDir, 'engine.log'),
+      environment: { ...environment, PATH: path },
+      signal: AbortSignal.timeout(60_000),
+    });
+    return service;
   };
-
   const stop = async () => {
-    const child = daemon;
-    daemon = undefined;
-    if (child === undefined || child.exitCode !== null) return;
-    const ended = once(child, 'exit');
-    child.kill('SIGTERM');
-    await ended;
+    await service?.stop();
   };
-
-  const close = async () => {
-    await stop();
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  };
-
-  await start();
-  return { dockerHost: `unix://${socketPath}`, socketPath, docker, stop, start, close };
+  whenFileEnds('own engine', stop);
+  const { url } = await start();
+  const socketPath = url.replace('unix://', '');
+  const docker = new Docker({ socketPath, host: undefined as never });
+  return { dockerHost: url, socketPath, docker, stop, start: async () => void (await start()) };
 }
 
 /** Debian's static busybox as an image, made without a registry. */
@@ -72,27 +48,25 @@ export async function importBusybox(
   tag: string,
   changes: readonly string[] = [],
 ): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'busybox-'));
-  try {
-    await mkdir(join(folder, 'bin'));
-    await mkdir(join(folder, 'tmp'));
-    await copyFile('/bin/busybox', join(folder, 'bin', 'busybox'));
-    for (const name of commands) await symlink('busybox', join(folder, 'bin', name));
-    const tar = spawn('tar', ['-c', '-C', folder, '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const messages = await docker.importImage(tar.stdout, {
-      repo: tag.split(':')[0],
-      tag: tag.split(':')[1],
-      changes: ['CMD ["sh"]', 'ENV PATH=/bin', ...changes],
-    } as object);
-    for await (const message of messages) {
-      if (String(message).includes('"error"')) throw new Error(String(message));
-    }
-  } finally {
-    await rm(folder, { recursive: true });
+  const folder = await testFolder();
+  await mkdir(join(folder, 'bin'));
+  await mkdir(join(folder, 'tmp'));
+  await chmod(join(folder, 'tmp'), 0o1777);
+  await copyFile('/bin/busybox', join(folder, 'bin', 'busybox'));
+  for (const name of commands) await symlink('busybox', join(folder, 'bin', name));
+  const tar = spawn('tar', ['-c', '-C', folder, '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [repo, version] = tag.split(':');
+  const messages = await docker.importImage(tar.stdout, {
+    repo,
+    tag: version,
+    changes: ['CMD ["sh"]', 'ENV PATH=/bin', ...changes],
+  });
+  for await (const message of messages) {
+    if (String(message).includes('"error"')) throw new Error(String(message));
   }
 }
 
 const commands =
-  'sh cat ls echo id sleep dd yes head seq mkdir touch chmod ln mkfifo test stat printf tr rm cp df wc ps kill env true false'.split(
+  'sh cat ls echo id sleep dd yes head tail seq mkdir touch test stat printf grep tr rm df true'.split(
     ' ',
   );

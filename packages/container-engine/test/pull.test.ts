@@ -1,5 +1,5 @@
 import { buffer } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createDockerEngine, type ContainerEngine } from '../src/index.js';
 import { startOwnEngine, type OwnEngine } from './own-engine.js';
 import { startTinyRegistry, type TinyRegistry } from './tiny-registry.js';
@@ -13,7 +13,7 @@ const signal = new AbortController().signal;
 beforeAll(async () => {
   own = await startOwnEngine();
   engine = createDockerEngine({ dockerHost: own.dockerHost, deadlines: { idleMs: 1000 } });
-}, 60_000);
+});
 
 beforeEach(async () => {
   registry = await startTinyRegistry(await buffer(tarOf([{ name: 'file', content: 'x' }])));
@@ -23,8 +23,6 @@ afterEach(async () => {
   await registry.close();
   await own.docker.pruneImages({ filters: { dangling: { false: true } } });
 });
-
-afterAll(() => own.close(), 60_000);
 
 it('fetches an image, with signs of progress', async () => {
   const reference = `${registry.address}/model:2`;
@@ -49,6 +47,12 @@ it('fails when the failure comes after the status', async () => {
 it('tells that the registry has no such image', async () => {
   const pull = engine.pullImage(`${registry.address}/other:1`, signal);
   await expect(pull).rejects.toThrow(/manifest|not found/i);
+});
+
+it('gives up a transfer that stands still', async () => {
+  registry.stallLayer();
+  const pull = engine.pullImage(`${registry.address}/model:1`, signal);
+  await expect(pull).rejects.toMatchObject({ problem: 'overdue' });
 });
 
 it('gives a silent registry up, and stops when told to', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   createDockerEngine,
   modelContainer,
@@ -21,7 +21,7 @@ beforeAll(async () => {
   await importBusybox(own.docker, 'busybox:root');
   await importBusybox(own.docker, 'busybox:user', ['USER 1000:1000']);
   await importBusybox(own.docker, 'busybox:greedy', ['ENV NVIDIA_VISIBLE_DEVICES=all']);
-}, 60_000);
+});
 
 afterEach(async () => {
   for (const { id } of await engine.listContainers({}, signal)) {
@@ -31,8 +31,6 @@ afterEach(async () => {
     await engine.removeVolume(name, signal);
   }
 });
-
-afterAll(() => own.close(), 60_000);
 
 describe('a model container, seen from inside', () => {
   it('has no network but the loopback', async () => {

@@ -10,6 +10,8 @@ export interface TinyRegistry {
   /** The paths that were asked for. */
   requests: string[];
   loseLayer(): void;
+  /** From now on it begins to send the layer and never ends. */
+  stallLayer(): void;
   /** From now on it takes requests and never answers. */
   fallSilent(): void;
   close(): Promise<void>;
@@ -46,6 +48,7 @@ export async function startTinyRegistry(layerTar: Buffer): Promise<TinyRegistry>
   const blobs = new Map([config, layer].map((blob) => [digestOf(blob), blob]));
   const requests: string[] = [];
   let silent = false;
+  let stalled = false;
   const server = createServer((request, response) => {
     const path = request.url ?? '';
     requests.push(path);
@@ -61,7 +64,8 @@ export async function startTinyRegistry(layerTar: Buffer): Promise<TinyRegistry>
         'content-length': blob.length,
         'docker-content-digest': digestOf(blob),
       });
-      response.end(request.method === 'HEAD' ? undefined : blob);
+      if (stalled && blob === layer) response.write(blob.subarray(0, 10));
+      else response.end(request.method === 'HEAD' ? undefined : blob);
     }
   });
   server.listen(0, '127.0.0.1');
@@ -70,6 +74,9 @@ export async function startTinyRegistry(layerTar: Buffer): Promise<TinyRegistry>
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     loseLayer: () => blobs.delete(digestOf(layer)),
+    stallLayer: () => {
+      stalled = true;
+    },
     fallSilent: () => {
       silent = true;
     },

@@ -31,8 +31,8 @@ afterEach(async () => {
 describe('startPostgres', () => {
   const ask = async (url: string, query: string) => {
     const client = new Client({ connectionString: url });
-    await client.connect();
     try {
+      await client.connect();
       return (await client.query<Record<string, unknown>>(query)).rows;
     } finally {
       await client.end();
@@ -101,7 +101,7 @@ describe('startRedis', () => {
   });
 
   test('a taken port is an error with the end of the log', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
+    const server = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     await expect(startRedis({ ...given(), port })).rejects.toThrow(/redis ended[^]*already in use/);
@@ -138,7 +138,7 @@ describe('docker engine', () => {
     const path = join(dataDir, 'other.sock');
     expect(await askDockerEngine(`unix://${path}`)).toBe(false);
     const server = createServer((socket) => {
-      socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK');
+      socket.resume().end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK');
     }).listen(path);
     await once(server, 'listening');
     expect(await askDockerEngine(`unix://${path}`)).toBe(false);
@@ -146,7 +146,7 @@ describe('docker engine', () => {
   });
 
   test('a silent address is no engine', async () => {
-    const server = createServer(() => undefined).listen(0, '127.0.0.1');
+    const server = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     expect(await askDockerEngine(`tcp://127.0.0.1:${port}`, 200)).toBe(false);

@@ -36,6 +36,18 @@ const contract = {
   callers: ['anyone'],
 } as const satisfies RouteContract;
 
+const bodyContract = {
+  ...contract,
+  operationId: 'probeBody',
+  method: 'POST',
+  path: '/body',
+  params: Type.Object({}),
+  body: {
+    kind: 'json',
+    schema: Type.Object({ text: Type.Union([Type.String(), Type.Null()]), count: Type.Integer() }),
+  },
+} as const satisfies RouteContract;
+
 let app: FastifyInstance;
 let base: string;
 beforeAll(async () => {
@@ -46,6 +58,7 @@ beforeAll(async () => {
     if (params.uid === 'text') return Promise.resolve('a string');
     return Promise.resolve({ params, query });
   });
+  mountRoute(app, bodyContract, ({ body }) => Promise.resolve(body));
   await app.listen({ host: '127.0.0.1', port: 0 });
   base = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
 });
@@ -81,6 +94,16 @@ describe('createHttpServer', () => {
     expect(await problem('/probe/a?unknown=1')).toMatchObject({ status: 422, parameter: 'unknown' });
     const markup = await problem('/probe/a?%3Cb%3E=1');
     expect(JSON.stringify(markup)).not.toContain('<b>');
+  });
+
+  it('takes a JSON body at its word', async () => {
+    const post = async (body: object) => {
+      const headers = { 'content-type': 'application/json' };
+      const init = { method: 'POST', headers, body: JSON.stringify(body) };
+      return (await (await fetch(`${base}/body`, init)).json()) as object;
+    };
+    expect(await post({ text: null, count: 1 })).toEqual({ text: null, count: 1 });
+    expect(await post({ text: 'a', count: '1' })).toMatchObject({ status: 422, parameter: 'count' });
   });
 
   it('refuses a parameter that is given twice', async () => {

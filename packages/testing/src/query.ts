@@ -7,8 +7,8 @@ export async function query<Row extends QueryResultRow>(
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
-  await client.connect();
   try {
+    await client.connect();
     return (await client.query<Row>(statement, [...values])).rows;
   } finally {
     await client.end();

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import multipart, { type Multipart } from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -58,7 +59,7 @@ async function readForm<T>(
   let received: { value: T } | undefined;
   try {
     for await (const part of request.parts()) {
-      const file = fileOf(part);
+      const file = await fileOf(part);
       if (file === undefined) continue;
       if (received !== undefined) throw invalidForm('The part zip_file is there twice.', 'zip_file');
       received = { value: await receive(file) };
@@ -72,7 +73,9 @@ async function readForm<T>(
 }
 
 /** The stream of the part zip_file; undefined for an empty file input; throws on any other part. */
-function fileOf(part: Multipart): (Readable & { truncated: boolean }) | undefined {
+async function fileOf(
+  part: Multipart,
+): Promise<(Readable & { truncated: boolean }) | undefined> {
   if (part.fieldname !== 'zip_file') {
     throw invalidForm('The form has a part of another name than zip_file.', 'zip_file');
   }
@@ -81,11 +84,19 @@ function fileOf(part: Multipart): (Readable & { truncated: boolean }) | undefine
     if (part.value === '') return undefined;
     throw invalidForm('The part zip_file is no file: it has no file name.', 'zip_file');
   }
-  if (part.filename === '') {
-    part.file.resume();
-    return undefined;
+  // A file input that was left empty comes without a file name and without bytes.
+  return part.filename || !(await isEmpty(part.file)) ? part.file : undefined;
+}
+
+/** Looks at the first bytes without taking them. */
+async function isEmpty(stream: Readable): Promise<boolean> {
+  if (stream.readableLength === 0 && !stream.readableEnded) {
+    await Promise.race([once(stream, 'readable'), once(stream, 'end')]);
   }
-  return part.file;
+  const bytes = stream.read() as Buffer | null;
+  if (bytes === null) return true;
+  stream.unshift(bytes);
+  return false;
 }
 
 function formError(error: unknown): unknown {

@@ -1,8 +1,8 @@
-import { PassThrough, Readable } from 'node:stream';
+import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { toAppError } from '@inference-server/errors';
 import { EngineError } from '../engine-error.js';
-import { boundedCall, type EngineConnection } from './connection.js';
+import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
 import { engineErrorOf } from './errors.js';
 
 /**
@@ -20,8 +20,12 @@ export async function putArchive(
   const doing = `archive into ${container}`;
   const idle = idleSignal(deadlines.idleMs, `${doing}: the transfer stands still.`);
   const bounds = AbortSignal.any([signal, idle.signal]);
-  const body = new PassThrough();
-  body.on('data', idle.refresh);
+  const body = new Transform({
+    transform(chunk, _encoding, done) {
+      idle.refresh();
+      done(null, chunk);
+    },
+  });
   const fed = pipeline(tar, body, { signal: bounds });
   const put = boundedCall(doing, noDeadlineMs, bounds, (abortSignal) =>
     docker.getContainer(container).putArchive(body, { path: folder, abortSignal }),
@@ -31,7 +35,7 @@ export async function putArchive(
     const [feeding, answer] = await Promise.allSettled([fed, put]);
     if (bounds.aborted) throw bounds.reason as Error;
     if (feeding.status === 'rejected') throw toAppError(feeding.reason, doing);
-    if (answer.status === 'rejected') throw answer.reason;
+    if (answer.status === 'rejected') throw toAppError(answer.reason, doing);
   } finally {
     idle.clear();
     tar.destroy();
@@ -48,15 +52,16 @@ export async function getArchive(
   const answer = await boundedCall(doing, deadlines.callMs, signal, (abortSignal) =>
     docker.getContainer(container).getArchive({ path, abortSignal }),
   );
-  const chunks = boundedChunks(answer as Readable, { doing, idleMs: deadlines.idleMs, signal });
+  const chunks = boundedChunks(answer, { doing, idleMs: deadlines.idleMs, signal });
   return Readable.from(chunks, { objectMode: false });
 }
 
 /** Counts only the time that the engine takes: a slow reader is no fault of it. */
 async function* boundedChunks(
-  source: Readable,
+  answer: NodeJS.ReadableStream,
   { doing, idleMs, signal }: { doing: string; idleMs: number; signal: AbortSignal },
 ): AsyncGenerator<Buffer> {
+  const source = answer as NodeJS.ReadableStream & ByteSource;
   const stop = () => source.destroy(signal.reason as Error);
   const overdue = () =>
     source.destroy(new EngineError('overdue', `${doing}: the transfer stands still.`));
@@ -66,7 +71,7 @@ async function* boundedChunks(
     signal.throwIfAborted();
     for await (const chunk of source) {
       clearTimeout(timer);
-      yield chunk as Buffer;
+      yield chunk;
       timer = setTimeout(overdue, idleMs);
     }
   } catch (error) {

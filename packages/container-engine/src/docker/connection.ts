@@ -24,6 +24,11 @@ export interface EngineConnection {
   deadlines: EngineDeadlines;
 }
 
+/** What the engine sends as a stream. dockerode's types leave out that it can be destroyed. */
+export interface ByteSource extends AsyncIterable<Buffer> {
+  destroy(error?: Error): unknown;
+}
+
 /**
  * `dockerHost` is what DOCKER_HOST holds: unix:///path, tcp://host:port or http://host:port.
  * Throws AppError when it is none of these.

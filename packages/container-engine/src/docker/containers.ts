@@ -24,7 +24,7 @@ export async function createContainer(
     `container ${spec.name}`,
     deadlines.callMs,
     signal,
-    (abortSignal) => docker.createContainer({ ...request, abortSignal } as object),
+    (abortSignal) => docker.createContainer({ ...request, abortSignal }),
   );
   return created.id;
 }
@@ -136,7 +136,7 @@ export async function inspectContainer(
       id: found.Id,
       name: found.Name.replace(/^\//, ''),
       state: found.State.Status as ContainerState,
-      labels: (found.Config.Labels as Labels | null) ?? {},
+      labels: found.Config.Labels,
       exitCode: found.State.ExitCode,
       outOfMemory: found.State.OOMKilled,
       startError: found.State.Error === '' ? undefined : found.State.Error,

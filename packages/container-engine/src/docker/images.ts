@@ -1,8 +1,6 @@
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import type { ImageDetails } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
-import { boundedCall, type EngineConnection } from './connection.js';
+import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
 import { engineErrorOf } from './errors.js';
 
 export async function inspectImage(
@@ -34,7 +32,11 @@ export async function pullImage(
   const messages = await boundedCall(doing, deadlines.idleMs, signal, (abortSignal) =>
     docker.createImage({ ...pullQuery(reference), abortSignal }),
   );
-  await followPull(doing, messages as Readable, { signal, idleMs: deadlines.idleMs, onProgress });
+  await followPull(doing, messages as NodeJS.ReadableStream & ByteSource, {
+    signal,
+    idleMs: deadlines.idleMs,
+    onProgress,
+  });
 }
 
 /**
@@ -43,7 +45,7 @@ export async function pullImage(
  */
 async function followPull(
   doing: string,
-  messages: Readable,
+  messages: ByteSource,
   options: { signal: AbortSignal; idleMs: number; onProgress: () => void },
 ): Promise<void> {
   const { signal, idleMs, onProgress } = options;
@@ -52,19 +54,13 @@ async function followPull(
     messages.destroy(new EngineError('overdue', `${doing}: nothing was heard for too long.`));
   signal.addEventListener('abort', stop, { once: true });
   const timer = setTimeout(overdue, idleMs);
-  // readline does not pass its input's errors on.
-  let broken: unknown;
-  messages.once('error', (error) => (broken = error));
-  const closed = new Promise((resolve) => messages.once('close', resolve));
   try {
-    for await (const line of createInterface({ input: messages, crlfDelay: Infinity })) {
+    for await (const line of linesOf(messages)) {
       timer.refresh();
       const failure = failureIn(line);
       if (failure !== undefined) throw new EngineError('failed', `${doing}: ${failure}`);
       onProgress();
     }
-    await closed;
-    if (broken !== undefined) throw broken;
   } catch (error) {
     if (signal.aborted) throw signal.reason as Error;
     throw engineErrorOf(error, doing);
@@ -73,6 +69,17 @@ async function followPull(
     signal.removeEventListener('abort', stop);
     messages.destroy();
   }
+}
+
+async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of source) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  yield rest;
 }
 
 function failureIn(line: string): string | undefined {

@@ -10,6 +10,7 @@ import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
 import { sendError } from './problem-reply.js';
 import { answerUnparsable } from './unparsable-request.js';
+import { createValidatorCompiler } from './validators.js';
 
 /**
  * A Fastify instance with the habits that all our HTTP servers share: routes with and without a
@@ -37,15 +38,8 @@ export function createHttpServer(options: {
     exposeHeadRoutes: false,
     // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
     requestTimeout: 0,
-    ajv: {
-      customOptions: {
-        coerceTypes: true,
-        removeAdditional: false,
-        useDefaults: true,
-        allErrors: false,
-      },
-    },
   });
+  app.setValidatorCompiler(createValidatorCompiler());
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((request, reply) =>

@@ -1,0 +1,107 @@
+import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
+import Type, { type Static } from 'typebox';
+import { AppError } from '@inference-server/errors';
+import type { ContainerLimits } from '@inference-server/container-engine';
+import { consumerToken, logLevels } from '@inference-server/service-kit';
+
+const gib = 1024 ** 3;
+const mib = 1024 ** 2;
+const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });
+const Seconds = (fallback: number) => Type.Number({ exclusiveMinimum: 0, default: fallback });
+const Optional = {
+  count: Type.Optional(Type.Integer({ minimum: 1 })),
+  number: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+};
+
+/** The settings of the job consumer. */
+export const Config = Type.Object({
+  CONSUMER_ID: Type.Optional(
+    Type.String({
+      maxLength: 80,
+      pattern: '^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$',
+      description: 'Default: from the name of the host. With GPUs a number is put behind it.',
+    }),
+  ),
+  PRIVATE_API_URL: Type.String({ pattern: '^https?://' }),
+  /** The operator's token, of which the consumer's own is made. */
+  PRIVATE_API_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
+  /** In place of PRIVATE_API_TOKEN: the token of this one consumer. */
+  CONSUMER_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
+  REDIS_URL: Type.String({ pattern: '^rediss?://' }),
+  QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
+  DOCKER_HOST: Type.String({ default: 'unix:///var/run/docker.sock' }),
+  CPU_SLOTS: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 1024, description: 'Default: cores of the host.' }),
+  ),
+  GPUS: Type.String({
+    default: 'none',
+    pattern: '^[^\\s,]+(,[^\\s,]+)*$',
+    description: 'none, or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
+  }),
+  IMAGE_RETRY_S: Seconds(30),
+  RUN_TIMEOUT_S: Type.Integer({ minimum: 1, maximum: 30 * 24 * 3600, default: 24 * 3600 }),
+  CONTAINER_MEMORY_MIB: Optional.count,
+  CONTAINER_CPUS: Optional.number,
+  CONTAINER_PIDS: Count(4096),
+  SHM_MIB: Count(1024),
+  MAX_OUTPUT_BYTES: Count(20 * gib),
+  MAX_OUTPUT_ENTRIES: Count(50_000),
+  MAX_UNZIPPED_BYTES: Count(20 * gib),
+  MAX_ZIP_ENTRIES: Count(50_000),
+  MAX_ZIP_RATIO: Type.Number({ exclusiveMinimum: 0, default: 200 }),
+  LOG_TAIL_BYTES: Type.Integer({ minimum: 1024, maximum: 256 * 1024, default: 256 * 1024 }),
+  WORK_DIR: Type.String({ default: tmpdir() }),
+  STOP_GRACE_S: Seconds(30),
+  LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+});
+export type Config = Static<typeof Config>;
+
+/** One consumer of the process: a number of CPU slots, or a GPU with one. */
+export interface ConsumerIdentity {
+  id: string;
+  token: string;
+  slots: number;
+  gpu: string | null;
+  limits: ContainerLimits;
+}
+
+/** The consumers that the settings ask for. Throws AppError when they contradict each other. */
+export function consumersOf(config: Config): ConsumerIdentity[] {
+  const gpus = config.GPUS === 'none' ? [] : [...new Set(config.GPUS.split(','))];
+  const host = hostname().replace(/[^A-Za-z0-9]+/g, '-').replace(/^-|-$/g, '').slice(0, 80);
+  if (gpus.length === 0) {
+    const slots = config.CPU_SLOTS ?? availableParallelism();
+    const id = config.CONSUMER_ID ?? `${host}-cpu`;
+    return [{ id, token: tokenOf(config, id), slots, gpu: null, limits: limitsOf(config, slots) }];
+  }
+  if (config.CONSUMER_TOKEN !== undefined && gpus.length > 1) {
+    throw invalid('CONSUMER_TOKEN is of one consumer: with several GPUs give PRIVATE_API_TOKEN.');
+  }
+  return gpus.map((gpu, at) => {
+    const id = `${config.CONSUMER_ID ?? host}-gpu-${at}`;
+    const limits = limitsOf(config, gpus.length);
+    return { id, token: tokenOf(config, id), slots: 1, gpu, limits };
+  });
+}
+
+function tokenOf(config: Config, id: string): string {
+  if (config.CONSUMER_TOKEN !== undefined) return config.CONSUMER_TOKEN;
+  if (config.PRIVATE_API_TOKEN !== undefined) return consumerToken(config.PRIVATE_API_TOKEN, id);
+  throw invalid('PRIVATE_API_TOKEN or CONSUMER_TOKEN: one of them is required.');
+}
+
+/** Unless given, the host's memory (a tenth stays free) and cores are shared out evenly. */
+function limitsOf(config: Config, sideBySide: number): ContainerLimits {
+  const memoryMib = config.CONTAINER_MEMORY_MIB ?? Math.floor((totalmem() * 0.9) / sideBySide / mib);
+  return {
+    memoryBytes: memoryMib * mib,
+    cpus: config.CONTAINER_CPUS ?? Math.max(1, availableParallelism() / sideBySide),
+    processes: config.CONTAINER_PIDS,
+    shmBytes: config.SHM_MIB * mib,
+    logBytes: 16 * mib,
+  };
+}
+
+function invalid(detail: string): AppError {
+  return new AppError('VALIDATION_FAILED', detail);
+}

@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import { messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+
+/**
+ * Knows whether the engine answers: asks every few seconds, more often while it is away, and at once
+ * when a call of somebody's failed. So that tickets are not claimed just to end in a fault.
+ */
+export interface EngineWatch {
+  readonly isReady: boolean;
+  /** Takes note of a failure that came up elsewhere: the engine counts as away until it answers. */
+  suspect(error: unknown): void;
+  close(): Promise<void>;
+}
+
+export function watchEngine(options: {
+  engine: ContainerEngine;
+  logger: Logger;
+  /** Called with every change; the first one tells the state at the start. */
+  onChange: (isReady: boolean) => void;
+  readyPollMs?: number;
+  awayPollMs?: number;
+}): EngineWatch {
+  const { engine, logger, onChange, readyPollMs = 3_000, awayPollMs = 500 } = options;
+  const closing = new AbortController();
+  let isReady: boolean | undefined;
+  let hurry = new AbortController();
+
+  const become = (ready: boolean, reason?: string) => {
+    if (ready === isReady) return;
+    if (!ready) logger.warn({ reason }, 'the container engine is away');
+    else logger.info('the container engine answers');
+    isReady = ready;
+    onChange(ready);
+  };
+
+  const run = async () => {
+    while (!closing.signal.aborted) {
+      hurry = new AbortController();
+      try {
+        await engine.ping(AbortSignal.any([closing.signal, AbortSignal.timeout(pingMs)]));
+        become(true);
+      } catch (error) {
+        if (closing.signal.aborted) return;
+        become(false, messageOf(error));
+      }
+      const pauseMs = isReady === true ? readyPollMs : awayPollMs;
+      const interrupt = AbortSignal.any([closing.signal, hurry.signal]);
+      await sleep(pauseMs, undefined, { signal: interrupt }).catch(() => undefined);
+    }
+  };
+
+  const running = run();
+  return {
+    get isReady() {
+      return isReady === true;
+    },
+    suspect(error) {
+      if (!isEngineProblem(error, 'unreachable', 'overdue')) return;
+      become(false, messageOf(error));
+      hurry.abort();
+    },
+    async close() {
+      closing.abort();
+      await running;
+    },
+  };
+}
+
+const pingMs = 5_000;

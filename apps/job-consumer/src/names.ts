@@ -1,0 +1,84 @@
+import type { Labels } from '@inference-server/container-engine';
+
+/** What kind of thing of ours a container or volume is. */
+export type Kind =
+  /** A model's container of an attempt. */
+  | 'run'
+  /** The container through which an attempt's volumes are filled. */
+  | 'stage'
+  | 'input'
+  | 'output'
+  /** The container through which a model volume is filled, and which is the lock on that. */
+  | 'model-fill'
+  | 'model-data'
+  /** A volume that holds nothing: its label names the model volume that is complete. */
+  | 'model';
+
+/** Names and labels of all that a consumer makes in an engine. */
+export interface Names {
+  /** On everything that is this consumer's own: no more, no less. */
+  own: Labels;
+  attempt(taskUid: string, attempt: number): AttemptNames;
+  model(versionId: string): ModelNames;
+}
+
+export interface AttemptNames {
+  name(kind: AttemptKind): string;
+  labels(kind: AttemptKind): Labels;
+}
+export type AttemptKind = 'run' | 'stage' | 'input' | 'output';
+
+export interface ModelNames {
+  marker: string;
+  markerLabels(dataVolume: string): Labels;
+  lock: string;
+  lockLabels: Labels;
+  data(random: string): string;
+  dataLabels: Labels;
+}
+
+export const labelNames = {
+  installation: 'inference-server.installation',
+  consumer: 'inference-server.consumer',
+  kind: 'inference-server.kind',
+  task: 'inference-server.task',
+  attempt: 'inference-server.attempt',
+  modelVersion: 'inference-server.model-version',
+  volume: 'inference-server.volume',
+} as const;
+
+/** Every label set begins with the installation: nothing without it is ever touched. */
+export function createNames(installationId: string, consumerId: string): Names {
+  const prefix = `is-${installationId.slice(0, 8)}`;
+  const installation = { [labelNames.installation]: installationId };
+  const own = { ...installation, [labelNames.consumer]: consumerId };
+  const labelled = (base: Labels, kind: Kind): Labels => ({ ...base, [labelNames.kind]: kind });
+  return {
+    own,
+    attempt: (taskUid, attempt) => {
+      const base = {
+        ...own,
+        [labelNames.task]: taskUid,
+        [labelNames.attempt]: `${attempt}`,
+      };
+      return {
+        name: (kind) => `${prefix}-${taskUid}-${attempt}-${kind}`,
+        labels: (kind) => labelled(base, kind),
+      };
+    },
+    model: (versionId) => {
+      const version = { [labelNames.modelVersion]: versionId };
+      const marker = `${prefix}-model-${versionId}`;
+      return {
+        marker,
+        // A published model belongs to all consumers of the engine.
+        markerLabels: (dataVolume) =>
+          labelled({ ...installation, ...version, [labelNames.volume]: dataVolume }, 'model'),
+        lock: `${prefix}-fill-${versionId}`,
+        lockLabels: labelled({ ...own, ...version }, 'model-fill'),
+        data: (random) => `${marker}-${random}`,
+        dataLabels: labelled({ ...own, ...version }, 'model-data'),
+      };
+    },
+  };
+}

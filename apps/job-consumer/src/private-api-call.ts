@@ -1,0 +1,165 @@
+import { Transform, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { request, type Dispatcher } from 'undici';
+import {
+  codeOfStatus,
+  type AnswerOf,
+  type BodyOf,
+  type Problem,
+  type RouteContract,
+} from '@inference-server/contracts';
+import { AppError, errorOfProblem, messageOf, toAppError } from '@inference-server/errors';
+
+export interface PrivateApiAddress {
+  url: string;
+  token: string;
+  dispatcher: Dispatcher;
+}
+
+interface CallInput {
+  params: Record<string, string | number>;
+  query?: Record<string, string | number>;
+}
+
+/** Calls a route whose answer is JSON. */
+export async function callJson<Contract extends RouteContract>(
+  address: PrivateApiAddress,
+  contract: Contract,
+  input: CallInput & { body?: BodyOf<Contract> },
+  { signal, timeoutMs }: { signal: AbortSignal; timeoutMs: number },
+): Promise<AnswerOf<Contract>> {
+  const body = input.body === undefined ? undefined : JSON.stringify(input.body);
+  return ofPrivateApi(signal, async () => {
+    const response = await request(urlOf(address, contract, input), {
+      method: contract.method,
+      dispatcher: address.dispatcher,
+      headers: {
+        authorization: `Bearer ${address.token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body }),
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+      signal,
+    });
+    if (response.statusCode !== 200) throw await refusalOf(response);
+    return (await response.body.json()) as AnswerOf<Contract>;
+  });
+}
+
+/** Opens a route whose answer is a zip. The stream fails when the connection breaks or goes silent. */
+export async function openZip(
+  address: PrivateApiAddress,
+  contract: RouteContract,
+  input: CallInput,
+  signal: AbortSignal,
+): Promise<Readable> {
+  return ofPrivateApi(signal, async () => {
+    const response = await request(urlOf(address, contract, input), {
+      method: contract.method,
+      dispatcher: address.dispatcher,
+      headers: { authorization: `Bearer ${address.token}` },
+      headersTimeout: idleMs,
+      bodyTimeout: idleMs,
+      signal,
+    });
+    if (response.statusCode !== 200) throw await refusalOf(response);
+    return response.body;
+  });
+}
+
+/**
+ * Sends a zip. Bounded by progress, not by time in all: undici's own limits would end a long upload,
+ * or the wait for the server to flush it to its disk. An error of the zip itself passes as it is.
+ */
+export async function sendZip<Contract extends RouteContract>(
+  address: PrivateApiAddress,
+  contract: Contract,
+  input: CallInput,
+  zip: Readable,
+  signal: AbortSignal,
+): Promise<AnswerOf<Contract>> {
+  const idle = new AbortController();
+  const timer = setTimeout(() => {
+    idle.abort(new AppError('SERVICE_UNAVAILABLE', 'The upload to private-api stands still.'));
+  }, idleMs);
+  const bounds = AbortSignal.any([signal, idle.signal]);
+  const body = new Transform({
+    transform(chunk, _encoding, done) {
+      timer.refresh();
+      done(null, chunk);
+    },
+  });
+  const feeding = pipeline(zip, body, { signal: bounds });
+  // What failed first is what is told: the zip, or the way to private-api.
+  let zipError: unknown;
+  feeding.catch((error: unknown) => (zipError ??= error));
+  try {
+    return await ofPrivateApi(bounds, async () => {
+      const response = await request(urlOf(address, contract, input), {
+        method: contract.method,
+        dispatcher: address.dispatcher,
+        headers: {
+          authorization: `Bearer ${address.token}`,
+          'content-type': 'application/zip',
+        },
+        body,
+        headersTimeout: 0,
+        bodyTimeout: idleMs,
+        signal: bounds,
+      });
+      if (response.statusCode !== 200) throw await refusalOf(response);
+      return (await response.body.json()) as AnswerOf<Contract>;
+    });
+  } catch (error) {
+    const ofZip = zip.errored;
+    throw ofZip !== null && zipError === ofZip ? toAppError(ofZip, 'reading the output') : error;
+  } finally {
+    clearTimeout(timer);
+    body.destroy();
+    zip.destroy();
+  }
+}
+
+/** Between two signs of life of a transfer. */
+const idleMs = 120_000;
+
+function urlOf(
+  { url }: PrivateApiAddress,
+  { path }: RouteContract,
+  { params, query = {} }: CallInput,
+): URL {
+  const filled = path.replace(/:(\w+)/g, (_match, name: string) =>
+    encodeURIComponent(String(params[name])),
+  );
+  const address = new URL(filled, url);
+  for (const [name, value] of Object.entries(query)) address.searchParams.set(name, String(value));
+  return address;
+}
+
+async function ofPrivateApi<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  try {
+    signal.throwIfAborted();
+    return await call();
+  } catch (error) {
+    if (signal.aborted) throw signal.reason as Error;
+    if (error instanceof AppError) throw error;
+    const detail = `private-api does not answer: ${messageOf(error)}`;
+    throw new AppError('SERVICE_UNAVAILABLE', detail, { cause: error });
+  }
+}
+
+/** The error that private-api answered with, or one for an answer that is none of its own. */
+async function refusalOf({ statusCode, body }: Dispatcher.ResponseData): Promise<AppError> {
+  const text = await body.text();
+  try {
+    const problem = JSON.parse(text) as Partial<Problem>;
+    if (typeof problem.code === 'string' && typeof problem.detail === 'string') {
+      return errorOfProblem(problem as Problem);
+    }
+  } catch {
+    // Not of private-api's making: a proxy's page, say.
+  }
+  const code = statusCode >= 500 ? 'SERVICE_UNAVAILABLE' : codeOfStatus(statusCode);
+  return new AppError(code, `private-api answered ${statusCode}.`);
+}

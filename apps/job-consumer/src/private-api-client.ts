@@ -1,0 +1,122 @@
+import type { Readable } from 'node:stream';
+import { Agent } from 'undici';
+import {
+  renewHeldForS,
+  routes,
+  type AttemptResult,
+  type ClaimAnswer,
+  type ConsumerRegistered,
+  type ConsumerRegistration,
+  type RenewAnswer,
+  type SettleAnswer,
+  type StoredOutput,
+} from '@inference-server/contracts';
+import { callJson, openZip, sendZip, type PrivateApiAddress } from './private-api-call.js';
+
+/** An attempt, and the lease under which the caller acts for it. */
+export interface HeldAttempt {
+  taskUid: string;
+  attempt: number;
+  epoch: number;
+  holder: string;
+}
+
+/**
+ * The consumer's side of the private contract. Every call throws AppError: SERVICE_UNAVAILABLE when
+ * private-api does not answer, its own error when it refuses; or the signal's reason. None is
+ * repeated here; all but the transfers may be, as they are idempotent.
+ */
+export interface PrivateApiClient {
+  register(registration: ConsumerRegistration, signal: AbortSignal): Promise<ConsumerRegistered>;
+  signOff(holder: string, signal: AbortSignal): Promise<void>;
+  claim(
+    ticket: { taskUid: string; attempt: number },
+    holder: string,
+    signal: AbortSignal,
+  ): Promise<ClaimAnswer>;
+  /** Held open by the server for up to 5 s. */
+  renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer>;
+  openInput(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
+  openModelFiles(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
+  /** Takes the zip to its end, or destroys it. */
+  putOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<StoredOutput>;
+  settle(held: HeldAttempt, result: AttemptResult, signal: AbortSignal): Promise<SettleAnswer>;
+  close(): Promise<void>;
+}
+
+export function createPrivateApiClient(options: {
+  /** Without a path. */
+  url: string;
+  token: string;
+  consumerId: string;
+}): PrivateApiClient {
+  const dispatcher = new Agent({ connect: { timeout: 5_000 }, keepAliveTimeout: 10_000 });
+  const address: PrivateApiAddress = { ...options, dispatcher };
+  const consumer = { consumer_id: options.consumerId };
+  const paramsOf = ({ taskUid, attempt }: { taskUid: string; attempt: number }) => ({
+    task_uid: taskUid,
+    attempt,
+  });
+  const leaseOf = ({ epoch, holder }: HeldAttempt) => ({ epoch, holder });
+
+  return {
+    register: (registration, signal) =>
+      callJson(
+        address,
+        routes.registerConsumer,
+        { params: consumer, body: registration },
+        { signal, timeoutMs },
+      ),
+    async signOff(holder, signal) {
+      const input = { params: consumer, query: { holder } };
+      await callJson(address, routes.signOffConsumer, input, { signal, timeoutMs });
+    },
+    claim: (ticket, holder, signal) =>
+      callJson(
+        address,
+        routes.claimAttempt,
+        { params: paramsOf(ticket), body: { holder } },
+        { signal, timeoutMs },
+      ),
+    renew: (held, signal) =>
+      callJson(
+        address,
+        routes.renewLease,
+        { params: paramsOf(held), body: leaseOf(held) },
+        { signal, timeoutMs: timeoutMs + renewHeldForS * 1000 },
+      ),
+    openInput: (held, signal) =>
+      openZip(
+        address,
+        routes.getAttemptInput,
+        { params: paramsOf(held), query: leaseOf(held) },
+        signal,
+      ),
+    openModelFiles: (held, signal) =>
+      openZip(
+        address,
+        routes.getAttemptModelFiles,
+        { params: paramsOf(held), query: leaseOf(held) },
+        signal,
+      ),
+    putOutput: (held, zip, signal) =>
+      sendZip(
+        address,
+        routes.putAttemptOutput,
+        { params: paramsOf(held), query: leaseOf(held) },
+        zip,
+        signal,
+      ),
+    settle: (held, result, signal) =>
+      callJson(
+        address,
+        routes.settleAttempt,
+        { params: paramsOf(held), body: { lease: leaseOf(held), result } },
+        { signal, timeoutMs },
+      ),
+    close: () => dispatcher.destroy(),
+  };
+}
+
+/** For an answer that is not held back on purpose. */
+const timeoutMs = 10_000;

@@ -1,0 +1,178 @@
+import { readdir } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import AdmZip from 'adm-zip';
+import { pino } from 'pino';
+import type {
+  AttemptResult,
+  ClaimAnswer,
+  ConsumerRegistration,
+  RenewAnswer,
+  SettleAnswer,
+  StoredOutput,
+} from '@inference-server/contracts';
+import { consumerToken, newOperatorToken } from '@inference-server/service-kit';
+import { createTestDatabase, testFolder, testRedis } from '@inference-server/testing';
+import { startPrivateApi } from '../src/app.js';
+import type { Config } from '../src/config.js';
+
+const gib = 1024 ** 3;
+
+/** The real private-api on its own database, queue prefix and folder, and ways to talk to it. */
+export async function runPrivateApi(overrides: Partial<Config> = {}) {
+  const database = await createTestDatabase();
+  const redis = await testRedis();
+  const folder = await testFolder();
+  const operatorToken = newOperatorToken();
+  const config: Config = {
+    HOST: '127.0.0.1',
+    PORT: 0,
+    DATABASE_URL: database.url,
+    REDIS_URL: redis.url,
+    QUEUE_PREFIX: redis.prefix,
+    STORAGE_URL: folder,
+    PRIVATE_API_TOKEN: operatorToken,
+    MAX_UPLOAD_BYTES: gib,
+    MAX_UNZIPPED_BYTES: gib,
+    MAX_ZIP_ENTRIES: 1_000,
+    MAX_ZIP_RATIO: 200,
+    MAX_ATTEMPTS: 3,
+    LEASE_S: 30,
+    HEARTBEAT_S: 5,
+    STOP_GRACE_S: 10,
+    LOG_LEVEL: 'silent',
+    ...overrides,
+  };
+  const app = await startPrivateApi(config, pino({ level: 'silent' }));
+  const { port } = app.http.server.address() as AddressInfo;
+  const base = `http://127.0.0.1:${port}`;
+
+  const call = (path: string, init: RequestInit = {}, token = operatorToken) =>
+    fetch(base + path, {
+      ...init,
+      headers: { authorization: `Bearer ${token}`, ...(init.headers as Record<string, string>) },
+      signal: AbortSignal.timeout(20_000),
+    });
+
+  return {
+    base,
+    operatorToken,
+    database,
+    redis,
+    config,
+    call,
+    close: () => app.close(),
+    consumer: (id: string, holder = `${id}-process`) => actAsConsumer(call, operatorToken, id, holder),
+
+    async postModel(id: string, query = ''): Promise<void> {
+      const response = await call(
+        `/api/models/?container_tag=busybox:1&human_readable_id=${id}${query}`,
+        { method: 'POST' },
+      );
+      if (response.status !== 200) throw new Error(await response.text());
+    },
+
+    async postTask(model: string, zip = zipOf({ 'input.txt': 'hello' })): Promise<string> {
+      const response = await call(`/api/tasks/?human_readable_id=${model}`, {
+        method: 'POST',
+        body: zip,
+        headers: { 'content-type': 'application/zip' },
+      });
+      if (response.status !== 200) throw new Error(await response.text());
+      return (await response.json()) as string;
+    },
+
+    /** What is stored: rows and files, for "nothing was left". */
+    async stored() {
+      const [rows] = await database.query<{ blobs: number; tasks: number; models: number }>(
+        `SELECT (SELECT count(*)::int FROM blobs) AS blobs,
+                (SELECT count(*)::int FROM tasks) AS tasks,
+                (SELECT count(*)::int FROM models) AS models`,
+      );
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      return { ...rows, files: entries.filter((entry) => entry.isFile()).length };
+    },
+  };
+}
+
+export type RunningPrivateApi = Awaited<ReturnType<typeof runPrivateApi>>;
+
+export function zipOf(files: Record<string, string>): Buffer<ArrayBuffer> {
+  const zip = new AdmZip();
+  for (const [name, content] of Object.entries(files)) zip.addFile(name, Buffer.from(content));
+  return Buffer.from(zip.toBuffer());
+}
+
+export function formOf(...parts: [name: string, content: BlobPart | null, fileName?: string][]) {
+  const form = new FormData();
+  for (const [name, content, fileName] of parts) {
+    if (content === null) form.append(name, 'text');
+    else form.append(name, new Blob([content]), fileName ?? 'input.zip');
+  }
+  return form;
+}
+
+type Call = (path: string, init?: RequestInit, token?: string) => Promise<Response>;
+
+/** A consumer as private-api sees one: the calls of the contract, by hand. */
+function actAsConsumer(call: Call, operatorToken: string, id: string, holder: string) {
+  const token = consumerToken(operatorToken, id);
+  const ask = async <Answer>(method: string, path: string, body: unknown): Promise<Answer> => {
+    const response = await call(
+      path,
+      { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } },
+      token,
+    );
+    if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+    return (await response.json()) as Answer;
+  };
+  const at = (uid: string, attempt: number) => `/internal/attempts/${uid}/${attempt}`;
+
+  return {
+    token,
+    holder,
+    register: (registration: Partial<ConsumerRegistration> = {}) =>
+      ask<{ installation_id: string }>('PUT', `/internal/consumers/${id}`, {
+        holder,
+        version: '0',
+        state: 'ready',
+        slots: 2,
+        gpu_uuid: null,
+        memory_mib: 1024,
+        labels: {},
+        ...registration,
+      }),
+    signOff: () =>
+      ask<{ returned_tickets: number }>(
+        'DELETE',
+        `/internal/consumers/${id}?holder=${holder}`,
+        {},
+      ),
+    claim: (uid: string, attempt = 1) =>
+      ask<ClaimAnswer>('POST', `${at(uid, attempt)}/claim`, { holder }),
+    renew: (uid: string, attempt = 1, epoch = 1) =>
+      ask<RenewAnswer>('POST', `${at(uid, attempt)}/renew`, { epoch, holder }),
+    fetch: (uid: string, what: 'input' | 'model-files', attempt = 1) =>
+      call(`${at(uid, attempt)}/${what}?epoch=1&holder=${holder}`, {}, token),
+    putOutput: async (uid: string, zip: Buffer<ArrayBuffer>, attempt = 1) =>
+      call(
+        `${at(uid, attempt)}/output?epoch=1&holder=${holder}`,
+        { method: 'PUT', body: zip, headers: { 'content-type': 'application/zip' } },
+        token,
+      ),
+    settle: (uid: string, result: AttemptResult, attempt = 1) =>
+      ask<SettleAnswer>('POST', `${at(uid, attempt)}/settle`, {
+        lease: { epoch: 1, holder },
+        result,
+      }),
+    async finish(uid: string, zip: Buffer<ArrayBuffer>, attempt = 1): Promise<SettleAnswer> {
+      const stored = (await (await this.putOutput(uid, zip, attempt)).json()) as StoredOutput;
+      return this.settle(uid, finished(stored.sha256), attempt);
+    },
+  };
+}
+
+export const ended = { detail: 'It ended.', exit_code: 0, log: 'one\ntwo\n' };
+
+export function finished(sha256: string): AttemptResult {
+  return { kind: 'finished', output_sha256: sha256, ...ended };
+}

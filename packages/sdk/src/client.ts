@@ -1,0 +1,108 @@
+import {
+  maxTaskWaitS,
+  routes,
+  type Model,
+  type QueryOf,
+  type Readiness,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { FinishedTask, TaskAnswer } from './task-answer.js';
+import { createTransport, type ClientOptions } from './transport.js';
+import { waitUntilFinished } from './wait-until-finished.js';
+import type { ZipSource } from './zip-upload.js';
+
+export interface CallOptions {
+  /** Ends the call; it then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** The parameters of a registration, and the files for /model where it has some. */
+export type ModelRegistration = Omit<QueryOf<typeof routes.postModel>, 'model_available'> & {
+  zip?: ZipSource;
+};
+
+export interface TaskPost {
+  human_readable_id: string;
+  zip: ZipSource;
+}
+
+/**
+ * The server's API as functions. Each rejects with an AppError that carries the server's `code`,
+ * `detail` and particulars; with SERVICE_UNAVAILABLE when the server cannot be reached.
+ */
+export interface Client {
+  listModels(options?: CallOptions): Promise<Model[]>;
+  /** `model_available` follows from whether a zip is given. MODEL_EXISTS: the id is taken. */
+  postModel(model: ModelRegistration, options?: CallOptions): Promise<Model>;
+  /** Answers with the uid of the task, which from then on will run. */
+  postTask(task: TaskPost, options?: CallOptions): Promise<string>;
+  /**
+   * The output, or that it is not there yet; held open for up to `waitS` (default 0, at most 60)
+   * while the task has not ended. TASK_FAILED: the report stands in `error.extensions.task`.
+   */
+  getTask(uid: string, options?: CallOptions & { waitS?: number }): Promise<TaskAnswer>;
+  /**
+   * Waits for the end of the task, however long it takes (`signal` bounds it), and for a server
+   * that is away for some minutes.
+   */
+  waitForTask(uid: string, options?: CallOptions): Promise<FinishedTask>;
+  /** The end of what the container wrote; empty until an attempt has ended. */
+  getTaskLog(uid: string, options?: CallOptions): Promise<string>;
+  deleteTask(uid: string, options?: CallOptions): Promise<void>;
+  /** Also when it is `down`, which the server sends under 503. */
+  getReadiness(options?: CallOptions): Promise<Readiness>;
+}
+
+export function createClient(options: ClientOptions): Client {
+  const transport = createTransport(options);
+
+  async function getTask(
+    uid: string,
+    { waitS = 0, signal }: CallOptions & { waitS?: number } = {},
+  ): Promise<TaskAnswer> {
+    try {
+      const query = waitS > 0 ? { wait: waitS } : {};
+      const answer = await transport.call(routes.getTask, { params: { uid }, query, signal });
+      const length = answer.headers.get('content-length');
+      return {
+        state: 'finished',
+        zip: answer.body ?? new Blob([]).stream(),
+        bytes: length === null ? undefined : Number(length),
+      };
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'TASK_PENDING') throw error;
+      return {
+        state: 'pending',
+        task: error.extensions.task,
+        retryAfterS: error.retryAfterS ?? 1,
+      };
+    }
+  }
+
+  return {
+    getTask,
+    listModels: ({ signal } = {}) => transport.callForJson(routes.listModels, { signal }),
+    postModel: ({ zip, ...parameters }, { signal } = {}) =>
+      transport.callForJson(routes.postModel, {
+        query: { ...parameters, model_available: zip !== undefined },
+        zip,
+        signal,
+      }),
+    postTask: ({ human_readable_id, zip }, { signal } = {}) =>
+      transport.callForJson(routes.postTask, { query: { human_readable_id }, zip, signal }),
+    waitForTask: (uid, { signal } = {}) =>
+      waitUntilFinished(
+        () => getTask(uid, { waitS: maxTaskWaitS, ...(signal && { signal }) }),
+        signal,
+      ),
+    getTaskLog: async (uid, { signal } = {}) => {
+      const answer = await transport.call(routes.getTaskLog, { params: { uid }, signal });
+      return answer.text();
+    },
+    deleteTask: async (uid, { signal } = {}) => {
+      await transport.callForJson(routes.deleteTask, { params: { uid }, signal });
+    },
+    getReadiness: ({ signal } = {}) =>
+      transport.callForJson(routes.getReadiness, { signal, alsoOk: 503 }),
+  };
+}

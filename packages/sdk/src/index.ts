@@ -1,0 +1,12 @@
+export { AppError } from '@inference-server/errors';
+export type { ErrorCode, Model, Readiness, TaskReport } from '@inference-server/contracts';
+export {
+  createClient,
+  type CallOptions,
+  type Client,
+  type ModelRegistration,
+  type TaskPost,
+} from './client.js';
+export type { FinishedTask, TaskAnswer } from './task-answer.js';
+export type { ClientOptions } from './transport.js';
+export type { ZipSource } from './zip-upload.js';
