@@ -1,8 +1,8 @@
-import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import { isEngineProblem, type ContainerEngine, type Labels } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
-import { findModelVolume } from './model-volume.js';
-import { labelNames, type Kind, type Names } from './names.js';
+import { isComplete } from './model-volume.js';
+import { labelNames, type Names } from './names.js';
 
 /**
  * Removes this consumer's own containers and volumes, but those of attempts that `isActive` knows,
@@ -14,16 +14,17 @@ export async function removeLeftovers(
   isActive: (taskUid: string, attempt: number) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const inUse = (labels: Readonly<Record<string, string>>) =>
-    isActive(labels[labelNames.task] ?? '', Number(labels[labelNames.attempt])) ||
-    isFillOf(labels, isActive);
+  const inUse = (labels: Labels) =>
+    isActive(labels[labelNames.task] ?? '', Number(labels[labelNames.attempt]));
   for (const { id, name, labels } of await engine.listContainers(names.own, signal)) {
     if (inUse(labels)) continue;
     await engine.removeContainer(id, signal);
     logger.info({ container: name }, 'removed a leftover');
   }
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
-    if (inUse(labels) || (await isPublished({ engine, names }, name, labels, signal))) continue;
+    if (inUse(labels)) continue;
+    const version = labels[labelNames.modelVersion];
+    if (version !== undefined && (await isComplete({ engine, names }, version, name, signal))) continue;
     try {
       await engine.removeVolume(name, signal);
       logger.info({ volume: name }, 'removed a leftover');

@@ -24,17 +24,17 @@ export interface Names {
 
 export interface AttemptNames {
   name(kind: AttemptKind): string;
-  labels(kind: AttemptKind): Labels;
+  labels(kind: Kind): Labels;
 }
 export type AttemptKind = 'run' | 'stage' | 'input' | 'output';
 
 export interface ModelNames {
+  /** The volume that names the complete one, and what it says of itself. */
   marker: string;
   markerLabels(dataVolume: string): Labels;
+  /** The container through which it is filled; its name is the lock on that. */
   lock: string;
-  lockLabels: Labels;
   data(random: string): string;
-  dataLabels: Labels;
 }
 
 export const labelNames = {
@@ -67,17 +67,17 @@ export function createNames(installationId: string, consumerId: string): Names {
       };
     },
     model: (versionId) => {
-      const version = { [labelNames.modelVersion]: versionId };
       const marker = `${prefix}-model-${versionId}`;
       return {
         marker,
-        // A published model belongs to all consumers of the engine.
-        markerLabels: (dataVolume) =>
-          labelled({ ...installation, ...version, [labelNames.volume]: dataVolume }, 'model'),
+        // A complete model volume belongs to all consumers of the engine.
+        markerLabels: (dataVolume) => ({
+          ...labelled(installation, 'model'),
+          [labelNames.modelVersion]: versionId,
+          [labelNames.volume]: dataVolume,
+        }),
         lock: `${prefix}-fill-${versionId}`,
-        lockLabels: labelled({ ...own, ...version }, 'model-fill'),
         data: (random) => `${marker}-${random}`,
-        dataLabels: labelled({ ...own, ...version }, 'model-data'),
       };
     },
   };

@@ -22,7 +22,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
   const database = await createTestDatabase();
   const redis = await testRedis();
   const folder = await testFolder();
-  const operatorToken = newOperatorToken();
+  const operatorToken = overrides.PRIVATE_API_TOKEN ?? newOperatorToken();
   const config: Config = {
     HOST: '127.0.0.1',
     PORT: 0,

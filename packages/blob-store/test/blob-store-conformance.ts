@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -32,23 +32,23 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
     }
 
     async function read(id: string, range?: { start: number; end: number }) {
-      const blob = await store.open(id, { signal, ...(range === undefined ? {} : { range }) });
+      const blob = await store.open(id, {
+        signal: new AbortController().signal,
+        ...(range === undefined ? {} : { range }),
+      });
       if (blob === undefined) return undefined;
-      return { bytes: blob.bytes, content: await buffer(blob.stream) };
+      return { bytes: blob.bytes, content: hex(await buffer(blob.stream)) };
     }
 
     it('gives back what was put, and takes the received file away', async () => {
       const content = randomBytes(300_000);
       const id = await putNew(content);
-      expect(await read(id)).toEqual({ bytes: content.length, content });
+      expect(await read(id)).toEqual({ bytes: content.length, content: hex(content) });
       expect(await readdir(store.stagingFolder)).toEqual([]);
     });
 
     it('keeps an empty blob', async () => {
-      expect(await read(await putNew(Buffer.alloc(0)))).toEqual({
-        bytes: 0,
-        content: Buffer.alloc(0),
-      });
+      expect(await read(await putNew(Buffer.alloc(0)))).toEqual({ bytes: 0, content: '' });
     });
 
     it('gives a range, with the size of the whole', async () => {
@@ -56,7 +56,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       const id = await putNew(content);
       const expected = (start: number, end: number) => ({
         bytes: 1000,
-        content: content.subarray(start, end + 1),
+        content: hex(content.subarray(start, end + 1)),
       });
       expect(await read(id, { start: 0, end: 0 })).toEqual(expected(0, 0));
       expect(await read(id, { start: 10, end: 19 })).toEqual(expected(10, 19));
@@ -90,7 +90,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       const id = randomUUID();
       await store.put(id, file, signal);
       await store.put(id, file, signal);
-      expect(await read(id)).toEqual({ bytes: 1000, content });
+      expect(await read(id)).toEqual({ bytes: 1000, content: hex(content) });
     });
 
     it('does not accept a file that is gone', async () => {
@@ -104,7 +104,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       const contents = Array.from({ length: 40 }, () => randomBytes(5000));
       const ids = await Promise.all(contents.map(putNew));
       const stored = await Promise.all(ids.map((id) => read(id)));
-      expect(stored.map((blob) => blob?.content)).toEqual(contents);
+      expect(stored.map((blob) => blob?.content)).toEqual(contents.map(hex));
     });
 
     it('ends with one of two files put under one id at once, never a mixture', async () => {
@@ -112,10 +112,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       const files = await Promise.all(contents.map(receive));
       const id = randomUUID();
       await Promise.all(files.map((file) => store.put(id, file, signal)));
-      const digest = createHash('sha256')
-        .update((await read(id))?.content ?? '')
-        .digest('hex');
-      expect(files.map(({ sha256 }) => sha256)).toContain(digest);
+      expect(contents.map(hex)).toContain((await read(id))?.content);
     });
 
     it('shows nothing of an upload that a crash left behind', async () => {
@@ -172,4 +169,9 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       expect(error).toBeInstanceOf(AppError);
     });
   });
+}
+
+/** Buffers are compared byte by byte by the test runner, which takes seconds. */
+function hex(content: Buffer): string {
+  return content.toString('hex');
 }

@@ -35,7 +35,7 @@ describe('receiveFile', () => {
     });
     expect(file.bytes).toBe(content.length);
     expect(file.sha256).toBe(createHash('sha256').update(content).digest('hex'));
-    expect(await readFile(file.path)).toEqual(content);
+    expect((await readFile(file.path)).equals(content)).toBe(true);
     expect(basename(file.path)).toMatch(/^[0-9a-f-]{36}\.part$/);
     expect(await openFilesBelow(folder)).toEqual([]);
     await discardFile(file);

@@ -6,6 +6,7 @@
  *   PENDING ──ticket──▶ QUEUED ──claim──▶ RUNNING ──output accepted──▶ FINISHED
  *      ▲                  │                  ├── the model failed, or the limit ──▶ FAILED
  *      └──ticket returned─┘                  │
+ *      └──────────────────┴── the lost holder is heard of again ──▶ RUNNING (attempt − 1)
  *      └── cancel ────────┴── cancel ────────┴──▶ CANCELLED
  *      └── queue time over ──▶ EXPIRED
  *
@@ -30,6 +31,7 @@ export type TaskEvent =
   | 'claimed'
   | 'output_accepted'
   | 'attempt_retried'
+  | 'attempt_resumed'
   | 'attempt_failed'
   | 'cancelled'
   | 'queue_time_over';
@@ -40,6 +42,7 @@ export const taskTransitions: Record<TaskEvent, { from: readonly TaskState[]; to
   claimed: { from: ['QUEUED'], to: 'RUNNING' },
   output_accepted: { from: ['RUNNING'], to: 'FINISHED' },
   attempt_retried: { from: ['RUNNING'], to: 'PENDING' },
+  attempt_resumed: { from: ['PENDING', 'QUEUED'], to: 'RUNNING' },
   attempt_failed: { from: ['RUNNING'], to: 'FAILED' },
   cancelled: { from: ['PENDING', 'QUEUED', 'RUNNING'], to: 'CANCELLED' },
   queue_time_over: { from: ['PENDING', 'QUEUED'], to: 'EXPIRED' },

@@ -2,7 +2,7 @@ export { askDockerEngine, dockerAddress, type DockerAddress } from './ask-docker
 export { startDockerEngine, type DockerEngineOptions } from './docker-engine.js';
 export { endLeftovers } from './leftovers.js';
 export { readLogTail } from './log-tail.js';
-export type { LocalService } from './local-service.js';
+export { untilServing, type LocalService } from './local-service.js';
 export { unmountAll } from './mounts.js';
 export { findFreePort, isPortTaken } from './ports.js';
 export { startPostgres, type PostgresOptions } from './postgres.js';

@@ -14,11 +14,13 @@ export interface RedisOptions {
   signal: AbortSignal;
   /** Default: a free one. */
   port?: number;
+  /** Default: a new one. Letters and digits. */
+  password?: string;
 }
 
 /**
- * Starts the system's redis-server on 127.0.0.1 with a password of its own for each start, as the
- * queue needs it: append-only file, nothing evicted. Throws SERVICE_UNAVAILABLE with the end of the
+ * Starts the system's redis-server on 127.0.0.1 with a password, as the queue needs it: append-only
+ * file, nothing evicted. Throws SERVICE_UNAVAILABLE with the end of the
  * log.
  */
 export async function startRedis(options: RedisOptions): Promise<LocalService> {
@@ -26,7 +28,7 @@ export async function startRedis(options: RedisOptions): Promise<LocalService> {
   const folder = join(dataDir, 'redis');
   const configFile = join(folder, 'redis.conf');
   const port = options.port ?? (await findFreePort());
-  const password = randomBytes(24).toString('hex');
+  const password = options.password ?? randomBytes(24).toString('hex');
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeFile(configFile, configOf({ folder, port, password }), { mode: 0o600 });
   const child = await startProcess({

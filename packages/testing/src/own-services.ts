@@ -10,6 +10,9 @@ interface Place {
   port?: number;
 }
 
+/** So that a Redis that is started again is reached at the same address. */
+const redisPassword = 'test';
+
 /** A Redis of the caller's own, to be stopped, killed and started again. */
 export async function ownRedis(place: Place = {}): Promise<LocalService> {
   return await started(startRedis, 'redis', place);
@@ -32,6 +35,7 @@ async function started(
     environment: inject('environment'),
     signal: AbortSignal.timeout(60_000),
     durable: false,
+    password: redisPassword,
     ...(port === undefined ? {} : { port }),
   });
   whenFileEnds(`own ${name}`, service.stop);

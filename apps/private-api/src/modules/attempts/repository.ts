@@ -94,22 +94,27 @@ export function createAttemptRepository(
 
     /** Hot. The lease anew from now; false: it is no longer this holder's. */
     async renew(held: HeldAttempt): Promise<boolean> {
-      const rows = await database.query(
-        `UPDATE attempts SET lease_until = now() + $5 * interval '1 millisecond'
-          WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL
-         RETURNING number`,
-        [...leaseValues(held), leaseMs],
-      );
-      return rows.length > 0;
+      const renewed = () =>
+        database.query(
+          `UPDATE attempts SET lease_until = now() + $5 * interval '1 millisecond'
+            WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4
+              AND ended_at IS NULL
+           RETURNING number`,
+          [...leaseValues(held), leaseMs],
+        );
+      if ((await renewed()).length > 0) return true;
+      if (!(await database.transaction((tx) => resume(tx, held)))) return false;
+      return (await renewed()).length > 0;
     },
 
+    /** Whether the attempt is this holder's, or was until its lease lapsed and is again now. */
     async isHeld(held: HeldAttempt): Promise<boolean> {
       const rows = await database.query(
         `SELECT number FROM attempts
           WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL`,
         leaseValues(held),
       );
-      return rows.length > 0;
+      return rows.length > 0 || (await database.transaction((tx) => resume(tx, held)));
     },
 
     /** Whether this very holder has settled the attempt before (its answer was lost). */
@@ -158,7 +163,7 @@ export function createAttemptRepository(
      */
     async settle(held: HeldAttempt, end: AttemptEnd, outputSha256: string | null): Promise<boolean> {
       return database.transaction(async (tx) => {
-        await lockTask(tx, held.taskUid);
+        await resume(tx, held);
         if (!(await endHeld(tx, held, end))) return false;
         if (outputSha256 === null) {
           await retryOrFail(tx, held.taskUid, held.attempt, end.outcome, maxAttempts);
@@ -193,6 +198,32 @@ function leaseValues({ taskUid, attempt, epoch, holder }: HeldAttempt): unknown[
 /** Everything that ends an attempt locks its task first: no two ends at once, no deadlock. */
 async function lockTask(tx: Queryable, uid: string): Promise<void> {
   await tx.query(`SELECT uid FROM tasks WHERE uid = $1 FOR UPDATE`, [uid]);
+}
+
+/**
+ * Gives an attempt that was ended for its lapsed lease back to its holder, as long as no other
+ * attempt was claimed: the work that is done is not thrown away. False: there is nothing to resume.
+ */
+async function resume(tx: Queryable, held: HeldAttempt): Promise<boolean> {
+  await lockTask(tx, held.taskUid);
+  const tasks = await tx.query(
+    `UPDATE tasks t
+        SET state = 'RUNNING', attempt = a.number, consumer_id = a.consumer_id
+       FROM attempts a
+      WHERE a.task_uid = $1 AND a.number = $2 AND a.epoch = $3 AND a.holder = $4
+        AND a.outcome = 'lost'
+        AND t.uid = a.task_uid AND t.attempt = a.number + 1 AND t.state IN ('PENDING', 'QUEUED')
+     RETURNING t.uid`,
+    leaseValues(held),
+  );
+  if (tasks.length === 0) return false;
+  await tx.query(
+    `UPDATE attempts SET ended_at = NULL, outcome = NULL, reason = NULL, detail = NULL,
+            lease_until = now()
+      WHERE task_uid = $1 AND number = $2`,
+    [held.taskUid, held.attempt],
+  );
+  return true;
 }
 
 async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd): Promise<boolean> {

@@ -1,0 +1,54 @@
+# The images of the three services: docker build --target private-api|public-api|job-consumer .
+# docker-compose.yaml builds them from here.
+ARG BASE_IMAGE=node:24-slim
+
+# Everything, built with the tools of development.
+FROM ${BASE_IMAGE} AS build
+ENV TURBO_TELEMETRY_DISABLED=1
+WORKDIR /app
+COPY . .
+RUN npm ci --ignore-scripts --no-audit --no-fund
+RUN npx turbo run build --output-logs=errors-only \
+  --filter=./apps/private-api --filter=./apps/public-api --filter=./apps/job-consumer
+
+# Per service: the libraries that it needs to run, and nothing of the others.
+FROM build AS private-api-files
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/private-api
+
+FROM build AS public-api-files
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/public-api
+
+FROM build AS job-consumer-files
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/job-consumer
+
+# What the three have in common. Folders that become volumes belong to the user from the start: a
+# new volume takes its owner from the image.
+FROM ${BASE_IMAGE} AS service
+ENV NODE_ENV=production
+WORKDIR /app
+RUN mkdir -p /var/lib/inference-server/blobs /var/lib/inference-server/work \
+  && chown -R 1000:1000 /var/lib/inference-server
+USER 1000:1000
+
+FROM service AS private-api
+COPY --from=private-api-files /app/node_modules node_modules
+COPY --from=private-api-files /app/packages packages
+COPY --from=private-api-files /app/prisma prisma
+COPY --from=private-api-files /app/apps/private-api apps/private-api
+EXPOSE 7000
+# The database is brought up to this version first; several copies may do so at once.
+CMD ["sh", "-c", "node apps/private-api/dist/migrate.js && exec node apps/private-api/dist/main.js"]
+
+FROM service AS public-api
+COPY --from=public-api-files /app/node_modules node_modules
+COPY --from=public-api-files /app/packages packages
+COPY --from=public-api-files /app/apps/public-api apps/public-api
+EXPOSE 8000
+CMD ["node", "apps/public-api/dist/main.js"]
+
+# Needs the engine's socket and, to use it as this user, the socket's group (group_add).
+FROM service AS job-consumer
+COPY --from=job-consumer-files /app/node_modules node_modules
+COPY --from=job-consumer-files /app/packages packages
+COPY --from=job-consumer-files /app/apps/job-consumer apps/job-consumer
+CMD ["node", "apps/job-consumer/dist/main.js"]

@@ -1,0 +1,33 @@
+import { labelNames } from '../names.js';
+import { retryPassing } from '../retry.js';
+import { uncut, type AttemptRun } from './attempt-run.js';
+
+/**
+ * Removes the containers of an attempt, then its volumes: those that carry its labels, whoever of us
+ * made them and however far it came. What a model volume was made of stays.
+ */
+export async function removeTraces({ engine, own }: AttemptRun): Promise<void> {
+  const { [labelNames.kind]: _kind, ...labels } = own.labels('run');
+  for (const { id } of await engine.listContainers(labels, uncut)) {
+    await engine.removeContainer(id, uncut);
+  }
+  for (const volume of await engine.listVolumes(labels, uncut)) {
+    if (volume.labels[labelNames.modelVersion] !== undefined) continue;
+    await engine.removeVolume(volume.name, uncut);
+  }
+}
+
+/** After the settlement. False when the engine stayed away: then the traces are leftovers. */
+export async function cleanUp(run: AttemptRun): Promise<boolean> {
+  try {
+    await retryPassing(() => removeTraces(run), { signal: run.outOfTime, forMs: giveUpAfterMs });
+    return true;
+  } catch (error) {
+    const { taskUid, attempt } = run.held;
+    run.logger.warn({ taskUid, attempt, err: error }, 'an attempt left traces in the engine');
+    run.engineWatch.suspect(error);
+    return false;
+  }
+}
+
+const giveUpAfterMs = 10_000;

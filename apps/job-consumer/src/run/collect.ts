@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { tarToZip } from '@inference-server/archive';
+import { AppError } from '@inference-server/errors';
+import type { AttemptRun } from './attempt-run.js';
+import { failed, fault, type Outcome } from './outcome.js';
+import type { Staged } from './stage.js';
+
+/** Brings what is in /output to private-api, as a zip. */
+export async function collectOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
+  const { engine, api, settings, abandoned: signal } = run;
+  const tar = await engine.getArchive(container, '/output', signal);
+  const zip = tarToZip(tar, {
+    signal,
+    maxBytes: settings.maxOutputBytes,
+    maxEntries: settings.maxOutputEntries,
+    onLeftOut: (line) => run.log.note(line),
+  });
+  const { passing, digest } = hashing();
+  const passed = pipeline(zip, passing, { signal });
+  passed.catch(() => undefined);
+  try {
+    const stored = await api.putOutput(run.held, passing, signal);
+    if (stored.sha256 !== digest()) {
+      return fault('The output was stored with another digest than it was sent with.');
+    }
+    return { kind: 'finished', outputSha256: stored.sha256, detail: 'Finished.', exitCode: 0 };
+  } catch (error) {
+    const refusal = refusalIn(error);
+    if (refusal === undefined) throw error;
+    return failed('bad_output', refusal, 0);
+  }
+}
+
+/** The model's fault: an output that no zip can be made of, or that is too large to be stored. */
+function refusalIn(error: unknown): string | undefined {
+  if (!(error instanceof AppError)) return undefined;
+  if (error.code === 'ZIP_REFUSED') return error.message;
+  if (error.code === 'PAYLOAD_TOO_LARGE') return 'The output, zipped, is too large to be stored.';
+  return undefined;
+}
+
+function hashing() {
+  const hash = createHash('sha256');
+  const passing = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      done(null, chunk);
+    },
+  });
+  return { passing, digest: () => hash.digest('hex') };
+}

@@ -1,0 +1,67 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerExit } from '@inference-server/container-engine';
+import { uncut, type AttemptRun } from './attempt-run.js';
+import { failed, fault, type Outcome } from './outcome.js';
+import type { Staged } from './stage.js';
+
+/** The main process ended with exit code 0. */
+export interface Succeeded {
+  kind: 'succeeded';
+}
+
+/**
+ * Runs the staged container to its end, or to the end of its time. When the run's signal aborts it
+ * throws, and the container is left as it is.
+ */
+export async function executeAttempt(
+  run: AttemptRun,
+  { container }: Staged,
+): Promise<Succeeded | Outcome> {
+  const { engine, settings, signal } = run;
+  const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
+  const done = new AbortController();
+  const bounds = AbortSignal.any([signal, done.signal]);
+  // Before the start, so that the end of a very short run is not missed.
+  const exited = engine.waitForExit(container, bounds);
+  exited.catch(() => undefined);
+  try {
+    const start = await engine.startContainer(container, uncut);
+    if (!start.started) {
+      const detail = `The container could not be started: ${start.startError}`;
+      return start.fault === 'image' ? failed('start_failed', detail) : fault(detail);
+    }
+    const exit = await Promise.race([exited, overdueAfter(limitMs, bounds)]);
+    if (exit !== 'overdue') return judge(exit);
+    await engine.stopContainer(container, settings.containerGraceMs, bounds);
+    const { exitCode } = await exited;
+    return failed('timed_out', `The run took longer than its ${limitMs / 1000} s.`, exitCode);
+  } finally {
+    done.abort();
+  }
+}
+
+/** The exit code comes first: with 0, the memory that a child wanted is none of our business. */
+function judge({ exitCode, outOfMemory, startError, interrupted }: ContainerExit) {
+  if (exitCode === 0) return { kind: 'succeeded' } as const;
+  if (outOfMemory) {
+    return failed('out_of_memory', 'The container used more memory than it may.', exitCode);
+  }
+  if (interrupted) {
+    return fault(`The container was interrupted from outside (exit code ${exitCode}).`, exitCode);
+  }
+  if (startError !== undefined) {
+    return failed('start_failed', `The container could not be started: ${startError}`, exitCode);
+  }
+  return failed('exit_code', `The container ended with exit code ${exitCode}.`, exitCode);
+}
+
+/** In steps: the longest timer that there is has 24 days. */
+async function overdueAfter(limitMs: number, signal: AbortSignal): Promise<'overdue'> {
+  const end = performance.now() + limitMs;
+  for (let leftMs = limitMs; leftMs > 0; leftMs = end - performance.now()) {
+    await sleep(Math.min(leftMs, stepMs), undefined, { signal });
+  }
+  return 'overdue';
+}
+
+const stepMs = 24 * 3600 * 1000;

@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '@inference-server/errors';
+import { isPassing } from '../retry.js';
+import type { AttemptRun } from './attempt-run.js';
+import { fault, resultOf, type Outcome } from './outcome.js';
+
+/**
+ * Tells private-api how the attempt ended, again and again with the same content until it answers or
+ * the time is over. An outcome that it refuses is settled as a fault instead.
+ */
+export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<void> {
+  const { api, held, logger } = run;
+  const about = { taskUid: held.taskUid, attempt: held.attempt };
+  const signal = run.outOfTime;
+  let told = outcome;
+  for (let pauseMs = 200; !signal.aborted; pauseMs = Math.min(2 * pauseMs, 5_000)) {
+    try {
+      const result = resultOf(told, run.log.text());
+      const answer = await api.settle(held, result, signal);
+      logger.info(
+        { ...about, kind: told.kind, detail: told.detail, answer: answer.outcome },
+        'an attempt ended',
+      );
+      return;
+    } catch (error) {
+      if (signal.aborted) break;
+      const reason = messageOf(error);
+      logger.warn({ ...about, reason }, 'a settlement was not taken');
+      if (!isPassing(error)) {
+        if (told.kind === 'fault') return;
+        told = fault(`The settlement as ${told.kind} was refused: ${reason}`);
+        continue;
+      }
+    }
+    await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+  }
+  logger.warn(about, 'an attempt ends without a settlement: its lease will lapse');
+}

@@ -1,0 +1,199 @@
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { zipToTar } from '@inference-server/archive';
+import { discardFile } from '@inference-server/blob-store';
+import {
+  isEngineProblem,
+  modelContainer,
+  runsAsRoot,
+  stagingContainer,
+} from '@inference-server/container-engine';
+import { AppError } from '@inference-server/errors';
+import { requireModelVolume } from '../model-volume.js';
+import { labelNames } from '../names.js';
+import { sideBySide } from '../side-by-side.js';
+import { uncut, type AttemptRun } from './attempt-run.js';
+import { removeTraces } from './clean-up.js';
+import { fetchZip } from './fetch-zip.js';
+import { folderTar } from './folder-tar.js';
+import { requireImage } from './image.js';
+import { failed, type Outcome } from './outcome.js';
+import { spoolName } from './spool-name.js';
+
+/** The model's container, ready to be started, and the helper that filled its input. */
+export interface Staged {
+  kind: 'staged';
+  container: string;
+  helper: string;
+}
+
+/**
+ * Brings to the engine what the run needs: image, volumes, input, the model's files, the container.
+ * A name that is taken is of an earlier try at this very attempt: its traces are removed, once.
+ */
+export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
+  try {
+    return await stage(run);
+  } catch (error) {
+    if (!isEngineProblem(error, 'name_in_use')) throw error;
+    await removeTraces(run);
+    return await stage(run);
+  }
+}
+
+/** What does not need each other goes side by side. */
+async function stage(run: AttemptRun): Promise<Staged | Outcome> {
+  const { work, signal } = run;
+  const [input, ready] = await sideBySide(
+    signal,
+    (bounds) =>
+      fetchZip(() => run.api.openInput(run.held, bounds), work.input, {
+        folder: run.settings.spoolFolder,
+        name: spoolName(run.held, 'input'),
+        signal: bounds,
+      }),
+    (bounds) => prepare(run, bounds),
+  );
+  try {
+    if (ready.kind !== 'prepared') return ready;
+    const [refused, container] = await sideBySide(
+      signal,
+      (bounds) => fillVolumes(run, ready, input.path, bounds),
+      () => createModelContainer(run, ready),
+    );
+    if (refused !== undefined) return refused;
+    if (typeof container !== 'string') return container;
+    return { kind: 'staged', container, helper: ready.helper };
+  } finally {
+    await discardFile(input);
+  }
+}
+
+interface Prepared {
+  kind: 'prepared';
+  helper: string;
+  modelVolume: string | null;
+  /** Whether the image's user is another than root, and could not write to a fresh volume. */
+  needsOpenOutput: boolean;
+}
+
+async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared | Outcome> {
+  const { engine, work, settings } = run;
+  const [image] = await sideBySide(
+    signal,
+    (bounds) =>
+      requireImage(
+        engine,
+        {
+          reference: work.container_tag,
+          policy: work.pull_policy,
+          retryMs: settings.imageRetryMs,
+        },
+        bounds,
+      ),
+    () => createVolumes(run),
+  );
+  if ('kind' in image) return image;
+  const [helper, modelVolume] = await sideBySide(
+    signal,
+    () => createHelper(run),
+    (bounds) => modelVolumeOf(run, bounds),
+  );
+  return { kind: 'prepared', helper, modelVolume, needsOpenOutput: !runsAsRoot(image.user) };
+}
+
+async function createVolumes({ engine, own }: AttemptRun): Promise<void> {
+  const create = (kind: 'input' | 'output') =>
+    engine.createVolume({ name: own.name(kind), labels: own.labels(kind) }, uncut);
+  await sideBySide(
+    uncut,
+    () => create('input'),
+    () => create('output'),
+  );
+}
+
+/** Its mount points are no folders of the image's, whatever the image holds. */
+function createHelper({ engine, own, work }: AttemptRun): Promise<string> {
+  const helper = stagingContainer({
+    name: own.name('stage'),
+    image: work.container_tag,
+    labels: own.labels('stage'),
+    mounts: (['input', 'output'] as const).map((kind) => ({
+      volume: own.name(kind),
+      path: join(stagingFolder, kind),
+      readOnly: false,
+    })),
+  });
+  return engine.createContainer(helper, uncut);
+}
+
+async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<string | null> {
+  const { work, own, modelVolumes } = run;
+  const files = work.model_files;
+  if (files === null) return null;
+  const version = { [labelNames.modelVersion]: work.model_version_id };
+  const openTar = async (bounds: AbortSignal): Promise<Readable> => {
+    const zip = await fetchZip(() => run.api.openModelFiles(run.held, bounds), files, {
+      folder: run.settings.spoolFolder,
+      name: spoolName(run.held, 'model'),
+      signal: bounds,
+    });
+    const tar = zipToTar(zip.path, { limits: run.settings.zipLimits, signal: bounds });
+    tar.once('close', () => void discardFile(zip).catch(() => undefined));
+    return tar;
+  };
+  return requireModelVolume(
+    modelVolumes,
+    {
+      versionId: work.model_version_id,
+      image: work.container_tag,
+      labels: (kind) => ({ ...own.labels(kind), ...version }),
+      openTar,
+    },
+    signal,
+  );
+}
+
+async function fillVolumes(
+  { engine, settings }: AttemptRun,
+  { helper, needsOpenOutput }: Prepared,
+  zipPath: string,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  if (needsOpenOutput) {
+    await engine.putArchive(helper, stagingFolder, folderTar('output', 0o777), signal);
+  }
+  const tar = zipToTar(zipPath, { limits: settings.zipLimits, signal });
+  try {
+    await engine.putArchive(helper, join(stagingFolder, 'input'), tar, signal);
+    return undefined;
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'ZIP_REFUSED') {
+      return failed('bad_input', error.message);
+    }
+    throw error;
+  }
+}
+
+/** What the engine refuses at once (an image without a command) is the model's fault. */
+async function createModelContainer(
+  { engine, own, work, settings }: AttemptRun,
+  { modelVolume }: Prepared,
+): Promise<string | Outcome> {
+  const spec = modelContainer({
+    name: own.name('run'),
+    image: work.container_tag,
+    labels: own.labels('run'),
+    volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
+    limits: settings.limits,
+    gpu: settings.gpu,
+  });
+  try {
+    return await engine.createContainer(spec, uncut);
+  } catch (error) {
+    if (isEngineProblem(error, 'refused')) return failed('start_failed', (error as Error).message);
+    throw error;
+  }
+}
+
+const stagingFolder = '/inference-server-staging';

@@ -1,0 +1,202 @@
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ownRedis, waitUntil } from '@inference-server/testing';
+import { collectTickets } from './collect-tickets.js';
+import { ended, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+
+const opened: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const app of opened.splice(0).reverse()) await app.close();
+});
+
+async function start(overrides: Parameters<typeof runPrivateApi>[0] = {}) {
+  const api = await runPrivateApi(overrides);
+  opened.push(api);
+  await api.postModel('copy');
+  return api;
+}
+
+const statesOf = async (api: RunningPrivateApi) => {
+  const rows = await api.database.query<{ state: string; n: number }>(
+    'SELECT state, count(*)::int AS n FROM tasks GROUP BY state',
+  );
+  return Object.fromEntries(rows.map(({ state, n }) => [state, n]));
+};
+
+async function reaches(api: RunningPrivateApi, states: Record<string, number>): Promise<void> {
+  const same = async () => {
+    const now = await statesOf(api);
+    return Object.entries(states).every(([state, n]) => (now[state] ?? 0) === n);
+  };
+  const reached = await waitUntil(same, { timeoutMs: 15_000 });
+  expect(reached ? states : await statesOf(api)).toMatchObject(states);
+}
+
+function ticketsOf(api: RunningPrivateApi, consumerId: string) {
+  const redisUrl = api.config.REDIS_URL;
+  const { taken, receiver } = collectTickets({ redisUrl, prefix: api.redis.prefix, consumerId });
+  opened.push(receiver);
+  return taken;
+}
+
+describe('the dispatcher', () => {
+  it('sends a consumer its free slots and one more, and the next one when one is claimed', async () => {
+    const api = await start();
+    const uids = [];
+    for (let i = 0; i < 6; i += 1) uids.push(await api.postTask('copy'));
+    const consumer = api.consumer('c1');
+    await consumer.register({ slots: 2 });
+    await reaches(api, { QUEUED: 3, PENDING: 3 });
+    await consumer.claim(uids[0] ?? '');
+    await reaches(api, { RUNNING: 1, QUEUED: 2, PENDING: 3 });
+    await consumer.claim(uids[1] ?? '');
+    await reaches(api, { RUNNING: 2, QUEUED: 1, PENDING: 3 });
+    await consumer.finish(uids[0] ?? '', zipOf({ a: 'b' }));
+    await reaches(api, { FINISHED: 1, RUNNING: 1, QUEUED: 2, PENDING: 2 });
+  });
+
+  it('sends tickets that name the attempt, oldest task first', async () => {
+    const api = await start();
+    const uids = [await api.postTask('copy'), await api.postTask('copy')];
+    await api.consumer('c1').register({ slots: 2 });
+    const tickets = ticketsOf(api, 'c1');
+    await waitUntil(() => tickets.length >= 2, { timeoutMs: 10_000 });
+    expect(tickets.slice(0, 2)).toEqual(uids.map((taskUid) => ({ taskUid, attempt: 1 })));
+  });
+
+  it('keeps GPU tasks for GPU consumers', async () => {
+    const api = await start();
+    await api.postModel('gpu', '&use_gpu=True');
+    await api.postTask('gpu');
+    await api.postTask('copy');
+    await api.consumer('c1').register();
+    await reaches(api, { QUEUED: 1, PENDING: 1 });
+    await api.consumer('g1').register({ gpu_uuid: 'GPU-1', slots: 1 });
+    await reaches(api, { QUEUED: 2 });
+    const rows = await api.database.query(
+      'SELECT consumer_id, use_gpu FROM tasks ORDER BY consumer_id',
+    );
+    expect(rows).toEqual([
+      { consumer_id: 'c1', use_gpu: false },
+      { consumer_id: 'g1', use_gpu: true },
+    ]);
+  });
+
+  it('sends a ticket again that Redis has lost', async () => {
+    const redis = await ownRedis();
+    const api = await start({ REDIS_URL: redis.url, HEARTBEAT_S: 1 });
+    const uid = await api.postTask('copy');
+    await api.consumer('c1').register();
+    await reaches(api, { QUEUED: 1 });
+    await flush(redis.url);
+    const tickets = ticketsOf(api, 'c1');
+    await waitUntil(() => tickets.length > 0, { timeoutMs: 10_000 });
+    expect(tickets[0]).toEqual({ taskUid: uid, attempt: 1 });
+  });
+
+  it('takes the tickets back of a consumer that falls silent, signs off or lost its engine', async () => {
+    const api = await start({ HEARTBEAT_S: 0.2 });
+    await api.postTask('copy');
+    await api.consumer('silent').register();
+    await reaches(api, { QUEUED: 1 });
+    await reaches(api, { PENDING: 1 });
+
+    const leaving = api.consumer('leaving');
+    await leaving.register();
+    await reaches(api, { QUEUED: 1 });
+    expect(await leaving.signOff()).toEqual({ returned_tickets: 1 });
+    await reaches(api, { PENDING: 1 });
+
+    const broken = api.consumer('broken');
+    await broken.register();
+    await reaches(api, { QUEUED: 1 });
+    await broken.register({ state: 'engine_away' });
+    await reaches(api, { PENDING: 1 });
+  });
+
+  it('does not sign off a consumer on behalf of its predecessor', async () => {
+    const api = await start();
+    await api.postTask('copy');
+    await api.consumer('c1', 'new process').register();
+    await reaches(api, { QUEUED: 1 });
+    expect(await api.consumer('c1', 'old process').signOff()).toEqual({ returned_tickets: 0 });
+    expect(await statesOf(api)).toEqual({ QUEUED: 1 });
+  });
+
+  it('gives another attempt when a lease lapses, three in all, elsewhere if it can', async () => {
+    const api = await start({ LEASE_S: 0.4, HEARTBEAT_S: 60 });
+    const uid = await api.postTask('copy');
+    await api.consumer('c1').register();
+    await reaches(api, { QUEUED: 1 });
+    await api.consumer('c1').claim(uid, 1);
+    await api.consumer('c2').register();
+    await reaches(api, { QUEUED: 1 });
+    const [second] = await api.database.query('SELECT consumer_id, attempt FROM tasks');
+    expect(second).toEqual({ consumer_id: 'c2', attempt: 2 });
+    await api.consumer('c2').claim(uid, 2);
+    expect(await api.consumer('c1').renew(uid, 1)).toEqual({ outcome: 'superseded' });
+    const settled = await api.consumer('c1').settle(uid, { kind: 'fault', ...ended }, 1);
+    expect(settled).toEqual({ outcome: 'superseded' });
+    await reaches(api, { QUEUED: 1 });
+    const [third] = await api.database.query<{ consumer_id: string }>(
+      'SELECT consumer_id FROM tasks',
+    );
+    await api.consumer(third?.consumer_id ?? '').claim(uid, 3);
+    await reaches(api, { FAILED: 1 });
+    const problem = await (await api.call(`/api/tasks/${uid}`)).json();
+    expect(problem).toMatchObject({ status: 552, task: { reason: 'lease_lost', attempt: 3 } });
+  });
+
+  it('gives a lapsed lease back to its holder until the next attempt is claimed', async () => {
+    const api = await start({ LEASE_S: 0.5 });
+    const uid = await api.postTask('copy');
+    const consumer = api.consumer('c1');
+    await consumer.register();
+    await reaches(api, { QUEUED: 1 });
+    await consumer.claim(uid);
+    const attemptNow = async () => {
+      const [row] = await api.database.query<{ attempt: number }>('SELECT attempt FROM tasks');
+      return row?.attempt;
+    };
+    expect(await waitUntil(async () => (await attemptNow()) === 2, { timeoutMs: 10_000 })).toBe(true);
+    const output = zipOf({ a: 'b' });
+    expect(await consumer.finish(uid, output, 1)).toEqual({ outcome: 'settled' });
+    expect(await statesOf(api)).toEqual({ FINISHED: 1 });
+    const got = await (await api.call(`/api/tasks/${uid}`)).arrayBuffer();
+    expect(Buffer.from(got).equals(output)).toBe(true);
+  });
+
+  it('works with two private-apis: one leads, and the other takes over', async () => {
+    const first = await start();
+    const second = await startBeside(first);
+    await first.postTask('copy');
+    await first.consumer('c1').register();
+    await reaches(first, { QUEUED: 1 });
+    const leaders = await first.database.query('SELECT name FROM leaders');
+    expect(leaders).toHaveLength(1);
+    opened.splice(opened.indexOf(first), 1);
+    await first.close();
+    const uid = await second.postTask('copy');
+    const queued = async () => {
+      const [row] = await second.database.query<{ state: string }>(
+        'SELECT state FROM tasks WHERE uid = $1',
+        [uid],
+      );
+      return row?.state === 'QUEUED';
+    };
+    expect(await waitUntil(queued, { timeoutMs: 15_000 })).toBe(true);
+  });
+});
+
+async function flush(redisUrl: string): Promise<void> {
+  const client = new Redis(redisUrl);
+  await client.flushall();
+  await client.quit();
+}
+
+/** A second private-api on the same database, Redis prefix and folder. */
+async function startBeside(first: RunningPrivateApi): Promise<RunningPrivateApi> {
+  const api = await runPrivateApi({ ...first.config, PORT: 0 });
+  opened.push(api);
+  return { ...api, database: first.database };
+}

@@ -1,0 +1,83 @@
+import { resolve } from 'node:path';
+import Type from 'typebox';
+import { ConfigError, loadConfig, logLevels } from '@inference-server/service-kit';
+
+const Port = (fallback: number) => Type.Integer({ minimum: 1, maximum: 65_535, default: fallback });
+
+const Settings = Type.Object({
+  DATA_DIR: Type.String({ default: '.data' }),
+  HOST: Type.String({ default: '127.0.0.1' }),
+  PUBLIC_API_PORT: Port(8000),
+  PRIVATE_API_PORT: Port(7000),
+  PRIVATE_API_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
+  DATABASE_URL: Type.Optional(Type.String({ pattern: '^postgres(ql)?://' })),
+  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://' })),
+  DOCKER_HOST: Type.Optional(Type.String({ pattern: '^(unix|tcp|http)://' })),
+  STORAGE_URL: Type.Optional(Type.String()),
+  ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
+  CPU_SLOTS: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 })),
+  GPUS: Type.String({ default: 'none' }),
+  LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+});
+
+export interface StandaloneConfig {
+  /** Absolute. Everything that the server writes on this machine is below it. */
+  dataDir: string;
+  host: string;
+  publicApiPort: number;
+  privateApiPort: number;
+  /** Of the operator; undefined: made once and kept in the data folder. */
+  privateApiToken: string | undefined;
+  /** Existing services to use instead of starting our own. */
+  databaseUrl: string | undefined;
+  redisUrl: string | undefined;
+  dockerHost: string | undefined;
+  /** Undefined: a folder in the data folder. */
+  storageUrl: string | undefined;
+  allowPublicPostModel: string | undefined;
+  cpuSlots: number | undefined;
+  gpus: string;
+  logLevel: string;
+  demo: boolean;
+}
+
+/** The settings, each as the README lists it. Throws ConfigError with every problem at once. */
+export function readConfig(
+  environment: NodeJS.ProcessEnv,
+  args: readonly string[],
+  workingFolder: string,
+): StandaloneConfig {
+  const settings = loadConfig(Settings, environment);
+  const problems = [
+    ...args.filter((arg) => arg !== '--no-demo').map((arg) => `${arg}: is no option; --no-demo is`),
+    ...(isLoopback(settings.HOST)
+      ? []
+      : [
+          `HOST: ${settings.HOST} would let other machines in, and there are no keys yet to tell callers apart: give a loopback address (127.0.0.1, ::1, localhost)`,
+        ]),
+    ...(settings.PUBLIC_API_PORT === settings.PRIVATE_API_PORT
+      ? ['PUBLIC_API_PORT, PRIVATE_API_PORT: are the same']
+      : []),
+  ];
+  if (problems.length > 0) throw new ConfigError(problems.join('\n'));
+  return {
+    dataDir: resolve(workingFolder, settings.DATA_DIR),
+    host: settings.HOST,
+    publicApiPort: settings.PUBLIC_API_PORT,
+    privateApiPort: settings.PRIVATE_API_PORT,
+    privateApiToken: settings.PRIVATE_API_TOKEN,
+    databaseUrl: settings.DATABASE_URL,
+    redisUrl: settings.REDIS_URL,
+    dockerHost: settings.DOCKER_HOST,
+    storageUrl: settings.STORAGE_URL,
+    allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL,
+    cpuSlots: settings.CPU_SLOTS,
+    gpus: settings.GPUS,
+    logLevel: settings.LOG_LEVEL,
+    demo: !args.includes('--no-demo'),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}

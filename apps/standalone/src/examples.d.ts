@@ -1,0 +1,12 @@
+// The examples are plain JavaScript; this is what the demo uses of them.
+declare module '@inference-server/example-copy/build-image.mjs' {
+  export function buildImage(given: { dockerHost: string; signal: AbortSignal }): Promise<string>;
+}
+declare module '@inference-server/example-threshold-volume/build-image.mjs' {
+  export function buildImage(given: { dockerHost: string; signal: AbortSignal }): Promise<string>;
+}
+declare module '@inference-server/example-threshold-volume/demo.mjs' {
+  export function modelZip(): Buffer;
+  export function taskZip(): Buffer;
+  export function describeResult(zip: Buffer): string;
+}

@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import { readConfig } from '../src/config.js';
+
+const read = (environment: NodeJS.ProcessEnv, args: string[] = []) =>
+  readConfig(environment, args, '/work');
+
+describe('readConfig', () => {
+  test('defaults', () => {
+    expect(read({})).toEqual({
+      dataDir: '/work/.data',
+      host: '127.0.0.1',
+      publicApiPort: 8000,
+      privateApiPort: 7000,
+      privateApiToken: undefined,
+      databaseUrl: undefined,
+      redisUrl: undefined,
+      dockerHost: undefined,
+      storageUrl: undefined,
+      allowPublicPostModel: undefined,
+      cpuSlots: undefined,
+      gpus: 'none',
+      logLevel: 'info',
+      demo: true,
+    });
+  });
+
+  test('--no-demo', () => {
+    expect(read({}, ['--no-demo']).demo).toBe(false);
+    expect(() => read({}, ['--demo'])).toThrow('--demo: is no option');
+  });
+
+  test.each(['127.0.0.1', '127.1.2.3', 'localhost', '::1'])('HOST may be %s', (HOST) => {
+    expect(read({ HOST }).host).toBe(HOST);
+  });
+
+  test.each(['0.0.0.0', '::', '192.168.1.2', '127.0.0.1.example.org', 'localhost.example.org'])(
+    'HOST must not be %s before there are keys',
+    (HOST) => {
+      expect(() => read({ HOST })).toThrow(/^HOST: .* would let other machines in/);
+    },
+  );
+
+  test.each([
+    [{ PUBLIC_API_PORT: '0' }, 'PUBLIC_API_PORT'],
+    [{ PUBLIC_API_PORT: '65536' }, 'PUBLIC_API_PORT'],
+    [{ PRIVATE_API_PORT: 'x' }, 'PRIVATE_API_PORT'],
+    [{ PRIVATE_API_PORT: '8000' }, 'PUBLIC_API_PORT, PRIVATE_API_PORT'],
+    [{ PRIVATE_API_TOKEN: 'short' }, 'PRIVATE_API_TOKEN'],
+    [{ DATABASE_URL: 'mysql://x' }, 'DATABASE_URL'],
+    [{ REDIS_URL: 'http://x' }, 'REDIS_URL'],
+    [{ DOCKER_HOST: 'ssh://x' }, 'DOCKER_HOST'],
+    [{ CPU_SLOTS: '0' }, 'CPU_SLOTS'],
+  ])('%j is refused, naming the variable', (environment, name) => {
+    expect(() => read(environment)).toThrow(name);
+  });
+});

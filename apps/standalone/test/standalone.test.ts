@@ -1,0 +1,195 @@
+import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import AdmZip from 'adm-zip';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { createClient } from '@inference-server/sdk';
+import {
+  createTestDatabase,
+  freePort,
+  ownRedis,
+  testEngine,
+  testFolder,
+  waitUntil,
+} from '@inference-server/testing';
+import { allGone, recordedPids, startServer } from './server.js';
+
+const up = 'InferenceServer is up';
+const timeout = 180_000;
+
+/** The run's engine in place of one more for every start. */
+let DOCKER_HOST: string;
+beforeAll(async () => {
+  DOCKER_HOST = (await testEngine()).dockerHost;
+});
+
+describe('npm start', () => {
+  test(
+    'with nothing given: all services, the demo, a stop that leaves nothing, a second start that keeps everything',
+    { timeout },
+    async () => {
+      const DATA_DIR = await testFolder();
+      const first = await startServer({ DATA_DIR }, { by: 'npm', args: [] });
+      await first.untilSays(up);
+      expect(first.output()).toContain('statistics.json');
+      expect(first.output()).toContain(`${first.publicApi}/docs`);
+      const uid = /task ([A-Za-z0-9_-]{43})/.exec(first.output())?.[1] ?? '';
+      expect((await fetch(`${first.publicApi}/docs`)).status).toBe(200);
+      const token = join(DATA_DIR, 'private-api.token');
+      expect((await stat(token)).mode & 0o777).toBe(0o600);
+
+      const pids = recordedPids(DATA_DIR);
+      expect(Object.keys(pids)).toEqual(
+        expect.arrayContaining(['postgres', 'redis', 'private-api', 'public-api', 'job-consumer']),
+      );
+      first.signal('SIGINT', 'group');
+      await first.ended;
+      expect(await waitUntil(() => allGone(pids), { timeoutMs: 60_000 })).toBe(true);
+      expect(recordedPids(DATA_DIR)).toEqual({});
+      expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(DATA_DIR);
+
+      const second = await startServer({ DATA_DIR });
+      await second.untilSays(up);
+      const caller = createClient({ baseUrl: second.publicApi });
+      const ids = (await caller.listModels()).map((model) => model.human_readable_id);
+      expect(ids).toEqual(['copy', 'threshold-volume']);
+      const { zip } = await caller.waitForTask(uid);
+      const names = new AdmZip(await buffer(zip)).getEntries().map(({ entryName }) => entryName);
+      expect(names).toContain('statistics.json');
+      second.signal('SIGTERM');
+      expect(await second.ended).toBe(0);
+    },
+  );
+
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'everything ends when npm gets a %s',
+    { timeout },
+    async (name) => {
+      const DATA_DIR = await testFolder();
+      const server = await startServer({ DATA_DIR, DOCKER_HOST }, { by: 'npm' });
+      await server.untilSays(up);
+      const pids = recordedPids(DATA_DIR);
+      server.signal(name);
+      expect(await waitUntil(() => allGone(pids), { timeoutMs: 60_000 })).toBe(true);
+      expect(recordedPids(DATA_DIR)).toEqual({});
+      await server.ended;
+    },
+  );
+});
+
+describe('a start', () => {
+  test(
+    'after a kill -9 ends its own leftovers, and does not call them a taken port',
+    { timeout },
+    async () => {
+      const DATA_DIR = await testFolder();
+      const ports = {
+        PUBLIC_API_PORT: String(await freePort()),
+        PRIVATE_API_PORT: String(await freePort()),
+      };
+      const first = await startServer({ DATA_DIR, DOCKER_HOST, ...ports });
+      await first.untilSays(up);
+      const pids = recordedPids(DATA_DIR);
+      first.signal('SIGKILL');
+      expect(await first.ended).toBe('SIGKILL');
+
+      const second = await startServer({ DATA_DIR, DOCKER_HOST, ...ports });
+      await second.untilSays(up);
+      expect(second.output()).toContain('Ended what an earlier start had left running');
+      expect(second.output()).not.toContain('taken');
+      expect(allGone(pids)).toBe(true);
+      second.signal('SIGINT');
+      expect(await second.ended).toBe(0);
+    },
+  );
+
+  test('on a data folder in use says by whom', { timeout }, async () => {
+    const DATA_DIR = await testFolder();
+    const first = await startServer({ DATA_DIR, DOCKER_HOST });
+    await first.untilSays(up);
+    const second = await startServer({ DATA_DIR, DOCKER_HOST });
+    expect(await second.ended).toBe(1);
+    expect(second.output()).toContain(`already runs on ${DATA_DIR} (process ${first.pid})`);
+    expect((await fetch(`${first.publicApi}/readyz`)).status).toBe(200);
+    first.signal('SIGTERM');
+    expect(await first.ended).toBe(0);
+  });
+
+  test('says which port is taken, and by which variable to choose another', async () => {
+    const taken = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as { port: number };
+    const DATA_DIR = await testFolder();
+    const server = await startServer({ DATA_DIR, PUBLIC_API_PORT: String(port) });
+    expect(await server.ended).toBe(1);
+    expect(server.output()).toContain(`Port ${port} of 127.0.0.1 is taken`);
+    expect(server.output()).toContain('set PUBLIC_API_PORT');
+    taken.close();
+  });
+
+  test('refuses a HOST that others can reach', async () => {
+    const server = await startServer({ DATA_DIR: await testFolder(), HOST: '0.0.0.0' });
+    expect(await server.ended).toBe(2);
+    expect(server.output()).toContain('HOST: 0.0.0.0 would let other machines in');
+  });
+
+  test('that is called off leaves nothing', { timeout }, async () => {
+    const DATA_DIR = await testFolder();
+    const server = await startServer({ DATA_DIR, DOCKER_HOST });
+    await server.untilSays('Redis           started');
+    const pids = recordedPids(DATA_DIR);
+    server.signal('SIGTERM');
+    expect(await server.ended).toBe(0);
+    expect(allGone(pids)).toBe(true);
+    expect(recordedPids(DATA_DIR)).toEqual({});
+  });
+});
+
+test('services that are given are used, and not stopped', { timeout }, async () => {
+  const database = await createTestDatabase({ empty: true });
+  const redis = await ownRedis();
+  const DATA_DIR = await testFolder();
+  const server = await startServer({
+    DATA_DIR,
+    DOCKER_HOST,
+    DATABASE_URL: database.url,
+    REDIS_URL: redis.url,
+    PRIVATE_API_TOKEN: 'a-token-of-my-own',
+  });
+  await server.untilSays(up);
+  expect(Object.keys(recordedPids(DATA_DIR)).sort()).toEqual([
+    'job-consumer',
+    'private-api',
+    'public-api',
+  ]);
+  const operator = createClient({ baseUrl: server.privateApi, token: 'a-token-of-my-own' });
+  expect(await operator.listModels()).toEqual([]);
+  server.signal('SIGTERM');
+  expect(await server.ended).toBe(0);
+  expect(await database.query('select count(*)::int as n from installations')).toEqual([{ n: 1 }]);
+  expect(recordedPids(join(DATA_DIR))).toEqual({});
+});
+
+test(
+  'an app that dies is started again; without its database everything stops',
+  { timeout },
+  async () => {
+    const DATA_DIR = await testFolder();
+    const server = await startServer({ DATA_DIR, DOCKER_HOST });
+    await server.untilSays(up);
+    for (const name of ['private-api', 'job-consumer', 'redis']) {
+      process.kill(recordedPids(DATA_DIR)[name]!, 'SIGKILL');
+      await server.untilSays(`${name === 'redis' ? 'Redis' : name} runs again`);
+    }
+    const ready = async () => (await fetch(`${server.publicApi}/readyz`)).text();
+    const everything = async () => (await ready()).includes('"status":"ready"');
+    expect(await waitUntil(everything, { timeoutMs: 60_000 })).toBe(true);
+
+    process.kill(recordedPids(DATA_DIR)['postgres']!, 'SIGKILL');
+    expect(await server.ended).toBe(1);
+    expect(server.output()).toContain('PostgreSQL has ended (SIGKILL).');
+    expect(recordedPids(DATA_DIR)).toEqual({});
+  },
+);

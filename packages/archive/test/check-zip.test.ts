@@ -1,0 +1,220 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
+import { checkZip, defaultZipLimits, zipRefusals, type ZipRules } from '../src/index.js';
+import { hostileZips } from './hostile-zips.js';
+import { failureOf } from './trees.js';
+import { buildZip, unicodeName } from './zip-builder.js';
+
+const run = promisify(execFile);
+const { signal } = new AbortController();
+let folder: string;
+
+beforeAll(async () => {
+  folder = await testFolder();
+});
+
+async function check(zip: Buffer, rules: Partial<ZipRules> = {}) {
+  const path = join(folder, 'checked.zip');
+  await writeFile(path, zip);
+  return checkZip(path, { ...defaultZipLimits, requireFile: true, ...rules }, signal);
+}
+
+describe('an honest zip', () => {
+  it('is summed up', async () => {
+    const zip = buildZip([
+      { name: 'a/' },
+      { name: 'a/one.txt', content: 'one', mode: 0o100644 },
+      { name: 'b/c/two.txt', content: 'three', method: 8 },
+      { name: 'a/empty' },
+    ]);
+    expect(await check(zip)).toEqual({ files: 3, folders: 3, unzippedBytes: 8 });
+  });
+
+  it('may name a folder after what it holds, and hold nothing at all as an output', async () => {
+    expect(await check(buildZip([{ name: 'a/b', content: 'x' }, { name: 'a/' }]))).toMatchObject({
+      files: 1,
+      folders: 1,
+    });
+    expect(await check(buildZip([]), { requireFile: false })).toEqual({
+      files: 0,
+      folders: 0,
+      unzippedBytes: 0,
+    });
+  });
+
+  it('may have a comment, and any letter in its names', async () => {
+    const names = [
+      'Müller.txt',
+      '日本/語.txt',
+      'a b',
+      '-rf',
+      '…',
+      '.hidden',
+      '..x',
+      'x..',
+      'a:b'.slice(1),
+    ];
+    const zip = buildZip(
+      names.map((name) => ({ name })),
+      { comment: Buffer.from('made by hand') },
+    );
+    expect(await check(zip)).toMatchObject({ files: names.length });
+  });
+
+  it('may have names in code page 437', async () => {
+    const zip = buildZip([{ name: Buffer.from([0x81, 0x2e, 0x74]), flags: 0, madeBy: 20 }]);
+    expect(await check(zip)).toMatchObject({ files: 1 });
+  });
+
+  it.runIf(existsSync('/usr/bin/zip'))('comes from Info-ZIP', async () => {
+    const tree = await makeTree('info-zip');
+    const path = join(folder, 'info-zip.zip');
+    await run('/usr/bin/zip', ['-q', '-r', path, '.'], { cwd: tree });
+    expect(await checkZip(path, defaultZipLimits, signal)).toEqual(treeSummary);
+    // A link that is stored as such.
+    await symlink('/etc/passwd', join(tree, 'link'));
+    await run('/usr/bin/zip', ['-q', '-r', '--symlinks', path, '.'], { cwd: tree });
+    expect(await failureOf(checkZip(path, defaultZipLimits, signal))).toMatchObject({
+      extensions: { reason: 'symlink' },
+    });
+    await rm(join(tree, 'link'));
+    await run('/usr/bin/zip', ['-q', '-r', '--password', 'x', `${path}2`, '.'], { cwd: tree });
+    expect(await failureOf(checkZip(`${path}2`, defaultZipLimits, signal))).toMatchObject({
+      extensions: { reason: 'encrypted' },
+    });
+  });
+
+  it.runIf(existsSync('/usr/bin/7z'))('comes from 7-Zip', async () => {
+    const tree = await makeTree('7z');
+    const path = join(folder, '7z.zip');
+    await run('/usr/bin/7z', ['a', '-tzip', path, '.'], { cwd: tree });
+    expect(await checkZip(path, defaultZipLimits, signal)).toEqual(treeSummary);
+    await run('/usr/bin/7z', ['a', '-tzip', '-mm=LZMA', `${path}2`, '.'], { cwd: tree });
+    expect(await failureOf(checkZip(`${path}2`, defaultZipLimits, signal))).toMatchObject({
+      extensions: { reason: 'unknown_method' },
+    });
+  });
+
+  it.runIf(existsSync('/usr/bin/python3'))('comes from Python', async () => {
+    const tree = await makeTree('python');
+    const path = join(folder, 'python.zip');
+    const script = 'import shutil, sys; shutil.make_archive(sys.argv[1][:-4], "zip", sys.argv[2])';
+    await run('/usr/bin/python3', ['-c', script, path, tree]);
+    const found = await checkZip(path, defaultZipLimits, signal);
+    expect(found).toMatchObject({ files: 3, unzippedBytes: treeSummary.unzippedBytes });
+  });
+});
+
+describe('a hostile zip', () => {
+  it.each(hostileZips)('is refused: $what', async ({ zip, reason, entry, rules }) => {
+    const error = (await failureOf(check(zip, rules))) as Error;
+    expect(error).toMatchObject({ code: 'ZIP_REFUSED', extensions: { reason } });
+    expect(error.message).toMatch(
+      entry === undefined
+        ? /^The zip is refused: /
+        : new RegExp(`^Entry ${entry} of the zip is refused: `),
+    );
+  });
+
+  it('never has a name repeated in the answer', async () => {
+    const zip = buildZip([{ name: '../Jane Doe <b>' }]);
+    const error = (await failureOf(check(zip))) as Error;
+    expect(JSON.stringify({ ...error, message: error.message })).not.toMatch(/Jane|<b>/);
+  });
+
+  it('is refused for every reason that can be found without inflating', () => {
+    const later = ['crc_mismatch', 'bad_data'];
+    const covered = new Set<string>(hostileZips.map(({ reason }) => reason));
+    expect(zipRefusals.filter((reason) => !covered.has(reason))).toEqual(later.sort().reverse());
+  });
+
+  it('of random damage is refused or passes, and nothing else happens', async () => {
+    const honest = buildZip([
+      { name: 'a/', mode: 0o040755 },
+      {
+        name: 'a/b',
+        content: 'content',
+        method: 8,
+        extra: unicodeName(Buffer.from('a/b'), Buffer.from('a/ü')),
+      },
+      { name: 'c', content: 'more' },
+    ]);
+    for (let at = 0; at < honest.length; at++) {
+      for (const value of [0x00, 0x2f, 0x80, 0xff]) {
+        const damaged = Buffer.from(honest);
+        damaged[at] = value;
+        const error = await failureOf(check(damaged));
+        if (error !== 'no failure') expect(error).toMatchObject({ code: 'ZIP_REFUSED' });
+      }
+    }
+    for (let end = 0; end < honest.length; end++) {
+      expect(await failureOf(check(honest.subarray(0, end)))).toMatchObject({
+        code: 'ZIP_REFUSED',
+      });
+    }
+  });
+});
+
+describe('checkZip', () => {
+  it('reads 50,000 entries and their folders, and no more', async () => {
+    const names = (count: number) =>
+      Array.from({ length: count }, (_, index) => ({
+        name: `folder-${index % 500}/file-${index}`,
+      }));
+    expect(await check(buildZip(names(50_000)))).toMatchObject({ files: 50_000, folders: 500 });
+    expect(await failureOf(check(buildZip(names(50_001))))).toMatchObject({
+      extensions: { reason: 'too_many_entries' },
+    });
+  });
+
+  it('is not slowed down or filled up by deep paths that share nothing', async () => {
+    const deep = '/a'.repeat(500);
+    const zip = buildZip(Array.from({ length: 500 }, (_, index) => ({ name: `${index}${deep}` })));
+    const before = process.memoryUsage.rss();
+    expect(await failureOf(check(zip))).toMatchObject({
+      extensions: { reason: 'too_many_entries' },
+    });
+    expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(64);
+  });
+
+  it('throws the reason of its signal', async () => {
+    await writeFile(join(folder, 'aborted.zip'), buildZip([{ name: 'a' }]));
+    const why = new Error('stopping');
+    const checking = checkZip(
+      join(folder, 'aborted.zip'),
+      defaultZipLimits,
+      AbortSignal.abort(why),
+    );
+    await expect(checking).rejects.toBe(why);
+  });
+
+  it('says INTERNAL when the file cannot be read', async () => {
+    const checking = checkZip(join(folder, 'absent.zip'), defaultZipLimits, signal);
+    await expect(checking).rejects.toMatchObject({ code: 'INTERNAL' });
+  });
+
+  it('leaves the file as it is', async () => {
+    const zip = buildZip([{ name: 'a', content: 'x' }]);
+    await check(zip);
+    expect((await readFile(join(folder, 'checked.zip'))).equals(zip)).toBe(true);
+  });
+});
+
+const treeSummary = { files: 3, folders: 3, unzippedBytes: 5 + 100_000 };
+
+/** A folder with what the tools store differently. */
+async function makeTree(name: string): Promise<string> {
+  const tree = join(folder, name);
+  await mkdir(join(tree, 'sub', 'empty'), { recursive: true });
+  await mkdir(join(tree, 'Größe'));
+  await writeFile(join(tree, 'Größe', 'ü 日本.txt'), 'hello');
+  await writeFile(join(tree, 'sub', 'run.sh'), '');
+  await chmod(join(tree, 'sub', 'run.sh'), 0o755);
+  await writeFile(join(tree, 'zeros'), Buffer.alloc(100_000));
+  return tree;
+}

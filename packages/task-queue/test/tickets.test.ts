@@ -1,0 +1,164 @@
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort, ownRedis, testFolder, testRedis, waitUntil } from '@inference-server/testing';
+import { createTicketReceiver, createTicketSender, type Ticket } from '../src/index.js';
+
+const logger = pino({ level: 'silent' });
+let queue: { redisUrl: string; prefix: string };
+const opened: { close(): Promise<void> }[] = [];
+
+beforeEach(async () => {
+  const redis = await testRedis();
+  queue = { redisUrl: redis.url, prefix: redis.prefix };
+});
+afterEach(async () => {
+  for (const each of opened.splice(0).reverse()) await each.close();
+});
+
+function send(timeoutMs?: number) {
+  const sender = createTicketSender({
+    ...queue,
+    logger,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  });
+  opened.push(sender);
+  return sender;
+}
+
+/** A receiver whose room the test opens and closes. */
+function receive(consumerId: string, onTicket?: (ticket: Ticket) => Promise<void>) {
+  const taken: Ticket[] = [];
+  let room = Number.POSITIVE_INFINITY;
+  let opens: (() => void) | undefined;
+  const receiver = createTicketReceiver({
+    ...queue,
+    consumerId,
+    logger,
+    waitForRoom: async (signal) => {
+      if (room <= 0) {
+        await new Promise<void>((resolve) => {
+          opens = resolve;
+          signal.addEventListener('abort', () => resolve(), { once: true });
+        });
+      }
+      signal.throwIfAborted();
+    },
+    onTicket: async (ticket) => {
+      room -= 1;
+      taken.push(ticket);
+      await onTicket?.(ticket);
+    },
+  });
+  opened.push(receiver);
+  return {
+    taken,
+    receiver,
+    setRoom(slots: number) {
+      room = slots;
+      opens?.();
+    },
+  };
+}
+
+const ticket = (n: number): Ticket => ({ taskUid: 'a'.repeat(42) + n, attempt: 1 });
+const until = (check: () => boolean | Promise<boolean>) => waitUntil(check, { timeoutMs: 10_000 });
+const sent = async (sender: ReturnType<typeof send>, consumerId: string, tickets: Ticket[]) =>
+  until(() =>
+    sender.send(consumerId, tickets).then(
+      () => true,
+      () => false,
+    ),
+  );
+
+describe('tickets', () => {
+  it('reach the consumer that they are for, in order', async () => {
+    const sender = send();
+    const [one, two] = [receive('one'), receive('two')];
+    expect(await sent(sender, 'one', [ticket(1), ticket(2)])).toBe(true);
+    expect(await until(() => one.taken.length === 2)).toBe(true);
+    expect(one.taken).toEqual([ticket(1), ticket(2)]);
+    expect(two.taken).toEqual([]);
+  });
+
+  it('are not added twice while they wait, and can be sent again once taken', async () => {
+    const sender = send();
+    const consumer = receive('c', undefined);
+    consumer.setRoom(0);
+    for (let i = 0; i < 3; i += 1) await sent(sender, 'c', [ticket(1)]);
+    consumer.setRoom(10);
+    await until(() => consumer.taken.length > 0);
+    await sent(sender, 'c', [ticket(2)]);
+    await until(() => consumer.taken.length > 1);
+    expect(consumer.taken).toEqual([ticket(1), ticket(2)]);
+    await sent(sender, 'c', [ticket(1)]);
+    expect(await until(() => consumer.taken.length === 3)).toBe(true);
+  });
+
+  it('are taken only while there is room', async () => {
+    const sender = send();
+    const consumer = receive('c');
+    consumer.setRoom(1);
+    await sent(sender, 'c', [ticket(1), ticket(2), ticket(3)]);
+    await until(() => consumer.taken.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(consumer.taken).toHaveLength(1);
+    consumer.setRoom(2);
+    expect(await until(() => consumer.taken.length === 3)).toBe(true);
+  });
+
+  it('leave Redis also when the claim fails', async () => {
+    const sender = send();
+    const consumer = receive('c', () => Promise.reject(new Error('private-api is away')));
+    await sent(sender, 'c', [ticket(1)]);
+    await until(() => consumer.taken.length === 1);
+    await sent(sender, 'c', [ticket(1)]);
+    expect(await until(() => consumer.taken.length === 2)).toBe(true);
+  });
+
+  it('are gone with the queue of a consumer that is removed', async () => {
+    const sender = send();
+    await sent(sender, 'c', [ticket(1), ticket(2)]);
+    await sender.removeQueue('c');
+    const consumer = receive('c');
+    await sent(sender, 'c', [ticket(3)]);
+    await until(() => consumer.taken.length > 0);
+    expect(consumer.taken).toEqual([ticket(3)]);
+  });
+});
+
+describe('a receiver that closes', () => {
+  it('answers the ticket in hand and ends at once although it waits for the next', async () => {
+    let answered = false;
+    const consumer = receive('c', async () => {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      answered = true;
+    });
+    const sender = send();
+    await sent(sender, 'c', [ticket(1)]);
+    await until(() => consumer.taken.length === 1);
+    const begun = performance.now();
+    await consumer.receiver.close();
+    expect(answered).toBe(true);
+    expect(performance.now() - begun).toBeLessThan(3_000);
+  });
+});
+
+describe('without Redis', () => {
+  it('sending is refused in time, and both ends come back with it', async () => {
+    const place = { dataDir: await testFolder(), port: await freePort() };
+    const first = await ownRedis(place);
+    queue.redisUrl = first.url;
+    const sender = send(500);
+    const consumer = receive('c');
+    expect(await sent(sender, 'c', [ticket(1)])).toBe(true);
+    await until(() => consumer.taken.length === 1);
+    await first.stop();
+    await expect(sender.send('c', [ticket(2)])).rejects.toMatchObject({ status: 503 });
+    await expect(sender.check()).rejects.toMatchObject({ status: 503 });
+    await ownRedis(place);
+    expect(await sent(sender, 'c', [ticket(3)])).toBe(true);
+    expect(
+      await until(() => consumer.taken.some(({ taskUid }) => taskUid === ticket(3).taskUid)),
+    ).toBe(true);
+  });
+});

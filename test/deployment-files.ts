@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parse as parseToml } from 'smol-toml';
+import { parse as parseYaml } from 'yaml';
+
+export const repository = fileURLToPath(new URL('..', import.meta.url));
+
+export interface ComposeService {
+  image: string;
+  build?: { context: string; target: string; args: Record<string, string> };
+  profiles?: string[];
+  command?: string[];
+  environment?: Record<string, string>;
+  ports?: string[];
+  volumes?: string[];
+  networks: string[];
+  depends_on?: Record<string, { condition: string }>;
+  healthcheck?: { test: string[] };
+  cap_drop?: string[];
+  privileged?: boolean;
+  network_mode?: string;
+}
+
+export interface Compose {
+  services: Record<string, ComposeService>;
+  networks: Record<string, { internal?: boolean }>;
+  volumes: Record<string, object>;
+}
+
+export interface TraefikConfig {
+  http: {
+    routers: Record<string, { rule: string; entryPoints: string[]; service: string; tls: object }>;
+    services: Record<string, { loadBalancer: { servers: { url: string }[] } }>;
+  };
+  tls: {
+    certificates: { certFile: string; keyFile: string }[];
+    stores: { default: { defaultCertificate: { certFile: string; keyFile: string } } };
+    options: Record<string, { minVersion: string }>;
+  };
+}
+
+export interface ExampleSetting {
+  name: string;
+  value: string;
+  /** The comment above it; a paragraph of settings shares one. */
+  comment: string;
+}
+
+export function readText(path: string): string {
+  return readFileSync(`${repository}/${path}`, 'utf8');
+}
+
+export function readCompose(): Compose {
+  return parseYaml(readText('docker-compose.yaml'), { merge: true }) as Compose;
+}
+
+/** With the template filled in as Traefik does. */
+export function readTraefikConfig(domain: string): TraefikConfig {
+  const text = readText('traefik/configuration/config.toml');
+  return parseToml(text.replaceAll('{{ env "DOMAIN" }}', domain)) as unknown as TraefikConfig;
+}
+
+export function readExampleSettings(): ExampleSetting[] {
+  return readText('.env.example')
+    .split(/\n{2,}/)
+    .flatMap((paragraph) => {
+      const lines = paragraph.split('\n').filter((line) => line !== '');
+      const comment = lines.filter((line) => line.startsWith('#')).join('\n');
+      return lines
+        .filter((line) => !line.startsWith('#'))
+        .map((line) => {
+          const [name = '', value = ''] = line.split(/=(.*)/s);
+          return { name, value, comment };
+        });
+    });
+}
+
+/** A .env as the comments of the example ask for it. */
+export function filledSettings(): Record<string, string> {
+  const settings = readExampleSettings().map(({ name, value }) => [name, value] as const);
+  return {
+    ...Object.fromEntries(settings),
+    DOMAIN: 'inference.example.org',
+    POSTGRES_PASSWORD: 'a1'.repeat(32),
+    REDIS_PASSWORD: 'b2'.repeat(32),
+    PRIVATE_API_TOKEN: 'c3'.repeat(32),
+    DOCKER_GID: '999',
+  };
+}

@@ -1,0 +1,267 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { copyFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
+import {
+  filledSettings,
+  readCompose,
+  readExampleSettings,
+  readText,
+  readTraefikConfig,
+  repository,
+} from './deployment-files.js';
+
+const compose = readCompose();
+const { services, networks } = compose;
+const consumers = ['job-consumer', 'job-consumer-gpu'];
+const apps = ['public-api', 'private-api', ...consumers];
+const socket = '/var/run/docker.sock';
+
+describe('docker-compose.yaml', () => {
+  it('has the services of the architecture, the GPU consumer by profile', () => {
+    expect(Object.keys(services).toSorted()).toEqual(
+      [...apps, 'postgres', 'redis', 'traefik'].toSorted(),
+    );
+    for (const [name, { profiles }] of Object.entries(services)) {
+      expect(profiles, name).toEqual(name === 'job-consumer-gpu' ? ['gpu'] : undefined);
+    }
+  });
+
+  it('publishes the ports of traefik alone', () => {
+    for (const [name, { ports, network_mode }] of Object.entries(services)) {
+      expect(network_mode, name).toBeUndefined();
+      const inside = ports?.map((port) => port.split(':').at(-1));
+      expect(inside, name).toEqual(name === 'traefik' ? ['80', '443'] : undefined);
+    }
+  });
+
+  it('lets each service reach only what it needs', () => {
+    const reachable = (name: string) =>
+      Object.keys(services)
+        .filter((other) => other !== name)
+        .filter((other) =>
+          services[other]?.networks.some((network) => services[name]?.networks.includes(network)),
+        )
+        .toSorted();
+    expect(reachable('traefik')).toEqual(['public-api']);
+    expect(reachable('postgres')).toEqual(['private-api']);
+    expect(reachable('redis')).toEqual([...consumers, 'private-api']);
+    expect(reachable('public-api')).toEqual([...consumers, 'private-api', 'traefik']);
+
+    for (const [name, { networks: joined }] of Object.entries(services)) {
+      const open = joined.filter((network) => networks[network]?.internal !== true);
+      expect(open, name).toEqual(name === 'traefik' ? ['outside'] : []);
+      expect(Object.keys(networks), name).toEqual(expect.arrayContaining(joined));
+    }
+  });
+
+  it('gives the engine’s socket to the consumers alone, and privileges to nobody', () => {
+    for (const [name, service] of Object.entries(services)) {
+      const mounts = service.volumes?.some((volume) => volume.includes(socket)) ?? false;
+      expect(mounts, name).toBe(consumers.includes(name));
+      expect(service.privileged, name).toBeUndefined();
+      if (apps.includes(name)) expect(service.cap_drop, name).toEqual(['ALL']);
+    }
+  });
+
+  it('keeps what must last in named volumes', () => {
+    const named = (name: string) =>
+      (services[name]?.volumes ?? []).filter((volume) => /^[a-z-]+:/.test(volume));
+    expect(named('postgres')).toEqual(['postgres:/var/lib/postgresql']);
+    expect(named('redis')).toEqual(['redis:/data']);
+    expect(named('private-api')).toEqual(['blobs:/var/lib/inference-server/blobs']);
+    const used = Object.keys(services).flatMap(named);
+    expect(used.map((volume) => volume.split(':')[0]).toSorted()).toEqual(
+      Object.keys(compose.volumes).toSorted(),
+    );
+  });
+
+  it('waits for what a service needs to be healthy', () => {
+    const needs = Object.fromEntries(
+      Object.entries(services).map(([name, { depends_on }]) => [
+        name,
+        Object.keys(depends_on ?? {}),
+      ]),
+    );
+    expect(needs).toEqual({
+      traefik: ['public-api'],
+      'public-api': ['private-api'],
+      'private-api': ['postgres', 'redis'],
+      'job-consumer': ['private-api', 'redis'],
+      'job-consumer-gpu': ['private-api', 'redis'],
+      redis: [],
+      postgres: [],
+    });
+    for (const [name, { depends_on }] of Object.entries(services)) {
+      for (const [needed, { condition }] of Object.entries(depends_on ?? {})) {
+        expect(condition, name).toBe('service_healthy');
+        expect(services[needed]?.healthcheck, needed).toBeDefined();
+      }
+    }
+  });
+
+  it('asks each service for its health at the port that it listens on', () => {
+    for (const name of ['public-api', 'private-api']) {
+      const { environment, healthcheck } = services[name] ?? {};
+      expect(healthcheck?.test.join(' ')).toContain(
+        `http://127.0.0.1:${environment?.['PORT']}/healthz`,
+      );
+    }
+  });
+
+  it('keeps anonymous callers out and Redis whole', () => {
+    expect(services['public-api']?.environment?.['ANONYMOUS_ROLE']).toBe('none');
+    const redis = services['redis']?.command?.join(' ');
+    expect(redis).toMatch(/--requirepass \S+/);
+    expect(redis).toContain('--appendonly yes --maxmemory-policy noeviction');
+  });
+
+  it('sets only settings that the apps know, and all services agree', () => {
+    for (const name of apps) {
+      const app = name.replace('-gpu', '');
+      const sources = readdirSync(join(repository, 'apps', app, 'src'))
+        .filter((file) => ['main.ts', 'config.ts'].includes(file))
+        .map((file) => readText(`apps/${app}/src/${file}`))
+        .join();
+      for (const setting of Object.keys(services[name]?.environment ?? {})) {
+        expect(sources, `${setting} of ${name}`).toMatch(new RegExp(`\\b${setting}\\b`));
+      }
+    }
+    const all = (setting: string) =>
+      new Set(apps.map((name) => services[name]?.environment?.[setting]).filter(Boolean));
+    for (const setting of ['PRIVATE_API_URL', 'PRIVATE_API_TOKEN', 'REDIS_URL', 'QUEUE_PREFIX']) {
+      expect(all(setting).size, setting).toBe(1);
+    }
+  });
+
+  const command = '/usr/bin/docker-compose';
+  it.skipIf(!existsSync(command))('is accepted by docker-compose 1.29', async () => {
+    const folder = await testFolder();
+    await copyFile(join(repository, 'docker-compose.yaml'), join(folder, 'docker-compose.yaml'));
+    const config = async (settings: Record<string, string>) => {
+      const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+      await writeFile(join(folder, '.env'), lines.join(''));
+      return promisify(execFile)(command, ['config'], {
+        cwd: folder,
+        env: { PATH: '/usr/bin:/bin' },
+        timeout: 20_000,
+      });
+    };
+    const settings = filledSettings();
+    const { stdout } = await config(settings);
+    expect(stdout).toContain(
+      `postgres://inference:${settings['POSTGRES_PASSWORD']}@postgres:5432/inference`,
+    );
+    // As it comes, the example lacks its secrets: nothing starts with known ones.
+    const example = readExampleSettings().map(({ name, value }) => [name, value]);
+    await expect(config(Object.fromEntries(example) as Record<string, string>)).rejects.toThrow(
+      /set PRIVATE_API_TOKEN in .env/,
+    );
+  });
+});
+
+describe('.env.example', () => {
+  const examples = readExampleSettings();
+  const used = [...readText('docker-compose.yaml').matchAll(/\$\{([A-Z_]+)(?::([-?])([^}]*))?\}/g)];
+
+  it('explains every setting that the compose file reads, and no other', () => {
+    const names = new Set(used.map(([, name]) => name));
+    expect(examples.map(({ name }) => name).toSorted()).toEqual([...names].toSorted());
+    for (const { name, comment } of examples) expect(comment.length, name).toBeGreaterThan(20);
+  });
+
+  it('shows the defaults of the compose file', () => {
+    for (const [, name, kind, fallback] of used) {
+      const example = examples.find((setting) => setting.name === name);
+      if (kind === '-') expect(example?.value, name).toBe(fallback);
+      else expect(kind, name).toBe('?');
+    }
+  });
+});
+
+describe('Dockerfile', () => {
+  const dockerfile = readText('Dockerfile');
+  const stages = new Map(
+    [...dockerfile.matchAll(/^FROM (\S+) AS (\S+)\n([^]*?)(?=^FROM |$(?![^]))/gm)].map(
+      ([, base = '', name = '', lines = '']) => [name, { base, lines }],
+    ),
+  );
+
+  it('has a target for each image that the compose file builds', () => {
+    for (const name of apps) {
+      const { build, image } = services[name] ?? {};
+      expect(image, name).toMatch(/^\$\{[A-Z_]+_IMAGE:-inference-server\/[a-z-]+:latest\}$/);
+      expect(build?.context, name).toBe('.');
+      expect(build?.args, name).toEqual({ BASE_IMAGE: '${BASE_IMAGE:-node:24-slim}' });
+      expect(stages.get(build?.target ?? '')?.base, name).toBe('service');
+    }
+  });
+
+  it('runs services as a user that is not root, from a base that can be chosen', () => {
+    expect(dockerfile).toMatch(/^ARG BASE_IMAGE=node:24-slim$/m);
+    expect(stages.get('service')?.lines).toMatch(/^USER 1000:1000$/m);
+    for (const [name, { base, lines }] of stages) {
+      expect(base === '${BASE_IMAGE}' || stages.has(base), name).toBe(true);
+      if (name !== 'service') expect(lines, name).not.toMatch(/^USER /m);
+    }
+  });
+
+  it('starts and copies what is there', () => {
+    const started = [...dockerfile.matchAll(/node (apps\/\S+?)\/dist\/(\w+)\.js/g)];
+    expect(started.length).toBeGreaterThan(0);
+    for (const [, app, file] of started) {
+      expect(existsSync(join(repository, `${app}/src/${file}.ts`)), `${app} ${file}`).toBe(true);
+    }
+    for (const [, path = ''] of dockerfile.matchAll(/^COPY --from=\S+ \/app\/(\S+) /gm)) {
+      expect(existsSync(join(repository, path)), path).toBe(true);
+    }
+  });
+});
+
+describe('config.toml of Traefik', () => {
+  const domain = 'inference.example.org';
+  const { http, tls } = readTraefikConfig(domain);
+  const traefik = services['traefik'];
+  const flags = traefik?.command ?? [];
+
+  it('leads the domain to public-api, over TLS only', () => {
+    expect(Object.keys(http.routers)).toEqual(['public-api']);
+    for (const { rule, entryPoints, service, tls: options } of Object.values(http.routers)) {
+      expect(rule).toBe(`Host(\`${domain}\`)`);
+      expect(entryPoints).toEqual(['websecure']);
+      expect(options).toEqual({ options: 'modern' });
+      expect(http.services).toHaveProperty(service);
+    }
+    expect(tls.options['modern']?.minVersion).toBe('VersionTLS12');
+    expect(traefik?.environment?.['DOMAIN']).toMatch(/^\$\{DOMAIN:\?/);
+    expect(flags).toContain('--entryPoints.websecure.address=:443');
+    expect(flags).toContain('--entryPoints.web.http.redirections.entryPoint.to=websecure');
+  });
+
+  it('names services and ports of the compose file', () => {
+    for (const { loadBalancer } of Object.values(http.services)) {
+      for (const { url } of loadBalancer.servers) {
+        const { hostname, port } = new URL(url);
+        expect(services[hostname]?.environment?.['PORT']).toBe(port);
+      }
+    }
+  });
+
+  it('is where traefik looks for it, and so are the certificate and key', () => {
+    const mounts = (traefik?.volumes ?? []).map((volume) => volume.split(':'));
+    const at = (path: string) => mounts.find(([, inside]) => inside === path)?.[0];
+    const file = flags.find((flag) => flag.startsWith('--providers.file.filename='));
+    expect(at(file?.split('=')[1] ?? '')).toBe('./traefik/configuration/config.toml');
+    expect(at('/etc/traefik/certs')).toBe('./traefik/certs');
+    const pair = { certFile: '/etc/traefik/certs/cert.pem', keyFile: '/etc/traefik/certs/key.pem' };
+    expect(tls.certificates).toEqual([pair]);
+    expect(tls.stores.default.defaultCertificate).toEqual(pair);
+  });
+
+  it('leaves long uploads alone', () => {
+    expect(flags).toContain('--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0');
+  });
+});
