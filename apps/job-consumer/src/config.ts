@@ -68,7 +68,10 @@ export interface ConsumerIdentity {
 /** The consumers that the settings ask for. Throws AppError when they contradict each other. */
 export function consumersOf(config: Config): ConsumerIdentity[] {
   const gpus = config.GPUS === 'none' ? [] : [...new Set(config.GPUS.split(','))];
-  const host = hostname().replace(/[^A-Za-z0-9]+/g, '-').replace(/^-|-$/g, '').slice(0, 80);
+  const host = hostname()
+    .replace(/[^A-Za-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '')
+    .slice(0, 80);
   if (gpus.length === 0) {
     const slots = config.CPU_SLOTS ?? availableParallelism();
     const id = config.CONSUMER_ID ?? `${host}-cpu`;
@@ -92,7 +95,8 @@ function tokenOf(config: Config, id: string): string {
 
 /** Unless given, the host's memory (a tenth stays free) and cores are shared out evenly. */
 function limitsOf(config: Config, sideBySide: number): ContainerLimits {
-  const memoryMib = config.CONTAINER_MEMORY_MIB ?? Math.floor((totalmem() * 0.9) / sideBySide / mib);
+  const memoryMib =
+    config.CONTAINER_MEMORY_MIB ?? Math.floor((totalmem() * 0.9) / sideBySide / mib);
   return {
     memoryBytes: memoryMib * mib,
     cpus: config.CONTAINER_CPUS ?? Math.max(1, availableParallelism() / sideBySide),

@@ -9,6 +9,10 @@ import type { Logger } from '@inference-server/service-kit';
  */
 export interface EngineWatch {
   readonly isReady: boolean;
+  /** Resolves once it is known whether the engine answers. */
+  known: Promise<void>;
+  /** Has `listener` called with the state, now and with every change. */
+  subscribe(listener: (isReady: boolean) => void): void;
   /** Takes note of a failure that came up elsewhere: the engine counts as away until it answers. */
   suspect(error: unknown): void;
   close(): Promise<void>;
@@ -17,14 +21,16 @@ export interface EngineWatch {
 export function watchEngine(options: {
   engine: ContainerEngine;
   logger: Logger;
-  /** Called with every change; the first one tells the state at the start. */
-  onChange: (isReady: boolean) => void;
   readyPollMs?: number;
   awayPollMs?: number;
 }): EngineWatch {
-  const { engine, logger, onChange, readyPollMs = 3_000, awayPollMs = 500 } = options;
+  const { engine, logger, readyPollMs = 3_000, awayPollMs = 500 } = options;
   const closing = new AbortController();
+  const listeners: ((isReady: boolean) => void)[] = [];
+  const isClosing = () => closing.signal.aborted;
   let isReady: boolean | undefined;
+  let tellFirst: () => void = () => undefined;
+  const known = new Promise<void>((resolve) => (tellFirst = resolve));
   let hurry = new AbortController();
 
   const become = (ready: boolean, reason?: string) => {
@@ -32,17 +38,18 @@ export function watchEngine(options: {
     if (!ready) logger.warn({ reason }, 'the container engine is away');
     else logger.info('the container engine answers');
     isReady = ready;
-    onChange(ready);
+    tellFirst();
+    for (const listener of listeners) listener(ready);
   };
 
   const run = async () => {
-    while (!closing.signal.aborted) {
+    while (!isClosing()) {
       hurry = new AbortController();
       try {
         await engine.ping(AbortSignal.any([closing.signal, AbortSignal.timeout(pingMs)]));
         become(true);
       } catch (error) {
-        if (closing.signal.aborted) return;
+        if (isClosing()) return;
         become(false, messageOf(error));
       }
       const pauseMs = isReady === true ? readyPollMs : awayPollMs;
@@ -55,6 +62,11 @@ export function watchEngine(options: {
   return {
     get isReady() {
       return isReady === true;
+    },
+    known,
+    subscribe(listener) {
+      listeners.push(listener);
+      listener(isReady === true);
     },
     suspect(error) {
       if (!isEngineProblem(error, 'unreachable', 'overdue')) return;

@@ -1,4 +1,8 @@
-import { isEngineProblem, type ContainerEngine, type Labels } from '@inference-server/container-engine';
+import {
+  isEngineProblem,
+  type ContainerEngine,
+  type Labels,
+} from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { isComplete } from './model-volume.js';
@@ -24,7 +28,8 @@ export async function removeLeftovers(
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
     if (inUse(labels)) continue;
     const version = labels[labelNames.modelVersion];
-    if (version !== undefined && (await isComplete({ engine, names }, version, name, signal))) continue;
+    if (version !== undefined && (await isComplete({ engine, names }, version, name, signal)))
+      continue;
     try {
       await engine.removeVolume(name, signal);
       logger.info({ volume: name }, 'removed a leftover');

@@ -146,4 +146,3 @@ async function takeLock(
 }
 
 const fillFolder = '/inference-server-fill';
-

@@ -24,6 +24,8 @@ export interface Names {
 
 export interface AttemptNames {
   name(kind: AttemptKind): string;
+  /** On everything that was made for the attempt. */
+  all: Labels;
   labels(kind: Kind): Labels;
 }
 export type AttemptKind = 'run' | 'stage' | 'input' | 'output';
@@ -56,14 +58,15 @@ export function createNames(installationId: string, consumerId: string): Names {
   return {
     own,
     attempt: (taskUid, attempt) => {
-      const base = {
+      const all = {
         ...own,
         [labelNames.task]: taskUid,
         [labelNames.attempt]: `${attempt}`,
       };
       return {
         name: (kind) => `${prefix}-${taskUid}-${attempt}-${kind}`,
-        labels: (kind) => labelled(base, kind),
+        all,
+        labels: (kind) => labelled(all, kind),
       };
     },
     model: (versionId) => {

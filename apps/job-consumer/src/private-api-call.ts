@@ -91,9 +91,10 @@ export async function sendZip<Contract extends RouteContract>(
     },
   });
   const feeding = pipeline(zip, body, { signal: bounds });
-  // What failed first is what is told: the zip, or the way to private-api.
-  let zipError: unknown;
-  feeding.catch((error: unknown) => (zipError ??= error));
+  feeding.catch(() => undefined);
+  // Each takes the other along: who failed first tells why.
+  let culprit = zip.errored === null ? undefined : zip;
+  for (const stream of [zip, body]) stream.once('error', () => (culprit ??= stream));
   try {
     return await ofPrivateApi(bounds, async () => {
       const response = await request(urlOf(address, contract, input), {
@@ -112,8 +113,8 @@ export async function sendZip<Contract extends RouteContract>(
       return (await response.body.json()) as AnswerOf<Contract>;
     });
   } catch (error) {
-    const ofZip = zip.errored;
-    throw ofZip !== null && zipError === ofZip ? toAppError(ofZip, 'reading the output') : error;
+    if (culprit === zip && !signal.aborted) throw toAppError(zip.errored, 'reading the output');
+    throw error;
   } finally {
     clearTimeout(timer);
     body.destroy();

@@ -29,10 +29,9 @@ export async function startServer(
     PRIVATE_API_PORT: settings['PRIVATE_API_PORT'] ?? String(await freePort()),
   };
   const { PATH, HOME } = inject('environment');
-  const [command = '', ...words] =
-    by === 'npm'
-      ? ['npm', 'start', '--', ...args]
-      : [process.execPath, join(repository, 'apps/standalone/dist/main.js'), ...args];
+  const main = join(repository, 'apps/standalone/dist/main.js');
+  const [command, words] =
+    by === 'npm' ? ['npm', ['start', '--', ...args]] : [process.execPath, [main, ...args]];
   const child = spawn(command, words, {
     cwd: repository,
     detached: true,

@@ -14,7 +14,6 @@ export interface NiftiFields {
   units?: number;
   quaternion?: { code: number; bcd: [number, number, number]; offset: [number, number, number] };
   sform?: { code: number; rows: number[][] };
-  description?: string;
   /** Bytes between the header and the voxels, after the four that announce them. */
   extension?: Buffer;
 }
@@ -38,7 +37,6 @@ export function niftiFile(fields: NiftiFields): Buffer {
   float(108, 352 + extension.length);
   float(112, fields.slope ?? 1, fields.intercept ?? 0);
   view.setUint8(123, fields.units ?? 2);
-  file.write(fields.description ?? '', 148, 'latin1');
   if (fields.quaternion !== undefined) {
     int16(252, fields.quaternion.code);
     float(256, ...fields.quaternion.bcd, ...fields.quaternion.offset);

@@ -116,9 +116,10 @@ describe('the mask', () => {
             [0.03, 0, 2.49, 33],
           ],
         },
-        description: 'DOE^JOHN 1970-01-01',
         extension: Buffer.alloc(32, 1),
       });
+      // A name in every field of free text: db_name, descrip, aux_file, intent_name.
+      for (const offset of [14, 148, 200, 228, 328]) original.write('DOE^JOHN', offset, 'latin1');
       const { outputFolder } = await runModel({ 'a.nii': original }, regions);
       const mask = gunzipSync(await readFile(join(outputFolder, 'a_mask.nii.gz')));
 

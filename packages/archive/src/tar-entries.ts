@@ -79,7 +79,16 @@ function entryOf(entry: Entry): TarEntry {
     mode,
     bytes: size,
     modified: mtime,
-    content: entry as AsyncIterable<Buffer>,
+    content: contentOf(entry),
     skip: () => entry.resume(),
   };
+}
+
+/** The same bytes; errors come as AppErrors here too. */
+async function* contentOf(entry: Entry): AsyncGenerator<Buffer> {
+  try {
+    yield* entry as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw toAppError(error, 'reading a tar');
+  }
 }

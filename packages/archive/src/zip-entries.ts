@@ -74,7 +74,9 @@ function checkTotal(unzippedBytes: number, zipBytes: number, limits: ZipLimits):
 function checkEntry(entry: Entry, number: number): { path: string; kind: 'file' | 'folder' } {
   const refuse = (reason: ZipRefusal) => refuseZip(reason, { entry: number });
   if ((entry.generalPurposeBitFlag & encryptionFlags) !== 0) throw refuse('encrypted');
-  if (!knownMethods.has(entry.compressionMethod)) throw refuse('unknown_method');
+  if (entry.compressionMethod !== stored && entry.compressionMethod !== deflated) {
+    throw refuse('unknown_method');
+  }
   const decoded = decodeName(entry);
   if ('refused' in decoded) throw refuse(decoded.refused);
   const kind = decoded.name.endsWith('/') ? 'folder' : 'file';
@@ -82,13 +84,16 @@ function checkEntry(entry: Entry, number: number): { path: string; kind: 'file' 
   const problem = nameProblem(path) ?? modeProblem(entry, kind);
   if (problem !== undefined) throw refuse(problem);
   if (kind === 'folder' && entry.uncompressedSize > 0) throw refuse('folder_with_content');
+  if (entry.compressionMethod === stored && entry.compressedSize !== entry.uncompressedSize) {
+    throw refuse('size_mismatch');
+  }
   return { path, kind };
 }
 
 /** Bit 0: the content; bit 6: strongly; bit 13: the directory itself is masked. */
 const encryptionFlags = 0x1 | 0x40 | 0x2000;
-/** Stored and deflated. */
-const knownMethods = new Set([0, 8]);
+const stored = 0;
+const deflated = 8;
 
 async function* checkContent(zip: OpenZip, entry: Entry, number: number): AsyncGenerator<Buffer> {
   let checksum = 0;

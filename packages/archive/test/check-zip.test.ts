@@ -48,17 +48,7 @@ describe('an honest zip', () => {
   });
 
   it('may have a comment, and any letter in its names', async () => {
-    const names = [
-      'Müller.txt',
-      '日本/語.txt',
-      'a b',
-      '-rf',
-      '…',
-      '.hidden',
-      '..x',
-      'x..',
-      'a:b'.slice(1),
-    ];
+    const names = ['Müller.txt', '日本/語.txt', 'a b', '-rf', '…', '.hidden', '..x', 'x..', ':b'];
     const zip = buildZip(
       names.map((name) => ({ name })),
       { comment: Buffer.from('made by hand') },
@@ -127,10 +117,10 @@ describe('a hostile zip', () => {
     expect(JSON.stringify({ ...error, message: error.message })).not.toMatch(/Jane|<b>/);
   });
 
-  it('is refused for every reason that can be found without inflating', () => {
-    const later = ['crc_mismatch', 'bad_data'];
+  it('is shown for every reason that is found without inflating', () => {
     const covered = new Set<string>(hostileZips.map(({ reason }) => reason));
-    expect(zipRefusals.filter((reason) => !covered.has(reason))).toEqual(later.sort().reverse());
+    const uncovered = zipRefusals.filter((reason) => !covered.has(reason));
+    expect(uncovered).toEqual(['crc_mismatch', 'bad_data']);
   });
 
   it('of random damage is refused or passes, and nothing else happens', async () => {

@@ -44,6 +44,8 @@ export interface AttemptRun extends RunDeps {
   signal: AbortSignal;
   /** Aborts when nothing is left to be said: superseded, or out of time. What ran may be brought in. */
   abandoned: AbortSignal;
+  /** Aborts when the process must end. */
+  outOfTime: AbortSignal;
 }
 
 /**

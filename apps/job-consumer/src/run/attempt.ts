@@ -1,6 +1,6 @@
 import { AppError, messageOf } from '@inference-server/errors';
 import { createAttemptLog } from './attempt-log.js';
-import { uncut, type AttemptRun, type RunDeps } from './attempt-run.js';
+import type { AttemptRun, RunDeps } from './attempt-run.js';
 import type { Claim } from './claim.js';
 import { cleanUp } from './clean-up.js';
 import { collectOutput } from './collect.js';
@@ -50,7 +50,9 @@ export function startAttempt(
     if (outcome !== undefined) await settleAttempt(run, outcome);
     else deps.logger.info({ taskUid: held.taskUid, attempt: held.attempt }, 'superseded');
     await lease.stop();
-  })();
+  })().catch((error: unknown) => {
+    deps.logger.error({ err: error }, 'an attempt ended in a way that was not foreseen');
+  });
   return {
     settled,
     cleaned: settled.then(() => cleanUp(run)),
@@ -60,25 +62,45 @@ export function startAttempt(
   };
 }
 
-/** The outcome, with its log; undefined when there is nobody to tell it to. */
+/** The outcome, its log read; undefined when there is nobody to tell it to. */
 async function carryOut(run: AttemptRun, released: AbortSignal): Promise<Outcome | undefined> {
   let staged: Staged | undefined;
+  let reading: Promise<void> | undefined;
   const phases = async (): Promise<Outcome> => {
     const stage = await stageAttempt(run);
     if (stage.kind !== 'staged') return stage;
     staged = stage;
     const end = await executeAttempt(run, stage);
-    // The log is read beside the output, for the container is at rest.
-    const reading = readLog(run, stage.container);
-    const outcome = end.kind === 'succeeded' ? collectOutput(run, stage) : end;
-    return await Promise.resolve(outcome).finally(() => reading);
+    // Beside the output: the container is at rest.
+    reading = readLog(run, stage.container);
+    return end.kind === 'succeeded' ? await collectOutput(run, stage) : end;
   };
+  let outcome: Outcome;
   try {
-    return await phases();
+    outcome = await phases();
   } catch (error) {
     if (run.abandoned.aborted) return undefined;
-    const outcome = released.aborted ? released_() : faultOf(run, error);
-    if (staged !== undefined) await bringToRest(run, staged);
-    return outcome;
+    outcome = released.aborted ? await stopRun(run, staged) : faultOf(run, error);
   }
+  if (staged !== undefined) await (reading ?? readLog(run, staged.container));
+  return outcome;
+}
+
+async function stopRun(run: AttemptRun, staged: Staged | undefined): Promise<Outcome> {
+  if (staged !== undefined) {
+    const { engine, settings, logger } = run;
+    await engine
+      .stopContainer(staged.container, settings.containerGraceMs, run.abandoned)
+      .catch((error: unknown) => {
+        logger.warn({ reason: messageOf(error) }, 'a container could not be stopped');
+      });
+  }
+  return { kind: 'released', detail: 'The consumer stopped.', exitCode: null };
+}
+
+function faultOf(run: AttemptRun, error: unknown): Outcome {
+  const { taskUid, attempt } = run.held;
+  run.logger.warn({ taskUid, attempt, err: error }, 'an attempt met a fault');
+  run.engineWatch.suspect(error);
+  return fault(messageOf(error));
 }

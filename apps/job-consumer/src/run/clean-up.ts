@@ -1,19 +1,21 @@
+import { isComplete } from '../model-volume.js';
 import { labelNames } from '../names.js';
 import { retryPassing } from '../retry.js';
 import { uncut, type AttemptRun } from './attempt-run.js';
 
 /**
  * Removes the containers of an attempt, then its volumes: those that carry its labels, whoever of us
- * made them and however far it came. What a model volume was made of stays.
+ * made them and however far it came. A model volume that is complete belongs to all, and stays.
  */
-export async function removeTraces({ engine, own }: AttemptRun): Promise<void> {
-  const { [labelNames.kind]: _kind, ...labels } = own.labels('run');
-  for (const { id } of await engine.listContainers(labels, uncut)) {
+export async function removeTraces({ engine, names, own }: AttemptRun): Promise<void> {
+  for (const { id } of await engine.listContainers(own.all, uncut)) {
     await engine.removeContainer(id, uncut);
   }
-  for (const volume of await engine.listVolumes(labels, uncut)) {
-    if (volume.labels[labelNames.modelVersion] !== undefined) continue;
-    await engine.removeVolume(volume.name, uncut);
+  for (const volume of await engine.listVolumes(own.all, uncut)) {
+    const version = volume.labels[labelNames.modelVersion];
+    const isOfAll =
+      version !== undefined && (await isComplete({ engine, names }, version, volume.name, uncut));
+    if (!isOfAll) await engine.removeVolume(volume.name, uncut);
   }
 }
 

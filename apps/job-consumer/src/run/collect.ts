@@ -2,13 +2,39 @@ import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { tarToZip } from '@inference-server/archive';
-import { AppError } from '@inference-server/errors';
+import { AppError, messageOf } from '@inference-server/errors';
+import { isPassing, retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import type { Staged } from './stage.js';
 
-/** Brings what is in /output to private-api, as a zip. */
-export async function collectOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
+/**
+ * Brings what is in /output to private-api, as a zip. While private-api is away this is tried again
+ * for as long as the attempt is ours: hours of work are not thrown away for a restart. The container
+ * is at rest, so each try reads the same.
+ */
+export async function collectOutput(run: AttemptRun, staged: Staged): Promise<Outcome> {
+  return retryPassing(() => bringOutput(run, staged), {
+    signal: run.abandoned,
+    forMs: Number.POSITIVE_INFINITY,
+    passes: (error) => error instanceof UploadFailed && isPassing(error.cause),
+    onRetry: (error) => {
+      const { taskUid, attempt } = run.held;
+      run.logger.warn({ taskUid, attempt, reason: messageOf(error) }, 'the upload is repeated');
+    },
+  }).catch((error: unknown) => {
+    throw error instanceof UploadFailed ? error.cause : error;
+  });
+}
+
+/** Tells what went wrong on the way to private-api from what went wrong at the engine. */
+class UploadFailed extends Error {
+  constructor(override readonly cause: Error) {
+    super(cause.message);
+  }
+}
+
+async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
   const { engine, api, settings, abandoned: signal } = run;
   const tar = await engine.getArchive(container, '/output', signal);
   const zip = tarToZip(tar, {
@@ -28,8 +54,8 @@ export async function collectOutput(run: AttemptRun, { container }: Staged): Pro
     return { kind: 'finished', outputSha256: stored.sha256, detail: 'Finished.', exitCode: 0 };
   } catch (error) {
     const refusal = refusalIn(error);
-    if (refusal === undefined) throw error;
-    return failed('bad_output', refusal, 0);
+    if (refusal !== undefined) return failed('bad_output', refusal, 0);
+    throw error instanceof AppError && passing.errored === null ? new UploadFailed(error) : error;
   }
 }
 

@@ -15,7 +15,7 @@ export interface Succeeded {
  */
 export async function executeAttempt(
   run: AttemptRun,
-  { container }: Staged,
+  { container, helper }: Staged,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
   const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
@@ -30,6 +30,8 @@ export async function executeAttempt(
       const detail = `The container could not be started: ${start.startError}`;
       return start.fault === 'image' ? failed('start_failed', detail) : fault(detail);
     }
+    // Its work is done; if this fails, the cleaning at the end removes it.
+    engine.removeContainer(helper, uncut).catch(() => undefined);
     const exit = await Promise.race([exited, overdueAfter(limitMs, bounds)]);
     if (exit !== 'overdue') return judge(exit);
     await engine.stopContainer(container, settings.containerGraceMs, bounds);

@@ -15,10 +15,11 @@ export function keepLease(
 ): { stop: () => Promise<void> } {
   const stopping = new AbortController();
   const { signal } = stopping;
+  const isStopping = () => signal.aborted;
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined);
 
   const run = async () => {
-    while (!signal.aborted) {
+    while (!isStopping()) {
       const asked = performance.now();
       try {
         const answer = await api.renew(held, signal);
@@ -27,7 +28,7 @@ export function keepLease(
           return;
         }
       } catch (error) {
-        if (signal.aborted) return;
+        if (isStopping()) return;
         const { taskUid, attempt } = held;
         logger.warn({ taskUid, attempt, reason: messageOf(error) }, 'a lease was not renewed');
       }

@@ -12,8 +12,9 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
   const { api, held, logger } = run;
   const about = { taskUid: held.taskUid, attempt: held.attempt };
   const signal = run.outOfTime;
+  const isOutOfTime = () => signal.aborted;
   let told = outcome;
-  for (let pauseMs = 200; !signal.aborted; pauseMs = Math.min(2 * pauseMs, 5_000)) {
+  for (let pauseMs = 200; !isOutOfTime(); pauseMs = Math.min(2 * pauseMs, 5_000)) {
     try {
       const result = resultOf(told, run.log.text());
       const answer = await api.settle(held, result, signal);
@@ -23,7 +24,7 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
       );
       return;
     } catch (error) {
-      if (signal.aborted) break;
+      if (isOutOfTime()) break;
       const reason = messageOf(error);
       logger.warn({ ...about, reason }, 'a settlement was not taken');
       if (!isPassing(error)) {

@@ -1,0 +1,58 @@
+import { createDockerEngine } from '@inference-server/container-engine';
+import type { Logger, RunningApp } from '@inference-server/service-kit';
+import { consumersOf, type Config } from './config.js';
+import { startConsumer } from './consumer.js';
+
+/** All consumers of the process, put together from its settings: registered when it resolves. */
+export async function startJobConsumer(
+  config: Config,
+  logger: Logger,
+  starting: AbortSignal,
+): Promise<RunningApp> {
+  const engine = createDockerEngine({ dockerHost: config.DOCKER_HOST });
+  const graceMs = config.STOP_GRACE_S * 1000;
+  const started = await Promise.allSettled(
+    consumersOf(config).map((identity) =>
+      startConsumer(
+        {
+          identity,
+          engine,
+          privateApiUrl: config.PRIVATE_API_URL,
+          redisUrl: config.REDIS_URL,
+          queuePrefix: config.QUEUE_PREFIX,
+          workDir: config.WORK_DIR,
+          version,
+          settings: {
+            imageRetryMs: config.IMAGE_RETRY_S * 1000,
+            runTimeoutMs: config.RUN_TIMEOUT_S * 1000,
+            containerGraceMs: Math.min(10_000, graceMs / 3),
+            zipLimits: {
+              maxUnzippedBytes: config.MAX_UNZIPPED_BYTES,
+              maxEntries: config.MAX_ZIP_ENTRIES,
+              maxRatio: config.MAX_ZIP_RATIO,
+            },
+            maxOutputBytes: config.MAX_OUTPUT_BYTES,
+            maxOutputEntries: config.MAX_OUTPUT_ENTRIES,
+            logTailBytes: config.LOG_TAIL_BYTES,
+          },
+          // What is left of the process's own grace is for coming to rest.
+          stopGraceMs: graceMs * 0.8,
+          logger,
+        },
+        starting,
+      ),
+    ),
+  );
+  const consumers = started
+    .filter((start) => start.status === 'fulfilled')
+    .map(({ value }) => value);
+  const close = async () => {
+    await Promise.all(consumers.map((consumer) => consumer.close()));
+  };
+  const failure = started.find((start) => start.status === 'rejected');
+  if (failure === undefined) return { close };
+  await close();
+  throw failure.reason as Error;
+}
+
+const version = '0.1.0';

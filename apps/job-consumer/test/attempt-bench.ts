@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto';
+import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
+import { createLogger } from '@inference-server/service-kit';
+import { testFolder } from '@inference-server/testing';
+import { createNames, type Names } from '../src/names.js';
+import { createPrivateApiClient } from '../src/private-api-client.js';
+import { startAttempt, type RunningAttempt } from '../src/run/attempt.js';
+import type { RunDeps, RunSettings } from '../src/run/attempt-run.js';
+import { claimAttempt } from '../src/run/claim.js';
+import type { TestPrivateApi, TestTask } from './test-private-api.js';
+
+/** All that a consumer has, without its tickets: attempts are claimed and started by hand. */
+export interface AttemptBench {
+  engine: ContainerEngine;
+  names: Names;
+  deps: RunDeps;
+  /** What the phases took for a sign that the engine is away. */
+  suspicions: unknown[];
+  start(task: TestTask): Promise<RunningAttempt>;
+  close(): Promise<void>;
+}
+
+export async function createAttemptBench(options: {
+  api: TestPrivateApi;
+  installationId: string;
+  dockerHost: string;
+  consumerId?: string;
+  settings?: Partial<RunSettings>;
+  staleAfterMs?: number;
+}): Promise<AttemptBench> {
+  const { consumerId = 'consumer-a' } = options;
+  const engine = createDockerEngine({
+    dockerHost: options.dockerHost,
+    deadlines: { pollMs: 300, awayMs: 1_000 },
+  });
+  const names = createNames(options.installationId, consumerId);
+  const client = createPrivateApiClient({ url: options.api.url, token: 'none', consumerId });
+  const suspicions: unknown[] = [];
+  const logger = createLogger('test', 'silent');
+  const deps: RunDeps = {
+    engine,
+    engineWatch: { suspect: (error) => suspicions.push(error) },
+    api: client,
+    names,
+    modelVolumes: {
+      engine,
+      names,
+      newRandom: randomUUID,
+      pollMs: 50,
+      staleAfterMs: options.staleAfterMs ?? 60_000,
+    },
+    logger,
+    settings: {
+      gpu: null,
+      limits: {
+        memoryBytes: 64 * 1024 ** 2,
+        cpus: 1,
+        processes: 100,
+        shmBytes: 1024 ** 2,
+        logBytes: 1024 ** 2,
+      },
+      spoolFolder: await testFolder(),
+      imageRetryMs: 1_000,
+      runTimeoutMs: 60_000,
+      containerGraceMs: 1_000,
+      zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
+      maxOutputBytes: 10 * 1024 ** 2,
+      maxOutputEntries: 100,
+      logTailBytes: 10_000,
+      ...options.settings,
+    },
+  };
+  return {
+    engine,
+    names,
+    deps,
+    suspicions,
+    async start(task) {
+      const never = new AbortController().signal;
+      const ticket = { taskUid: task.uid, attempt: task.attempt };
+      const claim = await claimAttempt({ api: client, logger }, ticket, consumerId, never);
+      if (claim === undefined) throw new Error('the claim was refused');
+      return startAttempt(deps, claim, never);
+    },
+    close: () => client.close(),
+  };
+}

@@ -1,0 +1,326 @@
+import { readdir } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AppError } from '@inference-server/errors';
+import type { AttemptResult } from '@inference-server/contracts';
+import { testEngine, type TestEngine } from '@inference-server/testing';
+import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
+import { makeScriptImage } from './images.js';
+import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
+import { readZip, scriptZip, zipOf, type Tree } from './zips.js';
+
+let own: TestEngine;
+let api: TestPrivateApi;
+let bench: AttemptBench;
+let image: string;
+let userImage: string;
+let strangerImage: string;
+
+beforeAll(async () => {
+  own = await testEngine();
+  api = await startTestPrivateApi(own.installationId);
+  image = await makeScriptImage(own.api, own.image, 'attempt-test:root');
+  userImage = await makeScriptImage(own.api, own.image, 'attempt-test:user', ['USER 1000:1000']);
+  strangerImage = await makeScriptImage(own.api, own.image, 'attempt-test:stranger', [
+    'USER nobody-knows',
+  ]);
+  bench = await createAttemptBench({ api, ...own });
+});
+
+afterAll(() => bench.close());
+
+describe('an attempt that finishes', () => {
+  it('brings folders, empty folders, unicode names, modes and empty files both ways', async () => {
+    const tree: Tree = {
+      'folder/deep/file.txt': 'deep',
+      'folder/empty/': '',
+      'größe/日本語 ☃.txt': 'snow',
+      'tool.sh': ['#!/bin/sh\necho tool ran', 0o755],
+      'nothing.dat': '',
+    };
+    const { result, task } = await run(
+      `cp -r /input/. /output/ && rm /output/run.sh && /input/tool.sh > /output/said.txt`,
+      { tree },
+    );
+    expect(result).toMatchObject({ kind: 'finished', exit_code: 0 });
+    expect(readZip(task.outputs[0]!)).toEqual({
+      'folder/': null,
+      'folder/deep/': null,
+      'folder/deep/file.txt': 'deep',
+      'folder/empty/': null,
+      'größe/': null,
+      'größe/日本語 ☃.txt': 'snow',
+      'nothing.dat': '',
+      'said.txt': 'tool ran\n',
+      'tool.sh': 'x:#!/bin/sh\necho tool ran',
+    });
+  });
+
+  it('leaves nothing in the engine and in the spool folder', async () => {
+    const { running } = await run('echo x > /output/x');
+    expect(await running.cleaned).toBe(true);
+    expect(await traces()).toEqual([]);
+    expect(await readdir(bench.deps.settings.spoolFolder)).toEqual([]);
+  });
+
+  it('may have an empty output', async () => {
+    const { result, task } = await run('true');
+    expect(result.kind).toBe('finished');
+    expect(readZip(task.outputs[0]!)).toEqual({});
+  });
+
+  it('leaves links and special files out, with a line each', async () => {
+    const { result, task } = await run(
+      'cd /output; echo a > a; ln -s /etc/passwd secret; ln -s a near; mkfifo pipe; ln a b',
+    );
+    expect(result.kind).toBe('finished');
+    expect(Object.keys(readZip(task.outputs[0]!))).toHaveLength(1);
+    expect(result.log).toContain('left out: symbolic link secret');
+    expect(result.log).toContain('left out: symbolic link near');
+    expect(result.log).toContain('left out: fifo pipe');
+    expect(result.log).toMatch(/left out: hard link [ab]/);
+  });
+
+  it('runs as the user of the image, who can write to /output and not to /input', async () => {
+    const script = 'id -u > /output/who; touch /input/x 2>/dev/null || echo no > /output/input';
+    const { result, task } = await run(script, { image: userImage });
+    expect(result).toMatchObject({ kind: 'finished' });
+    expect(readZip(task.outputs[0]!)).toEqual({ who: '1000\n', input: 'no\n' });
+  });
+
+  it('keeps the end of a long log, both streams, and no NUL', async () => {
+    const { result } = await run(
+      'seq 100000; printf "a\\000b\\n"; echo to-stderr >&2; echo last-line',
+    );
+    expect(result.log).toContain('99999');
+    expect(result.log).toContain('to-stderr');
+    expect(result.log).toContain('a\uFFFDb');
+    expect(result.log.length).toBeLessThan(11_000);
+    expect(result.log).toContain('this is its end');
+  });
+
+  it('counts as finished when only a child was killed for memory', async () => {
+    const { result } = await run('(head -c 200m /dev/zero | tail -n 1) || true; echo survived');
+    expect(result).toMatchObject({ kind: 'finished', exit_code: 0 });
+  });
+
+  it('begins a transfer again that breaks off', async () => {
+    api.breakDownloads(1);
+    const { result } = await run('true');
+    expect(result.kind).toBe('finished');
+  });
+});
+
+describe('a model that fails', () => {
+  it('by its exit code, with its log', async () => {
+    const { result, task } = await run('echo why >&2; exit 3');
+    expect(result).toMatchObject({ kind: 'failed', reason: 'exit_code', exit_code: 3 });
+    expect(result.log).toBe('why\n');
+    expect(task.outputs).toEqual([]);
+  });
+
+  it('for want of memory', async () => {
+    const { result } = await run('head -c 200m /dev/zero | tail -n 1; exit 1');
+    expect(result).toMatchObject({ kind: 'failed', reason: 'out_of_memory', exit_code: 1 });
+  });
+
+  it('for taking too long', async () => {
+    const { result } = await run('echo begun; sleep 100', { timeoutS: 1 });
+    expect(result).toMatchObject({ kind: 'failed', reason: 'timed_out' });
+    expect(result.detail).toContain('1 s');
+    expect(result.log).toBe('begun\n');
+  });
+
+  it('at its start, when its user does not exist', async () => {
+    const { result } = await run('true', { image: strangerImage });
+    expect(result).toMatchObject({ kind: 'failed', reason: 'start_failed', exit_code: null });
+    expect(result.detail).toContain('nobody-knows');
+  });
+
+  it('for want of an image, after the time for that', async () => {
+    const started = performance.now();
+    const { result } = await run('true', { image: '127.0.0.1:9/absent:1' });
+    expect(result).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
+    expect(result.detail).toContain('127.0.0.1:9/absent:1');
+    expect(performance.now() - started).toBeLessThan(5_000);
+  });
+
+  it('for want of an image that must not be pulled', async () => {
+    const { result } = await run('true', { image: 'absent:1', pullPolicy: 'never' });
+    expect(result).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
+  });
+
+  it('by too many files, or too many bytes', async () => {
+    const many = await run('cd /output; for i in $(seq 200); do touch $i; done');
+    expect(many.result).toMatchObject({ kind: 'failed', reason: 'bad_output', exit_code: 0 });
+    expect(many.result.detail).toContain('100');
+    const large = await run('head -c 20m /dev/zero > /output/large');
+    expect(large.result).toMatchObject({ kind: 'failed', reason: 'bad_output' });
+    const tooLarge = await run('true', {
+      refuseOutput: new AppError('PAYLOAD_TOO_LARGE', 'too large'),
+    });
+    expect(tooLarge.result).toMatchObject({ kind: 'failed', reason: 'bad_output' });
+  });
+
+  it('by an input that no gate would have let through', async () => {
+    const input = scriptZip('true', { 'a.txt': 'one', 'b.txt': 'two' });
+    const twice = Buffer.from(input.toString('latin1').replaceAll('b.txt', 'a.txt'), 'latin1');
+    const { result } = await runInput(twice);
+    expect(result).toMatchObject({ kind: 'failed', reason: 'bad_input' });
+  });
+});
+
+describe('a fault', () => {
+  it('is an input with another digest', async () => {
+    const task = taskOf(scriptZip('true'), {});
+    task.input = zipOf({ 'run.sh': 'exit 0' });
+    const running = await bench.start(task);
+    // The transfer is tried again until it is given up.
+    expect(await task.settled).toMatchObject({ kind: 'fault' });
+    await running.cleaned;
+  });
+
+  it('is an upload that fails', async () => {
+    const { result } = await run('true', {
+      refuseOutput: new AppError('STORAGE_FULL', 'The storage of the server is full.'),
+    });
+    expect(result).toMatchObject({ kind: 'fault', detail: 'The storage of the server is full.' });
+  });
+
+  it('is a container that somebody else has killed', async () => {
+    const task = taskOf(scriptZip('sleep 100'), {});
+    const running = await bench.start(task);
+    await untilRunning(task);
+    await bench.engine.killContainer(containerOf(task), signal);
+    expect(await task.settled).toMatchObject({ kind: 'fault', exit_code: 137 });
+    await running.cleaned;
+  });
+});
+
+describe('an attempt that is ended from outside', () => {
+  it('is given back when the consumer stops', async () => {
+    const task = taskOf(
+      scriptZip('trap "echo stopping; exit 0" TERM; echo up; while true; do sleep 0.1; done'),
+      {},
+    );
+    const running = await bench.start(task);
+    await expect.poll(() => logOf(task), { timeout: 10_000 }).toBe('up\n');
+    running.release();
+    const result = await task.settled;
+    expect(result).toMatchObject({ kind: 'released', exit_code: null });
+    expect(result.log).toBe('up\nstopping\n');
+    expect(await running.cleaned).toBe(true);
+    expect(await traces()).toEqual([]);
+  });
+
+  it('removes its container when superseded, and settles nothing', async () => {
+    const task = taskOf(scriptZip('sleep 100'), {});
+    const running = await bench.start(task);
+    await untilRunning(task);
+    task.isSuperseded = true;
+    await running.settled;
+    expect(await running.cleaned).toBe(true);
+    expect(task.settlements).toEqual([]);
+    expect(await traces()).toEqual([]);
+  });
+
+  it('renews its lease while it runs, also after an outage of private-api', async () => {
+    const task = taskOf(scriptZip('sleep 3'), {});
+    const running = await bench.start(task);
+    await expect.poll(() => task.renewals).toBeGreaterThan(0);
+    await untilRunning(task);
+    api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const before = task.renewals;
+    api.away = false;
+    await expect.poll(() => task.renewals, { timeout: 5_000 }).toBeGreaterThan(before);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    await running.cleaned;
+  });
+
+  it('settles again until it is answered', async () => {
+    const task = taskOf(scriptZip('exit 9'), {});
+    const running = await bench.start(task);
+    await untilRunning(task);
+    api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    api.away = false;
+    expect(await task.settled).toMatchObject({ kind: 'failed', exit_code: 9 });
+    await running.cleaned;
+  });
+});
+
+it('starts over when an earlier try has left its names taken', async () => {
+  const task = taskOf(scriptZip('ls /input > /output/list'), {});
+  const names = bench.names.attempt(task.uid, task.attempt);
+  await own.api.call('POST', '/volumes/create', {
+    Name: names.name('input'),
+    Labels: names.labels('input'),
+  });
+  await own.api.call('POST', `/containers/create?name=${names.name('run')}`, {
+    Image: own.image,
+    Labels: names.labels('run'),
+  });
+  const running = await bench.start(task);
+  expect(await task.settled).toMatchObject({ kind: 'finished' });
+  await running.cleaned;
+});
+
+const signal = new AbortController().signal;
+
+interface RunOptions {
+  image?: string;
+  tree?: Tree;
+  timeoutS?: number;
+  pullPolicy?: 'missing' | 'never';
+  refuseOutput?: AppError;
+}
+
+function taskOf(input: Buffer, options: RunOptions): TestTask {
+  const task = api.addTask({
+    input,
+    work: {
+      container_tag: options.image ?? image,
+      timeout_s: options.timeoutS ?? null,
+      pull_policy: options.pullPolicy ?? 'missing',
+    },
+  });
+  if (options.refuseOutput !== undefined) task.refuseOutput = options.refuseOutput;
+  return task;
+}
+
+function run(script: string, options: RunOptions = {}) {
+  return runInput(scriptZip(script, options.tree), options);
+}
+
+async function runInput(input: Buffer, options: RunOptions = {}) {
+  const task = taskOf(input, options);
+  const running = await bench.start(task);
+  const result: AttemptResult = await task.settled;
+  await running.cleaned;
+  return { task, running, result };
+}
+
+function containerOf(task: TestTask): string {
+  return bench.names.attempt(task.uid, task.attempt).name('run');
+}
+
+async function untilRunning(task: TestTask): Promise<void> {
+  const state = async () => (await bench.engine.inspectContainer(containerOf(task), signal))?.state;
+  await expect.poll(state, { timeout: 10_000, interval: 50 }).toMatch(/running|exited/);
+}
+
+async function logOf(task: TestTask): Promise<string> {
+  const limits = { maxBytes: 1000, maxLines: 100 };
+  try {
+    return (await bench.engine.readLogs(containerOf(task), limits, signal)).text;
+  } catch {
+    return '';
+  }
+}
+
+async function traces(): Promise<string[]> {
+  const objects = await own.api.listObjects();
+  return objects
+    .filter(({ labels }) => Object.values(labels).includes(own.installationId))
+    .map(({ kind, name }) => `${kind} ${name}`);
+}

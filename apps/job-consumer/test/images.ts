@@ -1,0 +1,24 @@
+import { whenFileEnds, type EngineApi } from '@inference-server/testing';
+
+/**
+ * Images whose command is the script that comes with the input, /input/run.sh; gone with the file.
+ * `changes` are further lines of an image recipe.
+ */
+export async function makeScriptImage(
+  api: EngineApi,
+  base: string,
+  tag: string,
+  changes: readonly string[] = [],
+): Promise<string> {
+  const [repo = '', version = '1'] = tag.split(':');
+  const body = { Image: base, Cmd: ['sh'] };
+  const { Id } = (await api.call('POST', '/containers/create', body)) as { Id: string };
+  const query = new URLSearchParams({ container: Id, repo, tag: version });
+  for (const change of ['CMD ["sh", "/input/run.sh"]', ...changes]) query.append('changes', change);
+  await api.call('POST', `/commit?${query.toString()}`, {});
+  await api.call('DELETE', `/containers/${Id}?v=1`);
+  whenFileEnds(`image ${tag}`, async () => {
+    await api.call('DELETE', `/images/${tag}`);
+  });
+  return tag;
+}

@@ -1,0 +1,176 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
+import {
+  routes,
+  type AttemptResult,
+  type ConsumerRegistration,
+  type Work,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import {
+  closeHttpServer,
+  createHttpServer,
+  createLogger,
+  mountRoute,
+} from '@inference-server/service-kit';
+import { whenFileEnds } from '@inference-server/testing';
+
+/** private-api's side of the contract for consumers, over HTTP, with its rows in memory. */
+export interface TestPrivateApi {
+  url: string;
+  registrations: (ConsumerRegistration & { id: string })[];
+  signedOff: string[];
+  /** Tasks by uid, with what became of them. */
+  tasks: Map<string, TestTask>;
+  /** How often a model's files were asked for. */
+  modelFetches: string[];
+  addTask(task: { work: Partial<Work>; input: Buffer; modelFiles?: Buffer }): TestTask;
+  /** Breaks off the next downloads half-way. */
+  breakDownloads(count: number): void;
+  /** Answers every call with 503 while set. */
+  away: boolean;
+  close(): Promise<void>;
+}
+
+export interface TestTask {
+  uid: string;
+  attempt: number;
+  work: Work;
+  input: Buffer;
+  modelFiles: Buffer | undefined;
+  holder: string | undefined;
+  isSuperseded: boolean;
+  renewals: number;
+  outputs: Buffer[];
+  settlements: AttemptResult[];
+  /** Refuses outputs with this. */
+  refuseOutput?: AppError;
+  settled: Promise<AttemptResult>;
+  settle(result: AttemptResult): void;
+}
+
+export async function startTestPrivateApi(
+  installationId: string,
+  { leaseCallMs = 200 } = {},
+): Promise<TestPrivateApi> {
+  const app = createHttpServer({ logger: createLogger('test-private-api', 'silent') });
+  app.addContentTypeParser('application/zip', (_request, payload, done) => done(null, payload));
+  let broken = 0;
+
+  const tasks = new Map<string, TestTask>();
+  const taskOf = (params: { task_uid: string; attempt: number }) => {
+    const task = tasks.get(params.task_uid);
+    if (task?.attempt !== params.attempt) throw new AppError('CONFLICT', 'unknown attempt');
+    return task;
+  };
+  const send = (bytes: Buffer) => {
+    if (broken === 0) return bytes;
+    broken -= 1;
+    return bytes.subarray(0, bytes.length / 2);
+  };
+
+  const api: TestPrivateApi = {
+    url: '',
+    registrations: [],
+    signedOff: [],
+    tasks,
+    modelFetches: [],
+    away: false,
+    addTask: ({ work, input, modelFiles }) => {
+      let settle: (result: AttemptResult) => void = () => undefined;
+      const settled = new Promise<AttemptResult>((resolve) => (settle = resolve));
+      const task: TestTask = {
+        uid: randomBytes(32).toString('base64url'),
+        attempt: 1,
+        work: {
+          model_version_id: 'version-1',
+          human_readable_id: 'test',
+          container_tag: 'absent:1',
+          pull_policy: 'missing',
+          timeout_s: null,
+          model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
+          input: referenceOf(input),
+          ...work,
+        },
+        input,
+        modelFiles,
+        holder: undefined,
+        isSuperseded: false,
+        renewals: 0,
+        outputs: [],
+        settlements: [],
+        settled,
+        settle,
+      };
+      tasks.set(task.uid, task);
+      return task;
+    },
+    breakDownloads: (count) => {
+      broken = count;
+    },
+    close: () => closeHttpServer(app, 1_000),
+  };
+
+  app.addHook('onRequest', async () => {
+    if (api.away) throw new AppError('SERVICE_UNAVAILABLE', 'away');
+  });
+  mountRoute(app, routes.registerConsumer, async ({ params, body }) => {
+    api.registrations.push({ id: params.consumer_id, ...body });
+    return { installation_id: installationId, heartbeat_interval_ms: 300 };
+  });
+  mountRoute(app, routes.signOffConsumer, async ({ params }) => {
+    api.signedOff.push(params.consumer_id);
+    return { returned_tickets: 0 };
+  });
+  mountRoute(app, routes.claimAttempt, async ({ params, body }) => {
+    const task = tasks.get(params.task_uid);
+    if (task === undefined || (task.holder ?? body.holder) !== body.holder) {
+      return { outcome: 'refused', reason: 'the ticket is stale' } as const;
+    }
+    task.holder = body.holder;
+    return { outcome: 'won', epoch: 1, work: task.work } as const;
+  });
+  mountRoute(app, routes.renewLease, async ({ params }) => {
+    const task = taskOf(params);
+    task.renewals += 1;
+    for (let waited = 0; waited < leaseCallMs && !task.isSuperseded; waited += 20) await sleep(20);
+    return task.isSuperseded
+      ? ({ outcome: 'superseded' } as const)
+      : ({ outcome: 'renewed', lease_ms: 30_000 } as const);
+  });
+  mountRoute(app, routes.getAttemptInput, async ({ params }, reply) => {
+    const { input } = taskOf(params);
+    return reply.type('application/zip').send(send(input));
+  });
+  mountRoute(app, routes.getAttemptModelFiles, async ({ params }, reply) => {
+    const task = taskOf(params);
+    api.modelFetches.push(task.uid);
+    return reply.type('application/zip').send(send(task.modelFiles ?? Buffer.alloc(0)));
+  });
+  mountRoute(app, routes.putAttemptOutput, async ({ params, http }) => {
+    const task = taskOf(params);
+    if (task.refuseOutput !== undefined) throw task.refuseOutput;
+    const output = await buffer(http.body as Readable);
+    task.outputs.push(output);
+    return referenceOf(output);
+  });
+  mountRoute(app, routes.settleAttempt, async ({ params, body }) => {
+    const task = taskOf(params);
+    if (task.isSuperseded) return { outcome: 'superseded' } as const;
+    task.settlements.push(body.result);
+    task.settle(body.result);
+    return { outcome: 'settled' } as const;
+  });
+
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  api.url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  whenFileEnds('test private-api', api.close);
+  return api;
+}
+
+function referenceOf(bytes: Buffer) {
+  return { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+}

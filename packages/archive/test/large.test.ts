@@ -1,0 +1,175 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
+import { checkZip, defaultZipLimits, tarToZip, zipToTar } from '../src/index.js';
+import { tarEnd, tarHeader, tarPadding } from '../src/tar-header.js';
+
+const { signal } = new AbortController();
+const run = promisify(execFile);
+const noise = randomBytes(65_536);
+const zeros = Buffer.alloc(65_536);
+let folder: string;
+
+beforeAll(async () => {
+  folder = await testFolder();
+});
+
+describe('memory', () => {
+  it.each([
+    ['what packs', zeros],
+    ['what does not pack', noise],
+  ])(
+    'stays flat while a gibibyte of %s goes in and out',
+    async (_what, block) => {
+      const files = [{ name: 'large', bytes: 2 ** 30, first: block, rest: block }];
+      const path = join(folder, 'gibibyte.zip');
+      const there = await growthOf(writeSparse(path, zipped(files)));
+      const limits = { ...defaultZipLimits, maxRatio: Infinity };
+      const back = await growthOf(countBytes(zipToTar(path, { limits, signal })));
+      await rm(path);
+      expect(back.result).toBeGreaterThan(2 ** 30);
+      expect([there.mebibytes, back.mebibytes].filter((growth) => growth >= 64)).toEqual([]);
+    },
+    120_000,
+  );
+
+  it('stays flat over 50,000 entries', async () => {
+    const files = Array.from({ length: 50_000 }, (_, index) => ({
+      name: `folder-${index % 100}/file with a name ${index}`,
+      bytes: 100,
+      first: noise,
+      rest: noise,
+    }));
+    const path = join(folder, 'many.zip');
+    const there = await growthOf(writeSparse(path, zipped(files)));
+    const back = await growthOf(countBytes(zipToTar(path, { limits: defaultZipLimits, signal })));
+    expect(await checkZip(path, defaultZipLimits, signal)).toMatchObject({ files: 50_000 });
+    expect([there.mebibytes, back.mebibytes].filter((growth) => growth >= 64)).toEqual([]);
+  }, 120_000);
+});
+
+describe('a zip beyond 4 GiB', () => {
+  const bytes = 2 ** 32 + 5;
+  const files = [
+    // The beginning does not pack, so that it is stored; the rest takes no room on the disk.
+    { name: 'stored', bytes, first: noise, rest: zeros },
+    { name: 'packed', bytes, first: zeros, rest: zeros },
+    { name: 'after', bytes: 10, first: noise, rest: noise },
+  ];
+  let path: string;
+
+  beforeAll(async () => {
+    path = join(folder, 'large.zip');
+    await writeSparse(path, zipped(files));
+  });
+
+  it('is written in ZIP64 and read back whole', async () => {
+    expect((await stat(path)).size).toBeGreaterThan(2 ** 32);
+    const limits = { ...defaultZipLimits, maxRatio: Infinity };
+    expect(await checkZip(path, limits, signal)).toEqual({
+      files: 3,
+      folders: 0,
+      unzippedBytes: 2 * bytes + 10,
+    });
+    expect(await countBytes(zipToTar(path, { limits, signal }))).toBeGreaterThan(2 * bytes);
+  }, 120_000);
+
+  it.runIf(existsSync('/usr/bin/unzip'))(
+    'is sound to Info-ZIP',
+    async () => {
+      await run('/usr/bin/unzip', ['-tq', path]);
+    },
+    120_000,
+  );
+
+  it.runIf(existsSync('/usr/bin/7z'))(
+    'is sound to 7-Zip',
+    async () => {
+      const { stdout } = await run('/usr/bin/7z', ['t', path]);
+      expect(stdout).toContain('Everything is Ok');
+      expect(stdout).not.toMatch(/warning/i);
+    },
+    120_000,
+  );
+
+  it.runIf(existsSync('/usr/bin/python3'))(
+    'is sound to Python',
+    async () => {
+      const script = 'import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).testzip())';
+      const { stdout } = await run('/usr/bin/python3', ['-c', script, path]);
+      expect(stdout).toBe('None\n');
+    },
+    120_000,
+  );
+});
+
+interface LargeFile {
+  name: string;
+  bytes: number;
+  /** The content: this, then the other one over and over. */
+  first: Buffer;
+  rest: Buffer;
+}
+
+function zipped(files: LargeFile[]): Readable {
+  return tarToZip(Readable.from(tarOf(files), { objectMode: false }), {
+    signal: new AbortController().signal,
+    maxBytes: 2 ** 40,
+    maxEntries: 50_000,
+    onLeftOut: (line) => expect.unreachable(line),
+  });
+}
+
+function* tarOf(files: LargeFile[]): Generator<Buffer> {
+  const modified = new Date(0);
+  yield tarHeader({ name: 'output/', mode: 0o755, bytes: 0, modified });
+  for (const { name, bytes, first, rest } of files) {
+    yield tarHeader({ name: `output/${name}`, mode: 0o644, bytes, modified });
+    for (let at = 0; at < bytes; at += first.length) {
+      yield (at === 0 ? first : rest).subarray(0, Math.min(first.length, bytes - at));
+    }
+    yield Buffer.concat([tarPadding(bytes)]);
+  }
+  yield tarEnd;
+}
+
+/** Writes a stream to a file and leaves holes for what is zero. */
+async function writeSparse(path: string, stream: Readable): Promise<void> {
+  const file = await open(path, 'w');
+  try {
+    let at = 0;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      const isHole = chunk.equals(zeros.subarray(0, chunk.length));
+      if (!isHole) await file.write(chunk, 0, chunk.length, at);
+      at += chunk.length;
+    }
+    await file.truncate(at);
+  } finally {
+    await file.close();
+  }
+}
+
+async function countBytes(stream: Readable): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) bytes += chunk.length;
+  return bytes;
+}
+
+/** How far the process's resident memory rises above where it was while `work` goes on. */
+async function growthOf<T>(work: Promise<T>): Promise<{ result: T; mebibytes: number }> {
+  const before = process.memoryUsage.rss();
+  let peak = before;
+  const sampler = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20);
+  try {
+    const result = await work;
+    return { result, mebibytes: (peak - before) / 2 ** 20 };
+  } finally {
+    clearInterval(sampler);
+  }
+}

@@ -1,0 +1,131 @@
+import { join } from 'node:path';
+import { createClient } from '@inference-server/sdk';
+import { newOperatorToken } from '@inference-server/service-kit';
+import {
+  createTestDatabase,
+  freePort,
+  startApp,
+  testEngine,
+  testFolder,
+  testRedis,
+  type EngineApi,
+  type TestApp,
+} from '@inference-server/testing';
+
+/** Its command is whatever the task brings: `sh /input/run.sh`. */
+const scriptImage = 'inference-server-test/script:1';
+
+/** The whole server as it is deployed: three apps as processes, on the run's real services. */
+export async function runServer(consumerSettings: Record<string, string> = {}) {
+  const database = await createTestDatabase();
+  const redis = await testRedis();
+  const engine = await testEngine();
+  const folder = await testFolder();
+  const token = newOperatorToken();
+  const privatePort = await freePort();
+  const publicPort = await freePort();
+  const privateApiUrl = `http://127.0.0.1:${privatePort}`;
+  const publicApiUrl = `http://127.0.0.1:${publicPort}`;
+  const shared = { PRIVATE_API_TOKEN: token, LOG_LEVEL: 'debug' };
+  await makeScriptImage(engine.api, engine.image);
+
+  const startPrivateApi = () =>
+    startApp({
+      app: 'private-api',
+      settings: {
+        ...shared,
+        PORT: String(privatePort),
+        DATABASE_URL: database.url,
+        REDIS_URL: redis.url,
+        QUEUE_PREFIX: redis.prefix,
+        STORAGE_URL: join(folder, 'storage'),
+        LEASE_S: '3',
+        HEARTBEAT_S: '1',
+      },
+      ready: `${privateApiUrl}/readyz`,
+    });
+  const startPublicApi = () =>
+    startApp({
+      app: 'public-api',
+      settings: {
+        ...shared,
+        PORT: String(publicPort),
+        PRIVATE_API_URL: privateApiUrl,
+        ANONYMOUS_ROLE: 'publish',
+        ALLOW_PUBLIC_POST_MODEL: '1',
+      },
+      ready: `${publicApiUrl}/readyz`,
+    });
+  const startConsumer = (id = 'cpu', settings: Record<string, string> = {}): Promise<TestApp> =>
+    startApp({
+      app: 'job-consumer',
+      settings: {
+        ...shared,
+        CONSUMER_ID: id,
+        PRIVATE_API_URL: privateApiUrl,
+        REDIS_URL: redis.url,
+        QUEUE_PREFIX: redis.prefix,
+        DOCKER_HOST: engine.dockerHost,
+        CPU_SLOTS: '2',
+        CONTAINER_MEMORY_MIB: '64',
+        IMAGE_RETRY_S: '1',
+        WORK_DIR: join(folder, 'work'),
+        ...consumerSettings,
+        ...settings,
+      },
+      ready: async () => {
+        const rows = await database.query<{ id: string }>(
+          `SELECT id FROM consumers WHERE id = $1 AND state = 'ready'
+              AND heartbeat_at > now() - interval '2 seconds'`,
+          [id],
+        );
+        return rows.length > 0;
+      },
+    });
+
+  const client = createClient({ baseUrl: publicApiUrl });
+  return {
+    database,
+    engine,
+    folder,
+    token,
+    privateApiUrl,
+    publicApiUrl,
+    client,
+    startPrivateApi,
+    startPublicApi,
+    startConsumer,
+
+    async postModel(id: string, image = scriptImage): Promise<void> {
+      await client.postModel({ human_readable_id: id, container_tag: image });
+    },
+
+    /** What this server has in the engine now. */
+    async inEngine() {
+      const rows = await database.query<{ id: string }>('SELECT id FROM installations');
+      const ids = rows.map(({ id }) => id);
+      return (await engine.api.listObjects()).filter(({ labels }) =>
+        Object.values(labels).some((value) => ids.includes(value)),
+      );
+    },
+  };
+}
+
+export type RunningServer = Awaited<ReturnType<typeof runServer>>;
+
+async function makeScriptImage(engine: EngineApi, base: string): Promise<void> {
+  const { Id: container } = (await engine.call('POST', '/containers/create', {
+    Image: base,
+  })) as { Id: string };
+  try {
+    const query = new URLSearchParams({
+      container,
+      repo: 'inference-server-test/script',
+      tag: '1',
+      changes: 'CMD ["sh", "/input/run.sh"]',
+    });
+    await engine.call('POST', `/commit?${query}`);
+  } finally {
+    await engine.call('DELETE', `/containers/${container}?force=1`);
+  }
+}
