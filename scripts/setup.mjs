@@ -12,11 +12,11 @@ export const repository = fileURLToPath(new URL('..', import.meta.url));
 export class SetupProblem extends Error {}
 
 /**
- * Brings a bare machine to where `npm start` or `npm test` can run: checks node, installs the npm
+ * Brings a bare machine to where `npm start`, `npm test` or `npm run bench` can run: checks node, installs the npm
  * packages of the lock file, and installs system packages that are missing, when this user may and
  * INSTALL_PACKAGES is not `no`; otherwise throws a SetupProblem with the command to run.
  *
- * @param {{ purpose: 'start' | 'test', signal: AbortSignal }} options
+ * @param {{ purpose: 'start' | 'test' | 'bench', signal: AbortSignal }} options
  */
 export async function setUp({ purpose, signal }) {
   checkMachine();
@@ -112,6 +112,7 @@ async function missingPackages(purpose) {
     need(isOnPath('redis-server'), 'redis-server', 'carries the tickets of tasks');
   }
   need(existsSync('/bin/busybox'), 'busybox-static', 'the shell image of the copy example');
+  if (purpose === 'bench') need(isOnPath('wrk'), 'wrk', 'the load of HTTP requests');
   if (purpose === 'test') {
     need(isOnPath('zip'), 'zip', 'a second opinion on zips');
     need(isOnPath('unzip'), 'unzip', 'a second opinion on zips');

@@ -115,10 +115,15 @@ describe('a task', () => {
   });
 
   it('runs beside another where there are two slots, and the third waits', async () => {
-    const script = 'date +%s.%N; cut -d" " -f1 /proc/uptime > /output/start; sleep 1.5; cut -d" " -f1 /proc/uptime > /output/end';
-    const outputs = await Promise.all((await Promise.all([1, 2, 3].map(() => post(script)))).map(outputOf));
+    const script =
+      'date +%s.%N; cut -d" " -f1 /proc/uptime > /output/start; sleep 1.5; cut -d" " -f1 /proc/uptime > /output/end';
+    const outputs = await Promise.all(
+      (await Promise.all([1, 2, 3].map(() => post(script)))).map(outputOf),
+    );
     const spans = outputs
-      .map((output) => [Number(output.readAsText('start')), Number(output.readAsText('end'))] as const)
+      .map(
+        (output) => [Number(output.readAsText('start')), Number(output.readAsText('end'))] as const,
+      )
       .sort(([a], [b]) => a - b);
     const [first, second, third] = spans;
     expect(second?.[0]).toBeLessThan(first?.[1] ?? 0);

@@ -124,7 +124,7 @@ async function makeScriptImage(engine: EngineApi, base: string): Promise<void> {
       tag: '1',
       changes: 'CMD ["sh", "/input/run.sh"]',
     });
-    await engine.call('POST', `/commit?${query}`);
+    await engine.call('POST', `/commit?${query.toString()}`);
   } finally {
     await engine.call('DELETE', `/containers/${container}?force=1`);
   }

@@ -34,7 +34,12 @@ export async function describeMachine(
 async function commitOf(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<string | null> {
   const cwd = fileURLToPath(new URL('../..', import.meta.url));
   const git = async (...args: string[]) => {
-    const { stdout } = await promisify(execFile)('git', args, { cwd, env, signal, timeout: 10_000 });
+    const { stdout } = await promisify(execFile)('git', args, {
+      cwd,
+      env,
+      signal,
+      timeout: 10_000,
+    });
     return stdout.trim();
   };
   try {

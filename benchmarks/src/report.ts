@@ -32,10 +32,7 @@ export interface Report {
 }
 
 /** Writes the report to benchmarks/results under a name made of its date; returns the path. */
-export async function writeReport(
-  report: Report,
-  only: readonly BenchmarkName[],
-): Promise<string> {
+export async function writeReport(report: Report, only: readonly BenchmarkName[]): Promise<string> {
   const folder = new URL('../results/', import.meta.url);
   const parts = [
     report.date.slice(0, 19).replaceAll(':', ''),

@@ -69,19 +69,24 @@ export async function inScene<T>(
       return child;
     },
   };
+  let failures: unknown[];
+  let result: T;
   try {
-    return await work(scene);
+    result = await work(scene);
   } finally {
-    await endAll(ends);
+    failures = await endAll(ends);
     await rm(folder, { recursive: true, force: true });
+    for (const failure of failures) print(`Could not be ended: ${String(failure)}`);
   }
+  if (failures.length > 0) throw new AggregateError(failures, 'Something is left over.');
+  return result;
 }
 
-/** The last first; a failure is told when the others have been tried. */
-async function endAll(ends: (() => Promise<unknown>)[]): Promise<void> {
+/** The last first; returns what went wrong. */
+async function endAll(ends: (() => Promise<unknown>)[]): Promise<unknown[]> {
   const failures: unknown[] = [];
   for (const end of ends.reverse()) {
     await end().catch((error: unknown) => failures.push(error));
   }
-  if (failures.length > 0) throw new AggregateError(failures, 'The benchmark leaves something over');
+  return failures;
 }

@@ -23,7 +23,7 @@ beforeAll(async () => {
   strangerImage = await makeScriptImage(own.api, own.image, 'attempt-test:stranger', [
     'USER nobody-knows',
   ]);
-  bench = await createAttemptBench({ api, ...own });
+  bench = await createAttemptBench({ ...own, api });
 });
 
 afterAll(() => bench.close());
@@ -87,15 +87,16 @@ describe('an attempt that finishes', () => {
     expect(readZip(task.outputs[0]!)).toEqual({ who: '1000\n', input: 'no\n' });
   });
 
-  it('keeps the end of a long log, both streams, and no NUL', async () => {
-    const { result } = await run(
-      'seq 100000; printf "a\\000b\\n"; echo to-stderr >&2; echo last-line',
-    );
-    expect(result.log).toContain('99999');
-    expect(result.log).toContain('to-stderr');
-    expect(result.log).toContain('a\uFFFDb');
+  it('keeps the end of a long log', async () => {
+    const { result } = await run('seq 100000');
+    expect(result.log).toContain('\n100000\n');
     expect(result.log.length).toBeLessThan(11_000);
     expect(result.log).toContain('this is its end');
+  });
+
+  it('keeps both streams in its log, and no NUL', async () => {
+    const { result } = await run('echo to-stderr >&2; printf "a\\000b\\n"');
+    expect(result.log.split('\n').sort()).toEqual(['', 'a\uFFFDb', 'to-stderr']);
   });
 
   it('counts as finished when only a child was killed for memory', async () => {
@@ -107,6 +108,21 @@ describe('an attempt that finishes', () => {
     api.breakDownloads(1);
     const { result } = await run('true');
     expect(result.kind).toBe('finished');
+  });
+});
+
+describe('an output that cannot be stored now', () => {
+  it('is brought again until it can', async () => {
+    const task = taskOf(scriptZip('cd /output; echo x > x; ln -s x link'), {
+      refuseOutput: new AppError('STORAGE_FULL', 'The storage of the server is full.'),
+    });
+    const running = await bench.start(task);
+    await expect.poll(() => task.refusals, { timeout: 10_000 }).toBeGreaterThan(1);
+    delete task.refuseOutput;
+    const result = await task.settled;
+    expect(result).toMatchObject({ kind: 'finished' });
+    expect(result.log.match(/left out/g)).toHaveLength(1);
+    await running.cleaned;
   });
 });
 
@@ -179,11 +195,9 @@ describe('a fault', () => {
     await running.cleaned;
   });
 
-  it('is an upload that fails', async () => {
-    const { result } = await run('true', {
-      refuseOutput: new AppError('STORAGE_FULL', 'The storage of the server is full.'),
-    });
-    expect(result).toMatchObject({ kind: 'fault', detail: 'The storage of the server is full.' });
+  it('is an upload that private-api fails at', async () => {
+    const { result } = await run('true', { refuseOutput: new AppError('INTERNAL', 'broken') });
+    expect(result).toMatchObject({ kind: 'fault', exit_code: null });
   });
 
   it('is a container that somebody else has killed', async () => {

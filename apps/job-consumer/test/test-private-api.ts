@@ -48,6 +48,7 @@ export interface TestTask {
   settlements: AttemptResult[];
   /** Refuses outputs with this. */
   refuseOutput?: AppError;
+  refusals: number;
   settled: Promise<AttemptResult>;
   settle(result: AttemptResult): void;
 }
@@ -100,6 +101,7 @@ export async function startTestPrivateApi(
         holder: undefined,
         isSuperseded: false,
         renewals: 0,
+        refusals: 0,
         outputs: [],
         settlements: [],
         settled,
@@ -152,7 +154,10 @@ export async function startTestPrivateApi(
   });
   mountRoute(app, routes.putAttemptOutput, async ({ params, http }) => {
     const task = taskOf(params);
-    if (task.refuseOutput !== undefined) throw task.refuseOutput;
+    if (task.refuseOutput !== undefined) {
+      task.refusals += 1;
+      throw task.refuseOutput;
+    }
     const output = await buffer(http.body as Readable);
     task.outputs.push(output);
     return referenceOf(output);

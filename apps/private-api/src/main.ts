@@ -1,4 +1,9 @@
-import { ConfigError, createLogger, loadConfig, runUntilStopped } from '@inference-server/service-kit';
+import {
+  ConfigError,
+  createLogger,
+  loadConfig,
+  runUntilStopped,
+} from '@inference-server/service-kit';
 import { startPrivateApi } from './app.js';
 import { Config } from './config.js';
 

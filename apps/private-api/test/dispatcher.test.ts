@@ -158,7 +158,9 @@ describe('the dispatcher', () => {
       const [row] = await api.database.query<{ attempt: number }>('SELECT attempt FROM tasks');
       return row?.attempt;
     };
-    expect(await waitUntil(async () => (await attemptNow()) === 2, { timeoutMs: 10_000 })).toBe(true);
+    expect(await waitUntil(async () => (await attemptNow()) === 2, { timeoutMs: 10_000 })).toBe(
+      true,
+    );
     const output = zipOf({ a: 'b' });
     expect(await consumer.finish(uid, output, 1)).toEqual({ outcome: 'settled' });
     expect(await statesOf(api)).toEqual({ FINISHED: 1 });

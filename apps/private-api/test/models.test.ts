@@ -8,7 +8,8 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-const address = (query: Record<string, string>) => `/api/models/?${new URLSearchParams(query)}`;
+const address = (query: Record<string, string>) =>
+  `/api/models/?${new URLSearchParams(query).toString()}`;
 const post = (query: Record<string, string>, body?: FormData) =>
   api.call(address(query), { method: 'POST', ...(body === undefined ? {} : { body }) });
 
@@ -67,17 +68,83 @@ describe('registering a model', () => {
   it.each<[string, Record<string, string>, FormData | undefined, number, string]>([
     ['no image', { human_readable_id: id }, undefined, 422, 'container_tag'],
     ['no id', { container_tag: tag }, undefined, 422, 'human_readable_id'],
-    ['a malformed image', { human_readable_id: id, container_tag: 'A b' }, undefined, 422, 'container_tag'],
-    ['a malformed id', { human_readable_id: ' x', container_tag: tag }, undefined, 422, 'human_readable_id'],
-    ['an over-long id', { human_readable_id: 'x'.repeat(201), container_tag: tag }, undefined, 422, 'human_readable_id'],
-    ['an over-long description', { human_readable_id: id, container_tag: tag, description: 'x'.repeat(10_001) }, undefined, 422, 'description'],
-    ['a bad boolean', { human_readable_id: id, container_tag: tag, use_gpu: 'maybe' }, undefined, 422, 'use_gpu'],
-    ['another mount point', { human_readable_id: id, container_tag: tag, input_mountpoint: '/in' }, undefined, 422, 'input_mountpoint'],
-    ['an unknown parameter', { human_readable_id: id, container_tag: tag, gpu: '1' }, undefined, 422, 'gpu'],
-    ['a bad pull policy', { human_readable_id: id, container_tag: tag, pull_policy: 'x' }, undefined, 422, 'pull_policy'],
-    ['model_available without a file', { human_readable_id: id, container_tag: tag, model_available: 'true' }, undefined, 422, 'zip_file'],
-    ['a file without model_available', { human_readable_id: id, container_tag: tag }, formOf(['zip_file', zipOf({ a: 'b' })]), 422, 'model_available'],
-    ['files that are no zip', { human_readable_id: id, container_tag: tag, model_available: 'true' }, formOf(['zip_file', 'text']), 422, ''],
+    [
+      'a malformed image',
+      { human_readable_id: id, container_tag: 'A b' },
+      undefined,
+      422,
+      'container_tag',
+    ],
+    [
+      'a malformed id',
+      { human_readable_id: ' x', container_tag: tag },
+      undefined,
+      422,
+      'human_readable_id',
+    ],
+    [
+      'an over-long id',
+      { human_readable_id: 'x'.repeat(201), container_tag: tag },
+      undefined,
+      422,
+      'human_readable_id',
+    ],
+    [
+      'an over-long description',
+      { human_readable_id: id, container_tag: tag, description: 'x'.repeat(10_001) },
+      undefined,
+      422,
+      'description',
+    ],
+    [
+      'a bad boolean',
+      { human_readable_id: id, container_tag: tag, use_gpu: 'maybe' },
+      undefined,
+      422,
+      'use_gpu',
+    ],
+    [
+      'another mount point',
+      { human_readable_id: id, container_tag: tag, input_mountpoint: '/in' },
+      undefined,
+      422,
+      'input_mountpoint',
+    ],
+    [
+      'an unknown parameter',
+      { human_readable_id: id, container_tag: tag, gpu: '1' },
+      undefined,
+      422,
+      'gpu',
+    ],
+    [
+      'a bad pull policy',
+      { human_readable_id: id, container_tag: tag, pull_policy: 'x' },
+      undefined,
+      422,
+      'pull_policy',
+    ],
+    [
+      'model_available without a file',
+      { human_readable_id: id, container_tag: tag, model_available: 'true' },
+      undefined,
+      422,
+      'zip_file',
+    ],
+    [
+      'a file without model_available',
+      { human_readable_id: id, container_tag: tag },
+      formOf(['zip_file', zipOf({ a: 'b' })]),
+      422,
+      'model_available',
+    ],
+    [
+      'files that are no zip',
+      { human_readable_id: id, container_tag: tag, model_available: 'true' },
+      formOf(['zip_file', 'text']),
+      422,
+      '',
+    ],
   ])('refuses %s and stores nothing', async (_what, query, body, status, parameter) => {
     const before = await api.stored();
     const response = await post(query, body);
@@ -112,7 +179,9 @@ describe('tokens', () => {
     expect(await statusOf('/api/models/', 'wrong')).toBe(401);
     expect(await statusOf('/api/models/', consumer)).toBe(403);
     expect(await statusOf('/internal/consumers/c2?holder=x', consumer, 'DELETE')).toBe(403);
-    expect(await statusOf('/internal/consumers/c1?holder=x', api.operatorToken, 'DELETE')).toBe(403);
+    expect(await statusOf('/internal/consumers/c1?holder=x', api.operatorToken, 'DELETE')).toBe(
+      403,
+    );
     for (const open of ['/', '/healthz', '/openapi.json', '/docs/']) {
       expect(await statusOf(open, 'wrong')).toBe(200);
     }

@@ -61,7 +61,8 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     config,
     call,
     close: () => app.close(),
-    consumer: (id: string, holder = `${id}-process`) => actAsConsumer(call, operatorToken, id, holder),
+    consumer: (id: string, holder = `${id}-process`) =>
+      actAsConsumer(call, operatorToken, id, holder),
 
     async postModel(id: string, query = ''): Promise<void> {
       const response = await call(
@@ -102,7 +103,9 @@ export function zipOf(files: Record<string, string>): Buffer<ArrayBuffer> {
   return Buffer.from(zip.toBuffer());
 }
 
-export function formOf(...parts: [name: string, content: BlobPart | null, fileName?: string][]) {
+export function formOf(
+  ...parts: [name: string, content: Buffer | Uint8Array | string | null, fileName?: string][]
+) {
   const form = new FormData();
   for (const [name, content, fileName] of parts) {
     if (content === null) form.append(name, 'text');
@@ -142,11 +145,7 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
         ...registration,
       }),
     signOff: () =>
-      ask<{ returned_tickets: number }>(
-        'DELETE',
-        `/internal/consumers/${id}?holder=${holder}`,
-        {},
-      ),
+      ask<{ returned_tickets: number }>('DELETE', `/internal/consumers/${id}?holder=${holder}`, {}),
     claim: (uid: string, attempt = 1) =>
       ask<ClaimAnswer>('POST', `${at(uid, attempt)}/claim`, { holder }),
     renew: (uid: string, attempt = 1, epoch = 1) =>

@@ -5,13 +5,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import {
-  ended,
   finished,
   formOf,
   runPrivateApi,
   zipOf,
   type RunningPrivateApi,
 } from './running-private-api.js';
+import { claimTask, problemOfTask, stateOfTask } from './task-helpers.js';
+
+type Body = NonNullable<RequestInit['body']>;
 
 let api: RunningPrivateApi;
 beforeAll(async () => {
@@ -20,29 +22,12 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
-const postTask = (query: string, body?: BodyInit, headers: Record<string, string> = {}) =>
+const postTask = (query: string, body?: Body, headers: Record<string, string> = {}) =>
   api.call(`/api/tasks/?${query}`, { method: 'POST', headers, ...(body ? { body } : {}) });
 
-const stateOf = async (uid: string) => {
-  const [row] = await api.database.query<{ state: string; attempt: number }>(
-    'SELECT state, attempt FROM tasks WHERE uid = $1',
-    [uid],
-  );
-  return row;
-};
-
-const problemOf = async (uid: string, query = ''): Promise<Problem> =>
-  (await (await api.call(`/api/tasks/${uid}${query}`)).json()) as Problem;
-
-/** A consumer that has the task's ticket, whether by the dispatcher or not. */
-async function claimed(uid: string, id = 'c1') {
-  const consumer = api.consumer(id);
-  await consumer.register({ slots: 1000 });
-  const queued = async () => (await stateOf(uid))?.state === 'QUEUED';
-  expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
-  expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
-  return consumer;
-}
+const stateOf = (uid: string) => stateOfTask(api, uid);
+const problemOf = (uid: string, query = '') => problemOfTask(api, uid, query);
+const claimed = (uid: string) => claimTask(api, uid);
 
 describe('posting a task', () => {
   it.each([
@@ -70,26 +55,89 @@ describe('posting a task', () => {
   const zip = () => zipOf({ a: 'b' });
   const form = { 'content-type': 'multipart/form-data; boundary=x' };
   const named = 'human_readable_id=copy';
-  it.each<[string, string, BodyInit | undefined, Record<string, string>, number, string]>([
-    ['an unknown model', 'human_readable_id=nobody', formOf(['zip_file', zip()]), {}, 550, 'MODEL_NOT_FOUND'],
+  it.each<[string, string, Body | undefined, Record<string, string>, number, string]>([
+    [
+      'an unknown model',
+      'human_readable_id=nobody',
+      formOf(['zip_file', zip()]),
+      {},
+      550,
+      'MODEL_NOT_FOUND',
+    ],
     ['no model', '', formOf(['zip_file', zip()]), {}, 422, 'VALIDATION_FAILED'],
-    ['two names', `${named}&model_human_readable_id=other`, formOf(['zip_file', zip()]), {}, 400, 'DUPLICATE_PARAMETER'],
-    ['a name given twice', `${named}&${named}`, formOf(['zip_file', zip()]), {}, 400, 'DUPLICATE_PARAMETER'],
+    [
+      'two names',
+      `${named}&model_human_readable_id=other`,
+      formOf(['zip_file', zip()]),
+      {},
+      400,
+      'DUPLICATE_PARAMETER',
+    ],
+    [
+      'a name given twice',
+      `${named}&${named}`,
+      formOf(['zip_file', zip()]),
+      {},
+      400,
+      'DUPLICATE_PARAMETER',
+    ],
     ['no body', named, undefined, {}, 422, 'INVALID_FORM'],
     ['no file part', named, formOf(['other', null]), {}, 422, 'INVALID_FORM'],
     ['a text part', named, formOf(['zip_file', null]), {}, 422, 'INVALID_FORM'],
     ['a wrong field name', named, formOf(['zip', zip()]), {}, 422, 'INVALID_FORM'],
-    ['a field beside the file', named, formOf(['zip_file', zip()], ['note', null]), {}, 422, 'INVALID_FORM'],
+    [
+      'a field beside the file',
+      named,
+      formOf(['zip_file', zip()], ['note', null]),
+      {},
+      422,
+      'INVALID_FORM',
+    ],
     ['two files', named, formOf(['zip_file', zip()], ['zip_file', zip()]), {}, 422, 'INVALID_FORM'],
-    ['three files', named, formOf(['zip_file', zip()], ['b', zip()], ['c', zip()]), {}, 422, 'INVALID_FORM'],
+    [
+      'three files',
+      named,
+      formOf(['zip_file', zip()], ['b', zip()], ['c', zip()]),
+      {},
+      422,
+      'INVALID_FORM',
+    ],
     ['an empty file', named, formOf(['zip_file', '']), {}, 422, 'ZIP_REFUSED'],
     ['text for a zip', named, formOf(['zip_file', 'no zip at all']), {}, 422, 'ZIP_REFUSED'],
     ['a cut zip', named, formOf(['zip_file', zip().subarray(0, 60)]), {}, 422, 'ZIP_REFUSED'],
-    ['a zip without a file', named, formOf(['zip_file', new AdmZip().toBuffer() as Buffer<ArrayBuffer>]), {}, 422, 'ZIP_REFUSED'],
-    ['a form without its end', named, '--x\r\nContent-Disposition: form-data; name="zip_file"; filename="a"\r\n\r\nabc', form, 400, 'MALFORMED_REQUEST'],
-    ['a form without a boundary', named, 'abc', { 'content-type': 'multipart/form-data' }, 400, 'MALFORMED_REQUEST'],
+    [
+      'a zip without a file',
+      named,
+      formOf(['zip_file', new AdmZip().toBuffer()]),
+      {},
+      422,
+      'ZIP_REFUSED',
+    ],
+    [
+      'a form without its end',
+      named,
+      '--x\r\nContent-Disposition: form-data; name="zip_file"; filename="a"\r\n\r\nabc',
+      form,
+      400,
+      'MALFORMED_REQUEST',
+    ],
+    [
+      'a form without a boundary',
+      named,
+      'abc',
+      { 'content-type': 'multipart/form-data' },
+      400,
+      'MALFORMED_REQUEST',
+    ],
     ['JSON', named, '{}', { 'content-type': 'application/json' }, 415, 'UNSUPPORTED_MEDIA_TYPE'],
-    ['an unknown content type', named, 'x', { 'content-type': 'text/csv' }, 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    [
+      'an unknown content type',
+      named,
+      'x',
+      { 'content-type': 'text/csv' },
+      415,
+      'UNSUPPORTED_MEDIA_TYPE',
+    ],
   ])('refuses %s and stores nothing', async (_what, query, body, headers, status, code) => {
     const before = await api.stored();
     const response = await postTask(query, body, headers);
@@ -258,75 +306,5 @@ describe('deleting a task', () => {
     await sleep(200);
     await remove(uid);
     expect(await held).toMatchObject({ status: 554 });
-  });
-});
-
-describe('the rules of an attempt', () => {
-  it('only the consumer that was sent the ticket can claim, and asking again is the same', async () => {
-    const uid = await api.postTask('copy');
-    const consumer = await claimed(uid);
-    expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
-    const successor = api.consumer('c1', 'another process');
-    expect(await successor.claim(uid)).toMatchObject({ outcome: 'refused' });
-    expect(await api.consumer('c2').claim(uid)).toMatchObject({ outcome: 'refused' });
-    expect(await consumer.claim(uid, 2)).toMatchObject({ outcome: 'refused' });
-  });
-
-  it('gives the input to the holder of the lease and to nobody else', async () => {
-    const uid = await api.postTask('copy', zipOf({ 'in.txt': 'mine' }));
-    const consumer = await claimed(uid);
-    const input = await consumer.fetch(uid, 'input');
-    expect(new AdmZip(Buffer.from(await input.arrayBuffer())).readAsText('in.txt')).toBe('mine');
-    expect((await consumer.fetch(uid, 'model-files')).status).toBe(404);
-    expect((await api.consumer('c1', 'another process').fetch(uid, 'input')).status).toBe(409);
-  });
-
-  it('settles once: again it is the same answer, and another result changes nothing', async () => {
-    const uid = await api.postTask('copy');
-    const consumer = await claimed(uid);
-    expect(await consumer.finish(uid, zipOf({ a: '1' }))).toEqual({ outcome: 'settled' });
-    expect(await consumer.settle(uid, finished('0'.repeat(64)))).toEqual({ outcome: 'settled' });
-    const failed = { kind: 'failed', reason: 'exit_code', ...ended } as const;
-    expect(await consumer.settle(uid, failed)).toEqual({ outcome: 'superseded' });
-    expect((await api.call(`/api/tasks/${uid}`)).status).toBe(200);
-  });
-
-  it('replaces an output that is uploaded again, and keeps one', async () => {
-    const uid = await api.postTask('copy');
-    const consumer = await claimed(uid);
-    const before = await api.stored();
-    await consumer.putOutput(uid, zipOf({ a: 'first' }));
-    const second = zipOf({ a: 'second' });
-    await consumer.finish(uid, second);
-    expect((await api.stored()).files).toBe(before.files + 1);
-    const got = await (await api.call(`/api/tasks/${uid}`)).arrayBuffer();
-    expect(Buffer.from(got).equals(second)).toBe(true);
-  });
-
-  it('refuses a settlement that names an output that is not there', async () => {
-    const uid = await api.postTask('copy');
-    const consumer = await claimed(uid);
-    await expect(consumer.settle(uid, finished('0'.repeat(64)))).rejects.toThrow(/409/);
-    expect(await stateOf(uid)).toMatchObject({ state: 'RUNNING' });
-  });
-
-  it('gives another attempt after a fault, at most three, and never for a released one', async () => {
-    const uid = await api.postTask('copy');
-    const consumer = await claimed(uid);
-    await consumer.settle(uid, { kind: 'released', ...ended });
-    for (const attempt of [2, 3, 4]) {
-      const queued = async () => {
-        const row = await stateOf(uid);
-        return row?.state === 'QUEUED' && row.attempt === attempt;
-      };
-      expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
-      await consumer.claim(uid, attempt);
-      await consumer.settle(uid, { kind: 'fault', ...ended, detail: 'The engine is away.' }, attempt);
-    }
-    expect(await problemOf(uid)).toMatchObject({
-      status: 552,
-      detail: 'The engine is away.',
-      task: { state: 'FAILED', reason: 'fault', attempt: 4 },
-    });
   });
 });

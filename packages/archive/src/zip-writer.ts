@@ -29,7 +29,7 @@ export interface NewZipEntry {
  * their streams (250 MB for those), and breaks the process when a source fails.
  */
 export async function* writeZip(entries: AsyncIterable<NewZipEntry>): AsyncGenerator<Buffer> {
-  const records: Buffer[] = [];
+  const directory = createDirectory();
   let offset = 0;
   for await (const entry of entries) {
     const record: ZipRecord = {
@@ -46,19 +46,38 @@ export async function* writeZip(entries: AsyncIterable<NewZipEntry>): AsyncGener
       offset += chunk.length;
       yield chunk;
     }
-    records.push(centralRecord(record));
+    directory.add(centralRecord(record));
   }
-  const central = { entries: records.length, offset, bytes: 0 };
-  for (let at = 0; at < records.length; at += recordsAtOnce) {
-    const chunk = Buffer.concat(records.slice(at, at + recordsAtOnce));
-    central.bytes += chunk.length;
-    yield chunk;
-  }
-  yield endRecords(central);
+  const pages = directory.pages();
+  yield* pages;
+  const bytes = pages.reduce((total, page) => total + page.length, 0);
+  yield endRecords({ entries: directory.entries(), offset, bytes });
 }
 
+/** The records of all entries, kept in a few large buffers: small ones would each pin a larger one. */
+function createDirectory() {
+  const pages: Buffer[] = [];
+  let latest: Buffer[] = [];
+  let entries = 0;
+  const closePage = () => {
+    pages.push(Buffer.concat(latest));
+    latest = [];
+  };
+  return {
+    add(record: Buffer): void {
+      entries += 1;
+      if (latest.push(record) === recordsAPage) closePage();
+    },
+    pages(): readonly Buffer[] {
+      if (latest.length > 0) closePage();
+      return pages;
+    },
+    entries: () => entries,
+  };
+}
+
+const recordsAPage = 512;
 const sampleBytes = 64 * 1024;
-const recordsAtOnce = 512;
 
 /** Header and content of one entry; completes `record`. */
 async function* writeEntry(
@@ -67,7 +86,9 @@ async function* writeEntry(
 ): AsyncGenerator<Buffer> {
   const chunks = content[Symbol.asyncIterator]();
   const { sample, ended } = await takeSample(chunks);
-  const packed = deflateRawSync(sample, { level: 1 });
+  // Its output buffer is 16 KiB unless told otherwise.
+  const chunkSize = Math.max(sample.length, 64);
+  const packed = deflateRawSync(sample, { level: 1, chunkSize });
   record.deflated = packed.length < sample.length * worthwhileShare;
   if (ended) {
     // Small enough to know everything beforehand: no descriptor, and one chunk for it all.

@@ -45,7 +45,8 @@ function operation(route: RouteContract): Json {
 
 function parameters(schema: RouteContract['query'], place: 'path' | 'query'): Json[] {
   if (schema === undefined) return [];
-  const required: readonly string[] = schema.required ?? [];
+  // TypeBox leaves the list out when it is empty, which its types do not say.
+  const { required = [] } = schema as { required?: readonly string[] };
   return Object.entries(schema.properties).map(([name, property]) => {
     const { description, ...rest } = schemaOf(property) as Json;
     return {
@@ -86,7 +87,10 @@ function success(response: SuccessResponse): Json {
   const { description } = response;
   switch (response.kind) {
     case 'json':
-      return { description, content: { 'application/json': { schema: schemaOf(response.schema) } } };
+      return {
+        description,
+        content: { 'application/json': { schema: schemaOf(response.schema) } },
+      };
     case 'zip':
       return {
         description,

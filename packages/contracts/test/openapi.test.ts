@@ -33,7 +33,9 @@ describe('the OpenAPI document', () => {
   });
 
   it('resolves every reference', () => {
-    const text = JSON.stringify(openApiDocument(allRoutes, { title: 't', description: 'd', version: '1' }));
+    const text = JSON.stringify(
+      openApiDocument(allRoutes, { title: 't', description: 'd', version: '1' }),
+    );
     const named = [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map((match) => match[1]);
     const { schemas } = (JSON.parse(text) as { components: { schemas: object } }).components;
     expect(named.length).toBeGreaterThan(5);

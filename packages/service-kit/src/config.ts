@@ -28,7 +28,9 @@ export function loadConfig<Schema extends TObject>(
       schema,
       data,
       env: false,
-      ajv: { customOptions: (ajv) => Object.assign(ajv, { opts: { ...ajv.opts, allErrors: true } }) },
+      ajv: {
+        customOptions: (ajv) => Object.assign(ajv, { opts: { ...ajv.opts, allErrors: true } }),
+      },
     });
     if (problems.length === 0) return config;
   } catch (error) {

@@ -6,9 +6,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
  * stolen one tells nothing about another.
  */
 export type Principal =
-  | { kind: 'operator' }
-  | { kind: 'public-api' }
-  | { kind: 'consumer'; consumerId: string };
+  { kind: 'operator' } | { kind: 'public-api' } | { kind: 'consumer'; consumerId: string };
 
 export function newOperatorToken(): string {
   return randomBytes(32).toString('base64url');
@@ -25,7 +23,8 @@ export function consumerToken(operatorToken: string, consumerId: string): string
 /** Whose token it is, or undefined when it is nobody's. */
 export function verifyToken(operatorToken: string, token: string): Principal | undefined {
   if (equal(token, operatorToken)) return { kind: 'operator' };
-  const [, kind, id] = /^(public-api|consumer)\.([A-Za-z0-9_.-]+)\.[A-Za-z0-9_-]+$/.exec(token) ?? [];
+  const [, kind, id] =
+    /^(public-api|consumer)\.([A-Za-z0-9_.-]+)\.[A-Za-z0-9_-]+$/.exec(token) ?? [];
   if (kind === undefined || id === undefined) return undefined;
   if (!equal(token, serviceToken(operatorToken, kind, id))) return undefined;
   return kind === 'consumer' ? { kind, consumerId: id } : { kind: 'public-api' };

@@ -19,7 +19,10 @@ afterAll(() => rm(folder, { recursive: true }));
 
 describe('loadConfig', () => {
   it('reads, coerces and fills in defaults', () => {
-    expect(loadConfig(Settings, { NAME: 'x', OTHER: 'ignored' })).toEqual({ PORT: 8000, NAME: 'x' });
+    expect(loadConfig(Settings, { NAME: 'x', OTHER: 'ignored' })).toEqual({
+      PORT: 8000,
+      NAME: 'x',
+    });
     expect(loadConfig(Settings, { NAME: 'x', PORT: '1' }).PORT).toBe(1);
   });
 

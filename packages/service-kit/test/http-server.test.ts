@@ -91,7 +91,10 @@ describe('createHttpServer', () => {
     expect(long).toMatchObject({ status: 422, code: 'VALIDATION_FAILED', parameter: 'text' });
     expect(JSON.stringify(long)).not.toContain('script');
     expect(await problem('/probe/a?flag=yes')).toMatchObject({ status: 422, parameter: 'flag' });
-    expect(await problem('/probe/a?unknown=1')).toMatchObject({ status: 422, parameter: 'unknown' });
+    expect(await problem('/probe/a?unknown=1')).toMatchObject({
+      status: 422,
+      parameter: 'unknown',
+    });
     const markup = await problem('/probe/a?%3Cb%3E=1');
     expect(JSON.stringify(markup)).not.toContain('<b>');
   });
@@ -103,7 +106,10 @@ describe('createHttpServer', () => {
       return (await (await fetch(`${base}/body`, init)).json()) as object;
     };
     expect(await post({ text: null, count: 1 })).toEqual({ text: null, count: 1 });
-    expect(await post({ text: 'a', count: '1' })).toMatchObject({ status: 422, parameter: 'count' });
+    expect(await post({ text: 'a', count: '1' })).toMatchObject({
+      status: 422,
+      parameter: 'count',
+    });
   });
 
   it('refuses a parameter that is given twice', async () => {

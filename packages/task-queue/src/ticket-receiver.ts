@@ -65,7 +65,6 @@ export function createTicketReceiver(options: {
       try {
         await takeNext();
       } catch (error) {
-        if (closing.signal.aborted) return;
         logger.debug({ reason: messageOf(error) }, 'no ticket could be taken');
         await sleep(500, undefined, { signal: closing.signal }).catch(() => undefined);
       }

@@ -60,7 +60,7 @@ function receive(consumerId: string, onTicket?: (ticket: Ticket) => Promise<void
   };
 }
 
-const ticket = (n: number): Ticket => ({ taskUid: 'a'.repeat(42) + n, attempt: 1 });
+const ticket = (n: number): Ticket => ({ taskUid: `${'a'.repeat(42)}${n}`, attempt: 1 });
 const until = (check: () => boolean | Promise<boolean>) => waitUntil(check, { timeoutMs: 10_000 });
 const sent = async (sender: ReturnType<typeof send>, consumerId: string, tickets: Ticket[]) =>
   until(() =>

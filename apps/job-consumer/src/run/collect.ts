@@ -2,60 +2,59 @@ import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { tarToZip } from '@inference-server/archive';
+import { EngineError } from '@inference-server/container-engine';
 import { AppError, messageOf } from '@inference-server/errors';
-import { isPassing, retryPassing } from '../retry.js';
+import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import type { Staged } from './stage.js';
 
 /**
- * Brings what is in /output to private-api, as a zip. While private-api is away this is tried again
- * for as long as the attempt is ours: hours of work are not thrown away for a restart. The container
- * is at rest, so each try reads the same.
+ * Brings what is in /output to private-api, as a zip. While private-api is away, or its disk is full,
+ * this is tried again for as long as the attempt is ours: hours of work are not thrown away for a
+ * restart. The container is at rest, so each try reads the same.
  */
 export async function collectOutput(run: AttemptRun, staged: Staged): Promise<Outcome> {
   return retryPassing(() => bringOutput(run, staged), {
     signal: run.abandoned,
     forMs: Number.POSITIVE_INFINITY,
-    passes: (error) => error instanceof UploadFailed && isPassing(error.cause),
+    passes: isOnTheWay,
     onRetry: (error) => {
       const { taskUid, attempt } = run.held;
       run.logger.warn({ taskUid, attempt, reason: messageOf(error) }, 'the upload is repeated');
     },
-  }).catch((error: unknown) => {
-    throw error instanceof UploadFailed ? error.cause : error;
   });
 }
 
-/** Tells what went wrong on the way to private-api from what went wrong at the engine. */
-class UploadFailed extends Error {
-  constructor(override readonly cause: Error) {
-    super(cause.message);
-  }
+/** Whether the way to private-api failed, not the engine. */
+function isOnTheWay(error: unknown): boolean {
+  return error instanceof AppError && error.retryable && !(error instanceof EngineError);
 }
 
 async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
   const { engine, api, settings, abandoned: signal } = run;
+  const leftOut: string[] = [];
   const tar = await engine.getArchive(container, '/output', signal);
   const zip = tarToZip(tar, {
     signal,
     maxBytes: settings.maxOutputBytes,
     maxEntries: settings.maxOutputEntries,
-    onLeftOut: (line) => run.log.note(line),
+    onLeftOut: (line) => leftOut.push(line),
   });
   const { passing, digest } = hashing();
   const passed = pipeline(zip, passing, { signal });
   passed.catch(() => undefined);
   try {
     const stored = await api.putOutput(run.held, passing, signal);
+    for (const line of leftOut) run.log.note(line);
     if (stored.sha256 !== digest()) {
       return fault('The output was stored with another digest than it was sent with.');
     }
     return { kind: 'finished', outputSha256: stored.sha256, detail: 'Finished.', exitCode: 0 };
   } catch (error) {
     const refusal = refusalIn(error);
-    if (refusal !== undefined) return failed('bad_output', refusal, 0);
-    throw error instanceof AppError && passing.errored === null ? new UploadFailed(error) : error;
+    if (refusal === undefined) throw error;
+    return failed('bad_output', refusal, 0);
   }
 }
 

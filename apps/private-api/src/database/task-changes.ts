@@ -76,9 +76,11 @@ async function listenOnce(
   ended.catch(() => undefined); // it may break while connecting, which rejects by itself
   // A half-open connection says nothing: a statement now and then finds it out.
   const probe = setInterval(() => {
-    client.query({ text: 'SELECT 1', query_timeout: 5_000 } as pg.QueryConfig).catch((error: unknown) => {
-      client.emit('error', error);
-    });
+    client
+      .query({ text: 'SELECT 1', query_timeout: 5_000 } as pg.QueryConfig)
+      .catch((error: unknown) => {
+        client.emit('error', error);
+      });
   }, 15_000);
   try {
     await client.connect();

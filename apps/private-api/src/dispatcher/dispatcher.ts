@@ -39,21 +39,15 @@ export function startDispatcher(deps: {
 }): Dispatcher {
   const { rows, attempts, tickets, holder, timings, logger } = deps;
   const closing = new AbortController();
-  let woken = false;
-  let interrupt: (() => void) | undefined;
+  const alarm = createAlarm();
   let leading: { steadyMs: number } | undefined;
   let askAgainAt = 0;
   let tidyAt = 0;
 
-  const wake = () => {
-    woken = true;
-    interrupt?.();
-  };
-  deps.changes.onAnyChange(wake);
+  deps.changes.onAnyChange(alarm.ring);
 
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
-      woken = false;
       try {
         if (await lead()) await pass();
       } catch (error) {
@@ -61,7 +55,7 @@ export function startDispatcher(deps: {
         askAgainAt = 0;
         await pause(500);
       }
-      if (!woken) await idle();
+      await alarm.next(timings.tickMs);
     }
     await rows.resign(leaderName, holder).catch(() => undefined);
   };
@@ -118,27 +112,44 @@ export function startDispatcher(deps: {
     }
   };
 
-  const idle = () =>
-    new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timings.tickMs);
-      interrupt = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-
   const pause = (ms: number) =>
     sleep(ms, undefined, { signal: closing.signal }).catch(() => undefined);
 
   const running = loop();
   return {
-    wake,
+    wake: alarm.ring,
     async close() {
       closing.abort();
-      wake();
+      alarm.ring();
       await running;
     },
   };
 }
 
 const leaderName = 'dispatcher';
+
+/** Rings are kept: one that comes during a pass ends the next wait at once. */
+function createAlarm() {
+  let rung = false;
+  let stopWaiting: (() => void) | undefined;
+  return {
+    ring(): void {
+      rung = true;
+      stopWaiting?.();
+    },
+    /** Resolves at a ring since the last call, or after `timeoutMs`. */
+    async next(timeoutMs: number): Promise<void> {
+      if (!rung) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, timeoutMs);
+          stopWaiting = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      rung = false;
+      stopWaiting = undefined;
+    },
+  };
+}

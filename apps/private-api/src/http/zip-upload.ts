@@ -18,7 +18,14 @@ export interface ZipUploadReader {
 
 export async function acceptZipUploads(app: FastifyInstance, maxBytes: number): Promise<void> {
   await app.register(multipart, {
-    limits: { fileSize: maxBytes + 1, files: 2, fields: 4, parts: 6, headerPairs: 32, fieldSize: 1024 },
+    limits: {
+      fileSize: maxBytes + 1,
+      files: 2,
+      fields: 4,
+      parts: 6,
+      headerPairs: 32,
+      fieldSize: 1024,
+    },
   });
   for (const type of ['application/zip', 'application/x-zip-compressed']) {
     app.addContentTypeParser(type, (_request, payload, done) => {
@@ -61,7 +68,8 @@ async function readForm<T>(
     for await (const part of request.parts()) {
       const file = await fileOf(part);
       if (file === undefined) continue;
-      if (received !== undefined) throw invalidForm('The part zip_file is there twice.', 'zip_file');
+      if (received !== undefined)
+        throw invalidForm('The part zip_file is there twice.', 'zip_file');
       received = { value: await receive(file) };
       if (file.truncated) throw tooLarge();
     }
@@ -73,9 +81,7 @@ async function readForm<T>(
 }
 
 /** The stream of the part zip_file; undefined for an empty file input; throws on any other part. */
-async function fileOf(
-  part: Multipart,
-): Promise<(Readable & { truncated: boolean }) | undefined> {
+async function fileOf(part: Multipart): Promise<(Readable & { truncated: boolean }) | undefined> {
   if (part.fieldname !== 'zip_file') {
     throw invalidForm('The form has a part of another name than zip_file.', 'zip_file');
   }
@@ -113,7 +119,11 @@ function formError(error: unknown): unknown {
 
 /** The parser's own words where they are known, none that could echo the body. */
 function formFault(error: unknown): string {
-  const known = ['Unexpected end of form', 'Malformed part header', 'Multipart: Boundary not found'];
+  const known = [
+    'Unexpected end of form',
+    'Malformed part header',
+    'Multipart: Boundary not found',
+  ];
   return known.find((text) => text === messageOf(error))?.toLowerCase() ?? 'it is cut or malformed';
 }
 

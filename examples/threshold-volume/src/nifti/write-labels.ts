@@ -39,6 +39,6 @@ function labelHeader({ bytes, littleEndian }: NiftiHeader): Buffer {
   header.fill(0, 124, 132); // cal_max, cal_min: the display window of the original
   header.fill(0, 148, 252); // descrip, aux_file: free text that may name the patient
   header.write('regions by threshold', 148, 'latin1');
-  
+  header.fill(0, 328, 344); // intent_name
   return header;
 }

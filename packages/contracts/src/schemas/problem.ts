@@ -23,9 +23,15 @@ export type Problem = Static<typeof Problem>;
 export const TaskReport = Type.Object(
   {
     state: Type.String({ examples: ['PENDING', 'RUNNING', 'FAILED'] }),
-    attempt: Type.Integer({ minimum: 1, description: 'The attempt that is waited for, or was last.' }),
+    attempt: Type.Integer({
+      minimum: 1,
+      description: 'The attempt that is waited for, or was last.',
+    }),
     reason: Type.Optional(
-      Type.String({ description: 'Of a task that failed: why, in one word.', examples: ['exit_code'] }),
+      Type.String({
+        description: 'Of a task that failed: why, in one word.',
+        examples: ['exit_code'],
+      }),
     ),
     exit_code: Type.Optional(Type.Integer()),
     out_of_memory: Type.Optional(Type.Boolean()),

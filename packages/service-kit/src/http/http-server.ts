@@ -21,8 +21,9 @@ export function createHttpServer(options: {
   logger: Logger;
   maxJsonBytes?: number;
 }): FastifyInstance {
+  const loggerInstance: FastifyBaseLogger = options.logger;
   const app = fastify({
-    loggerInstance: options.logger as FastifyBaseLogger,
+    loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     rewriteUrl: ({ method = 'GET', url = '/' }) => canonicalUrl(method, url),

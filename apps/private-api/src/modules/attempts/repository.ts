@@ -161,7 +161,11 @@ export function createAttemptRepository(
      * kept, FAILED, or back to the backlog. All or nothing; false: the lease is not current, nothing
      * was changed. Throws CONFLICT when the kept output is another than the one meant.
      */
-    async settle(held: HeldAttempt, end: AttemptEnd, outputSha256: string | null): Promise<boolean> {
+    async settle(
+      held: HeldAttempt,
+      end: AttemptEnd,
+      outputSha256: string | null,
+    ): Promise<boolean> {
       return database.transaction(async (tx) => {
         await resume(tx, held);
         if (!(await endHeld(tx, held, end))) return false;

@@ -59,11 +59,11 @@ export function createAttemptService(deps: {
       const watch = changes.watch(held.taskUid);
       try {
         if (!(await attempts.renew(held))) return { outcome: 'superseded' };
-        while (!over.aborted) {
+        for (;;) {
           await watch.next(over);
-          if (!over.aborted && !(await attempts.isHeld(held))) return { outcome: 'superseded' };
+          if (over.aborted) return { outcome: 'renewed', lease_ms: leaseMs };
+          if (!(await attempts.isHeld(held))) return { outcome: 'superseded' };
         }
-        return { outcome: 'renewed', lease_ms: leaseMs };
       } finally {
         watch.close();
       }
@@ -82,7 +82,11 @@ export function createAttemptService(deps: {
     },
 
     /** Makes the output durable; it is the task's only with the settlement. */
-    async storeOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<StoredOutput> {
+    async storeOutput(
+      held: HeldAttempt,
+      zip: Readable,
+      signal: AbortSignal,
+    ): Promise<StoredOutput> {
       await requireLease(held);
       const output = await blobs.receive(zip, { checked: false, signal });
       const replaced = await attempts.keepOutput(held, output).catch(async (error: unknown) => {
@@ -102,7 +106,8 @@ export function createAttemptService(deps: {
       const end = toEnd(result);
       const sha256 = result.kind === 'finished' ? result.output_sha256 : null;
       const settled =
-        (await attempts.settle(held, end, sha256)) || (await attempts.wasSettled(held, end.outcome));
+        (await attempts.settle(held, end, sha256)) ||
+        (await attempts.wasSettled(held, end.outcome));
       return { outcome: settled ? 'settled' : 'superseded' };
     },
   };

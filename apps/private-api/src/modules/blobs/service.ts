@@ -1,6 +1,11 @@
 import type { Readable } from 'node:stream';
 import { checkZip, type ZipLimits } from '@inference-server/archive';
-import { discardFile, receiveFile, type BlobStore, type ReceivedFile } from '@inference-server/blob-store';
+import {
+  discardFile,
+  receiveFile,
+  type BlobStore,
+  type ReceivedFile,
+} from '@inference-server/blob-store';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { BlobRepository } from './repository.js';
@@ -78,7 +83,10 @@ export function createBlobService(deps: {
     async removeMarked(ids: readonly string[]): Promise<void> {
       for (const id of ids) {
         await remove(id).catch((error: unknown) => {
-          logger.warn({ blob: id, reason: messageOf(error) }, 'a deleted blob was left for a sweep');
+          logger.warn(
+            { blob: id, reason: messageOf(error) },
+            'a deleted blob was left for a sweep',
+          );
         });
       }
     },

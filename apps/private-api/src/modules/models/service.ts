@@ -45,14 +45,17 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
     expected: boolean,
     signal: AbortSignal,
   ): Promise<PendingBlob | null> {
-    const files = await upload.read((zip) => {
-      if (!expected) {
-        throw new AppError('VALIDATION_FAILED', '`zip_file` comes without `model_available`.', {
-          extensions: { parameter: 'model_available' },
-        });
-      }
-      return blobs.receive(zip, { checked: true, signal });
-    }, (files) => blobs.abandon(files.id));
+    const files = await upload.read(
+      (zip) => {
+        if (!expected) {
+          throw new AppError('VALIDATION_FAILED', '`zip_file` comes without `model_available`.', {
+            extensions: { parameter: 'model_available' },
+          });
+        }
+        return blobs.receive(zip, { checked: true, signal });
+      },
+      (files) => blobs.abandon(files.id),
+    );
     if (expected && files === undefined) {
       throw new AppError('VALIDATION_FAILED', '`model_available` comes without `zip_file`.', {
         extensions: { parameter: 'zip_file' },

@@ -31,7 +31,10 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
 }
 
 /** `human_readable_id`, or its old name; both only when they agree. */
-function modelIdOf(query: { human_readable_id?: string; model_human_readable_id?: string }): string {
+function modelIdOf(query: {
+  human_readable_id?: string;
+  model_human_readable_id?: string;
+}): string {
   const { human_readable_id: id, model_human_readable_id: oldId } = query;
   if (id !== undefined && oldId !== undefined && id !== oldId) {
     throw new AppError('DUPLICATE_PARAMETER', 'The model is named twice, and differently.', {

@@ -1,0 +1,250 @@
+import { join } from 'node:path';
+import { inject } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createDockerEngine } from '@inference-server/container-engine';
+import { startDockerEngine } from '@inference-server/local-services';
+import { createLogger } from '@inference-server/service-kit';
+import { createTicketSender, type TicketSender } from '@inference-server/task-queue';
+import {
+  testEngine,
+  testFolder,
+  testRedis,
+  whenFileEnds,
+  type TestEngine,
+  type TestRedis,
+} from '@inference-server/testing';
+import { startConsumer, type Consumer } from '../src/consumer.js';
+import { createNames } from '../src/names.js';
+import { makeScriptImage } from './images.js';
+import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
+import { readZip, scriptZip } from './zips.js';
+
+const never = new AbortController().signal;
+const logger = createLogger('test', 'silent');
+
+let own: TestEngine;
+let redis: TestRedis;
+let api: TestPrivateApi;
+let tickets: TicketSender;
+let image: string;
+let count = 0;
+let open: Consumer[] = [];
+
+beforeAll(async () => {
+  own = await testEngine();
+  redis = await testRedis();
+  api = await startTestPrivateApi(own.installationId);
+  image = await makeScriptImage(own.api, own.image, 'consumer-test:1');
+  tickets = createTicketSender({ redisUrl: redis.url, prefix: redis.prefix, logger });
+  whenFileEnds('ticket sender', () => tickets.close());
+});
+
+afterEach(async () => {
+  api.away = false;
+  await Promise.all(open.map((consumer) => consumer.close()));
+  open = [];
+});
+
+describe('a consumer', () => {
+  it('registers, takes tickets, and runs as many side by side as it has slots', async () => {
+    const { id } = await start({ slots: 2 });
+    expect(registrationsOf(id)[0]).toMatchObject({ slots: 2, state: 'ready', gpu_uuid: null });
+    const tasks = [1, 2, 3].map(() =>
+      addTask('date +%s%N > /output/from; sleep 1; date +%s%N > /output/to'),
+    );
+    await send(id, tasks);
+    const spans = await Promise.all(
+      tasks.map(async (task) => {
+        expect(await task.settled).toMatchObject({ kind: 'finished' });
+        const { from, to } = readZip(task.outputs[0]!);
+        return { from: Number(from) / 1e6, to: Number(to) / 1e6 };
+      }),
+    );
+    const starts = spans.map(({ from }) => from).sort((a, b) => a - b);
+    const firstEnd = Math.min(...spans.map(({ to }) => to));
+    expect(starts[1]).toBeLessThan(firstEnd);
+    expect(starts[2]).toBeGreaterThan(firstEnd);
+    await expect.poll(() => registrationsOf(id).length, { timeout: 5_000 }).toBeGreaterThan(2);
+  });
+
+  it('runs an attempt once, however often its ticket comes', async () => {
+    const { id } = await start({ slots: 2 });
+    const task = addTask('sleep 1; exit 1');
+    await send(id, [task]);
+    await expect.poll(() => task.holder, { timeout: 5_000 }).toBeDefined();
+    await send(id, [task]);
+    await task.settled;
+    await closeAll();
+    expect(task.settlements).toHaveLength(1);
+  });
+
+  it('gives back what runs when it is closed, and signs off', async () => {
+    const { id } = await start();
+    const task = addTask('sleep 100');
+    await send(id, [task]);
+    await untilContainer(id, task);
+    await closeAll();
+    expect(task.settlements).toMatchObject([{ kind: 'released' }]);
+    expect(api.signedOff).toContain(id);
+    expect(await tracesOf()).toEqual([]);
+  });
+
+  it('removes at its start what an earlier one of its name has left, and nothing else', async () => {
+    const mine = createNames(own.installationId, `consumer-${count + 1}`).attempt(
+      't'.repeat(43),
+      1,
+    );
+    const others = createNames(own.installationId, 'another').attempt('o'.repeat(43), 1);
+    for (const names of [mine, others]) {
+      await own.api.call('POST', '/volumes/create', {
+        Name: names.name('input'),
+        Labels: names.labels('input'),
+      });
+      await own.api.call('POST', `/containers/create?name=${names.name('run')}`, {
+        Image: own.image,
+        Labels: names.labels('run'),
+      });
+    }
+    const { id } = await start();
+    expect(id).toBe(`consumer-${count}`);
+    await expect
+      .poll(tracesOf, { timeout: 10_000 })
+      .toEqual([`container ${others.name('run')}`, `volume ${others.name('input')}`]);
+    await own.api.call('DELETE', `/containers/${others.name('run')}`);
+    await own.api.call('DELETE', `/volumes/${others.name('input')}`);
+  });
+
+  it('waits for private-api at its start, and outlives its absence', async () => {
+    api.away = true;
+    const starting = start();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    api.away = false;
+    const { id } = await starting;
+    api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    api.away = false;
+    const task = addTask('exit 0');
+    await send(id, [task]);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+  });
+
+  it('ends its start when told to', async () => {
+    api.away = true;
+    const stop = new AbortController();
+    const starting = start({ starting: stop.signal });
+    setTimeout(() => stop.abort(new Error('stopped')), 300);
+    await expect(starting).rejects.toThrow('stopped');
+  });
+});
+
+describe('a consumer whose engine goes away', () => {
+  it('says so, claims nothing, faults what ran, and goes on when it is back', async () => {
+    const dataDir = await testFolder();
+    const startEngine = () =>
+      startDockerEngine({
+        dataDir,
+        logFile: join(dataDir, 'engine.log'),
+        environment: inject('environment'),
+        signal: AbortSignal.timeout(60_000),
+      });
+    const first = await startEngine();
+    let engine = first;
+    whenFileEnds('own engine', () => engine.stop());
+    const { id } = await start({ dockerHost: engine.url });
+    const task = addTask('sleep 100', '127.0.0.1:9/none:1');
+    await send(id, [task]);
+    await expect.poll(() => task.holder, { timeout: 5_000 }).toBeDefined();
+    await engine.stop();
+    expect(await task.settled).toMatchObject({ kind: 'fault' });
+    await expect
+      .poll(() => registrationsOf(id).at(-1)?.state, { timeout: 10_000 })
+      .toBe('engine_away');
+    const next = addTask('true', 'absent:1');
+    await send(id, [next]);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(next.holder).toBeUndefined();
+    engine = await startEngine();
+    expect(await next.settled).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
+    expect(registrationsOf(id).at(-1)?.state).toBe('ready');
+  });
+});
+
+async function start(
+  options: { slots?: number; dockerHost?: string; starting?: AbortSignal } = {},
+): Promise<{ id: string }> {
+  const id = `consumer-${(count += 1)}`;
+  const consumer = await startConsumer(
+    {
+      identity: {
+        id,
+        token: 'none',
+        slots: options.slots ?? 1,
+        gpu: null,
+        limits: {
+          memoryBytes: 64 * 1024 ** 2,
+          cpus: 1,
+          processes: 100,
+          shmBytes: 1024 ** 2,
+          logBytes: 1024 ** 2,
+        },
+      },
+      engine: createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost }),
+      privateApiUrl: api.url,
+      redisUrl: redis.url,
+      queuePrefix: redis.prefix,
+      workDir: await testFolder(),
+      version: 'test',
+      settings: {
+        imageRetryMs: 2_000,
+        runTimeoutMs: 60_000,
+        containerGraceMs: 500,
+        zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
+        maxOutputBytes: 1024 ** 3,
+        maxOutputEntries: 1000,
+        logTailBytes: 10_000,
+      },
+      stopGraceMs: 20_000,
+      logger,
+    },
+    options.starting ?? never,
+  );
+  open.push(consumer);
+  return { id };
+}
+
+async function closeAll(): Promise<void> {
+  await Promise.all(open.splice(0).map((consumer) => consumer.close()));
+}
+
+function addTask(script: string, containerTag = image): TestTask {
+  return api.addTask({ work: { container_tag: containerTag }, input: scriptZip(script) });
+}
+
+async function send(id: string, tasks: readonly TestTask[]): Promise<void> {
+  const sent = tasks.map(({ uid, attempt }) => ({ taskUid: uid, attempt }));
+  await expect
+    .poll(() => tickets.send(id, sent).then(() => 'sent', String), { timeout: 10_000 })
+    .toBe('sent');
+}
+
+function registrationsOf(id: string) {
+  return api.registrations.filter((registration) => registration.id === id);
+}
+
+async function untilContainer(id: string, task: TestTask): Promise<void> {
+  const name = createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
+  const isRunning = async () => {
+    const found = (await own.api.call('GET', `/containers/${name}/json`).catch(() => undefined)) as
+      { State: { Running: boolean } } | undefined;
+    return found?.State.Running;
+  };
+  await expect.poll(isRunning, { timeout: 10_000 }).toBe(true);
+}
+
+async function tracesOf(): Promise<string[]> {
+  const objects = await own.api.listObjects();
+  return objects
+    .filter(({ labels }) => Object.values(labels).includes(own.installationId))
+    .map(({ kind, name }) => `${kind} ${name}`)
+    .sort();
+}

@@ -1,0 +1,95 @@
+import AdmZip from 'adm-zip';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
+import {
+  ended,
+  finished,
+  runPrivateApi,
+  zipOf,
+  type RunningPrivateApi,
+} from './running-private-api.js';
+import { claimTask, problemOfTask, stateOfTask } from './task-helpers.js';
+
+let api: RunningPrivateApi;
+beforeAll(async () => {
+  api = await runPrivateApi();
+  await api.postModel('copy');
+});
+afterAll(() => api.close());
+
+const stateOf = (uid: string) => stateOfTask(api, uid);
+const claimed = (uid: string) => claimTask(api, uid);
+
+describe('the rules of an attempt', () => {
+  it('only the consumer that was sent the ticket can claim, and asking again is the same', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
+    const successor = api.consumer('c1', 'another process');
+    expect(await successor.claim(uid)).toMatchObject({ outcome: 'refused' });
+    expect(await api.consumer('c2').claim(uid)).toMatchObject({ outcome: 'refused' });
+    expect(await consumer.claim(uid, 2)).toMatchObject({ outcome: 'refused' });
+  });
+
+  it('gives the input to the holder of the lease and to nobody else', async () => {
+    const uid = await api.postTask('copy', zipOf({ 'in.txt': 'mine' }));
+    const consumer = await claimed(uid);
+    const input = await consumer.fetch(uid, 'input');
+    expect(new AdmZip(Buffer.from(await input.arrayBuffer())).readAsText('in.txt')).toBe('mine');
+    expect((await consumer.fetch(uid, 'model-files')).status).toBe(404);
+    expect((await api.consumer('c1', 'another process').fetch(uid, 'input')).status).toBe(409);
+  });
+
+  it('settles once: again it is the same answer, and another result changes nothing', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    expect(await consumer.finish(uid, zipOf({ a: '1' }))).toEqual({ outcome: 'settled' });
+    expect(await consumer.settle(uid, finished('0'.repeat(64)))).toEqual({ outcome: 'settled' });
+    const failed = { kind: 'failed', reason: 'exit_code', ...ended } as const;
+    expect(await consumer.settle(uid, failed)).toEqual({ outcome: 'superseded' });
+    expect((await api.call(`/api/tasks/${uid}`)).status).toBe(200);
+  });
+
+  it('replaces an output that is uploaded again, and keeps one', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    const before = await api.stored();
+    await consumer.putOutput(uid, zipOf({ a: 'first' }));
+    const second = zipOf({ a: 'second' });
+    await consumer.finish(uid, second);
+    expect((await api.stored()).files).toBe(before.files + 1);
+    const got = await (await api.call(`/api/tasks/${uid}`)).arrayBuffer();
+    expect(Buffer.from(got).equals(second)).toBe(true);
+  });
+
+  it('refuses a settlement that names an output that is not there', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    await expect(consumer.settle(uid, finished('0'.repeat(64)))).rejects.toThrow(/409/);
+    expect(await stateOf(uid)).toMatchObject({ state: 'RUNNING' });
+  });
+
+  it('gives another attempt after a fault, at most three, and never for a released one', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    await consumer.settle(uid, { kind: 'released', ...ended });
+    for (const attempt of [2, 3, 4]) {
+      const queued = async () => {
+        const row = await stateOf(uid);
+        return row?.state === 'QUEUED' && row.attempt === attempt;
+      };
+      expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
+      await consumer.claim(uid, attempt);
+      await consumer.settle(
+        uid,
+        { kind: 'fault', ...ended, detail: 'The engine is away.' },
+        attempt,
+      );
+    }
+    expect(await problemOfTask(api, uid)).toMatchObject({
+      status: 552,
+      detail: 'The engine is away.',
+      task: { state: 'FAILED', reason: 'fault', attempt: 4 },
+    });
+  });
+});
