@@ -88,7 +88,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['**/test/**/*.ts'],
+    files: ['**/test/**/*.ts', 'tests/**/*.ts'],
     rules: {
       'no-restricted-properties': 'off',
       // Tests look into answers whose shape is what they test.

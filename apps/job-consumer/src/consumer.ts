@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { totalmem } from 'node:os';
 import type { ContainerEngine } from '@inference-server/container-engine';
 import type { ConsumerRegistration } from '@inference-server/contracts';
@@ -57,6 +58,8 @@ export async function startConsumer(
   const active = new Map<string, RunningAttempt>();
   const outOfTime = new AbortController();
   const closing = new AbortController();
+  // All attempts share them.
+  setMaxListeners(0, outOfTime.signal, closing.signal);
 
   const engineWatch = watchEngine({ engine, logger });
   await engineWatch.known;

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
+import { joinSignals } from './join-signals.js';
 
 /**
  * Knows whether the engine answers: asks every few seconds, more often while it is away, and at once
@@ -42,19 +43,25 @@ export function watchEngine(options: {
     for (const listener of listeners) listener(ready);
   };
 
+  const ping = async () => {
+    const bounds = joinSignals(closing.signal, AbortSignal.timeout(pingMs));
+    await engine.ping(bounds.signal).finally(bounds.release);
+  };
+
   const run = async () => {
     while (!isClosing()) {
       hurry = new AbortController();
       try {
-        await engine.ping(AbortSignal.any([closing.signal, AbortSignal.timeout(pingMs)]));
+        await ping();
         become(true);
       } catch (error) {
         if (isClosing()) return;
         become(false, messageOf(error));
       }
       const pauseMs = isReady === true ? readyPollMs : awayPollMs;
-      const interrupt = AbortSignal.any([closing.signal, hurry.signal]);
-      await sleep(pauseMs, undefined, { signal: interrupt }).catch(() => undefined);
+      const interrupt = joinSignals(closing.signal, hurry.signal);
+      await sleep(pauseMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
+      interrupt.release();
     }
   };
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerRegistered, ConsumerRegistration } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
+import { joinSignals } from './join-signals.js';
 import type { PrivateApiClient } from './private-api-client.js';
 import { retryPassing } from './retry.js';
 
@@ -34,8 +35,9 @@ export async function startHeartbeat(
 
   const run = async () => {
     for (;;) {
-      const interrupt = AbortSignal.any([closing.signal, hurry.signal]);
-      await sleep(intervalMs, undefined, { signal: interrupt }).catch(() => undefined);
+      const interrupt = joinSignals(closing.signal, hurry.signal);
+      await sleep(intervalMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
+      interrupt.release();
       if (isClosing()) return;
       hurry = new AbortController();
       try {

@@ -1,3 +1,5 @@
+import { joinSignals } from './join-signals.js';
+
 /**
  * Does several things at once. The first failure aborts the others' signal; it is thrown when all
  * have come to rest, so that nothing goes on behind the caller's back.
@@ -8,11 +10,11 @@ export async function sideBySide<First, Second>(
   second: (signal: AbortSignal) => Promise<Second>,
 ): Promise<[First, Second]> {
   const stop = new AbortController();
-  const bounds = AbortSignal.any([signal, stop.signal]);
+  const bounds = joinSignals(signal, stop.signal);
   let failure: { error: unknown } | undefined;
   const guarded = async <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     try {
-      return await work(bounds);
+      return await work(bounds.signal);
     } catch (error) {
       failure ??= { error };
       stop.abort(error);
@@ -20,6 +22,7 @@ export async function sideBySide<First, Second>(
     }
   };
   const [one, two] = await Promise.allSettled([guarded(first), guarded(second)]);
+  bounds.release();
   if (one.status === 'fulfilled' && two.status === 'fulfilled') return [one.value, two.value];
   throw failure?.error as Error;
 }

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
+import { dockerAddress } from '@inference-server/local-services';
 import { whenFileEnds, type EngineApi } from '@inference-server/testing';
 
 /**
@@ -21,4 +24,12 @@ export async function makeScriptImage(
     await api.call('DELETE', `/images/${tag}`);
   });
   return tag;
+}
+
+/** Brings an image from one engine to another. */
+export async function copyImage(tag: string, fromHost: string, to: EngineApi): Promise<void> {
+  const get = request({ ...dockerAddress(fromHost), path: `/images/${tag}/get`, agent: false });
+  get.end();
+  const [saved] = (await once(get, 'response')) as [IncomingMessage];
+  await to.upload('POST', '/images/load?quiet=1', saved);
 }

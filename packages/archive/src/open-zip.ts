@@ -43,11 +43,13 @@ export async function openZip(path: string): Promise<OpenZip> {
   }
 }
 
-/** What the parser or inflate says of a damaged zip as ZIP_REFUSED; `entry` is counted from 1. */
+/**
+ * What the parser or inflate says of a damaged zip as ZIP_REFUSED; `entry` is counted from 1. Errors
+ * of the system and our own mistakes are INTERNAL.
+ */
 export function zipError(error: unknown, entry?: number): AppError {
-  if (error instanceof AppError || systemCode(error) !== undefined) {
-    return toAppError(error, 'reading a zip');
-  }
+  const isVerdict = error instanceof Error && error.name === 'Error' && !systemCode(error);
+  if (error instanceof AppError || !isVerdict) return toAppError(error, 'reading a zip');
   return refuseZip(reasonOf(error), { ...(entry === undefined ? {} : { entry }), cause: error });
 }
 
@@ -74,9 +76,9 @@ async function readEndRecord(
 
 const firstLocalHeader = Buffer.from('PK\x03\x04', 'latin1');
 
-function reasonOf(error: unknown): ZipRefusal {
+function reasonOf(error: Error): ZipRefusal {
   const { code } = error as { code?: unknown };
   if (typeof code === 'string' && code.startsWith('Z_')) return 'bad_data';
   // The parser's errors have no codes.
-  return messageOf(error).startsWith('strong encryption') ? 'encrypted' : 'malformed';
+  return error.message.startsWith('strong encryption') ? 'encrypted' : 'malformed';
 }

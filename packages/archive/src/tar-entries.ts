@@ -62,22 +62,32 @@ function createTail() {
 
 type Entry = ExtractEvents['entry'][1];
 
+/** As the parser gives it; its types lack the two. */
+interface ParsedHeader extends Omit<Header, 'type'> {
+  /** Where in the stream the content begins. */
+  byteOffset: number;
+  /** Null for a kind that the parser does not know. */
+  type: Header['type'] | null;
+}
+
 /** Where the next header stands. */
-function endOf({ header }: Entry): number {
-  // Missing in the types: where in the stream the content begins.
-  const { byteOffset } = header as Header & { byteOffset: number };
-  const contentBytes = header.type === 'directory' ? 0 : header.size;
-  return byteOffset + Math.ceil(contentBytes / blockBytes) * blockBytes;
+function endOf(entry: Entry): number {
+  const { byteOffset } = entry.header as ParsedHeader;
+  return byteOffset + Math.ceil(contentBytes(entry) / blockBytes) * blockBytes;
+}
+
+/** A folder's size means nothing, and nothing follows its header. */
+function contentBytes({ header }: Entry): number {
+  return header.type === 'directory' ? 0 : header.size;
 }
 
 function entryOf(entry: Entry): TarEntry {
-  const { name, mode, size, mtime } = entry.header;
+  const { name, type, mode, mtime } = entry.header as ParsedHeader;
   return {
     name,
-    // Null, against the types, for a kind that the parser does not know.
-    kind: (entry.header.type as Header['type'] | null) ?? 'unknown',
+    kind: type ?? 'unknown',
     mode,
-    bytes: size,
+    bytes: contentBytes(entry),
     modified: mtime,
     content: contentOf(entry),
     skip: () => entry.resume(),
@@ -86,6 +96,7 @@ function entryOf(entry: Entry): TarEntry {
 
 /** The same bytes; errors come as AppErrors here too. */
 async function* contentOf(entry: Entry): AsyncGenerator<Buffer> {
+  if (contentBytes(entry) === 0) return;
   try {
     yield* entry as AsyncIterable<Buffer>;
   } catch (error) {

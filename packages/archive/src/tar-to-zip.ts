@@ -1,9 +1,9 @@
-import { addAbortSignal, PassThrough, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
 import { AppError } from '@inference-server/errors';
 import { nameProblem } from './entry-name.js';
 import { createEntryTree } from './entry-tree.js';
 import { refuseOutput } from './output-refused.js';
+import { readableOf } from './readable-of.js';
 import { readTarEntries, type TarEntry } from './tar-entries.js';
 import { writeZip, type NewZipEntry } from './zip-writer.js';
 import { refusalText } from './zip-refused.js';
@@ -25,15 +25,14 @@ export interface TarToZipOptions {
  * is executable; owners and other modes are not.
  *
  * The stream is destroyed with ZIP_REFUSED when what was in the tar is at fault: not a folder, over
- * a limit, or two names that are one after Unicode normalisation (neither is silently dropped). Any
- * other error is INTERNAL: the tar is damaged or was cut off. Destroys `tar` when it ends.
+ * a limit, or two names that are one after Unicode normalisation (neither is silently dropped); with
+ * an AbortError when aborted. Any other error is INTERNAL: the tar is damaged or was cut off.
+ * Destroys `tar` when it ends.
  */
 export function tarToZip(tar: Readable, options: TarToZipOptions): Readable {
-  const zip = addAbortSignal(options.signal, new PassThrough());
-  // Also frees the loop below from waiting for a tar that has gone silent.
+  const zip = readableOf(writeZip(chooseEntries(tar, options)), options.signal);
+  // Also frees the generators from waiting for a tar that has gone silent.
   zip.once('close', () => tar.destroy());
-  // The error has reached the stream's reader by then.
-  pipeline(writeZip(chooseEntries(tar, options)), zip).catch(() => undefined);
   return zip;
 }
 
@@ -81,7 +80,7 @@ function newFile(entry: TarEntry, path: string): NewZipEntry {
 }
 
 function newFolder(entry: TarEntry, path: string): NewZipEntry {
-  return { ...entry, path: `${path}/`, mode: 0o040755, bytes: 0 };
+  return { ...entry, path: `${path}/`, mode: 0o040755 };
 }
 
 /** The line for the log, or undefined when the entry goes into the zip. */

@@ -1,5 +1,6 @@
-import { addAbortSignal, Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { openZip } from './open-zip.js';
+import { readableOf } from './readable-of.js';
 import { tarEnd, tarHeader, tarPadding } from './tar-header.js';
 import { readZipEntries } from './zip-entries.js';
 import type { ZipLimits } from './zip-limits.js';
@@ -9,14 +10,13 @@ import type { ZipLimits } from './zip-limits.js';
  * read it: folders 0755, files 0644, or 0755 when executable by anyone in the zip. Folders that the
  * zip only implies have entries too. Every rule of the gate is checked again on the way, and sizes
  * and checksums against the content: a breach destroys the stream with ZIP_REFUSED, and what was
- * read of it until then must be thrown away.
+ * read of it until then must be thrown away. Read it to its end or destroy it.
  */
 export function zipToTar(
   path: string,
   { limits, signal }: { limits: ZipLimits; signal: AbortSignal },
 ): Readable {
-  const tar = Readable.from(writeTar(path, limits, signal), { objectMode: false });
-  return addAbortSignal(signal, tar);
+  return readableOf(writeTar(path, limits, signal), signal);
 }
 
 async function* writeTar(

@@ -23,7 +23,7 @@ export async function listTar(tar: Readable): Promise<Found[]> {
   const reading = (async () => {
     for await (const entry of entries) {
       const { name, type, mode, mtime, uid, gid } = entry.header;
-      const content = (await buffer(entry as unknown as AsyncIterable<Buffer>)).toString('latin1');
+      const content = (await buffer(entry)).toString('latin1');
       const seconds = mtime.getTime() / 1000;
       found.push({ name, type, mode: mode.toString(8), content, seconds, owner: uid + gid });
     }
@@ -36,10 +36,18 @@ export async function listTar(tar: Readable): Promise<Found[]> {
 
 export type TarPart = Partial<Header> & { name: string; content?: Buffer | string };
 
+export const directory = (name: string): TarPart => ({ name, type: 'directory' });
+
+export const special = (name: string, type: NonNullable<TarPart['type']>): TarPart => ({
+  name,
+  type,
+  linkname: '/etc/passwd',
+});
+
 /** A tar as an engine gives it of the folder /output, made by a writer that is not ours. */
 export async function outputTar(parts: readonly TarPart[]): Promise<Buffer> {
   const tar = pack();
-  const bytes = buffer(tar as unknown as AsyncIterable<Buffer>);
+  const bytes = buffer(tar);
   for (const { content, ...header } of [
     { name: 'output/', type: 'directory' as const },
     ...parts,

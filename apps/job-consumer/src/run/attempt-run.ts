@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ZipLimits } from '@inference-server/archive';
 import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
 import type { Work } from '@inference-server/contracts';
@@ -53,3 +54,5 @@ export interface AttemptRun extends RunDeps {
  * in the engine, after the cleaning. The engine's own deadlines bound them.
  */
 export const uncut = new AbortController().signal;
+// All attempts share it.
+setMaxListeners(0, uncut);

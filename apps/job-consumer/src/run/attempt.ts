@@ -1,4 +1,5 @@
 import { AppError, messageOf } from '@inference-server/errors';
+import { joinSignals } from '../join-signals.js';
 import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
 import type { Claim } from './claim.js';
@@ -32,14 +33,16 @@ export function startAttempt(
 ): RunningAttempt {
   const released = new AbortController();
   const superseded = new AbortController();
+  const joined = joinSignals(released.signal, superseded.signal, outOfTime);
+  const abandoned = joinSignals(superseded.signal, outOfTime);
   const run: AttemptRun = {
     ...deps,
     held,
     work,
     own: deps.names.attempt(held.taskUid, held.attempt),
     log: createAttemptLog(),
-    signal: AbortSignal.any([released.signal, superseded.signal, outOfTime]),
-    abandoned: AbortSignal.any([superseded.signal, outOfTime]),
+    signal: joined.signal,
+    abandoned: abandoned.signal,
     outOfTime,
   };
   const lease = keepLease(deps, held, () => {
@@ -50,6 +53,8 @@ export function startAttempt(
     if (outcome !== undefined) await settleAttempt(run, outcome);
     else deps.logger.info({ taskUid: held.taskUid, attempt: held.attempt }, 'superseded');
     await lease.stop();
+    joined.release();
+    abandoned.release();
   })().catch((error: unknown) => {
     deps.logger.error({ err: error }, 'an attempt ended in a way that was not foreseen');
   });
