@@ -36,7 +36,7 @@ export async function createAttemptBench(options: {
   const names = createNames(options.installationId, consumerId);
   const client = createPrivateApiClient({ url: options.api.url, token: 'none', consumerId });
   const suspicions: unknown[] = [];
-  const logger = createLogger('test', process.env['TEST_LOG'] ?? 'silent');
+  const logger = createLogger('test', 'silent');
   const deps: RunDeps = {
     engine,
     engineWatch: { suspect: (error) => suspicions.push(error) },

@@ -239,8 +239,7 @@ function registrationsOf(id: string) {
 async function untilContainer(id: string, task: TestTask, engine = own.api): Promise<void> {
   const name = createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
   const isRunning = async () => {
-    const found = (await engine
-      .call('GET', `/containers/${name}/json`).catch(() => undefined)) as
+    const found = (await engine.call('GET', `/containers/${name}/json`).catch(() => undefined)) as
       { State: { Running: boolean } } | undefined;
     return found?.State.Running;
   };

@@ -1,5 +1,6 @@
 // The least that can take an upload safely: node's own server, the body to a file, flushed and
 // renamed before the answer.
+import { createWriteStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
@@ -24,13 +25,7 @@ server.listen(Number(port), '127.0.0.1');
 for (const name of ['SIGTERM', 'disconnect'] as const) process.on(name, () => process.exit(0));
 
 async function store(request: IncomingMessage): Promise<void> {
-  const file = await open(`${path}.part`, 'w');
-  try {
-    await pipeline(request, file.createWriteStream({ autoClose: false }));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  await pipeline(request, createWriteStream(`${path}.part`, { flush: true }));
   await rename(`${path}.part`, path);
   const directory = await open(folder);
   try {

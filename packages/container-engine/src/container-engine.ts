@@ -63,7 +63,7 @@ export interface ContainerEngine {
    * component of the path. The stream ends with an error when the engine's answer was cut short.
    */
   getArchive(container: string, path: string, signal: AbortSignal): Promise<Readable>;
-  /** The end of what a container that has ended wrote, standard output and error as they came. */
+  /** The end of what a container that has ended wrote, both streams in the order the engine took them. */
   readLogs(container: string, limits: LogLimits, signal: AbortSignal): Promise<LogTail>;
 }
 

@@ -58,7 +58,7 @@ async function tailOf(
 
 /**
  * Takes the frames of the engine's log stream apart: 1 byte stream, 3 bytes zero, 4 bytes length,
- * payload. Both streams come out as one, in the order in which they were written. A payload is passed
+ * payload. Both streams come out as one, in the order in which the engine took them. A payload is passed
  * on as it comes, never put together, and nothing is read before it was asked for.
  */
 async function* payloads(source: Readable): AsyncGenerator<Buffer> {
