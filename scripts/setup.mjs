@@ -12,9 +12,10 @@ export const repository = fileURLToPath(new URL('..', import.meta.url));
 export class SetupProblem extends Error {}
 
 /**
- * Brings a bare machine to where `npm start`, `npm test` or `npm run bench` can run: checks node, installs the npm
- * packages of the lock file, and installs system packages that are missing, when this user may and
- * INSTALL_PACKAGES is not `no`; otherwise throws a SetupProblem with the command to run.
+ * Brings a bare machine to where `npm start`, `npm test` or `npm run bench` can run: checks node,
+ * installs the npm packages of the lock file, and installs system packages that are missing, when
+ * this user may and INSTALL_PACKAGES is not `no`; otherwise throws a SetupProblem with the command to
+ * run.
  *
  * @param {{ purpose: 'start' | 'test' | 'bench', signal: AbortSignal }} options
  */
@@ -99,6 +100,11 @@ async function missingPackages(purpose) {
     if (!there) needs.push({ name, reason });
   };
   if (!(await engineAnswers())) {
+    if ((process.env.DOCKER_HOST ?? '') !== '') {
+      throw new SetupProblem(
+        `No docker engine answers at ${dockerHost()}, which DOCKER_HOST names.`,
+      );
+    }
     if (process.getuid?.() !== 0) {
       throw new SetupProblem(
         `No docker engine answers at ${dockerHost()}, and only root can start one. Start the engine, ` +
@@ -149,6 +155,7 @@ function dockerHost() {
 
 /** Asks the engine itself. (The package that does this for the apps is not built yet here.) */
 async function engineAnswers() {
+  if (!URL.canParse(dockerHost())) return false;
   const url = new URL(dockerHost());
   const address =
     url.protocol === 'unix:'

@@ -15,7 +15,7 @@ export function tableOf({ name, settings, figures }: Measurement): string {
   ].join('\n');
 }
 
-const digits: Record<Unit, number> = { ms: 1, MiB: 1, 'MiB/s': 0, '1/s': 0, '×': 2 };
+const digits: Record<Unit, number> = { ms: 2, MiB: 1, 'MiB/s': 0, '1/s': 0, '×': 2 };
 
 function valueOf({ value, unit }: Figure): string {
   return `${value.toFixed(digits[unit])} ${unit.padEnd(5)}`;

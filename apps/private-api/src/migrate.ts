@@ -1,11 +1,10 @@
+import Type from 'typebox';
+import { configOrExit, loadConfig } from '@inference-server/service-kit';
+import { Config } from './config.js';
 import { applyMigrations } from './database/migrations.js';
 
 /** `node dist/migrate.js`: brings the database at DATABASE_URL up to this version. */
-const databaseUrl = process.env['DATABASE_URL'];
-if (databaseUrl === undefined || databaseUrl === '') {
-  process.stderr.write('DATABASE_URL: is required\n');
-  process.exit(2);
-}
-const applied = await applyMigrations(databaseUrl);
+const Settings = Type.Pick(Config, ['DATABASE_URL']);
+const { DATABASE_URL } = configOrExit('migrate', () => loadConfig(Settings, process.env));
+const applied = await applyMigrations(DATABASE_URL);
 process.stdout.write(`${applied.length} migrations applied\n`);
-process.exit(0);

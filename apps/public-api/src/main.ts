@@ -1,8 +1,13 @@
-import { closeHttpServer, createLogger, runUntilStopped } from '@inference-server/service-kit';
+import {
+  closeHttpServer,
+  configOrExit,
+  createLogger,
+  runUntilStopped,
+} from '@inference-server/service-kit';
 import { createPublicApi } from './app.js';
-import { readConfig, type PublicApiConfig } from './config.js';
+import { readConfig } from './config.js';
 
-const config = configOrExit();
+const config = configOrExit('public-api', () => readConfig(process.env));
 const logger = createLogger('public-api', config.logLevel);
 
 await runUntilStopped(
@@ -15,12 +20,3 @@ await runUntilStopped(
   // What is still in flight is cut at the end of the grace time; this is the time to say so.
   { logger, graceMs: config.stopGraceMs + 2_000 },
 );
-
-function configOrExit(): PublicApiConfig {
-  try {
-    return readConfig(process.env);
-  } catch (error) {
-    process.stderr.write(`public-api cannot start:\n${(error as Error).message}\n`);
-    process.exit(1);
-  }
-}

@@ -1,5 +1,5 @@
-import { ConfigError } from '@inference-server/service-kit';
-import { readConfig, type StandaloneConfig } from './config.js';
+import { configOrExit } from '@inference-server/service-kit';
+import { readConfig } from './config.js';
 import { runStandalone } from './standalone.js';
 
 const stopping = new AbortController();
@@ -11,20 +11,13 @@ process.on('disconnect', () => stopping.abort('its parent has ended'));
 // A terminal that is gone must not end us before our children.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 
+const config = configOrExit('InferenceServer', () =>
+  readConfig(process.env, process.argv.slice(2), process.cwd()),
+);
 process.exit(
-  await runStandalone(configOrExit(), {
+  await runStandalone(config, {
     environment: process.env,
     signal: stopping.signal,
     print: (text) => void process.stdout.write(`${text}\n`),
   }),
 );
-
-function configOrExit(): StandaloneConfig {
-  try {
-    return readConfig(process.env, process.argv.slice(2), process.cwd());
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`InferenceServer cannot start:\n${error.message}\n`);
-    process.exit(2);
-  }
-}

@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { processorMs } from '../processor-time.js';
 import type { Scene } from '../scene.js';
 
 export interface LoadTarget {
   url: string;
+  /** Who works on the answers, but for the database. */
+  pids: readonly number[];
   headers?: Record<string, string>;
   /** In place of the usual time. */
   seconds?: number;
@@ -12,6 +15,8 @@ export interface LoadTarget {
 export interface LoadResult {
   perSecond: number;
   medianMs: number;
+  /** Processor time that an answer cost, in all of the target's processes (ms). */
+  processorMs: number;
 }
 
 /**
@@ -22,7 +27,7 @@ export function createLoad(
   { environment, signal }: Scene,
   usual: { connections: number; seconds: number },
 ): (target: LoadTarget) => Promise<LoadResult> {
-  return async ({ url, headers = {}, seconds = usual.seconds }) => {
+  return async ({ url, pids, headers = {}, seconds = usual.seconds }) => {
     await expectPending(url, headers, signal);
     const args = [
       ...['--threads', '1', '--connections', String(usual.connections)],
@@ -30,12 +35,13 @@ export function createLoad(
       ...Object.entries(headers).flatMap(([name, value]) => ['--header', `${name}: ${value}`]),
       url,
     ];
+    const usedBefore = processorMs(pids);
     const { stdout } = await promisify(execFile)('wrk', args, {
       env: environment,
       signal,
       timeout: seconds * 1000 + 30_000,
     });
-    return readResult(stdout);
+    return readResult(stdout, processorMs(pids) - usedBefore);
   };
 }
 
@@ -50,7 +56,7 @@ async function expectPending(
 }
 
 /** wrk counts what is no 2xx or 3xx: all of ours. */
-function readResult(text: string): LoadResult {
+function readResult(text: string, usedMs: number): LoadResult {
   const number = (pattern: RegExp) => Number(pattern.exec(text)?.[1] ?? Number.NaN);
   const requests = number(/(\d+) requests in/);
   const errors = number(/Non-2xx or 3xx responses: (\d+)/);
@@ -60,5 +66,5 @@ function readResult(text: string): LoadResult {
   if (requests !== errors || text.includes('Socket errors') || Number.isNaN(perSecond + medianMs)) {
     throw new Error(`The load met something else than 551:\n${text}`);
   }
-  return { perSecond, medianMs };
+  return { perSecond, medianMs, processorMs: usedMs / requests };
 }

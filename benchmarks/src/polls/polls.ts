@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findFreePort } from '@inference-server/local-services';
-import type { Measurement } from '../report.js';
+import type { Figure, Measurement, Unit } from '../report.js';
 import type { Scene } from '../scene.js';
 import { startServer, type Server } from '../server.js';
 import { median } from '../statistics.js';
 import { writeStoredZip } from '../stored-zip.js';
-import { createLoad, type LoadTarget } from './load.js';
+import { createLoad, type LoadResult, type LoadTarget } from './load.js';
 
 /**
  * Polls per second on a task that waits, through public-api; beside a bare Fastify app that reads
@@ -24,48 +24,36 @@ export async function measurePolls(scene: Scene, quick: boolean): Promise<Measur
   const load = createLoad(scene, settings);
   for (const target of targets) await load({ ...target, seconds: 2 });
 
-  const samples = new Map<string, number[]>(targets.map(({ name }) => [name, []]));
-  const latencies = new Map<string, number[]>(targets.map(({ name }) => [name, []]));
+  const results = new Map<TargetName, LoadResult[]>(targets.map(({ name }) => [name, []]));
   for (let round = 0; round < settings.rounds; round += 1) {
-    for (const target of targets) {
-      const { perSecond, medianMs } = await load(target);
-      samples.get(target.name)?.push(perSecond);
-      latencies.get(target.name)?.push(medianMs);
-    }
+    for (const target of targets) results.get(target.name)?.push(await load(target));
   }
 
-  const rateOf = (name: TargetName) => median(samples.get(name) ?? []);
+  const samplesOf = (name: TargetName, measure: keyof LoadResult) =>
+    (results.get(name) ?? []).map((result) => result[measure]);
+  const figuresOf = (measure: keyof LoadResult, what: string, unit: Unit): Figure[] =>
+    targets.map(({ name }) => ({
+      what: `${name}: ${what}`,
+      value: median(samplesOf(name, measure)),
+      unit,
+    }));
+  const ratio = (slower: TargetName, faster: TargetName): Figure => ({
+    what: `${faster} / ${slower}`,
+    value: median(samplesOf(faster, 'perSecond')) / median(samplesOf(slower, 'perSecond')),
+    unit: '×',
+  });
   return {
     name: 'polls',
     settings,
     figures: [
-      ...targets.map(({ name }) => ({
-        what: `${name}: polls per second`,
-        value: rateOf(name),
-        unit: '1/s' as const,
-      })),
-      ...targets.map(({ name }) => ({
-        what: `${name}: median time of a poll`,
-        value: median(latencies.get(name) ?? []),
-        unit: 'ms' as const,
-      })),
-      {
-        what: 'bare relay / public-api',
-        value: rateOf('bare relay') / rateOf('public-api'),
-        unit: '×',
-      },
-      {
-        what: 'bare app / private-api',
-        value: rateOf('bare app') / rateOf('private-api'),
-        unit: '×',
-      },
-      {
-        what: 'bare app / public-api',
-        value: rateOf('bare app') / rateOf('public-api'),
-        unit: '×',
-      },
+      ...figuresOf('perSecond', 'polls per second', '1/s'),
+      ratio('public-api', 'bare relay'),
+      ratio('private-api', 'bare app'),
+      ratio('public-api', 'bare app'),
+      ...figuresOf('medianMs', 'median time of a poll', 'ms'),
+      ...figuresOf('processorMs', 'processor time of a poll', 'ms'),
     ],
-    samples: Object.fromEntries(samples),
+    samples: Object.fromEntries(targets.map(({ name }) => [name, samplesOf(name, 'perSecond')])),
   };
 }
 
@@ -76,13 +64,28 @@ async function startTargets(scene: Scene): Promise<NamedTarget[]> {
   const server = await startServer(scene);
   const path = `/api/tasks/${await postWaitingTask(scene, server)}`;
   const bareApp = await startBare(scene, 'bare-app', { DATABASE_URL: server.databaseUrl });
-  const bareRelay = await startBare(scene, 'bare-relay', { UPSTREAM_URL: bareApp });
+  const bareRelay = await startBare(scene, 'bare-relay', { UPSTREAM_URL: bareApp.url });
   const authorization = `Bearer ${server.operatorToken}`;
+  const pidOf = (app: string) =>
+    server.processes.filter(({ name }) => name === app).map(({ pid }) => pid);
   return [
-    { name: 'public-api', url: `${server.publicApiUrl}${path}` },
-    { name: 'bare relay', url: `${bareRelay}${path}` },
-    { name: 'private-api', url: `${server.privateApiUrl}${path}`, headers: { authorization } },
-    { name: 'bare app', url: `${bareApp}${path}` },
+    {
+      name: 'public-api',
+      url: `${server.publicApiUrl}${path}`,
+      pids: [...pidOf('public-api'), ...pidOf('private-api')],
+    },
+    {
+      name: 'bare relay',
+      url: `${bareRelay.url}${path}`,
+      pids: [bareRelay.pid, bareApp.pid],
+    },
+    {
+      name: 'private-api',
+      url: `${server.privateApiUrl}${path}`,
+      headers: { authorization },
+      pids: pidOf('private-api'),
+    },
+    { name: 'bare app', url: `${bareApp.url}${path}`, pids: [bareApp.pid] },
   ];
 }
 
@@ -100,14 +103,15 @@ async function startBare(
   scene: Scene,
   name: string,
   settings: Record<string, string>,
-): Promise<string> {
+): Promise<{ url: string; pid: number }> {
   const port = await findFreePort();
   const url = `http://127.0.0.1:${port}`;
   const file = fileURLToPath(new URL(`${name}.js`, import.meta.url));
-  await scene.start({ name, args: [file], settings: { ...settings, PORT: String(port) } }, () =>
-    answers(`${url}/healthz`),
+  const { pid } = await scene.start(
+    { name, args: [file], settings: { ...settings, PORT: String(port) } },
+    () => answers(`${url}/healthz`),
   );
-  return url;
+  return { url, pid };
 }
 
 async function answers(url: string): Promise<boolean> {

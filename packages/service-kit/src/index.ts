@@ -1,4 +1,5 @@
 export { ConfigError, loadConfig } from './config.js';
+export { configOrExit } from './config-or-exit.js';
 export { serveDocs } from './http/docs.js';
 export { closeHttpServer, createHttpServer } from './http/http-server.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
