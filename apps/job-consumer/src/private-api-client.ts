@@ -4,12 +4,12 @@ import {
   renewHeldForS,
   routes,
   type AttemptResult,
+  type BlobReference,
   type ClaimAnswer,
   type ConsumerRegistered,
   type ConsumerRegistration,
   type RenewAnswer,
   type SettleAnswer,
-  type StoredOutput,
 } from '@inference-server/contracts';
 import { callJson, openZip, sendZip, type PrivateApiAddress } from './private-api-call.js';
 
@@ -39,7 +39,7 @@ export interface PrivateApiClient {
   openInput(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
   openModelFiles(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
   /** Takes the zip to its end, or destroys it. */
-  putOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<StoredOutput>;
+  putOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<BlobReference>;
   settle(held: HeldAttempt, result: AttemptResult, signal: AbortSignal): Promise<SettleAnswer>;
   close(): Promise<void>;
 }

@@ -4,11 +4,11 @@ import AdmZip from 'adm-zip';
 import { pino } from 'pino';
 import type {
   AttemptResult,
+  BlobReference,
   ClaimAnswer,
   ConsumerRegistration,
   RenewAnswer,
   SettleAnswer,
-  StoredOutput,
 } from '@inference-server/contracts';
 import { consumerToken, newOperatorToken } from '@inference-server/service-kit';
 import { createTestDatabase, testFolder, testRedis } from '@inference-server/testing';
@@ -164,7 +164,7 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
         result,
       }),
     async finish(uid: string, zip: Buffer<ArrayBuffer>, attempt = 1): Promise<SettleAnswer> {
-      const stored = (await (await this.putOutput(uid, zip, attempt)).json()) as StoredOutput;
+      const stored = (await (await this.putOutput(uid, zip, attempt)).json()) as BlobReference;
       return this.settle(uid, finished(stored.sha256), attempt);
     },
   };

@@ -158,7 +158,7 @@ describe('posting a task', () => {
         body,
         ...(body instanceof FormData ? {} : { headers: { 'content-type': 'application/zip' } }),
         duplex: 'half',
-      } as RequestInit);
+      });
       expect(await response.json()).toMatchObject({ status: 413, code: 'PAYLOAD_TOO_LARGE' });
     }
     expect(await small.stored()).toEqual(before);

@@ -25,7 +25,6 @@ export {
   type Lease,
   type RenewAnswer,
   type SettleAnswer,
-  type StoredOutput,
   type Work,
 } from './schemas/attempt.js';
 export { ConsumerRegistration, type ConsumerRegistered } from './schemas/consumer.js';

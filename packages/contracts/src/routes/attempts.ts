@@ -3,11 +3,11 @@ import { defineRoute } from '../route.js';
 import {
   AttemptParams,
   AttemptResult,
+  BlobReference,
   ClaimAnswer,
   Lease,
   RenewAnswer,
   SettleAnswer,
-  StoredOutput,
 } from '../schemas/attempt.js';
 
 const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'] as const;
@@ -82,7 +82,7 @@ export const putAttemptOutput = defineRoute({
   params: AttemptParams,
   query: Lease,
   body: { kind: 'zip-upload', optional: false, form: false, description: 'The output.' },
-  success: { kind: 'json', schema: StoredOutput, description: 'What was stored.' },
+  success: { kind: 'json', schema: BlobReference, description: 'What was stored.' },
   errors: [...errors, 'CONFLICT', 'PAYLOAD_TOO_LARGE', 'STORAGE_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
   callers: ['consumer'],
 });

@@ -15,7 +15,7 @@ export const Lease = Type.Object({
 });
 export type Lease = Static<typeof Lease>;
 
-const BlobReference = Type.Object({
+export const BlobReference = Type.Object({
   sha256: Type.String({ description: 'Lower-case hexadecimal.' }),
   bytes: Type.Integer({ minimum: 0 }),
 });
@@ -55,9 +55,6 @@ export const RenewAnswer = Type.Union([
   Type.Object({ outcome: Type.Literal('superseded') }),
 ]);
 export type RenewAnswer = Static<typeof RenewAnswer>;
-
-export const StoredOutput = BlobReference;
-export type StoredOutput = Static<typeof StoredOutput>;
 
 /** Why a model failed. */
 export const FailureReason = Type.Union([

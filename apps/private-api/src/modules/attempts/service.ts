@@ -2,10 +2,10 @@ import type { Readable } from 'node:stream';
 import {
   renewHeldForS,
   type AttemptResult,
+  type BlobReference,
   type ClaimAnswer,
   type RenewAnswer,
   type SettleAnswer,
-  type StoredOutput,
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
@@ -86,7 +86,7 @@ export function createAttemptService(deps: {
       held: HeldAttempt,
       zip: Readable,
       signal: AbortSignal,
-    ): Promise<StoredOutput> {
+    ): Promise<BlobReference> {
       await requireLease(held);
       const output = await blobs.receive(zip, { checked: false, signal });
       const replaced = await attempts.keepOutput(held, output).catch(async (error: unknown) => {
