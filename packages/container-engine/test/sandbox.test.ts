@@ -78,9 +78,8 @@ describe('a model container, seen from inside', () => {
   });
 
   it('is bound in memory, without swap', async () => {
-    const { lines, exit } = await inside('head -c 100m /dev/zero | tail -n 1; echo "ended $?"');
+    const { exit } = await inside('head -c 100m /dev/zero | tail -n 1');
     expect(exit.outOfMemory).toBe(true);
-    expect(lines).toContain('ended 137');
     const [{ Id } = { Id: '' }] = await own.docker.listContainers({ all: true });
     const { HostConfig } = await own.docker.getContainer(Id).inspect();
     expect(HostConfig.Memory).toBe(32 * 1024 ** 2);

@@ -76,9 +76,27 @@ async function run<Row>(
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
   try {
-    const { rows } = await on.query<Row & pg.QueryResultRow>(sql, [...values]);
+    const { rows } = await on.query<Row & pg.QueryResultRow>({
+      text: sql,
+      values: [...values],
+      ...(values.length === 0 ? {} : { name: nameOf(sql) }),
+    });
     return rows;
   } catch (error) {
     throw toDatabaseError(error);
   }
 }
+
+/**
+ * A named statement is parsed and planned once a connection: a poll costs half without its planning.
+ * The texts are constants of the repositories, so there is no more than a handful of names.
+ */
+function nameOf(sql: string): string {
+  const known = names.get(sql);
+  if (known !== undefined) return known;
+  const name = `s${names.size}`;
+  names.set(sql, name);
+  return name;
+}
+
+const names = new Map<string, string>();
