@@ -36,7 +36,7 @@ import { createTaskService } from './modules/tasks/service.js';
 
 export const privateApiDocument = openApiDocument(allRoutes, {
   title: 'InferenceServer private API',
-  description: 'What public-api, job consumers and operators call. Every route wants a token.',
+  description: 'What public-api, job consumers and operators call. Every route wants a token, but those of the operations.',
   version: '1',
 });
 

@@ -14,7 +14,7 @@ export async function serveDocs(
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     // The bar on top offers other documents to explore; there is one.
-    theme: { css: [{ filename: 'theme.css', content: '.topbar { display: none }' }] },
+    theme: { css: [{ filename: 'theme.css', content: '.swagger-ui .topbar { display: none }' }] },
     uiConfig: { docExpansion: 'list', tryItOutEnabled: true, validatorUrl: null },
   });
   app.get('/openapi.json', async (_request, reply) =>
