@@ -114,7 +114,7 @@ async function missingPackages(purpose) {
     need(isOnPath('dockerd'), 'docker.io', 'runs the containers');
     need(isOnPath('iptables'), 'iptables', 'the docker engine looks for it');
   }
-  if ((process.env.REDIS_URL ?? '') === '') {
+  if (purpose === 'bench' || (process.env.REDIS_URL ?? '') === '') {
     need(isOnPath('redis-server'), 'redis-server', 'carries the tickets of tasks');
   }
   need(existsSync('/bin/busybox'), 'busybox-static', 'the shell image of the copy example');

@@ -9,12 +9,14 @@ import {
   type Labels,
 } from '@inference-server/container-engine';
 import { askDockerEngine, startDockerEngine, waitUntil } from '@inference-server/local-services';
+import { askEngine } from './ask-engine.js';
 import type { Scene } from './scene.js';
 
 /** An engine with the image of the copy example in it. */
 export interface BenchEngine {
   dockerHost: string;
   engine: ContainerEngine;
+  version: string;
   image: string;
   consumerId: string;
   /** On whatever is made beside the consumer. */
@@ -39,6 +41,7 @@ export async function useEngine(scene: Scene): Promise<BenchEngine> {
   return {
     dockerHost,
     engine,
+    version: await versionOf(dockerHost, signal),
     image: await buildImage({ dockerHost, signal }),
     consumerId,
     ownLabels,
@@ -76,6 +79,13 @@ async function findEngine(scene: Scene): Promise<string> {
   const own = await startDockerEngine({ dataDir: folder, logFile, environment, signal });
   scene.onEnd(own.stop);
   return own.url;
+}
+
+async function versionOf(dockerHost: string, signal: AbortSignal): Promise<string> {
+  const { Version } = JSON.parse(await askEngine(dockerHost, '/version', signal)) as {
+    Version: string;
+  };
+  return Version;
 }
 
 async function namesOf(

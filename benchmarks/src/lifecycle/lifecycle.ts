@@ -19,8 +19,13 @@ import { openTimelines } from './timeline.js';
  */
 export async function measureLifecycle(scene: Scene, quick: boolean): Promise<Measurement> {
   const { folder, signal } = scene;
-  const settings = { rounds: quick ? 5 : 40, warmUps: quick ? 1 : 5, inputBytes: 64 * 1024 };
   const bench = await useEngine(scene);
+  const settings = {
+    rounds: quick ? 5 : 40,
+    warmUps: quick ? 1 : 5,
+    inputBytes: 64 * 1024,
+    engine: bench.version,
+  };
   const { engine, image, consumerId, ownLabels, untilTidy } = bench;
   const server = await startServer(scene, {
     settings: {

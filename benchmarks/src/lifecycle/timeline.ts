@@ -1,7 +1,5 @@
-import { request } from 'node:http';
-import { text } from 'node:stream/consumers';
-import { dockerAddress, type DockerAddress } from '@inference-server/local-services';
 import pg from 'pg';
+import { askEngine } from '../ask-engine.js';
 import type { Scene } from '../scene.js';
 
 export interface Timelines {
@@ -17,8 +15,6 @@ export async function openTimelines(
   databaseUrl: string,
   dockerHost: string,
 ): Promise<Timelines> {
-  const address = dockerAddress(dockerHost);
-  if (address === undefined) throw new Error(`${dockerHost} has a form that is not spoken here`);
   const database = new pg.Client({ connectionString: databaseUrl });
   await database.connect();
   scene.onEnd(() => database.end());
@@ -27,7 +23,7 @@ export async function openTimelines(
       const rows = await database.query<RowTimes>(rowTimes, [uid]);
       const [row] = rows.rows;
       if (row === undefined) throw new Error(`There is no row of task ${uid}`);
-      const events = await eventsOf(uid, address, { beganAt, endedAt }, scene.signal);
+      const events = await eventsOf(uid, dockerHost, { beganAt, endedAt }, scene.signal);
       const at = (kind: string, action: string) =>
         events.find((event) => event.kind === kind && event.action === action)?.at ?? Number.NaN;
       const staged = Math.max(at('stage', 'extract-to-dir'), at('run', 'create'));
@@ -69,7 +65,7 @@ interface EngineEvent {
 /** The engine keeps its last 256 events: those of one task are there for a while. */
 async function eventsOf(
   uid: string,
-  address: DockerAddress,
+  dockerHost: string,
   { beganAt, endedAt }: { beganAt: number; endedAt: number },
   signal: AbortSignal,
 ): Promise<EngineEvent[]> {
@@ -78,7 +74,7 @@ async function eventsOf(
     until: (endedAt / 1000).toFixed(3),
     filters: JSON.stringify({ type: ['container'], label: [`inference-server.task=${uid}`] }),
   });
-  const lines = await get({ ...address, path: `/events?${query.toString()}` }, signal);
+  const lines = await askEngine(dockerHost, `/events?${query.toString()}`, signal);
   return lines
     .split('\n')
     .filter((line) => line !== '')
@@ -93,14 +89,4 @@ interface RawEvent {
   Action: string;
   timeNano: number;
   Actor: { Attributes: Record<string, string> };
-}
-
-async function get(target: DockerAddress & { path: string }, signal: AbortSignal): Promise<string> {
-  return await new Promise((resolve, reject) => {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(30_000)]);
-    const call = request({ ...target, agent: false, signal: bounded });
-    call.once('error', reject);
-    call.once('response', (response) => void text(response).then(resolve, reject));
-    call.end();
-  });
 }

@@ -24,8 +24,8 @@ const maxGrowthMib = 120;
  */
 export async function measureTransfer(scene: Scene, quick: boolean): Promise<Measurement> {
   const { folder, signal } = scene;
-  const settings = { inputMib: quick ? 128 : 1024, rounds: quick ? 1 : 3 };
   const bench = await useEngine(scene);
+  const settings = { inputMib: quick ? 128 : 1024, rounds: quick ? 1 : 3, engine: bench.version };
   const server = await startServer(scene, {
     settings: {
       ...limitSettings,
