@@ -86,8 +86,9 @@ async function writeAll(
     if (bytes > maxBytes) {
       throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
     }
-    hash.update(chunk);
-    await asWriting(file.appendFile(chunk));
+    const written = asWriting(file.appendFile(chunk));
+    hash.update(chunk); // while the disk is busy
+    await written;
   }
   return { bytes, sha256: hash.digest('hex') };
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { inject } from 'vitest';
 import { whenFileEnds } from './clean-up.js';
 import { createEngineApi, type EngineApi } from './engine-api.js';
-import { askFixtureHost } from './fixture-host.js';
+import { askFixtureHost, askWhetherStarted } from './fixture-host.js';
 
 export interface TestEngine {
   readonly dockerHost: string;
@@ -25,10 +25,10 @@ export async function testEngine(): Promise<TestEngine> {
   return { dockerHost, image, installationId, api };
 }
 
-/** Throws when the run's engine holds something of the installation. */
+/** Throws when the run's engine, if there is one, holds something of the installation. */
 export async function expectEngineWithout(installationId: string): Promise<void> {
-  const { dockerHost } = await askFixtureHost(inject('fixtureHost'), 'engine');
-  await expectNothingOf(installationId, createEngineApi(dockerHost));
+  const engine = await askWhetherStarted(inject('fixtureHost'), 'engine');
+  if (engine !== null) await expectNothingOf(installationId, createEngineApi(engine.dockerHost));
 }
 
 async function expectNothingOf(installationId: string, api: EngineApi): Promise<void> {

@@ -24,7 +24,12 @@ export async function openFixtureHost(
   const started = new Map<keyof SharedServices, Promise<unknown>>();
   const socketPath = join(folder, 'host.sock');
   const server = createServer((call, reply) => {
-    const name = (call.url ?? '').slice(1) as keyof SharedServices;
+    const [path = '', condition] = (call.url ?? '').split('?');
+    const name = path.slice(1) as keyof SharedServices;
+    if (condition === ifStarted && !started.has(name)) {
+      reply.end(JSON.stringify({ value: null }));
+      return;
+    }
     const service = started.get(name) ?? starters[name]();
     started.set(name, service);
     service.then(
@@ -45,10 +50,24 @@ export async function openFixtureHost(
 }
 
 /** Asks the host at `socketPath` for a service; throws when it could not be started. */
-export async function askFixtureHost<Name extends keyof SharedServices>(
+export function askFixtureHost<Name extends keyof SharedServices>(
   socketPath: string,
   name: Name,
 ): Promise<SharedServices[Name]> {
+  return ask(socketPath, name);
+}
+
+/** The service if somebody has asked for it before; null: it was not started for this question. */
+export function askWhetherStarted<Name extends keyof SharedServices>(
+  socketPath: string,
+  name: Name,
+): Promise<SharedServices[Name] | null> {
+  return ask(socketPath, `${name}?${ifStarted}`);
+}
+
+const ifStarted = 'if-started';
+
+async function ask<Answer>(socketPath: string, name: string): Promise<Answer> {
   const call = request({ socketPath, path: `/${name}`, agent: false });
   call.end();
   const answered = once(call, 'response') as Promise<[AsyncIterable<Buffer>]>;
@@ -62,7 +81,7 @@ export async function askFixtureHost<Name extends keyof SharedServices>(
     let text = '';
     for await (const chunk of response) text += chunk.toString('utf8');
     const { value, failure } = JSON.parse(text) as {
-      value?: SharedServices[Name];
+      value?: Answer;
       failure?: string;
     };
     if (value === undefined) throw new Error(failure);
