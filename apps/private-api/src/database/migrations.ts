@@ -40,7 +40,12 @@ async function withEngine<T>(
   databaseUrl: string,
   work: (engine: SchemaEngine, schema: { path: string; content: string }) => Promise<T>,
 ): Promise<T> {
-  const pool = new pg.Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    connectionTimeoutMillis: 10_000,
+    // The pool's timers outlive its end by 10 s; they must not hold the process back.
+    allowExitOnIdle: true,
+  });
   try {
     const lock = await pool.connect();
     try {
