@@ -40,12 +40,7 @@ async function withEngine<T>(
   databaseUrl: string,
   work: (engine: SchemaEngine, schema: { path: string; content: string }) => Promise<T>,
 ): Promise<T> {
-  const pool = new pg.Pool({
-    connectionString: databaseUrl,
-    connectionTimeoutMillis: 10_000,
-    // The pool's timers outlive its end by 10 s; they must not hold the process back.
-    allowExitOnIdle: true,
-  });
+  const pool = new pg.Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
   try {
     const lock = await pool.connect();
     try {
