@@ -64,9 +64,12 @@ async function runTests() {
     ),
   );
   try {
-    const { numPassedTests, numFailedTests } = JSON.parse(await readFile(report, 'utf8'));
+    const { numPassedTests, numFailedTests, numPendingTests } = JSON.parse(
+      await readFile(report, 'utf8'),
+    );
     counts.passed += numPassedTests;
     counts.failed += numFailedTests;
+    if (numPendingTests > 0) console.log(`${numPendingTests} tests were skipped on this machine`);
   } catch (error) {
     if (ran) throw error;
   } finally {

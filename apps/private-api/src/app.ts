@@ -36,7 +36,8 @@ import { createTaskService } from './modules/tasks/service.js';
 
 export const privateApiDocument = openApiDocument(allRoutes, {
   title: 'InferenceServer private API',
-  description: 'What public-api, job consumers and operators call. Every route wants a token, but those of the operations.',
+  description:
+    'What public-api, job consumers and operators call. Every route wants a token, but those of the operations.',
   version: '1',
 });
 
@@ -109,6 +110,7 @@ export async function startPrivateApi(
         },
       },
       timeoutMs: 2_000,
+      rememberMs: 1_000,
     }),
   );
   mountModelRoutes(http, createModelService({ models, blobs }));

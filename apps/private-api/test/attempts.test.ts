@@ -31,6 +31,16 @@ describe('the rules of an attempt', () => {
     expect(await consumer.claim(uid, 2)).toMatchObject({ outcome: 'refused' });
   });
 
+  it('a ticket that was sent to another consumer is refused', async () => {
+    const uid = await api.postTask('copy');
+    const addressee = api.consumer('c1');
+    await addressee.register({ slots: 1000 });
+    const queued = async () => (await stateOf(uid))?.state === 'QUEUED';
+    expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
+    expect(await api.consumer('thief').claim(uid)).toMatchObject({ outcome: 'refused' });
+    expect(await addressee.claim(uid)).toMatchObject({ outcome: 'won' });
+  });
+
   it('gives the input to the holder of the lease and to nobody else', async () => {
     const uid = await api.postTask('copy', zipOf({ 'in.txt': 'mine' }));
     const consumer = await claimed(uid);
@@ -88,7 +98,7 @@ describe('the rules of an attempt', () => {
     }
     expect(await problemOfTask(api, uid)).toMatchObject({
       status: 552,
-      detail: 'The engine is away.',
+      detail: 'The task was given up after 4 attempts that met faults of the server.',
       task: { state: 'FAILED', reason: 'fault', attempt: 4 },
     });
   });

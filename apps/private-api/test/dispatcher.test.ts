@@ -147,6 +147,21 @@ describe('the dispatcher', () => {
     expect(problem).toMatchObject({ status: 552, task: { reason: 'lease_lost', attempt: 3 } });
   });
 
+  it('ends no lease before it has led for the time of a lease: consumers come back first', async () => {
+    const api = await start({ LEASE_S: 3, HEARTBEAT_S: 60 });
+    const uid = await api.postTask('copy');
+    const consumer = api.consumer('c1');
+    await consumer.register();
+    await reaches(api, { QUEUED: 1 });
+    await consumer.claim(uid);
+    // As after an outage: the lease is long over, the leader is new.
+    await api.database.query(`UPDATE attempts SET lease_until = now() - interval '1 hour'`);
+    await api.database.query(`UPDATE leaders SET steady_since = now()`);
+    const lost = async () => ((await statesOf(api))['RUNNING'] ?? 0) === 0;
+    expect(await waitUntil(lost, { timeoutMs: 1_500 })).toBe(false);
+    expect(await waitUntil(lost, { timeoutMs: 10_000 })).toBe(true);
+  });
+
   it('gives a lapsed lease back to its holder until the next attempt is claimed', async () => {
     const api = await start({ LEASE_S: 0.5 });
     const uid = await api.postTask('copy');

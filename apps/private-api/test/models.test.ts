@@ -97,6 +97,13 @@ describe('registering a model', () => {
       'description',
     ],
     [
+      'a description with a NUL',
+      { human_readable_id: id, container_tag: tag, description: 'a\u0000b' },
+      undefined,
+      422,
+      'description',
+    ],
+    [
       'a bad boolean',
       { human_readable_id: id, container_tag: tag, use_gpu: 'maybe' },
       undefined,

@@ -34,6 +34,26 @@ describe('without Redis', () => {
   });
 });
 
+describe('with a Redis that is silent', () => {
+  it('is degraded, not down, and accepts tasks', async () => {
+    const redis = await ownRedis();
+    const api = await runPrivateApi({ REDIS_URL: redis.url });
+    opened.push(api);
+    await api.postModel('copy');
+    const known = async () => (await readinessOf(api)).body.checks['redis'] === 'up';
+    expect(await waitUntil(known, { timeoutMs: 10_000 })).toBe(true);
+    process.kill(redis.pid, 'SIGSTOP');
+    try {
+      const silent = async () => (await readinessOf(api)).body.checks['redis'] === 'down';
+      expect(await waitUntil(silent, { timeoutMs: 10_000 })).toBe(true);
+      expect((await readinessOf(api)).status).toBe(200);
+      expect(await api.postTask('copy')).toHaveLength(43);
+    } finally {
+      process.kill(redis.pid, 'SIGCONT');
+    }
+  });
+});
+
 describe('without Postgres', () => {
   it('answers 503 with Retry-After, says down, and goes on when it is back', async () => {
     const place = { dataDir: await testFolder(), port: await freePort() };

@@ -261,6 +261,24 @@ describe('getting a task', () => {
     expect(performance.now() - begun).toBeLessThan(8_000);
   });
 
+  it('notices an end that came while nobody listened to the database', async () => {
+    const uid = await api.postTask('copy');
+    await claimed(uid);
+    const held = problemOf(uid, '?wait=20');
+    // Once it listens again it looks again; the state changes in the gap, without a notification.
+    await sleep(300);
+    await api.database.query(`ALTER TABLE tasks DISABLE TRIGGER tasks_changed`);
+    await api.database.query(`UPDATE tasks SET state = 'EXPIRED' WHERE uid = $1`, [uid]);
+    await api.database.query(`ALTER TABLE tasks ENABLE TRIGGER tasks_changed`);
+    const begun = performance.now();
+    await api.database.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND query = 'LISTEN task_changed'`,
+    );
+    expect(await held).toMatchObject({ status: 552, task: { state: 'EXPIRED' } });
+    expect(performance.now() - begun).toBeLessThan(10_000);
+  });
+
   it('holds it no longer than asked', async () => {
     const uid = await api.postTask('copy');
     const begun = performance.now();

@@ -11,20 +11,24 @@ export interface ReceiveOptions {
   signal: AbortSignal;
   /** The file's name without `.part`; a random UUID when absent. */
   name?: string;
+  /** The longest silence of the source; 120 s when absent. */
+  idleMs?: number;
 }
+
+type Bounds = Required<Pick<ReceiveOptions, 'maxBytes' | 'idleMs'>>;
 
 /**
  * Streams `source` into `<folder>/<name>.part` and takes its SHA-256 on the way. Not flushed: the
  * store does that when it takes the file over.
  *
  * Whatever fails, no file is left: more than `maxBytes` is PAYLOAD_TOO_LARGE, a source that ends
- * early MALFORMED_REQUEST, a full disk STORAGE_FULL; an abort throws the signal's reason; an
+ * early or falls silent MALFORMED_REQUEST, a full disk STORAGE_FULL; an abort throws the signal's reason; an
  * AppError of the source passes as it is. An abort destroys the source; otherwise what is left of it
  * stays with the caller, who may have an answer to send on the same connection.
  */
 export async function receiveFile(
   source: Readable,
-  { folder, maxBytes, signal, name = randomUUID() }: ReceiveOptions,
+  { folder, maxBytes, signal, name = randomUUID(), idleMs = 120_000 }: ReceiveOptions,
 ): Promise<ReceivedFile> {
   const path = join(folder, `${name}.part`);
   const stop = () => source.destroy();
@@ -36,7 +40,7 @@ export async function receiveFile(
     if (signal.aborted) stop();
     signal.throwIfAborted();
     const file = await asWriting(open(path, 'wx', 0o600));
-    return { path, ...(await fill(file, path, source, maxBytes)) };
+    return { path, ...(await fill(file, path, source, { maxBytes, idleMs })) };
   } catch (error) {
     throw whyNotReceived(error, signal);
   } finally {
@@ -59,11 +63,11 @@ async function fill(
   file: FileHandle,
   path: string,
   source: Readable,
-  maxBytes: number,
+  bounds: Bounds,
 ): Promise<Omit<ReceivedFile, 'path'>> {
   try {
     try {
-      return await writeAll(source, file, maxBytes);
+      return await writeAll(source, file, bounds);
     } finally {
       await asWriting(file.close());
     }
@@ -77,18 +81,29 @@ async function fill(
 async function writeAll(
   source: Readable,
   file: FileHandle,
-  maxBytes: number,
+  { maxBytes, idleMs }: Bounds,
 ): Promise<Omit<ReceivedFile, 'path'>> {
   const hash = createHash('sha256');
+  const idle = setTimeout(() => {
+    const detail = `The upload stood still for ${idleMs / 1000} s.`;
+    source.destroy(new AppError('MALFORMED_REQUEST', detail));
+  }, idleMs);
   let bytes = 0;
-  for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) {
-      throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
+  try {
+    for await (const chunk of source.iterator({
+      destroyOnReturn: false,
+    }) as AsyncIterable<Buffer>) {
+      idle.refresh();
+      bytes += chunk.length;
+      if (bytes > maxBytes) {
+        throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
+      }
+      const written = asWriting(file.appendFile(chunk));
+      hash.update(chunk); // while the disk is busy
+      await written;
     }
-    const written = asWriting(file.appendFile(chunk));
-    hash.update(chunk); // while the disk is busy
-    await written;
+  } finally {
+    clearTimeout(idle);
   }
   return { bytes, sha256: hash.digest('hex') };
 }

@@ -1,8 +1,10 @@
 /**
- * The address that a request means. The original's own documentation registers a model by a post to
- * the tasks' address: a post there that carries `container_tag` is a model registration.
+ * The address that a request means: path and query. A proxy's request may name the server before them
+ * (RFC 9112, 3.2.2). The original's own documentation registers a model by a post to the tasks'
+ * address: a post there that carries `container_tag` is a model registration.
  */
-export function canonicalUrl(method: string, url: string): string {
+export function canonicalUrl(method: string, target: string): string {
+  const url = target.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '');
   const [path = '', query = ''] = splitOnce(url, '?');
   const meansModel =
     method === 'POST' &&

@@ -28,7 +28,7 @@ export {
   type Work,
 } from './schemas/attempt.js';
 export { ConsumerRegistration, type ConsumerRegistered } from './schemas/consumer.js';
-export type { Greeting, Liveness, Readiness } from './schemas/health.js';
+export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Problem, TaskReport } from './schemas/problem.js';

@@ -83,6 +83,13 @@ describe('canonicalUrl', () => {
     },
   );
 
+  it('leaves out the server that a proxy names', () => {
+    expect(canonicalUrl('GET', 'http://127.0.0.1:8000/api/models/?a=b')).toBe('/api/models/?a=b');
+    expect(canonicalUrl('POST', 'HTTP://x/api/tasks/?container_tag=x')).toBe(
+      '/api/models/?container_tag=x',
+    );
+  });
+
   it.each([
     ['GET', '/api/tasks/?container_tag=x'],
     ['POST', '/api/tasks/?human_readable_id=container_tag'],

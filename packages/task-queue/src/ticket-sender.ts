@@ -9,8 +9,6 @@ export interface TicketSender {
    * sending is idempotent. Throws SERVICE_UNAVAILABLE when Redis does not take them in time.
    */
   send(consumerId: string, tickets: readonly Ticket[]): Promise<void>;
-  /** Removes the queue of a consumer that is gone. Throws SERVICE_UNAVAILABLE. */
-  removeQueue(consumerId: string): Promise<void>;
   /** Throws SERVICE_UNAVAILABLE when Redis does not answer. */
   check(): Promise<void>;
   close(): Promise<void>;
@@ -51,11 +49,6 @@ export function createTicketSender(options: {
         opts: { jobId: jobIdOf(ticket) },
       }));
       await boundedCall(redis, timeoutMs, () => queueOf(consumerId).addBulk(jobs));
-    },
-
-    async removeQueue(consumerId) {
-      await boundedCall(redis, timeoutMs, () => queueOf(consumerId).obliterate({ force: true }));
-      queues.delete(consumerId);
     },
 
     async check() {

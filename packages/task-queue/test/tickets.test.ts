@@ -114,16 +114,6 @@ describe('tickets', () => {
     await sent(sender, 'c', [ticket(1)]);
     expect(await until(() => consumer.taken.length === 2)).toBe(true);
   });
-
-  it('are gone with the queue of a consumer that is removed', async () => {
-    const sender = send();
-    await sent(sender, 'c', [ticket(1), ticket(2)]);
-    await sender.removeQueue('c');
-    const consumer = receive('c');
-    await sent(sender, 'c', [ticket(3)]);
-    await until(() => consumer.taken.length > 0);
-    expect(consumer.taken).toEqual([ticket(3)]);
-  });
 });
 
 describe('a receiver that closes', () => {

@@ -10,6 +10,11 @@ export function toDatabaseError(error: unknown): AppError {
   if (code !== undefined && uniqueViolations.has(code)) {
     return new AppError('CONFLICT', 'A row of that name exists.', { cause: error });
   }
+  if (code === untranslatable) {
+    return new AppError('VALIDATION_FAILED', 'A text has a character that cannot be stored.', {
+      cause: error,
+    });
+  }
   if (isAway(error, code)) {
     return new AppError('SERVICE_UNAVAILABLE', 'The database is away.', {
       cause: error,
@@ -29,6 +34,9 @@ function codeOf(error: unknown): string | undefined {
   }
   return undefined;
 }
+
+/** A NUL, which Postgres takes in no text. */
+const untranslatable = '22021';
 
 const uniqueViolations = new Set(['23505', 'P2002']);
 

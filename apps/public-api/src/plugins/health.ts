@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import Value from 'typebox/value';
 import type { Agent } from 'undici';
-import { routes, type Readiness } from '@inference-server/contracts';
+import { greetingOf, routes, type Readiness } from '@inference-server/contracts';
 import { mountRoute } from '@inference-server/service-kit';
 
-const askedForMs = 2_000;
+/** Beyond the 2 s that private-api gives its own parts. */
+const askedForMs = 4_000;
 
 /** The routes that this process answers itself: greeting, liveness, readiness. */
 export function answerHealth(
@@ -13,20 +14,14 @@ export function answerHealth(
 ): void {
   mountRoute(app, routes.greet, async () => {
     const { status } = await readiness(privateApiUrl, upstream);
-    // Clients look for the word "ready": it must stand in no other message.
-    return {
-      message:
-        status === 'ready'
-          ? 'Hello world from InferenceServer: everything is up and ready.'
-          : 'Hello world from InferenceServer: some of its parts are not up yet.',
-    };
+    return greetingOf(status);
   });
 
   mountRoute(app, routes.getHealth, () => Promise.resolve({ status: 'up' }));
 
   mountRoute(app, routes.getReadiness, async (_request, reply) => {
     const answer = await readiness(privateApiUrl, upstream);
-    if (answer.status === 'down') reply.code(503);
+    if (answer.status === 'down') reply.code(503).header('retry-after', 2);
     return answer;
   });
 }

@@ -8,12 +8,15 @@ const MountPoint = (path: string) =>
     Type.Literal(path, { description: `Accepted from old clients when it is ${path}.` }),
   );
 
+/** Lines of text: no control characters but tab and the ends of lines. */
+const printable = '^[^\\u0000-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]*$';
+
 /** The query of a model registration. Booleans may be spelled True and False. */
 export const ModelQuery = Type.Object(
   {
     container_tag: ContainerTag,
     human_readable_id: HumanReadableId,
-    description: Type.Optional(Type.String({ maxLength: 10_000, default: '' })),
+    description: Type.Optional(Type.String({ maxLength: 10_000, pattern: printable, default: '' })),
     model_available: Type.Optional(
       Type.Boolean({ default: false, description: 'Whether `zip_file` brings files for /model.' }),
     ),

@@ -19,3 +19,13 @@ export const Greeting = Type.Object({
   message: Type.String({ description: 'Holds "Hello world" and, once everything is up, "ready".' }),
 });
 export type Greeting = Static<typeof Greeting>;
+
+/** Clients look for the word "ready": it stands in no other message. */
+export function greetingOf(status: Readiness['status']): Greeting {
+  return {
+    message:
+      status === 'ready'
+        ? 'Hello world from InferenceServer: everything is up and ready.'
+        : 'Hello world from InferenceServer: some of its parts are not up yet.',
+  };
+}

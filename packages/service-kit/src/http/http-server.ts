@@ -39,6 +39,8 @@ export function createHttpServer(options: {
     exposeHeadRoutes: false,
     // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
     requestTimeout: 0,
+    // The last resort against a peer that has gone without a word, in either direction.
+    connectionTimeout: 10 * 60_000,
   });
   app.setValidatorCompiler(createValidatorCompiler());
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));

@@ -1,4 +1,4 @@
-import type { Greeting, Readiness } from '@inference-server/contracts';
+import { greetingOf, type Greeting, type Readiness } from '@inference-server/contracts';
 
 export type OperationsService = ReturnType<typeof createOperationsService>;
 
@@ -13,8 +13,18 @@ export function createOperationsService(deps: {
   needed: Record<string, Check>;
   awaited: Record<string, Check>;
   timeoutMs: number;
+  /** Anybody may ask, and a look writes to the disk: askers within this time share one. */
+  rememberMs: number;
 }) {
-  const readiness = async (): Promise<Readiness> => {
+  let last: { at: number; answer: Promise<Readiness> } | undefined;
+  const readiness = (): Promise<Readiness> => {
+    if (last === undefined || performance.now() - last.at > deps.rememberMs) {
+      last = { at: performance.now(), answer: lookAtAll() };
+    }
+    return last.answer;
+  };
+
+  const lookAtAll = async (): Promise<Readiness> => {
     const [needed, awaited] = await Promise.all([look(deps.needed), look(deps.awaited)]);
     const isDown = (checks: Readiness['checks']) => Object.values(checks).includes('down');
     return {
@@ -41,13 +51,7 @@ export function createOperationsService(deps: {
   return {
     readiness,
     async greeting(): Promise<Greeting> {
-      return { message: greetingOf((await readiness()).status) };
+      return greetingOf((await readiness()).status);
     },
   };
-}
-
-function greetingOf(status: Readiness['status']): string {
-  return status === 'ready'
-    ? 'Hello world, InferenceServer is ready.'
-    : 'Hello world, InferenceServer is starting or waits for a part of it.';
 }

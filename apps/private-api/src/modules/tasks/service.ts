@@ -141,10 +141,18 @@ function taskFailed(view: TaskView): AppError {
     timed_out: reason === 'timed_out',
     log_tail: log === null ? [] : tailOf(log),
   };
-  const detail = view.detail ?? `The task is ${state.toLowerCase()}.`;
+  const detail = isOurs(reason)
+    ? `The task was given up after ${attempt} attempts that met faults of the server.`
+    : (view.detail ?? `The task is ${state.toLowerCase()}.`);
   return new AppError('TASK_FAILED', detail, { extensions: { task } });
 }
 
+/** A fault of ours tells of addresses and paths, which are for the operator: the row keeps them. */
+function isOurs(reason: string | null): boolean {
+  return reason === 'fault' || reason === 'lease_lost';
+}
+
 function tailOf(log: string): string[] {
+  if (log === '') return [];
   return log.replace(/\n$/, '').split('\n').slice(-logTailLines);
 }
