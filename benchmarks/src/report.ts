@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { Machine } from './machine.js';
-import { benchmarkNames, type BenchmarkName } from './options.js';
+import { benchmarkNames, type BenchmarkName, type Options } from './options.js';
 
 export type Unit = 'ms' | 'MiB' | 'MiB/s' | '1/s' | '×';
 
@@ -31,9 +31,15 @@ export interface Report {
   measurements: Measurement[];
 }
 
-/** Writes the report to benchmarks/results under a name made of its date; returns the path. */
-export async function writeReport(report: Report, only: readonly BenchmarkName[]): Promise<string> {
-  const folder = new URL('../results/', import.meta.url);
+/**
+ * Writes the report under a name made of its date: to benchmarks/results when it shall be kept, else
+ * to the folder `local` in there, which git ignores. Returns the path.
+ */
+export async function writeReport(
+  report: Report,
+  { only, keep }: Pick<Options, 'only' | 'keep'>,
+): Promise<string> {
+  const folder = new URL(keep ? '../results/' : '../results/local/', import.meta.url);
   const parts = [
     report.date.slice(0, 19).replaceAll(':', ''),
     ...(only.length === benchmarkNames.length ? [] : only),

@@ -26,7 +26,7 @@ const benchmarks: Record<BenchmarkName, Benchmark> = {
 
 /**
  * Runs the benchmarks one after another, each on a server of its own, prints a table of each and
- * writes all of it as JSON to benchmarks/results. Throws when something broke, never because
+ * writes all of it as JSON below benchmarks/results. Throws when something broke, never because
  * something was slow.
  */
 export async function runBenchmarks(options: Options, given: Surroundings): Promise<void> {
@@ -49,5 +49,5 @@ export async function runBenchmarks(options: Options, given: Surroundings): Prom
     report.measurements.push(measurement);
     print(tableOf(measurement));
   }
-  print(`\n${await writeReport(report, only)}`);
+  print(`\n${await writeReport(report, options)}`);
 }

@@ -26,10 +26,14 @@ describe('what the benchmarks measure with', () => {
   });
 
   it('refuses arguments that it does not know', () => {
-    expect(readOptions([])).toMatchObject({ only: ['lifecycle', 'transfer', 'polls'] });
-    expect(readOptions(['--only', 'polls', '--quick'])).toMatchObject({
+    expect(readOptions([])).toMatchObject({
+      only: ['lifecycle', 'transfer', 'polls'],
+      keep: false,
+    });
+    expect(readOptions(['--only', 'polls', '--quick', '--keep'])).toMatchObject({
       only: ['polls'],
       quick: true,
+      keep: true,
     });
     expect(readOptions(['--only', 'everything'])).toBeUndefined();
     expect(readOptions(['--fast'])).toBeUndefined();

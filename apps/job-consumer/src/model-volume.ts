@@ -6,8 +6,10 @@ import {
   type ContainerEngine,
   type ContainerSpec,
   type Labels,
+  type VolumeMount,
 } from '@inference-server/container-engine';
 import { labelNames, type ModelNames, type Names } from './names.js';
+import { uncut } from './uncut.js';
 
 export interface ModelVolumeDeps {
   engine: ContainerEngine;
@@ -35,10 +37,13 @@ export interface ModelVolumeRequest {
  *   data volume    a random name; filled by its maker, and worth nothing by itself
  *   marker volume  a fixed name; its label names the data volume that is complete. Creating a volume
  *                  that exists changes nothing, so the first to finish decides, in one step
- *   fill container a fixed name; who could create it fills, the others wait. It only spares work:
- *                  two that fill at once do no harm
+ *   lock container a fixed name; who could create it fills, the others wait, and remove it when it
+ *                  stands for too long. It only spares work: nothing is filled through it, so who was
+ *                  taken for dead goes on and publishes, and two that fill at once do no harm
+ *   fill container a random name; its maker fills its own data volume through it
  *
- * A fill that was cut short has no marker: its volume is never used, and removed as a leftover.
+ * Who comes second to the marker removes its own volume and takes the other. A fill that was cut
+ * short has no marker: its volume is never used, and removed as a leftover.
  */
 export async function requireModelVolume(
   deps: ModelVolumeDeps,
@@ -87,7 +92,7 @@ async function findComplete(
   return undefined;
 }
 
-/** Undefined when another is filling, or took the lock for its own. */
+/** Undefined when another is filling, or somebody has removed what was filled. */
 async function tryFill(
   deps: ModelVolumeDeps,
   names: ModelNames,
@@ -95,54 +100,64 @@ async function tryFill(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { engine } = deps;
-  const volume = names.data(deps.newRandom());
-  const lock = stagingContainer({
-    name: names.lock,
-    image: request.image,
-    labels: request.labels('model-fill'),
-    mounts: [{ volume, path: fillFolder, readOnly: false }],
-  });
-  // Not to be cut short by the signal: what the engine has begun to create could not be found again.
-  const uncut = new AbortController().signal;
-  const container = await takeLock(engine, lock, uncut, async () => {
-    await engine.createVolume({ name: volume, labels: request.labels('model-data') }, uncut);
-  });
-  if (container === undefined) return undefined;
-  let winner: string | undefined;
+  const lock = await takeLock(engine, names, request);
+  if (lock === undefined) return undefined;
   try {
     // The one before may have finished between the look and the lock.
-    winner = await findComplete(engine, names, signal);
-    if (winner !== undefined) return winner;
-    await engine.putArchive(container, fillFolder, await request.openTar(signal), signal);
-    await engine.createVolume({ name: names.marker, labels: names.markerLabels(volume) }, uncut);
-    winner = await findComplete(engine, names, uncut);
-    return winner;
-  } catch (error) {
-    // Taken for dead by another, which goes on with the work.
-    if (isEngineProblem(error, 'container_absent')) return undefined;
-    throw error;
+    const complete = await findComplete(engine, names, signal);
+    return complete ?? (await fill(deps, names, request, signal));
   } finally {
-    await engine.removeContainer(container, uncut);
-    if (winner !== volume) await engine.removeVolume(volume, uncut);
+    // By its id: the name may be another's by now.
+    await engine.removeContainer(lock, uncut);
   }
 }
 
 /** Undefined when another has it. */
 async function takeLock(
   engine: ContainerEngine,
-  lock: ContainerSpec,
-  signal: AbortSignal,
-  prepare: () => Promise<void>,
+  { lock }: ModelNames,
+  request: ModelVolumeRequest,
 ): Promise<string | undefined> {
-  if ((await engine.inspectContainer(lock.name, signal)) !== undefined) return undefined;
-  await prepare();
+  if ((await engine.inspectContainer(lock, uncut)) !== undefined) return undefined;
   try {
-    return await engine.createContainer(lock, signal);
+    return await engine.createContainer(fillContainer(lock, request, []), uncut);
   } catch (error) {
-    for (const { volume } of lock.mounts) await engine.removeVolume(volume, signal);
     if (isEngineProblem(error, 'name_in_use')) return undefined;
     throw error;
   }
+}
+
+/** The volume that the marker names in the end: the one filled here, or that of who was faster. */
+async function fill(
+  { engine, newRandom }: ModelVolumeDeps,
+  names: ModelNames,
+  request: ModelVolumeRequest,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const random = newRandom();
+  const volume = names.data(random);
+  const container = names.fill(random);
+  const mounts = [{ volume, path: fillFolder, readOnly: false }];
+  let winner: string | undefined;
+  try {
+    await engine.createVolume({ name: volume, labels: request.labels('model-data') }, uncut);
+    await engine.createContainer(fillContainer(container, request, mounts), uncut);
+    await engine.putArchive(container, fillFolder, await request.openTar(signal), signal);
+    await engine.createVolume({ name: names.marker, labels: names.markerLabels(volume) }, uncut);
+    winner = await findComplete(engine, names, uncut);
+    return winner;
+  } finally {
+    await engine.removeContainer(container, uncut);
+    if (winner !== volume) await engine.removeVolume(volume, uncut);
+  }
+}
+
+function fillContainer(
+  name: string,
+  { image, labels }: ModelVolumeRequest,
+  mounts: readonly VolumeMount[],
+): ContainerSpec {
+  return stagingContainer({ name, image, labels: labels('model-fill'), mounts });
 }
 
 const fillFolder = '/inference-server-fill';

@@ -8,7 +8,7 @@ export type Kind =
   | 'stage'
   | 'input'
   | 'output'
-  /** The container through which a model volume is filled, and which is the lock on that. */
+  /** A container through which a model volume is filled, and the one that is the lock on that. */
   | 'model-fill'
   | 'model-data'
   /** A volume that holds nothing: its label names the model volume that is complete. */
@@ -34,9 +34,11 @@ export interface ModelNames {
   /** The volume that names the complete one, and what it says of itself. */
   marker: string;
   markerLabels(dataVolume: string): Labels;
-  /** The container through which it is filled; its name is the lock on that. */
+  /** The container whose name is the lock on filling. */
   lock: string;
+  /** A filler's own volume, and its own container to fill that through. */
   data(random: string): string;
+  fill(random: string): string;
 }
 
 export const labelNames = {
@@ -81,6 +83,7 @@ export function createNames(installationId: string, consumerId: string): Names {
         }),
         lock: `${prefix}-fill-${versionId}`,
         data: (random) => `${marker}-${random}`,
+        fill: (random) => `${prefix}-fill-${versionId}-${random}`,
       };
     },
   };

@@ -1,21 +1,24 @@
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 import { dockerAddress } from '@inference-server/local-services';
 import { whenFileEnds, type EngineApi } from '@inference-server/testing';
 
 /**
  * Images whose command is the script that comes with the input, /input/run.sh; gone with the file.
- * `changes` are further lines of an image recipe.
+ * `changes` are further lines of an image recipe, `files` a tar for the image's root folder.
  */
 export async function makeScriptImage(
   api: EngineApi,
   base: string,
   tag: string,
   changes: readonly string[] = [],
+  files?: Readable,
 ): Promise<string> {
   const [repo = '', version = '1'] = tag.split(':');
   const body = { Image: base, Cmd: ['sh'] };
   const { Id } = (await api.call('POST', '/containers/create', body)) as { Id: string };
+  if (files !== undefined) await api.upload('PUT', `/containers/${Id}/archive?path=/`, files);
   const query = new URLSearchParams({ container: Id, repo, tag: version });
   for (const change of ['CMD ["sh", "/input/run.sh"]', ...changes]) query.append('changes', change);
   await api.call('POST', `/commit?${query.toString()}`, {});

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stagingContainer } from '@inference-server/container-engine';
 import { createLogger } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
 import { removeLeftovers } from '../src/leftovers.js';
+import { requireModelVolume } from '../src/model-volume.js';
 import { createNames, labelNames } from '../src/names.js';
 import { folderTar } from '../src/run/folder-tar.js';
 import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
@@ -84,6 +86,24 @@ describe("a model's files", () => {
     expect(await kindsOf()).toEqual(['model', 'model-data']);
   });
 
+  it('are kept of a fill that was taken for dead, and then finishes', async () => {
+    versionId = randomUUID();
+    const [a, b] = benches as [AttemptBench, AttemptBench];
+    const [slow, slower] = [requestVolume(a, 'a'), requestVolume(b, 'b')];
+    // B's fill begins when it has waited long enough to remove the lock of A's.
+    await Promise.all([slow.begun, slower.begun]);
+    // And the other way round: no lock is left when A finishes.
+    await a.engine.removeContainer(a.names.model(versionId).lock, signal);
+    slow.finish();
+    const volume = await slow.volume;
+    slower.finish();
+    expect(await slower.volume).toBe(volume);
+    expect((await volumesOf()).map(({ name }) => name).sort()).toEqual(
+      [a.names.model(versionId).marker, volume].sort(),
+    );
+    expect(await containersOf()).toEqual([]);
+  });
+
   it('leave nothing when they cannot be brought', async () => {
     versionId = randomUUID();
     const task = addTask();
@@ -118,6 +138,37 @@ function seenBy(task: TestTask): string | null | undefined {
   return readZip(task.outputs[0]!)['seen']?.trim();
 }
 
+/** Asks for the volume with files that do not end before `finish`. */
+function requestVolume({ deps, names }: AttemptBench, taskUid: string) {
+  const tar = folderTar('weights', 0o755);
+  let finish: () => void = () => undefined;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  let begin: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => (begin = resolve));
+  const volume = requireModelVolume(
+    deps.modelVolumes,
+    {
+      versionId,
+      image,
+      labels: (kind) => ({
+        ...names.attempt(taskUid, 1).labels(kind),
+        [labelNames.modelVersion]: versionId,
+      }),
+      openTar: async () => {
+        begin();
+        return Promise.resolve(Readable.from(delayEnd(tar, finished), { objectMode: false }));
+      },
+    },
+    signal,
+  );
+  return { volume, begun, finish };
+}
+
+async function* delayEnd(chunks: AsyncIterable<Buffer>, until: Promise<void>) {
+  yield* chunks;
+  await until;
+}
+
 /** What a consumer leaves that was killed while it filled the model's volume. */
 async function leaveHalfFill(consumerId: string): Promise<{ half: string; lock: string }> {
   const { engine } = benches[0]!;
@@ -138,6 +189,11 @@ async function leaveHalfFill(consumerId: string): Promise<{ half: string; lock: 
 
 async function volumesOf() {
   return benches[0]!.engine.listVolumes({ [labelNames.installation]: own.installationId }, signal);
+}
+
+async function containersOf() {
+  const labels = { [labelNames.installation]: own.installationId };
+  return benches[0]!.engine.listContainers(labels, signal);
 }
 
 async function kindsOf() {

@@ -49,6 +49,8 @@ export interface TestTask {
   /** Refuses outputs with this. */
   refuseOutput?: AppError;
   refusals: number;
+  /** Answers an output with this digest in place of its own. */
+  storedSha256?: string;
   settled: Promise<AttemptResult>;
   settle(result: AttemptResult): void;
 }
@@ -160,7 +162,8 @@ export async function startTestPrivateApi(
     }
     const output = await buffer(http.body as Readable);
     task.outputs.push(output);
-    return referenceOf(output);
+    const reference = referenceOf(output);
+    return { ...reference, sha256: task.storedSha256 ?? reference.sha256 };
   });
   mountRoute(app, routes.settleAttempt, async ({ params, body }) => {
     const task = taskOf(params);

@@ -5,14 +5,12 @@ import { text } from 'node:stream/consumers';
 import { Agent, request } from 'undici';
 import type { Scene } from '../scene.js';
 
+/** How a zip is posted: as the body, or as the part `zip_file` of a form. */
+export type Way = 'bare zip' | 'form';
+
 /** A client that costs little beside what is measured. Each call throws unless it succeeds. */
 export interface TransferClient {
-  /** Posts a file: as the body, or as the part `zip_file` of a form. */
-  upload(
-    url: string,
-    path: string,
-    way: 'bare zip' | 'form',
-  ): Promise<{ seconds: number; answer: string }>;
+  upload(url: string, path: string, way: Way): Promise<{ seconds: number; answer: string }>;
   /** Asks until there is an output, and reads it; `beganAt` is when its headers came. */
   download(
     url: string,

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { findFreePort } from '@inference-server/local-services';
@@ -11,8 +10,8 @@ import type { Scene } from '../scene.js';
 import { startServer } from '../server.js';
 import { median } from '../statistics.js';
 import { writeStoredZip } from '../stored-zip.js';
-import { sampleMemory, type MemorySampler } from './memory-sampler.js';
-import { openTransferClient, type TransferClient } from './transfer-client.js';
+import { sampleMemory, type MemorySampler, type Phase } from './memory-sampler.js';
+import { openTransferClient, type TransferClient, type Way } from './transfer-client.js';
 
 const mib = 1024 ** 2;
 const maxGrowthMib = 120;
@@ -52,18 +51,22 @@ export async function measureTransfer(scene: Scene, quick: boolean): Promise<Mea
   const memory = sampleMemory(server.processes);
   scene.onEnd(async () => memory.stop());
   const taskUrl = `${server.publicApiUrl}/api/tasks/`;
-  const task = { ...bench, client, memory, taskUrl, scene };
+  const task = { ...bench, client, taskUrl, scene };
 
-  await runTask(task, small, 'form');
-  memory.enter('idle');
-  await sleep(idleMs, undefined, { signal });
+  // Before the small task too: afterwards a process may keep for minutes what it has no more use for.
+  const wasSettled = await memory.untilSettled(signal);
+  await runTask(task, { zipPath: small, way: 'form', enter: () => undefined });
+  if (!(await memory.untilSettled(signal)) || !wasSettled) {
+    scene.print('transfer: memory still fell after a minute, what is at rest may be less');
+  }
   for (let round = 0; round < settings.rounds; round += 1) {
     await flushDisk(scene);
     const hop = await client.upload(singleHop, large, 'bare zip');
     samples['single hop'].push(size / mib / hop.seconds);
     for (const way of ['bare zip', 'form'] as const) {
       await flushDisk(scene);
-      const times = await runTask(task, large, way);
+      const enter = (phase: Phase) => memory.enter(way, phase);
+      const times = await runTask(task, { zipPath: large, way, enter });
       samples[way].push(size / mib / times.uploadS);
       samples['into the container and out'].push(times.runS * 1000);
       samples.download.push(times.downloadedBytes / mib / times.downloadS);
@@ -75,11 +78,8 @@ export async function measureTransfer(scene: Scene, quick: boolean): Promise<Mea
 
 type Series = 'single hop' | 'bare zip' | 'form' | 'into the container and out' | 'download';
 
-const idleMs = 3_000;
-
 interface TaskRunner {
   client: TransferClient;
-  memory: MemorySampler;
   taskUrl: string;
   scene: Scene;
   untilTidy: () => Promise<void>;
@@ -87,20 +87,19 @@ interface TaskRunner {
 
 /** One task from its post to its end; what it leaves is removed. */
 async function runTask(
-  { client, memory, taskUrl, scene, untilTidy }: TaskRunner,
-  zipPath: string,
-  way: 'bare zip' | 'form',
+  { client, taskUrl, scene, untilTidy }: TaskRunner,
+  { zipPath, way, enter }: { zipPath: string; way: Way; enter: (phase: Phase) => void },
 ) {
   scene.signal.throwIfAborted();
-  memory.enter('upload');
+  enter('upload');
   const posted = await client.upload(`${taskUrl}?human_readable_id=copy`, zipPath, way);
   const url = `${taskUrl}${String(JSON.parse(posted.answer))}`;
-  memory.enter('run');
+  enter('run');
   const began = performance.now();
   // The last answer carries the output: its headers end the run.
-  const result = await client.download(`${url}?wait=60`, () => memory.enter('download'));
+  const result = await client.download(`${url}?wait=60`, () => enter('download'));
   await untilTidy();
-  memory.enter('between');
+  enter('between');
   await client.remove(url);
   if (result.bytes < (await stat(zipPath)).size - 64 * 1024) {
     throw new Error(`The output has ${result.bytes} bytes`);
@@ -125,14 +124,14 @@ function figuresOf(samples: Record<Series, number[]>, memory: MemorySampler): Fi
     unit: '×',
   });
   return [
-    ...memory.peaks().flatMap(({ name, idleMib, peakMib, phase }): Figure[] => [
-      { what: `${name}: memory at rest`, value: idleMib, unit: 'MiB' },
-      {
-        what: `${name}: most memory above that (${phase})`,
-        value: peakMib - idleMib,
+    ...memory.memories().flatMap(({ name, restMib, peaks }): Figure[] => [
+      { what: `${name}: memory at rest`, value: restMib, unit: 'MiB' },
+      ...[...peaks].map(([way, { mib: peakMib, phase }]): Figure => ({
+        what: `${name}: most above that, ${way} (${phase})`,
+        value: peakMib - restMib,
         unit: 'MiB',
         goal: { atMost: maxGrowthMib },
-      },
+      })),
     ]),
     rate('upload to the single-hop server', 'single hop'),
     rate('upload through both APIs, bare zip', 'bare zip'),

@@ -7,6 +7,8 @@ import { blockBytes, tarEnd } from './tar-header.js';
 export interface TarEntry {
   name: string;
   kind: Header['type'] | 'unknown';
+  /** What a link leads to, as the tar says it; empty for other kinds. */
+  linkName: string;
   mode: number;
   bytes: number;
   modified: Date;
@@ -62,12 +64,13 @@ function createTail() {
 
 type Entry = ExtractEvents['entry'][1];
 
-/** As the parser gives it; its types lack the two. */
-interface ParsedHeader extends Omit<Header, 'type'> {
+/** As the parser gives it; its types lack these. */
+interface ParsedHeader extends Omit<Header, 'type' | 'linkname'> {
   /** Where in the stream the content begins. */
   byteOffset: number;
   /** Null for a kind that the parser does not know. */
   type: Header['type'] | null;
+  linkname: string | null;
 }
 
 /** Where the next header stands. */
@@ -82,10 +85,11 @@ function contentBytes({ header }: Entry): number {
 }
 
 function entryOf(entry: Entry): TarEntry {
-  const { name, type, mode, mtime } = entry.header as ParsedHeader;
+  const { name, type, linkname, mode, mtime } = entry.header as ParsedHeader;
   return {
     name,
     kind: type ?? 'unknown',
+    linkName: linkname ?? '',
     mode,
     bytes: contentBytes(entry),
     modified: mtime,

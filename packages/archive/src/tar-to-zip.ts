@@ -6,7 +6,7 @@ import { refuseOutput } from './output-refused.js';
 import { readableOf } from './readable-of.js';
 import { readTarEntries, type TarEntry } from './tar-entries.js';
 import { writeZip, type NewZipEntry } from './zip-writer.js';
-import { refusalText } from './zip-refused.js';
+import { refusalText, type ZipRefusal } from './zip-refused.js';
 
 export interface TarToZipOptions {
   signal: AbortSignal;
@@ -16,35 +16,62 @@ export interface TarToZipOptions {
   maxEntries: number;
   /** Told of each entry that the zip cannot carry, in one printable line. */
   onLeftOut: (line: string) => void;
+  /**
+   * The tar of the one path that a hard link leads to, relative to the folder. Asked for when `tar`
+   * is at its end, for one link after the other: an engine may answer one such request at a time.
+   * Without it hard links are left out.
+   */
+  openHardLink?: (target: string) => Promise<Readable>;
 }
 
 /**
  * The tar of one folder, as a container engine gives it (its name before every path), as a zip of
- * what the folder holds. Links, special files and names that the gate would refuse are left out with
- * a line; nothing is ever followed. Kept: folders, also empty ones, names, times, and whether a file
- * is executable; owners and other modes are not.
+ * what the folder holds. Symbolic links, special files and names that the gate would refuse are left
+ * out with a line; no symbolic link is ever followed. A hard link becomes a file of its own, behind
+ * all others, and its bytes count again. Kept: folders, also empty ones, names, times, and whether a
+ * file is executable; owners and other modes are not.
  *
  * The stream is destroyed with ZIP_REFUSED when what was in the tar is at fault: not a folder, over
  * a limit, or two names that are one after Unicode normalisation (neither is silently dropped); with
  * an AbortError when aborted. Any other error is INTERNAL: the tar is damaged or was cut off.
- * Destroys `tar` when it ends.
+ * Destroys `tar` when it ends, and whatever it has opened.
  */
 export function tarToZip(tar: Readable, options: TarToZipOptions): Readable {
-  const zip = readableOf(writeZip(chooseEntries(tar, options)), options.signal);
+  let latest = tar;
+  let closed = false;
+  const read = (source: Readable) => {
+    latest = source;
+    if (closed) source.destroy();
+    return readTarEntries(source);
+  };
+  const zip = readableOf(writeZip(chooseEntries(tar, options, read)), options.signal);
   // Also frees the generators from waiting for a tar that has gone silent.
-  zip.once('close', () => tar.destroy());
+  zip.once('close', () => {
+    closed = true;
+    latest.destroy();
+  });
   return zip;
 }
 
 async function* chooseEntries(
   tar: Readable,
-  { maxBytes, maxEntries, onLeftOut }: TarToZipOptions,
+  { maxBytes, maxEntries, onLeftOut, openHardLink }: TarToZipOptions,
+  read: typeof readTarEntries,
 ): AsyncGenerator<NewZipEntry> {
   const tree = createEntryTree({ maxFolders: maxEntries });
+  const hardLinks: HardLink[] = [];
   let root: string | undefined;
   let entries = 0;
   let bytes = 0;
-  for await (const entry of readTarEntries(tar)) {
+  const countBytes = (more: number) => {
+    bytes += more;
+    if (bytes > maxBytes) throw refuseOutput('too_large', maxBytes);
+  };
+  const addToTree = (path: string, kind: 'file' | 'folder') => {
+    const answer = tree.add(path, kind);
+    if ('refused' in answer) throw refuseOutput(answer.refused);
+  };
+  for await (const entry of read(tar)) {
     const name = entry.name.replace(/\/$/, '');
     if (root === undefined) {
       if (entry.kind !== 'directory') throw refuseOutput('not_a_folder');
@@ -53,25 +80,62 @@ async function* chooseEntries(
       continue;
     }
     entries += 1;
-    bytes += entry.bytes;
     if (entries > maxEntries) throw refuseOutput('too_many_entries', maxEntries);
-    if (bytes > maxBytes) throw refuseOutput('too_large', maxBytes);
+    countBytes(entry.bytes);
     if (!name.startsWith(root)) {
       throw new AppError('INTERNAL', 'reading a tar: an entry lies outside its folder');
     }
     const path = name.slice(root.length);
-    const leftOut = whyLeftOut(entry, path);
+    const target = openHardLink && targetOf(entry, root);
+    const leftOut = whyLeftOut(entry, path, target);
     if (leftOut !== undefined) {
       onLeftOut(leftOut);
       entry.skip();
       continue;
     }
+    if (target !== undefined) {
+      hardLinks.push({ path, target });
+      entry.skip();
+      continue;
+    }
     const kind = entry.kind === 'directory' ? 'folder' : 'file';
-    const answer = tree.add(path, kind);
-    if ('refused' in answer) throw refuseOutput(answer.refused);
+    addToTree(path, kind);
     yield kind === 'folder' ? newFolder(entry, path) : newFile(entry, path);
   }
   if (root === undefined) throw refuseOutput('not_a_folder');
+  if (openHardLink === undefined) return;
+  for (const { path, target } of hardLinks) {
+    const found = read(await openHardLink(target));
+    try {
+      const first = await found.next();
+      if (first.done === true || first.value.kind !== 'file') {
+        onLeftOut(`left out: hard link ${printable(path)}`);
+        continue;
+      }
+      countBytes(first.value.bytes);
+      addToTree(path, 'file');
+      yield newFile(first.value, path);
+      // Only its end tells that the tar was not cut off.
+      if ((await found.next()).done !== true) {
+        throw new AppError('INTERNAL', 'reading a tar: it holds more than the one file');
+      }
+    } finally {
+      await found.return(undefined);
+    }
+  }
+}
+
+/** Both relative to the folder. */
+interface HardLink {
+  path: string;
+  target: string;
+}
+
+/** What a hard link leads to, when that is a file that the zip could have in the folder. */
+function targetOf({ kind, linkName }: TarEntry, root: string): string | undefined {
+  if (kind !== 'link' || !linkName.startsWith(root)) return undefined;
+  const target = linkName.slice(root.length);
+  return pathProblem(target) === undefined ? target : undefined;
 }
 
 function newFile(entry: TarEntry, path: string): NewZipEntry {
@@ -84,12 +148,20 @@ function newFolder(entry: TarEntry, path: string): NewZipEntry {
 }
 
 /** The line for the log, or undefined when the entry goes into the zip. */
-function whyLeftOut({ kind }: TarEntry, path: string): string | undefined {
-  const special = specialKinds[kind];
+function whyLeftOut(
+  { kind }: TarEntry,
+  path: string,
+  target: string | undefined,
+): string | undefined {
+  const special = target === undefined ? specialKinds[kind] : undefined;
   if (special !== undefined) return `left out: ${special} ${printable(path)}`;
-  // The tar's reader puts this character where bytes are not UTF-8.
-  const problem = path.includes('\uFFFD') ? 'invalid_utf8' : nameProblem(path);
+  const problem = pathProblem(path);
   return problem && `left out: ${printable(path)}: ${refusalText(problem)}`;
+}
+
+function pathProblem(path: string): ZipRefusal | undefined {
+  // The tar's reader puts this character where bytes are not UTF-8.
+  return path.includes('\uFFFD') ? 'invalid_utf8' : nameProblem(path);
 }
 
 /** All kinds but files and folders. */

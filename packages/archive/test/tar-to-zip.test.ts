@@ -3,12 +3,24 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { AppError } from '@inference-server/errors';
 import { testFolder } from '@inference-server/testing';
 import { fixChecksum } from './fix-checksum.js';
-import { directory, listZip, outputTar, special, streamOf, zipOf, type TarPart } from './trees.js';
+import {
+  directory,
+  hardLink,
+  listZip,
+  outputTar,
+  special,
+  streamOf,
+  tarOf,
+  zipOf,
+  type TarPart,
+} from './trees.js';
 
 const run = promisify(execFile);
 let folder: string;
@@ -113,6 +125,104 @@ describe('tarToZip', () => {
       'left out: device tty',
       'left out: device disk',
     ]);
+  });
+
+  it('writes a hard link as the file that it leads to, once the tar is at its end', async () => {
+    const tar = streamOf(
+      await outputTar([
+        directory('output/in/'),
+        { name: 'output/in/first', content: 'same' },
+        hardLink('output/second', 'output/in/first'),
+        { name: 'output/third', content: 'x' },
+      ]),
+    );
+    const asked: [string, boolean][] = [];
+    const { zip, leftOut } = zipOf(tar, {
+      openHardLink: async (target) => {
+        asked.push([target, tar.readableEnded]);
+        return streamOf(await tarOf([{ name: 'first', mode: 0o755, content: 'same' }]));
+      },
+    });
+    const found = (await listZip(folder, await buffer(zip))).slice(1);
+    expect(found.map(({ name, mode, content }) => [name, mode, content])).toEqual([
+      ['in/', '755', ''],
+      ['in/first', '644', 'same'],
+      ['third', '644', 'x'],
+      ['second', '755', 'same'],
+    ]);
+    expect(asked).toEqual([['in/first', true]]);
+    expect(leftOut).toEqual([]);
+  });
+
+  it('leaves out a hard link that leads elsewhere or to no file, with a line', async () => {
+    const asked: string[] = [];
+    const { found, leftOut } = await convert(
+      [
+        hardLink('output/outside', '/etc/passwd'),
+        hardLink('output/above', 'output/../secret'),
+        hardLink('output/itself', 'output/'),
+        hardLink('output/folder', 'output/in'),
+        hardLink('output/C:evil', 'output/in'),
+        hardLink('output/nothing', 'output/nil'),
+      ],
+      {
+        openHardLink: async (target) => {
+          asked.push(target);
+          return streamOf(await tarOf(target === 'in' ? [directory('in/')] : []));
+        },
+      },
+    );
+    expect(found).toEqual([]);
+    expect(asked).toEqual(['in', 'nil']);
+    expect(leftOut).toEqual([
+      'left out: hard link outside',
+      'left out: hard link above',
+      'left out: hard link itself',
+      'left out: C:evil: its name begins with a drive letter',
+      'left out: hard link folder',
+      'left out: hard link nothing',
+    ]);
+  });
+
+  it('counts the bytes of a hard link', async () => {
+    const parts = [{ name: 'output/a', content: 'x'.repeat(60) }, hardLink('output/b', 'output/a')];
+    const openHardLink = async () =>
+      streamOf(await tarOf([{ name: 'a', content: 'x'.repeat(60) }]));
+    expect((await convert(parts, { openHardLink, maxBytes: 120 })).found).toHaveLength(2);
+    await expect(convert(parts, { openHardLink, maxBytes: 119 })).rejects.toMatchObject({
+      code: 'ZIP_REFUSED',
+      extensions: { reason: 'too_large' },
+    });
+  });
+
+  it('fails with the tar of a hard link', async () => {
+    const parts = [{ name: 'output/a', content: 'x' }, hardLink('output/b', 'output/a')];
+    const file = { name: 'a', content: 'x' };
+    const whole = await tarOf([file]);
+    const reason = new AppError('SERVICE_UNAVAILABLE', 'away');
+    for (const [openHardLink, code] of [
+      [async () => Promise.reject(reason), 'SERVICE_UNAVAILABLE'],
+      [async () => Promise.resolve(streamOf(whole.subarray(0, 1024))), 'INTERNAL'],
+      [async () => streamOf(await tarOf([file, { ...file, name: 'b' }])), 'INTERNAL'],
+    ] as const) {
+      await expect(convert(parts, { openHardLink })).rejects.toMatchObject({ code });
+    }
+  });
+
+  it('destroys the tar of a hard link when nobody reads on', async () => {
+    const silent = new PassThrough();
+    const parts = [hardLink('output/b', 'output/a')];
+    let opened = false;
+    const { zip } = zipOf(streamOf(await outputTar(parts)), {
+      openHardLink: () => {
+        opened = true;
+        return Promise.resolve(silent);
+      },
+    });
+    zip.resume();
+    await expect.poll(() => opened).toBe(true);
+    zip.destroy();
+    await expect.poll(() => silent.destroyed).toBe(true);
   });
 
   it('leaves out an entry of a kind that it does not know, with its content', async () => {

@@ -44,14 +44,22 @@ export const special = (name: string, type: NonNullable<TarPart['type']>): TarPa
   linkname: '/etc/passwd',
 });
 
-/** A tar as an engine gives it of the folder /output, made by a writer that is not ours. */
+export const hardLink = (name: string, linkname: string): TarPart => ({
+  name,
+  type: 'link',
+  linkname,
+});
+
+/** A tar as an engine gives it of the folder /output. */
 export async function outputTar(parts: readonly TarPart[]): Promise<Buffer> {
+  return tarOf([directory('output/'), ...parts]);
+}
+
+/** Made by a writer that is not ours. */
+export async function tarOf(parts: readonly TarPart[]): Promise<Buffer> {
   const tar = pack();
   const bytes = buffer(tar);
-  for (const { content, ...header } of [
-    { name: 'output/', type: 'directory' as const },
-    ...parts,
-  ]) {
+  for (const { content, ...header } of parts) {
     const sink = tar.entry(header, content ?? '');
     if (content === undefined) sink.end(Buffer.alloc(0));
     else await Promise.race([once(sink as never, 'finish'), once(sink as never, 'close')]);

@@ -42,8 +42,6 @@ export interface ContainerEngine {
   waitForExit(container: string, signal: AbortSignal): Promise<ContainerExit>;
   /** Asks the main process to end, and kills it after `graceMs`. Not running is fine. */
   stopContainer(container: string, graceMs: number, signal: AbortSignal): Promise<void>;
-  /** Ends it at once. Not running is fine. */
-  killContainer(container: string, signal: AbortSignal): Promise<void>;
   /** Removes it with its anonymous volumes, running or not. Absent is fine. */
   removeContainer(container: string, signal: AbortSignal): Promise<void>;
   /** Undefined when there is none. */

@@ -4,7 +4,6 @@ import { boundedCall, connectEngine, type EngineDeadlines } from './docker/conne
 import {
   createContainer,
   inspectContainer,
-  killContainer,
   listContainers,
   removeContainer,
   startContainer,
@@ -44,7 +43,6 @@ export function createDockerEngine(options: {
     waitForExit: (container, signal) => waitForExit(engine, container, signal),
     stopContainer: (container, graceMs, signal) =>
       stopContainer(engine, container, graceMs, signal),
-    killContainer: (container, signal) => killContainer(engine, container, signal),
     removeContainer: (container, signal) => removeContainer(engine, container, signal),
     inspectContainer: (container, signal) => inspectContainer(engine, container, signal),
     listContainers: (labels, signal) => listContainers(engine, labels, signal),

@@ -189,7 +189,6 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         await engine.stopContainer(id, 10_000, signal);
         expect(await exit).toMatchObject({ exitCode: 5, interrupted: true });
         await engine.stopContainer(id, 10_000, signal);
-        await engine.killContainer(id, signal);
       });
 
       it('kills one that does not listen', async () => {
@@ -197,7 +196,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         const id = await engine.createContainer(specOf('trap "" TERM; sleep 1000'), signal);
         await engine.startContainer(id, signal);
         await engine.startContainer(id, signal);
-        await engine.killContainer(id, signal);
+        await engine.stopContainer(id, 0, signal);
         expect(await engine.waitForExit(id, signal)).toMatchObject({ exitCode: 137 });
       });
 

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import type { ZipLimits } from '@inference-server/archive';
 import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
 import type { Work } from '@inference-server/contracts';
@@ -48,11 +47,3 @@ export interface AttemptRun extends RunDeps {
   /** Aborts when the process must end. */
   outOfTime: AbortSignal;
 }
-
-/**
- * For calls that are quick and must not be cut short: a creation that was cut could still come true
- * in the engine, after the cleaning. The engine's own deadlines bound them.
- */
-export const uncut = new AbortController().signal;
-// All attempts share it.
-setMaxListeners(0, uncut);

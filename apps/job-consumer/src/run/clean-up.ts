@@ -1,7 +1,8 @@
 import { isComplete } from '../model-volume.js';
 import { labelNames } from '../names.js';
 import { retryPassing } from '../retry.js';
-import { uncut, type AttemptRun } from './attempt-run.js';
+import { uncut } from '../uncut.js';
+import type { AttemptRun } from './attempt-run.js';
 
 /**
  * Removes the containers of an attempt, then its volumes: those that carry its labels, whoever of us

@@ -40,6 +40,7 @@ async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outc
     maxBytes: settings.maxOutputBytes,
     maxEntries: settings.maxOutputEntries,
     onLeftOut: (line) => leftOut.push(line),
+    openHardLink: (target) => engine.getArchive(container, `/output/${target}`, signal),
   });
   const { passing, digest } = hashing();
   const passed = pipeline(zip, passing, { signal });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerExit } from '@inference-server/container-engine';
-import { uncut, type AttemptRun } from './attempt-run.js';
+import { uncut } from '../uncut.js';
+import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import type { Staged } from './stage.js';
 

@@ -1,5 +1,6 @@
 import { messageOf } from '@inference-server/errors';
-import { uncut, type AttemptRun } from './attempt-run.js';
+import { uncut } from '../uncut.js';
+import type { AttemptRun } from './attempt-run.js';
 
 /** Puts the end of the container's output into the log of the attempt; never fails the attempt. */
 export async function readLog(run: AttemptRun, container: string): Promise<void> {

@@ -78,22 +78,6 @@ export async function stopContainer(
   );
 }
 
-export async function killContainer(
-  { docker, deadlines }: EngineConnection,
-  container: string,
-  signal: AbortSignal,
-): Promise<void> {
-  await unlessStopped(
-    boundedCall(
-      `kill of ${container}`,
-      deadlines.callMs,
-      signal,
-      (abortSignal) =>
-        docker.getContainer(container).kill({ signal: 'SIGKILL', abortSignal }) as Promise<unknown>,
-    ),
-  );
-}
-
 export async function removeContainer(
   connection: EngineConnection,
   container: string,
