@@ -153,7 +153,8 @@ describe('receiveFile', () => {
     const file = await receiveFile(source, { folder, maxBytes: 2 ** 30, signal });
     await discardFile(file);
     expect(file.bytes).toBe(2 ** 30);
-    expect((peak - before) / 2 ** 20).toBeLessThan(64);
+    // An eighth of what passes: the collector alone lets some of it lie, whatever the size.
+    expect((peak - before) / 2 ** 20).toBeLessThan(128);
   }, 120_000);
 });
 
