@@ -14,6 +14,9 @@ export interface HeldAttempt {
   holder: string;
 }
 
+/** What the holder of a ticket asks for. */
+export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
+
 export interface WorkRow {
   modelVersionId: string;
   humanReadableId: string;
@@ -46,12 +49,7 @@ export function createAttemptRepository(
      * Hot. QUEUED → RUNNING with a first lease, for the consumer that was sent the ticket; or the
      * lease that this holder won before. Undefined: the ticket is stale.
      */
-    async claim(claim: {
-      taskUid: string;
-      attempt: number;
-      consumerId: string;
-      holder: string;
-    }): Promise<{ epoch: number } | undefined> {
+    async claim(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
       const { taskUid, attempt, consumerId, holder } = claim;
       const [won] = await database.query<{ epoch: number }>(
         `WITH task AS (

@@ -11,7 +11,13 @@ import {
 import { AppError } from '@inference-server/errors';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { BlobService } from '../blobs/service.js';
-import type { AttemptEnd, AttemptRepository, HeldAttempt, WorkRow } from './repository.js';
+import type {
+  AttemptClaim,
+  AttemptEnd,
+  AttemptRepository,
+  HeldAttempt,
+  WorkRow,
+} from './repository.js';
 
 export type AttemptService = ReturnType<typeof createAttemptService>;
 
@@ -39,12 +45,7 @@ export function createAttemptService(deps: {
   };
 
   return {
-    async claim(claim: {
-      taskUid: string;
-      attempt: number;
-      consumerId: string;
-      holder: string;
-    }): Promise<ClaimAnswer> {
+    async claim(claim: AttemptClaim): Promise<ClaimAnswer> {
       const won = await attempts.claim(claim);
       const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
       if (won === undefined || work === undefined) {

@@ -1,3 +1,4 @@
+import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 
 export type BlobRepository = ReturnType<typeof createBlobRepository>;
@@ -37,6 +38,18 @@ export async function markStored(
     [blob.id, blob.bytes, blob.sha256],
   );
   return rows.length > 0;
+}
+
+/**
+ * The same for a blob that was just received. Throws SERVICE_UNAVAILABLE when it is not pending any
+ * more (taken for abandoned): nothing may refer to bytes that are about to go.
+ */
+export async function requireStored(
+  tx: Queryable,
+  blob: { id: string; bytes: number; sha256: string },
+): Promise<void> {
+  if (await markStored(tx, blob)) return;
+  throw new AppError('SERVICE_UNAVAILABLE', 'The upload is no longer there; send it again.');
 }
 
 /** Marks blobs for removal inside the transaction that stops referring to them. */

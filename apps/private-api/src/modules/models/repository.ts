@@ -1,6 +1,6 @@
 import type { Model, PullPolicy } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
-import { markStored } from '../blobs/repository.js';
+import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
@@ -43,7 +43,7 @@ export function createModelRepository(database: Database) {
           `INSERT INTO models (human_readable_id, description, current_version) VALUES ($1, $2, 1)`,
           [model.humanReadableId, model.description],
         );
-        if (model.files !== null) await markStored(tx, model.files);
+        if (model.files !== null) await requireStored(tx, model.files);
         const [row] = await tx.query<ModelRow>(
           `INSERT INTO model_versions
              (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, files_blob_id)

@@ -1,6 +1,7 @@
 import type { TaskState } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
-import { markDeleting, markStored } from '../blobs/repository.js';
+import { markDeleting, requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
@@ -22,12 +23,15 @@ export function createTaskRepository(database: Database) {
     /** The task, waiting, and its input stored, in one transaction. */
     async insert(uid: string, modelVersionId: string, input: PendingBlob): Promise<void> {
       await database.transaction(async (tx) => {
-        await markStored(tx, input);
-        await tx.query(
+        await requireStored(tx, input);
+        const inserted = await tx.query(
           `INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id)
-           SELECT $1, id, use_gpu, $3 FROM model_versions WHERE id = $2`,
+           SELECT $1, id, use_gpu, $3 FROM model_versions WHERE id = $2 RETURNING uid`,
           [uid, modelVersionId, input.id],
         );
+        if (inserted.length === 0) {
+          throw new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.');
+        }
       });
     },
 
