@@ -1,12 +1,11 @@
-import type { Entry } from 'yauzl';
 import type { ZipRefusal } from './zip-refused.js';
 
 /**
- * Whether a mode, if the entry carries one, allows the kind that the name tells (a slash at the end
+ * Whether a unix mode, 0 when the entry carries none, allows the kind that the name tells (a slash at the end
  * makes a folder). Looked at whatever system the zip claims to come from: extractors differ on that.
  */
-export function modeProblem(entry: Entry, kind: 'file' | 'folder'): ZipRefusal | undefined {
-  switch (modeOf(entry) & fileType.mask) {
+export function modeProblem(mode: number, kind: 'file' | 'folder'): ZipRefusal | undefined {
+  switch (mode & fileType.mask) {
     case fileType.none:
       return undefined;
     case fileType.file:
@@ -20,13 +19,8 @@ export function modeProblem(entry: Entry, kind: 'file' | 'folder'): ZipRefusal |
   }
 }
 
-export function isExecutable(entry: Entry): boolean {
-  return (modeOf(entry) & 0o111) !== 0;
-}
-
-/** The unix mode: the upper half of the external attributes; 0 when there is none. */
-function modeOf(entry: Entry): number {
-  return entry.externalFileAttributes >>> 16;
+export function isExecutable(mode: number): boolean {
+  return (mode & 0o111) !== 0;
 }
 
 const fileType = {

@@ -1,7 +1,8 @@
-export { checkZip, type ZipRules, type ZipSummary } from './check-zip.js';
+export { checkZip, type ZipRules, type ZipSummary, type ZipVerdict } from './check-zip.js';
 export type { OutputRefusal } from './output-refused.js';
 export { tarEnd, tarHeader, type NewTarEntry } from './tar-header.js';
 export { tarToZip, type TarToZipOptions } from './tar-to-zip.js';
 export { defaultZipLimits, type ZipLimits } from './zip-limits.js';
-export { zipRefusals, type ZipRefusal } from './zip-refused.js';
+export { createZipGate, type ZipGate } from './zip-gate.js';
+export { refuseZip, zipRefusals, type ZipFinding, type ZipRefusal } from './zip-refused.js';
 export { zipToTar } from './zip-to-tar.js';

@@ -1,92 +1,87 @@
-import { crc32 } from 'node:zlib';
-import type { Entry } from 'yauzl';
 import { decodeName } from './decode-name.js';
 import { isExecutable, modeProblem } from './entry-kind.js';
 import { nameProblem } from './entry-name.js';
 import { createEntryTree } from './entry-tree.js';
-import { zipError, type OpenZip } from './open-zip.js';
+import { readLocalHeader } from './local-header.js';
+import { modifiedTime } from './modified-time.js';
+import { readContent } from './zip-content.js';
+import { readZipDirectory, type DirectoryRecord } from './zip-directory.js';
+import { readZipEnd } from './zip-end.js';
+import type { ZipFile } from './zip-file.js';
 import { ratioFreeBytes, type ZipLimits } from './zip-limits.js';
 import { refuseZip, type ZipRefusal } from './zip-refused.js';
 
-/** An entry that has passed every rule on names, kinds and declared sizes. */
+/** An entry that has passed every rule on names, kinds, places and declared sizes. */
 export interface ZipEntry {
   /** The folders to make before the file: those that no earlier entry has named or implied. */
   newFolders: readonly string[];
   /** Undefined for a folder. */
   file: { path: string; bytes: number; executable: boolean } | undefined;
   modified: Date;
-  /**
-   * The file's bytes, inflated. Ends with ZIP_REFUSED unless they have the declared size and
-   * checksum; never gives more than the declared size.
-   */
+  /** The entry's bytes, checked as they pass: see {@link readContent}. */
   content(): AsyncIterable<Buffer>;
 }
 
 /**
  * The entries in the order of the zip's directory, each checked against the rules and all before it.
- * The gate and the extraction both read through here. Throws ZIP_REFUSED.
+ * The gate and the extraction both read through here. Throws ZIP_REFUSED, or the signal's reason.
  */
 export async function* readZipEntries(
-  zip: OpenZip,
+  file: ZipFile,
   limits: ZipLimits,
   signal: AbortSignal,
 ): AsyncGenerator<ZipEntry> {
-  if (zip.entryCount > limits.maxEntries) {
-    throw refuseZip('too_many_entries', { allowed: limits.maxEntries });
+  const end = await readZipEnd(file);
+  if (end.entries > limits.maxEntries) {
+    throw refuseZip({ reason: 'too_many_entries', allowed: limits.maxEntries });
   }
+  const directory = await readZipDirectory(file, end);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
-  let number = 0;
   let unzippedBytes = 0;
-  try {
-    for await (const entry of zip.entries()) {
-      signal.throwIfAborted();
-      number += 1;
-      unzippedBytes += entry.uncompressedSize;
-      checkTotal(unzippedBytes, zip.bytes, limits);
-      const { path, kind } = checkEntry(entry, number);
-      const answer = tree.add(path, kind);
-      if ('refused' in answer) throw refuseZip(answer.refused, { entry: number });
-      yield {
-        newFolders: answer.newFolders,
-        file:
-          kind === 'file'
-            ? { path, bytes: entry.uncompressedSize, executable: isExecutable(entry) }
-            : undefined,
-        modified: entry.getLastModDate({ timezone: 'UTC' }),
-        content: () => checkContent(zip, entry, number),
-      };
-    }
-  } catch (error) {
-    if (signal.aborted && error === signal.reason) throw error;
-    throw zipError(error, number + 1);
+  for await (const record of directory.records()) {
+    signal.throwIfAborted();
+    unzippedBytes += record.bytes;
+    checkTotal(unzippedBytes, file.bytes, limits);
+    const { path, kind } = checkRecord(record);
+    const { number, headerOffset } = record;
+    const answer = tree.add(path, kind);
+    if ('refused' in answer) throw refuseEntry(answer.refused, record);
+    const packed = await readLocalHeader(file, record, directory.nextStart(headerOffset, number));
+    yield {
+      newFolders: answer.newFolders,
+      file:
+        kind === 'file'
+          ? { path, bytes: record.bytes, executable: isExecutable(record.mode) }
+          : undefined,
+      modified: modifiedTime(record),
+      content: () => readContent(file, record, packed),
+    };
   }
 }
 
 function checkTotal(unzippedBytes: number, zipBytes: number, limits: ZipLimits): void {
   if (unzippedBytes > limits.maxUnzippedBytes) {
-    throw refuseZip('too_large', { allowed: limits.maxUnzippedBytes });
+    throw refuseZip({ reason: 'too_large', allowed: limits.maxUnzippedBytes });
   }
   if (unzippedBytes > ratioFreeBytes && unzippedBytes > zipBytes * limits.maxRatio) {
-    throw refuseZip('ratio', { allowed: limits.maxRatio });
+    throw refuseZip({ reason: 'ratio', allowed: limits.maxRatio });
   }
 }
 
-function checkEntry(entry: Entry, number: number): { path: string; kind: 'file' | 'folder' } {
-  const refuse = (reason: ZipRefusal) => refuseZip(reason, { entry: number });
-  if ((entry.generalPurposeBitFlag & encryptionFlags) !== 0) throw refuse('encrypted');
-  if (entry.compressionMethod !== stored && entry.compressionMethod !== deflated) {
-    throw refuse('unknown_method');
-  }
-  const decoded = decodeName(entry);
+function checkRecord(record: DirectoryRecord): { path: string; kind: 'file' | 'folder' } {
+  const refuse = (reason: ZipRefusal) => refuseEntry(reason, record);
+  const { flags, method, bytes, packedBytes } = record;
+  if ((flags & encryptionFlags) !== 0) throw refuse('encrypted');
+  if (method !== stored && method !== deflated) throw refuse('unknown_method');
+  if ((record.version & 0xff) > latestVersion) throw refuse('unknown_version');
+  const decoded = decodeName(record);
   if ('refused' in decoded) throw refuse(decoded.refused);
   const kind = decoded.name.endsWith('/') ? 'folder' : 'file';
   const path = kind === 'folder' ? decoded.name.slice(0, -1) : decoded.name;
-  const problem = nameProblem(path) ?? modeProblem(entry, kind);
+  const problem = nameProblem(path) ?? modeProblem(record.mode, kind);
   if (problem !== undefined) throw refuse(problem);
-  if (kind === 'folder' && entry.uncompressedSize > 0) throw refuse('folder_with_content');
-  if (entry.compressionMethod === stored && entry.compressedSize !== entry.uncompressedSize) {
-    throw refuse('size_mismatch');
-  }
+  if (kind === 'folder' && bytes > 0) throw refuse('folder_with_content');
+  if (method === stored && packedBytes !== bytes) throw refuse('size_mismatch');
   return { path, kind };
 }
 
@@ -94,20 +89,9 @@ function checkEntry(entry: Entry, number: number): { path: string; kind: 'file' 
 const encryptionFlags = 0x1 | 0x40 | 0x2000;
 const stored = 0;
 const deflated = 8;
+/** 6.3, of which all later ones of the specification are said to need no more. */
+const latestVersion = 63;
 
-async function* checkContent(zip: OpenZip, entry: Entry, number: number): AsyncGenerator<Buffer> {
-  let checksum = 0;
-  let bytes = 0;
-  try {
-    for await (const chunk of zip.content(entry)) {
-      bytes += chunk.length;
-      if (bytes > entry.uncompressedSize) throw refuseZip('size_mismatch', { entry: number });
-      checksum = crc32(chunk, checksum);
-      yield chunk;
-    }
-  } catch (error) {
-    throw zipError(error, number);
-  }
-  if (bytes !== entry.uncompressedSize) throw refuseZip('size_mismatch', { entry: number });
-  if (checksum !== entry.crc32) throw refuseZip('crc_mismatch', { entry: number });
+function refuseEntry(reason: ZipRefusal, { number, offset }: DirectoryRecord): Error {
+  return refuseZip({ reason, entry: number, offset });
 }

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
-import { openZip } from './open-zip.js';
 import { readableOf } from './readable-of.js';
 import { tarEnd, tarHeader, tarPadding } from './tar-header.js';
 import { readZipEntries } from './zip-entries.js';
+import { openZipFile } from './zip-file.js';
 import type { ZipLimits } from './zip-limits.js';
 
 /**
@@ -24,7 +24,7 @@ async function* writeTar(
   limits: ZipLimits,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  const zip = await openZip(path);
+  const zip = await openZipFile(path);
   try {
     // An engine looks at the first bytes for the magic of a compressed stream: no name of the zip's
     // may stand there.
@@ -37,7 +37,11 @@ async function* writeTar(
       for (const folder of newFolders) {
         yield tarHeader({ name: `${folder}/`, mode: folderMode, bytes: 0, modified });
       }
-      if (file === undefined) continue;
+      if (file === undefined) {
+        // A folder may have packed bytes, of nothing.
+        for await (const _ of content());
+        continue;
+      }
       const mode = file.executable ? executableMode : fileMode;
       yield tarHeader({ name: file.path, mode, bytes: file.bytes, modified });
       yield* content();

@@ -50,7 +50,9 @@ describe('memory', () => {
     const path = join(folder, 'many.zip');
     const there = await growthOf(writeSparse(path, zipped(files)));
     const back = await growthOf(countBytes(zipToTar(path, { limits: defaultZipLimits, signal })));
-    expect(await checkZip(path, defaultZipLimits, signal)).toMatchObject({ files: 50_000 });
+    expect(await checkZip(path, defaultZipLimits, signal)).toMatchObject({
+      summary: { files: 50_000 },
+    });
     await rm(path);
     // 200 MB of content.
     expect([there.mebibytes, back.mebibytes].filter((growth) => growth >= 128)).toEqual([]);
@@ -74,7 +76,7 @@ describe('a zip beyond 4 GiB', () => {
   it('is written in ZIP64 and read back whole', async () => {
     expect((await stat(path)).size).toBeGreaterThan(2 ** 32);
     const summary = { files: 2, folders: 0, unzippedBytes: bytes + 10 };
-    expect(await checkZip(path, defaultZipLimits, signal)).toEqual(summary);
+    expect(await checkZip(path, defaultZipLimits, signal)).toEqual({ summary });
     const tar = zipToTar(path, { limits: defaultZipLimits, signal });
     expect(await countBytes(tar)).toBeGreaterThan(bytes);
   }, 120_000);

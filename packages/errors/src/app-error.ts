@@ -1,7 +1,9 @@
 import { errorCodes, type ErrorCode, type Problem } from '@inference-server/contracts';
 
+const extensionNames = ['parameter', 'reason', 'entry', 'offset', 'allowed', 'task'] as const;
+
 /** What a problem body may say beyond code and detail. */
-export type ProblemExtensions = Partial<Pick<Problem, 'parameter' | 'reason' | 'task'>>;
+export type ProblemExtensions = Partial<Pick<Problem, (typeof extensionNames)[number]>>;
 
 /**
  * The only error that our code throws. `detail` is shown to the caller as it is, except under
@@ -35,13 +37,10 @@ export class AppError extends Error {
 
 /** Rebuilds the error that another process answered with. */
 export function errorOfProblem(problem: Problem): AppError {
-  const { code, detail, parameter, reason, task } = problem;
+  const { code, detail } = problem;
+  const stated = extensionNames.filter((name) => problem[name] !== undefined);
   return new AppError(isErrorCode(code) ? code : 'INTERNAL', detail, {
-    extensions: {
-      ...(parameter === undefined ? {} : { parameter }),
-      ...(reason === undefined ? {} : { reason }),
-      ...(task === undefined ? {} : { task }),
-    },
+    extensions: Object.fromEntries(stated.map((name) => [name, problem[name]])),
   });
 }
 

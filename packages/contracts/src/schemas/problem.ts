@@ -13,6 +13,21 @@ export const Problem = Type.Object(
     ),
     parameter: Type.Optional(Type.String({ description: 'The parameter or form part at fault.' })),
     reason: Type.Optional(Type.String({ description: 'Of a refused zip: the rule it breaks.' })),
+    entry: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        description: 'Of a refused zip: the entry at fault, counted in the order of its directory.',
+      }),
+    ),
+    offset: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: 'Of a refused zip: where in the file the record at fault stands (bytes).',
+      }),
+    ),
+    allowed: Type.Optional(
+      Type.Number({ description: 'Of a refused zip: the limit that it passes.' }),
+    ),
     task: Type.Optional(Type.Unsafe<TaskReport>(Type.Ref('TaskReport'))),
   },
   { $id: 'Problem', additionalProperties: false },

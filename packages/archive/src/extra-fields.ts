@@ -1,0 +1,45 @@
+/** The extra fields of a record by their id. */
+export type ExtraFields = ReadonlyMap<number, Buffer>;
+
+export const extraId = { zip64: 0x0001, ntfs: 0x000a, timestamp: 0x5455, unicodePath: 0x7075 };
+
+/**
+ * Takes the extra area of a header apart (APPNOTE 4.5); undefined when it is damaged, or when one of
+ * the fields that change what an entry is stands there twice: readers differ on which one counts. Less
+ * than a field's head of zeros at the end is alignment.
+ */
+export function parseExtraFields(area: Buffer): ExtraFields | undefined {
+  const fields = new Map<number, Buffer>();
+  let at = 0;
+  while (at + 4 <= area.length) {
+    const id = area.readUInt16LE(at);
+    const end = at + 4 + area.readUInt16LE(at + 2);
+    if (end > area.length) return undefined;
+    if (fields.has(id) && (id === extraId.zip64 || id === extraId.unicodePath)) return undefined;
+    fields.set(id, area.subarray(at + 4, end));
+    at = end;
+  }
+  return area.subarray(at).every((byte) => byte === 0) ? fields : undefined;
+}
+
+/**
+ * The 64-bit values for those of `stated` that are full (APPNOTE 4.5.3): the field has one for each,
+ * in order. Writers that put all of them there all the same must repeat what is stated. Undefined when
+ * the field and the header contradict each other. Sizes past 2^53 are rounded.
+ */
+export function resolveZip64(
+  stated: readonly { value: number; full: number }[],
+  field: Buffer | undefined,
+): number[] | undefined {
+  const missing = stated.filter(({ value, full }) => value === full).length;
+  if (field === undefined) return missing === 0 ? stated.map(({ value }) => value) : undefined;
+  const values: number[] = [];
+  for (let at = 0; at + 8 <= field.length; at += 8) values.push(Number(field.readBigUInt64LE(at)));
+  if (field.length % 8 !== 0 && field.length % 8 !== 4) return undefined;
+  if (values.length === missing) {
+    return stated.map(({ value, full }) => (value === full ? (values.shift() ?? value) : value));
+  }
+  const all = stated.map(({ value, full }, index) => (value === full ? values[index] : value));
+  const agree = all.every((value, index) => index >= values.length || value === values[index]);
+  return agree && all.every((value) => value !== undefined) ? all : undefined;
+}

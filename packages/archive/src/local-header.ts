@@ -1,0 +1,129 @@
+import { decodeName } from './decode-name.js';
+import { extraId, parseExtraFields, resolveZip64, type ExtraFields } from './extra-fields.js';
+import type { DirectoryRecord } from './zip-directory.js';
+import type { ZipFile } from './zip-file.js';
+import { refuseZip, type ZipRefusal } from './zip-refused.js';
+
+/**
+ * Where the packed bytes of an entry stand. Its local header must say what the directory says, and the
+ * entry must end exactly at `nextStart`, where the next one or the directory begins: a reader that goes
+ * by local headers then finds the same entries as one that goes by the directory.
+ */
+export async function readLocalHeader(
+  file: ZipFile,
+  record: DirectoryRecord,
+  nextStart: number,
+): Promise<{ start: number; end: number }> {
+  const offset = record.headerOffset;
+  const refuse = (reason: ZipRefusal) => refuseZip({ reason, entry: record.number, offset });
+  if (offset + headerBytes > nextStart) throw refuse('overlap');
+  const fixed = await file.read(offset, headerBytes);
+  if (fixed.readUInt32LE(0) !== signature) throw refuse('header_mismatch');
+  const nameBytes = fixed.readUInt16LE(26);
+  const extraBytes = fixed.readUInt16LE(28);
+  const start = offset + headerBytes + nameBytes + extraBytes;
+  const end = start + record.packedBytes;
+  if (end > nextStart) throw refuse('overlap');
+  const rest = await file.read(offset + headerBytes, nameBytes + extraBytes);
+  const extra = parseExtraFields(rest.subarray(nameBytes));
+  if (extra === undefined) throw refuse('bad_extra');
+  const local: LocalHeader = {
+    flags: fixed.readUInt16LE(6),
+    method: fixed.readUInt16LE(8),
+    crc: fixed.readUInt32LE(14),
+    packedBytes: fixed.readUInt32LE(18),
+    bytes: fixed.readUInt32LE(22),
+    rawName: rest.subarray(0, nameBytes),
+    extra,
+  };
+  if (!isSameEntry(local, record) || !areSameSizes(local, record)) throw refuse('header_mismatch');
+  if ((record.flags & descriptorFlag) === 0) {
+    if (end < nextStart) throw refuseZip({ reason: 'hidden_data', offset: end });
+  } else {
+    await checkDescriptor(file, record, { start: end, end: nextStart });
+  }
+  return { start, end };
+}
+
+interface LocalHeader {
+  flags: number;
+  method: number;
+  crc: number;
+  packedBytes: number;
+  bytes: number;
+  rawName: Buffer;
+  extra: ExtraFields;
+}
+
+const headerBytes = 30;
+const signature = 0x04034b50;
+/** Bit 3: checksum and sizes follow the content. */
+const descriptorFlag = 0x8;
+/** Those that change what follows: encryption (0, 6, 13) and the descriptor. */
+const decisiveFlags = 0x1 | 0x40 | 0x2000 | descriptorFlag;
+const full = 0xffffffff;
+
+function isSameEntry(local: LocalHeader, record: DirectoryRecord): boolean {
+  if (local.method !== record.method) return false;
+  if (((local.flags ^ record.flags) & decisiveFlags) !== 0) return false;
+  if (!local.rawName.equals(record.rawName)) return false;
+  // The rest of what makes the name: the flag for UTF-8 and the extra field.
+  const { madeBy } = record;
+  const name = decodeName({ ...local, madeBy });
+  if (!local.extra.has(extraId.unicodePath)) {
+    const withoutField = decodeName({ ...record, extra: new Map() });
+    return sameName(name, withoutField);
+  }
+  return sameName(name, decodeName(record));
+}
+
+function sameName(
+  one: ReturnType<typeof decodeName>,
+  other: ReturnType<typeof decodeName>,
+): boolean {
+  return 'name' in one && 'name' in other && one.name === other.name;
+}
+
+function areSameSizes(local: LocalHeader, record: DirectoryRecord): boolean {
+  const sizes = resolveZip64(
+    [
+      { value: local.bytes, full },
+      { value: local.packedBytes, full },
+    ],
+    local.extra.get(extraId.zip64),
+  );
+  if (sizes === undefined) return false;
+  const stated = [local.crc, ...sizes];
+  const known = [record.crc, record.bytes, record.packedBytes];
+  const mayBeUnknown = (record.flags & descriptorFlag) !== 0;
+  return stated.every((value, index) => value === known[index] || (mayBeUnknown && value === 0));
+}
+
+/** With or without its signature, its sizes in 32 or 64 bits (APPNOTE 4.3.9): its length tells. */
+async function checkDescriptor(
+  file: ZipFile,
+  record: DirectoryRecord,
+  { start, end }: { start: number; end: number },
+): Promise<void> {
+  const refuse = (reason: ZipRefusal) => refuseZip({ reason, entry: record.number, offset: start });
+  const length = end - start;
+  if (length > 24) throw refuseZip({ reason: 'hidden_data', offset: start + 24 });
+  if (![12, 16, 20, 24].includes(length)) throw refuse('descriptor_mismatch');
+  const descriptor = await file.read(start, length);
+  const isSigned = length % 8 === 0;
+  if (isSigned && descriptor.readUInt32LE(0) !== descriptorSignature) {
+    throw refuse('descriptor_mismatch');
+  }
+  const fields = descriptor.subarray(isSigned ? 4 : 0);
+  const isLong = length >= 20;
+  const sizes = isLong
+    ? [Number(fields.readBigUInt64LE(4)), Number(fields.readBigUInt64LE(12))]
+    : [fields.readUInt32LE(4), fields.readUInt32LE(8)];
+  const agrees =
+    fields.readUInt32LE(0) === record.crc &&
+    sizes[0] === record.packedBytes &&
+    sizes[1] === record.bytes;
+  if (!agrees) throw refuse('descriptor_mismatch');
+}
+
+const descriptorSignature = 0x08074b50;

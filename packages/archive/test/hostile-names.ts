@@ -1,0 +1,109 @@
+import type { ZipRefusal } from '../src/index.js';
+import { latin1, second, type HostileZip } from './hostile-zip.js';
+import { buildZip, unicodeName } from './zip-builder.js';
+
+const named = (name: string | Buffer, reason: ZipRefusal): HostileZip =>
+  second(`the name ${JSON.stringify(name.toString('latin1' as never)).slice(0, 40)}`, reason, {
+    name,
+  });
+
+const pair = (what: string, reason: ZipRefusal, ...names: string[]): HostileZip => ({
+  what,
+  zip: buildZip(names.map((name) => ({ name }))),
+  reason,
+  entry: names.length,
+});
+
+const ofMode = (what: string, mode: number, reason: ZipRefusal, name = 'x'): HostileZip =>
+  second(what, reason, { name, mode });
+
+/** Names that lead elsewhere, that are two names, or that are no file's. */
+export const hostileNames: readonly HostileZip[] = [
+  named('', 'empty_name'),
+  named('a//b', 'empty_name'),
+  named('a//', 'empty_name'),
+  named('/etc/passwd', 'absolute_name'),
+  named('//host/share', 'absolute_name'),
+  named('/', 'empty_name'),
+  named('C:\\x', 'backslash'),
+  named('C:/x', 'drive_name'),
+  named('c:x', 'drive_name'),
+  named('..\\..\\x', 'backslash'),
+  named('a\\b', 'backslash'),
+  named('a\0.txt', 'control_character'),
+  named('a\nb', 'control_character'),
+  named('\x1b[2Ja', 'control_character'),
+  named('a\x7f', 'control_character'),
+  named('a\u0085b', 'control_character'),
+  named('.', 'dot_component'),
+  named('./a', 'dot_component'),
+  named('a/./b', 'dot_component'),
+  named('..', 'traversal'),
+  named('../a', 'traversal'),
+  named('a/../../b', 'traversal'),
+  named('a/..', 'traversal'),
+  named('../', 'traversal'),
+  named(latin1('a\xff'), 'invalid_utf8'),
+  named(latin1('a\xc0\xaf'), 'invalid_utf8'),
+  named(latin1('\xed\xa0\x80'), 'invalid_utf8'),
+  named('a'.repeat(256), 'component_too_long'),
+  named(`${'ü'.repeat(128)}/b`, 'component_too_long'),
+  named(`${'a'.repeat(200)}/`.repeat(6), 'path_too_long'),
+  second('a control character in code page 437', 'control_character', {
+    name: latin1('a\x01'),
+    flags: 0,
+    madeBy: 20,
+  }),
+
+  second('another name in the extra field', 'two_names', {
+    name: 'harmless',
+    flags: 0,
+    extra: unicodeName(Buffer.from('harmless'), Buffer.from('../harmful')),
+  }),
+  second('another UTF-8 name than the flagged one', 'two_names', {
+    name: 'ü',
+    extra: unicodeName(Buffer.from('ü'), Buffer.from('ä')),
+  }),
+  second('another folder in the extra field', 'two_names', {
+    name: latin1('\x81'),
+    flags: 0,
+    extra: unicodeName(latin1('\x81'), Buffer.from('folder/ü')),
+  }),
+  second('a traversal in the extra field', 'traversal', {
+    name: latin1('a/\x81'),
+    flags: 0,
+    extra: unicodeName(latin1('a/\x81'), Buffer.from('../ü')),
+  }),
+  second('an extra field that is not UTF-8', 'invalid_utf8', {
+    name: 'x',
+    extra: unicodeName(Buffer.from('x'), latin1('\xff')),
+  }),
+  second('two extra fields with a name', 'bad_extra', {
+    name: latin1('\x81'),
+    flags: 0,
+    extra: Buffer.concat([
+      unicodeName(latin1('\x81'), Buffer.from('ü')),
+      unicodeName(latin1('\x81'), Buffer.from('ä')),
+    ]),
+  }),
+
+  pair('a name twice', 'duplicate_name', 'a', 'b', 'a'),
+  pair('a folder twice', 'duplicate_name', 'a/', 'a/'),
+  pair('a name in two normalisations', 'duplicate_name', 'caf\u00e9', 'cafe\u0301'),
+  pair('a folder in two normalisations', 'duplicate_name', 'caf\u00e9/a', 'cafe\u0301/b'),
+  pair('a file and a folder', 'file_and_folder', 'a', 'a/'),
+  pair('a folder and a file', 'file_and_folder', 'a/', 'a'),
+  pair('a file in a file', 'file_and_folder', 'a', 'a/b'),
+  pair('a file in the place of a folder', 'file_and_folder', 'a/b/c', 'a/b'),
+
+  ofMode('a symbolic link', 0o120777, 'symlink'),
+  ofMode('a symbolic link named as a folder', 0o120777, 'symlink', 'x/'),
+  ofMode('a fifo', 0o010644, 'special_file'),
+  ofMode('a character device', 0o020644, 'special_file'),
+  ofMode('a block device', 0o060644, 'special_file'),
+  ofMode('a socket', 0o140644, 'special_file'),
+  ofMode('no known type', 0o170644, 'special_file'),
+  ofMode('a folder by its mode only', 0o040755, 'kind_mismatch'),
+  ofMode('a folder by its name only', 0o100644, 'kind_mismatch', 'x/'),
+  second('a symbolic link of another system', 'symlink', { name: 'x', mode: 0o120777, madeBy: 20 }),
+];
