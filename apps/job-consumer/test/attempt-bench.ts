@@ -58,6 +58,7 @@ export async function createAttemptBench(options: {
         processes: 100,
         shmBytes: 1024 ** 2,
         logBytes: 1024 ** 2,
+        fileBytes: 1024 ** 3,
       },
       spoolFolder: await testFolder(),
       imageRetryMs: 1_000,

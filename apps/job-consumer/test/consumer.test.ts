@@ -191,6 +191,7 @@ async function start(
           processes: 100,
           shmBytes: 1024 ** 2,
           logBytes: 1024 ** 2,
+          fileBytes: 1024 ** 3,
         },
       },
       engine: createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost }),
