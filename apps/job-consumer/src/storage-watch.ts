@@ -16,14 +16,14 @@ import type { Logger } from '@inference-server/service-kit';
  */
 export interface StorageWatch {
   /**
-   * Resolves with the first look at the container (by id) for which `isTooMuch`; rejects with the
-   * signal's reason. Looks begin after the first pause: a short run is never looked at.
+   * Has `judge` called with each look at the container (by id), and resolves with what it finds;
+   * rejects with the signal's reason. Looks begin after the first pause: a short run has none.
    */
-  untilTooMuch(
+  untilFound<Finding>(
     container: string,
-    isTooMuch: (storage: ContainerStorage) => boolean,
+    judge: (storage: ContainerStorage) => Finding | undefined,
     signal: AbortSignal,
-  ): Promise<ContainerStorage>;
+  ): Promise<Finding>;
 }
 
 export function createStorageWatch(options: {
@@ -77,8 +77,8 @@ export function createStorageWatch(options: {
   };
 
   return {
-    untilTooMuch(container, isTooMuch, signal) {
-      return new Promise<ContainerStorage>((resolve, reject) => {
+    untilFound(container, judge, signal) {
+      return new Promise((resolve, reject) => {
         signal.throwIfAborted();
         const stop = () => {
           unwatch(container);
@@ -86,10 +86,11 @@ export function createStorageWatch(options: {
         };
         signal.addEventListener('abort', stop, { once: true });
         watch(container, (storage) => {
-          if (!isTooMuch(storage)) return;
+          const found = judge(storage);
+          if (found === undefined) return;
           signal.removeEventListener('abort', stop);
           unwatch(container);
-          resolve(storage);
+          resolve(found);
         });
       });
     },

@@ -50,6 +50,20 @@ describe('a run that writes without end', () => {
     expect(left).toEqual([]);
   });
 
+  it.each([
+    ['/output', 'bad_output', '/output held paths too long'],
+    ['/tmp', 'out_of_disk', 'paths too long to be measured outside /output'],
+  ])(
+    'does not hide behind a path that is too long for the engine: %s',
+    async (folder, reason, detail) => {
+      const deep = `cd ${folder}; name=$(printf %0200d 0); i=0
+      while [ $i -lt 19 ]; do mkdir $name; cd $name; i=$((i+1)); done; mkdir $name; sleep 60`;
+      const result = await run(deep);
+      expect(result).toMatchObject({ kind: 'failed', reason });
+      expect(result.detail).toContain(detail);
+    },
+  );
+
   it('is ended by the one file that gets longer than a file may be', async () => {
     const result = await run('truncate -s 2G /tmp/sparse');
     expect(result).toMatchObject({ kind: 'failed', reason: 'out_of_disk', exit_code: 153 });
@@ -64,8 +78,8 @@ describe('the watch', () => {
     const watch = createStorageWatch({ engine: scene.engine, logger, pauseMs: 20 });
     const stop = new AbortController();
     let isTooMuch = false;
-    const first = watch.untilTooMuch(a, () => isTooMuch, never);
-    const second = watch.untilTooMuch(b, () => false, stop.signal);
+    const first = watch.untilFound(a, (storage) => (isTooMuch ? storage : undefined), never);
+    const second = watch.untilFound(b, () => undefined, stop.signal);
     const stopped = expect(second).rejects.toThrow('enough');
     await expect.poll(() => scene.looks.length).toBeGreaterThan(1);
     expect(scene.looks[0]?.containers).toEqual([a, b]);
@@ -83,10 +97,10 @@ describe('the watch', () => {
     const [a] = scene.containers;
     const watch = createStorageWatch({ engine: scene.engine, logger, pauseMs: 20 });
     const stop = new AbortController();
-    const waiting = watch.untilTooMuch(a, () => true, stop.signal);
+    const waiting = watch.untilFound(a, ({ id }) => id, stop.signal);
     stop.abort(new AppError('CONFLICT', 'enough'));
     await expect(waiting).rejects.toThrow('enough');
-    await expect(watch.untilTooMuch(a, () => true, stop.signal)).rejects.toThrow('enough');
+    await expect(watch.untilFound(a, ({ id }) => id, stop.signal)).rejects.toThrow('enough');
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(scene.looks).toEqual([]);
   });
@@ -95,7 +109,7 @@ describe('the watch', () => {
     await using scene = await openScene({ lookMs: 60 });
     const [a] = scene.containers;
     const watch = createStorageWatch({ engine: scene.engine, logger, pauseMs: 1 });
-    await watch.untilTooMuch(a, () => scene.looks.length === 3, never);
+    await watch.untilFound(a, () => scene.looks.length === 3 || undefined, never);
     const [, second, third] = scene.looks.map(({ at }) => at);
     expect((third ?? 0) - (second ?? 0)).toBeGreaterThan(6 * 60 - 20);
   });
@@ -105,10 +119,10 @@ describe('the watch', () => {
     const [a] = scene.containers;
     const watch = createStorageWatch({ engine: scene.engine, logger, pauseMs: 10 });
     scene.isAway = true;
-    const found = watch.untilTooMuch(a, () => true, never);
+    const found = watch.untilFound(a, ({ id }) => id, never);
     await expect.poll(() => scene.looks.length).toBeGreaterThan(2);
     scene.isAway = false;
-    expect(await found).toMatchObject({ id: a });
+    expect(await found).toBe(a);
   });
 });
 

@@ -162,12 +162,13 @@ export interface ContainerDetails extends ContainerSummary {
   endedAt: Date | undefined;
 }
 
+/** A number of bytes is undefined where the engine fails to measure: a path too long for it is enough. */
 export interface ContainerStorage {
   id: string;
   /** What it has written outside its volumes. */
-  layerBytes: number;
+  layerBytes: number | undefined;
   /** The volumes that it may write to, those of its image among them. */
-  volumes: readonly { volume: string; path: string; bytes: number }[];
+  volumes: readonly { volume: string; path: string; bytes: number | undefined }[];
 }
 
 export interface LogLimits {

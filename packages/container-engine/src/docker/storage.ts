@@ -32,15 +32,20 @@ export async function measureStorage(
   );
   return found.map(({ Id, SizeRw, Mounts }) => ({
     id: Id,
-    layerBytes: SizeRw ?? 0,
+    layerBytes: measured(SizeRw ?? 0),
     volumes: Mounts.filter(({ Type, RW }) => Type === 'volume' && RW).map(
       ({ Name = '', Destination }) => ({
         volume: Name,
         path: Destination,
-        bytes: sizes.get(Name) ?? 0,
+        bytes: measured(sizes.get(Name) ?? -1),
       }),
     ),
   }));
+}
+
+/** The engine says -1 when it failed. */
+function measured(bytes: number): number | undefined {
+  return bytes < 0 ? undefined : bytes;
 }
 
 /** Older engines refuse a second such question while they work on one: it is asked again. */
@@ -75,10 +80,7 @@ function sizesIn({ Volumes, VolumeUsage, VolumesUsage }: DiskUsage): Map<string,
   if (listed === undefined) {
     throw new EngineError('failed', 'sizes of volumes: the engine does not tell them.');
   }
-  // -1: not known, as with volumes that lie elsewhere.
-  return new Map(
-    (listed ?? []).map(({ Name, UsageData }) => [Name, Math.max(UsageData?.Size ?? 0, 0)]),
-  );
+  return new Map((listed ?? []).map(({ Name, UsageData }) => [Name, UsageData?.Size ?? -1]));
 }
 
 interface DockerContainer {
