@@ -4,6 +4,8 @@ import AdmZip from 'adm-zip';
 export const outputLimits = {
   MAX_OUTPUT_BYTES: String(64 * 1024 ** 2),
   MAX_SCRATCH_BYTES: String(256 * 1024 ** 2),
+  // The kernel's part of a million files counts as well.
+  CONTAINER_MEMORY_MIB: '512',
 };
 
 /** What a container does, and exactly what comes of it. */

@@ -61,7 +61,8 @@ function rawHeader(entry: RawEntry): Buffer {
   block.write({ ustar: 'ustar\x0000', gnu: 'ustar  \0', none: '' }[entry.magic], 257, 'latin1');
   put(entry.prefix, 345, 155);
   block.fill(' ', 148, 156);
-  const sum = block.reduce((total, byte) => total + byte, entry.checksum === 'right' ? 0 : 1);
+  let sum = entry.checksum === 'right' ? 0 : 1;
+  for (const byte of block) sum += byte;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
   return block;
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -27,11 +28,13 @@ export async function fuzzTar({
   process.on('unhandledRejection', onStray);
   process.on('uncaughtException', onStray);
   let accepted = 0;
+  let done = 0;
   try {
     const property = fc.asyncProperty(tarCase, async (made) => {
       if (await convert(made, join(folder, 'output.zip'))) accepted += 1;
       if (stray.length > 0) throw new Error(`thrown behind the caller's back: ${String(stray[0])}`);
-      const growth = process.memoryUsage.rss() - before;
+      done += 1;
+      const growth = done % 100 === 0 ? process.memoryUsage.rss() - before : 0;
       if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
     });
     const found = await fc.check(property, { seed, numRuns: cases, endOnFailure: true });
@@ -92,7 +95,7 @@ async function convert(made: TarCase, path: string): Promise<boolean> {
     clearTimeout(timer);
   }
   if (!source.destroyed) throw new Error('the tar was left open');
-  await writeFile(path, zip);
+  writeFileSync(path, zip);
   const limits = { maxUnzippedBytes: maxBytes, maxEntries, maxRatio: Infinity };
   const answer: unknown = await checkZip(path, limits, late.signal);
   if (typeof answer === 'object' && answer !== null && 'finding' in answer) {
@@ -114,11 +117,12 @@ function streamOf(bytes: Buffer, chunkBytes: number): Readable {
 }
 
 const text = (value: string) => Buffer.from(value);
+const filling = Buffer.alloc(1500, 'content ');
 
 const component = fc.oneof(
   { weight: 8, arbitrary: fc.constantFrom('a', 'b', 'c', 'd1', 'run.sh', 'größe', 'x y') },
   fc.constantFrom('é', 'e\u0301', '..', '.', '', 'C:', 'a\\b', 'a\nb', '\x1b[31m', '\u202e', '�'),
-  fc.string({ unit: 'binary', maxLength: 12 }),
+  fc.string({ unit: 'binary', maxLength: 8 }),
   fc.constantFrom('n'.repeat(255), 'n'.repeat(256), 'ü'.repeat(128)),
 );
 const path = fc.oneof(
@@ -151,7 +155,7 @@ const soundEntry = fc
     linkName: name,
     mode,
     modified: number(12),
-    content: fc.nat(1500).map((length) => Buffer.alloc(length, 'content ')),
+    content: fc.nat(1500).map((length) => filling.subarray(0, length)),
   })
   .map((entry): RawEntry => {
     const content = '07SV'.includes(entry.type) ? entry.content : Buffer.alloc(0);
@@ -172,7 +176,7 @@ const strangeEntry: fc.Arbitrary<RawEntry> = fc.record({
   modified: number(12),
   magic: fc.constantFrom('ustar', 'ustar', 'gnu', 'gnu', 'none'),
   checksum: fc.constantFrom('right', 'right', 'right', 'right', 'wrong'),
-  content: fc.nat(1500).map((length) => Buffer.alloc(length, 'x')),
+  content: fc.nat(1500).map((length) => filling.subarray(0, length)),
   padded: fc.boolean(),
 });
 
@@ -206,7 +210,7 @@ const rawPaxEntry = fc
   .tuple(
     fc.constantFrom('x', 'g'),
     fc.oneof(
-      fc.uint8Array({ maxLength: 600 }).map((bytes) => Buffer.from(bytes)),
+      fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
       fc
         .constantFrom('-9 path=a\n', '99999 path=a\n', '5 a=\n5 ', '1 a', '0 a=b\n', '12path=a\n')
         .map(text),
@@ -231,7 +235,7 @@ const entries = (sound: number) =>
       rawPaxEntry,
       hugePaxEntry,
     ),
-    { maxLength: 12 },
+    { maxLength: 8 },
   );
 const rootEntry: RawEntry = {
   ...extension('5', Buffer.alloc(0)),
@@ -248,7 +252,7 @@ const damage: fc.Arbitrary<Damage> = fc.oneof(
     if (tar.length > 0) tar[at % tar.length] = byte;
     return tar;
   }),
-  fc.tuple(fc.nat(), fc.uint8Array({ maxLength: 1200 })).map(([at, bytes]): Damage => (tar) => {
+  fc.tuple(fc.nat(), fc.uint8Array({ maxLength: 40 })).map(([at, bytes]): Damage => (tar) => {
     const cut = at % (tar.length + 1);
     return Buffer.concat([tar.subarray(0, cut), bytes, tar.subarray(cut)]);
   }),
@@ -262,7 +266,7 @@ const tarBytes = fc
   .tuple(
     fc.oneof({ weight: 20, arbitrary: fc.constant([rootEntry]) }, fc.constant([])),
     fc.oneof(
-      { weight: 2, arbitrary: fc.array(soundEntry, { maxLength: 12 }) },
+      { weight: 2, arbitrary: fc.array(soundEntry, { maxLength: 8 }) },
       entries(20),
       entries(2),
     ),

@@ -7,12 +7,12 @@ import type { Logger } from '@inference-server/service-kit';
  * Keeps an eye on how much running containers write to the engine's disk, which no engine limits by
  * itself: quotas need one kind of file system (xfs with project quotas), and volumes have none.
  *
- * One look serves all runs of the process, for an engine walks through every volume it has at each;
- * the pause between two is `pauseFactor` times what the last look took, so that they cost the engine
- * a sixth of one core at most. What is written between two looks comes on top of the limit, and so
- * does what no look sees (see `measureStorage`): files that were deleted and are still open, each of
- * which the limit on one file's length bounds, and empty files, which end with the disk's inodes. Only
- * a quota on the engine's disk, or a disk of its own, holds against those.
+ * One look serves all runs of the process, for an engine walks through every volume it has at each
+ * (some 2 s for 400,000 files); the pause between two is `pauseFactor` times what the last look took,
+ * so that they cost the engine a sixth of one core at most. Not covered: what is written between two
+ * looks, which is more when somebody's millions of files make them slow; files that were deleted and
+ * are still open, each of which the limit on one file's length bounds; empty files, which end with the
+ * disk's inodes. Only a quota on the engine's disk, or a disk of its own, holds against those.
  */
 export interface StorageWatch {
   /**
