@@ -47,7 +47,7 @@ describe('what a container leaves:', () => {
       await expectAtRest();
       if (at % 5 === 4) await expectNormalTask();
     },
-    120_000,
+    240_000,
   );
 
   it('the server then runs a task as ever', async () => {
@@ -96,7 +96,7 @@ type Outcome = { zip: AdmZip } | { reason: unknown; detail: string };
 
 async function outcomeOf(uid: string): Promise<Outcome> {
   try {
-    const { zip } = await server.client.waitForTask(uid, { signal: AbortSignal.timeout(100_000) });
+    const { zip } = await server.client.waitForTask(uid, { signal: AbortSignal.timeout(200_000) });
     return { zip: new AdmZip(Buffer.from(await new Response(zip).arrayBuffer())) };
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== 'TASK_FAILED') throw error;
