@@ -118,8 +118,8 @@ export const hostileOutputs: readonly HostileOutput[] = [
     failed: tooMany,
   },
   {
-    what: '300,000 files',
-    script: 'mkdir /output/m; cd /output/m; seq 300000 | xargs touch',
+    what: '150,000 files',
+    script: 'mkdir /output/m; cd /output/m; seq 150000 | xargs touch',
     failed: tooMany,
   },
   {

@@ -81,12 +81,12 @@ describe('the watch', () => {
     const first = watch.untilFound(a, (storage) => (isTooMuch ? storage : undefined), never);
     const second = watch.untilFound(b, () => undefined, stop.signal);
     const stopped = expect(second).rejects.toThrow('enough');
-    await expect.poll(() => scene.looks.length).toBeGreaterThan(1);
+    await expect.poll(() => scene.looks.length, { timeout: 10_000 }).toBeGreaterThan(1);
     expect(scene.looks[0]?.containers).toEqual([a, b]);
     isTooMuch = true;
     expect(await first).toEqual({ id: a, layerBytes: 0, volumes: [] });
     const seen = scene.looks.length;
-    await expect.poll(() => scene.looks.length).toBeGreaterThan(seen + 1);
+    await expect.poll(() => scene.looks.length, { timeout: 10_000 }).toBeGreaterThan(seen + 1);
     expect(scene.looks.at(-1)?.containers).toEqual([b]);
     stop.abort(new AppError('CONFLICT', 'enough'));
     await stopped;
@@ -120,7 +120,7 @@ describe('the watch', () => {
     const watch = createStorageWatch({ engine: scene.engine, logger, pauseMs: 10 });
     scene.isAway = true;
     const found = watch.untilFound(a, ({ id }) => id, never);
-    await expect.poll(() => scene.looks.length).toBeGreaterThan(2);
+    await expect.poll(() => scene.looks.length, { timeout: 10_000 }).toBeGreaterThan(2);
     scene.isAway = false;
     expect(await found).toBe(a);
   });
