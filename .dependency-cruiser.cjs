@@ -100,7 +100,7 @@ module.exports = {
     onlyIn('dockerode-has-one-importer', 'dockerode', 'packages/container-engine'),
     onlyIn('bullmq-has-one-importer', 'bullmq', 'packages/task-queue'),
     onlyIn('prisma-has-one-importer', '@prisma|prisma|\\.prisma|pg', 'apps/private-api'),
-    onlyIn('zips-are-read-in-one-place', 'yauzl|yazl|tar-stream', 'packages/archive'),
+    onlyIn('archives-are-read-in-one-place', 'piscina|tar-stream', 'packages/archive'),
     onlyIn('adm-zip-takes-no-zip-of-a-user', 'adm-zip', 'apps/standalone'),
   ],
   options: {

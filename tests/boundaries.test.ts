@@ -113,7 +113,7 @@ describe('the check of import directions', () => {
     ],
     [
       'a second reader of zips',
-      'zips-are-read-in-one-place',
+      'archives-are-read-in-one-place',
       { 'apps/private-api/src/main.ts': `import 'tar-stream';` },
     ],
     [

@@ -68,6 +68,7 @@ export const containerLimits: ContainerLimits = {
   processes: 4096,
   shmBytes: 64 * 1024 ** 2,
   logBytes: 16 * 1024 ** 2,
+  fileBytes: 50 * 1024 ** 3,
 };
 
 async function findEngine(scene: Scene): Promise<string> {

@@ -45,6 +45,8 @@ export const Config = Type.Object({
   CONTAINER_PIDS: Count(4096),
   SHM_MIB: Count(1024),
   MAX_OUTPUT_BYTES: Count(20 * gib),
+  /** What a container may write outside /output. */
+  MAX_SCRATCH_BYTES: Count(50 * gib),
   MAX_OUTPUT_ENTRIES: Count(50_000),
   MAX_UNZIPPED_BYTES: Count(20 * gib),
   MAX_ZIP_ENTRIES: Count(50_000),
@@ -103,6 +105,8 @@ function limitsOf(config: Config, sideBySide: number): ContainerLimits {
     processes: config.CONTAINER_PIDS,
     shmBytes: config.SHM_MIB * mib,
     logBytes: 16 * mib,
+    // A longer one would be too long wherever it lay.
+    fileBytes: Math.max(config.MAX_OUTPUT_BYTES, config.MAX_SCRATCH_BYTES),
   };
 }
 

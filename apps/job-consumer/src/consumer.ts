@@ -17,10 +17,12 @@ import type { RunDeps, RunSettings } from './run/attempt-run.js';
 import { claimAttempt } from './run/claim.js';
 import { createSlots } from './slots.js';
 import { openSpool } from './spool.js';
+import type { StorageWatch } from './storage-watch.js';
 
 export interface ConsumerOptions {
   identity: ConsumerIdentity;
   engine: ContainerEngine;
+  storageWatch: StorageWatch;
   privateApiUrl: string;
   redisUrl: string;
   queuePrefix: string;
@@ -83,6 +85,7 @@ export async function startConsumer(
   const deps: RunDeps = {
     engine,
     engineWatch,
+    storageWatch: options.storageWatch,
     api,
     names,
     modelVolumes: { engine, names, newRandom: randomUUID },

@@ -2,6 +2,7 @@ import { createDockerEngine } from '@inference-server/container-engine';
 import type { Logger, RunningApp } from '@inference-server/service-kit';
 import { consumersOf, type Config } from './config.js';
 import { startConsumer } from './consumer.js';
+import { createStorageWatch } from './storage-watch.js';
 
 /** All consumers of the process, put together from its settings: registered when it resolves. */
 export async function startJobConsumer(
@@ -10,6 +11,8 @@ export async function startJobConsumer(
   starting: AbortSignal,
 ): Promise<RunningApp> {
   const engine = createDockerEngine({ dockerHost: config.DOCKER_HOST });
+  // One for all consumers: each look is at all that the engine has.
+  const storageWatch = createStorageWatch({ engine, logger });
   const graceMs = config.STOP_GRACE_S * 1000;
   const started = await Promise.allSettled(
     consumersOf(config).map((identity) =>
@@ -17,6 +20,7 @@ export async function startJobConsumer(
         {
           identity,
           engine,
+          storageWatch,
           privateApiUrl: config.PRIVATE_API_URL,
           redisUrl: config.REDIS_URL,
           queuePrefix: config.QUEUE_PREFIX,
@@ -32,6 +36,7 @@ export async function startJobConsumer(
               maxRatio: config.MAX_ZIP_RATIO,
             },
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
+            maxScratchBytes: config.MAX_SCRATCH_BYTES,
             maxOutputEntries: config.MAX_OUTPUT_ENTRIES,
             logTailBytes: config.LOG_TAIL_BYTES,
           },

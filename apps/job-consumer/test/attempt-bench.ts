@@ -6,6 +6,7 @@ import { createNames, type Names } from '../src/names.js';
 import { createPrivateApiClient } from '../src/private-api-client.js';
 import { startAttempt, type RunningAttempt } from '../src/run/attempt.js';
 import type { RunDeps, RunSettings } from '../src/run/attempt-run.js';
+import { createStorageWatch } from '../src/storage-watch.js';
 import { claimAttempt } from '../src/run/claim.js';
 import type { TestPrivateApi, TestTask } from './test-private-api.js';
 
@@ -39,6 +40,7 @@ export async function createAttemptBench(options: {
   const logger = createLogger('test', 'silent');
   const deps: RunDeps = {
     engine,
+    storageWatch: createStorageWatch({ engine, logger, pauseMs: 200 }),
     engineWatch: { suspect: (error) => suspicions.push(error) },
     api: client,
     names,
@@ -58,6 +60,7 @@ export async function createAttemptBench(options: {
         processes: 100,
         shmBytes: 1024 ** 2,
         logBytes: 1024 ** 2,
+        fileBytes: 1024 ** 3,
       },
       spoolFolder: await testFolder(),
       imageRetryMs: 1_000,
@@ -65,6 +68,7 @@ export async function createAttemptBench(options: {
       containerGraceMs: 1_000,
       zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
       maxOutputBytes: 10 * 1024 ** 2,
+      maxScratchBytes: 10 * 1024 ** 2,
       maxOutputEntries: 100,
       logTailBytes: 10_000,
       ...options.settings,

@@ -239,6 +239,15 @@ describe('a fault', () => {
   });
 });
 
+describe('what is left out of an output', () => {
+  it('is told line by line, and from some number on only counted', async () => {
+    const { result } = await run('cd /output; for i in $(seq 90); do mkfifo $i; done');
+    const lines = result.log.trimEnd().split('\n');
+    expect(lines).toHaveLength(51);
+    expect(lines.at(-1)).toBe('[job-consumer] left out: … and 40 more');
+  });
+});
+
 describe('an attempt that is ended from outside', () => {
   it('is given back when the consumer stops', async () => {
     const task = taskOf(

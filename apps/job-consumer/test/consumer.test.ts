@@ -16,6 +16,7 @@ import {
 } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
 import { createNames } from '../src/names.js';
+import { createStorageWatch } from '../src/storage-watch.js';
 import { copyImage, makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
 import { readZip, scriptZip } from './zips.js';
@@ -178,6 +179,7 @@ async function start(
   options: { slots?: number; dockerHost?: string; starting?: AbortSignal } = {},
 ): Promise<{ id: string }> {
   const id = `consumer-${(count += 1)}`;
+  const engine = createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost });
   const consumer = await startConsumer(
     {
       identity: {
@@ -191,9 +193,11 @@ async function start(
           processes: 100,
           shmBytes: 1024 ** 2,
           logBytes: 1024 ** 2,
+          fileBytes: 1024 ** 3,
         },
       },
-      engine: createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost }),
+      engine,
+      storageWatch: createStorageWatch({ engine, logger }),
       privateApiUrl: api.url,
       redisUrl: redis.url,
       queuePrefix: redis.prefix,
@@ -205,6 +209,7 @@ async function start(
         containerGraceMs: 500,
         zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
         maxOutputBytes: 1024 ** 3,
+        maxScratchBytes: 1024 ** 3,
         maxOutputEntries: 1000,
         logTailBytes: 10_000,
       },

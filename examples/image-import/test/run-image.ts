@@ -59,6 +59,7 @@ export async function runImage(
       processes: 64,
       shmBytes: 16 * mib,
       logBytes: mib,
+      fileBytes: 1024 ** 3,
     };
     const container = await engine.createContainer(
       modelContainer({ name, image, labels, volumes, limits, gpu: null }),

@@ -5,6 +5,7 @@ const texts = {
   not_a_folder: 'it is no longer a folder',
   too_many_entries: 'it holds too many files and folders',
   too_large: 'it holds too many bytes',
+  too_many_hard_links: 'it holds too many hard links',
   duplicate_name: 'it holds two names that differ only in their Unicode normalisation',
   file_and_folder: 'it holds a file and a folder of one name',
 } as const;

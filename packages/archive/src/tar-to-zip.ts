@@ -14,7 +14,7 @@ export interface TarToZipOptions {
   maxBytes: number;
   /** Files, folders and what is left out. */
   maxEntries: number;
-  /** Told of each entry that the zip cannot carry, in one printable line. */
+  /** Told of each entry that the zip cannot carry, in one printable line of bounded length. */
   onLeftOut: (line: string) => void;
   /**
    * The tar of the one path that a hard link leads to, relative to the folder. Asked for when `tar`
@@ -32,7 +32,7 @@ export interface TarToZipOptions {
  * file is executable; owners and other modes are not.
  *
  * The stream is destroyed with ZIP_REFUSED when what was in the tar is at fault: not a folder, over
- * a limit, or two names that are one after Unicode normalisation (neither is silently dropped); with
+ * a limit, too many hard links (each is a request of its own), or two names that are one after Unicode normalisation (neither is silently dropped); with
  * an AbortError when aborted. Any other error is INTERNAL: the tar is damaged or was cut off.
  * Destroys `tar` when it ends, and whatever it has opened.
  */
@@ -74,9 +74,8 @@ async function* chooseEntries(
   for await (const entry of read(tar)) {
     const name = entry.name.replace(/\/$/, '');
     if (root === undefined) {
-      if (entry.kind !== 'directory') throw refuseOutput('not_a_folder');
+      if (entry.kind !== 'folder') throw refuseOutput('not_a_folder');
       root = `${name}/`;
-      entry.skip();
       continue;
     }
     entries += 1;
@@ -90,15 +89,15 @@ async function* chooseEntries(
     const leftOut = whyLeftOut(entry, path, target);
     if (leftOut !== undefined) {
       onLeftOut(leftOut);
-      entry.skip();
       continue;
     }
     if (target !== undefined) {
+      if (hardLinks.length === maxHardLinks)
+        throw refuseOutput('too_many_hard_links', maxHardLinks);
       hardLinks.push({ path, target });
-      entry.skip();
       continue;
     }
-    const kind = entry.kind === 'directory' ? 'folder' : 'file';
+    const kind = entry.kind === 'folder' ? 'folder' : 'file';
     addToTree(path, kind);
     yield kind === 'folder' ? newFolder(entry, path) : newFile(entry, path);
   }
@@ -125,6 +124,9 @@ async function* chooseEntries(
   }
 }
 
+/** An engine takes some 80 ms to answer for one: so these take it two minutes, not hours. */
+const maxHardLinks = 1_000;
+
 /** Both relative to the folder. */
 interface HardLink {
   path: string;
@@ -133,7 +135,7 @@ interface HardLink {
 
 /** What a hard link leads to, when that is a file that the zip could have in the folder. */
 function targetOf({ kind, linkName }: TarEntry, root: string): string | undefined {
-  if (kind !== 'link' || !linkName.startsWith(root)) return undefined;
+  if (kind !== 'hard link' || !linkName.startsWith(root)) return undefined;
   const target = linkName.slice(root.length);
   return pathProblem(target) === undefined ? target : undefined;
 }
@@ -153,8 +155,9 @@ function whyLeftOut(
   path: string,
   target: string | undefined,
 ): string | undefined {
-  const special = target === undefined ? specialKinds[kind] : undefined;
-  if (special !== undefined) return `left out: ${special} ${printable(path)}`;
+  const special = target === undefined && kind !== 'file' && kind !== 'folder';
+  const what = kind === 'unknown' ? 'entry of an unknown kind' : kind;
+  if (special) return `left out: ${what} ${printable(path)}`;
   const problem = pathProblem(path);
   return problem && `left out: ${printable(path)}: ${refusalText(problem)}`;
 }
@@ -164,22 +167,16 @@ function pathProblem(path: string): ZipRefusal | undefined {
   return path.includes('\uFFFD') ? 'invalid_utf8' : nameProblem(path);
 }
 
-/** All kinds but files and folders. */
-const specialKinds: Partial<Record<TarEntry['kind'], string>> = {
-  link: 'hard link',
-  symlink: 'symbolic link',
-  fifo: 'fifo',
-  'character-device': 'device',
-  'block-device': 'device',
-  unknown: 'entry of an unknown kind',
-};
-
 /** One line of bounded length, whatever the name: names can hold line breaks and escape codes. */
 function printable(name: string): string {
-  const shown = name.length > maxShown ? `${name.slice(0, maxShown)}…` : name;
-  return shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
-    return `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`;
-  });
+  let shown = '';
+  for (const character of name) {
+    const code = character.codePointAt(0)?.toString(16) ?? '';
+    const part = /[\p{C}\p{Zl}\p{Zp}]/u.test(character) ? `\\u{${code}}` : character;
+    if (shown.length + part.length > maxShown) return `${shown}…`;
+    shown += part;
+  }
+  return shown;
 }
 
 const maxShown = 300;

@@ -9,6 +9,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { testFolder } from '@inference-server/testing';
 import { checkZip, defaultZipLimits, tarToZip, zipToTar } from '../src/index.js';
 import { tarEnd, tarHeader, tarPadding } from '../src/tar-header.js';
+import { fixChecksum } from './fix-checksum.js';
 
 const { signal } = new AbortController();
 const run = promisify(execFile);
@@ -57,6 +58,43 @@ describe('memory', () => {
     // 200 MB of content.
     expect([there.mebibytes, back.mebibytes].filter((growth) => growth >= 128)).toEqual([]);
   }, 120_000);
+});
+
+describe('ten million entries', () => {
+  it.each([
+    ['are refused at the limit, before they have come', 50_000, /too many files/],
+    ['cost no memory each when they are only left out', Infinity, undefined],
+  ])(
+    '%s',
+    async (_what, maxEntries, refusal) => {
+      let left = 0;
+      let sent = 0;
+      const modified = new Date(0);
+      const block = tarHeader({ name: 'output/pipe', mode: 0o644, bytes: 0, modified });
+      block.write('6', 156);
+      fixChecksum(block);
+      const chunk = Buffer.concat(Array.from({ length: 1000 }, () => block));
+      const tar = (function* () {
+        yield tarHeader({ name: 'output/', mode: 0o755, bytes: 0, modified });
+        for (; sent < (refusal ? 10_000 : 1_000); sent += 1) yield chunk;
+        yield tarEnd;
+      })();
+      const zip = tarToZip(Readable.from(tar, { objectMode: false }), {
+        signal,
+        maxBytes: 2 ** 40,
+        maxEntries,
+        onLeftOut: () => (left += 1),
+      });
+      const { result, mebibytes } = await growthOf(
+        countBytes(zip).catch((error: unknown) => String(error)),
+      );
+      if (refusal === undefined) expect([result, left]).toEqual([22, 1_000_000]);
+      else expect(result).toMatch(refusal);
+      expect(sent).toBeLessThan(refusal ? 100 : 1_001);
+      expect(mebibytes).toBeLessThan(128);
+    },
+    120_000,
+  );
 });
 
 describe('a zip beyond 4 GiB', () => {

@@ -48,6 +48,14 @@ export interface ContainerEngine {
   inspectContainer(container: string, signal: AbortSignal): Promise<ContainerDetails | undefined>;
   /** The containers, in whatever state, that carry all the given labels. */
   listContainers(labels: Labels, signal: AbortSignal): Promise<ContainerSummary[]>;
+  /**
+   * What these containers (by id; those that are gone are left out) have on the engine's disk now,
+   * running or not. Lengths of files: a sparse file counts in full, a file with several names once.
+   * Nobody counts what is no file's length: empty files, folders, and files without a name that a
+   * process still holds open. An engine may have to walk through every volume it has, so this can
+   * take minutes: ask again at a distance.
+   */
+  measureStorage(containers: readonly string[], signal: AbortSignal): Promise<ContainerStorage[]>;
 
   /**
    * Unpacks an uncompressed tar into a folder of the container, which must not run. The mode of the
@@ -109,6 +117,11 @@ export interface ContainerLimits {
   shmBytes: number;
   /** The engine keeps at most this much of what the container writes. */
   logBytes: number;
+  /**
+   * The length of one file, sparse or not, wherever it lies: who would write beyond gets EFBIG, and
+   * SIGXFSZ, which ends a process that does not expect it.
+   */
+  fileBytes: number;
 }
 
 /**
@@ -147,6 +160,15 @@ export interface ContainerDetails extends ContainerSummary {
   startError: string | undefined;
   /** By the engine's clock; undefined before the end. */
   endedAt: Date | undefined;
+}
+
+/** A number of bytes is undefined where the engine fails to measure: a path too long for it is enough. */
+export interface ContainerStorage {
+  id: string;
+  /** What it has written outside its volumes. */
+  layerBytes: number | undefined;
+  /** The volumes that it may write to, those of its image among them. */
+  volumes: readonly { volume: string; path: string; bytes: number | undefined }[];
 }
 
 export interface LogLimits {

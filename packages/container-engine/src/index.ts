@@ -5,6 +5,7 @@ export type {
   ContainerLimits,
   ContainerSpec,
   ContainerState,
+  ContainerStorage,
   ContainerSummary,
   ImageDetails,
   Labels,

@@ -42,6 +42,7 @@ export function stagingContainer(options: {
       processes: 1,
       shmBytes: 1024 ** 2,
       logBytes: 64 * 1024,
+      fileBytes: 1024 ** 2,
     },
     gpu: null,
   };

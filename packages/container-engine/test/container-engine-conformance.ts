@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
@@ -39,6 +40,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         processes: 50,
         shmBytes: 1024 ** 2,
         logBytes: 16 * 1024 ** 2,
+        fileBytes: 1024 ** 3,
       },
       gpu: null,
       ...more,
@@ -232,6 +234,59 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       });
     });
 
+    describe('storage', () => {
+      it('tells what a running container has written: in its layer, and in its volumes', async () => {
+        const engine = engineOf();
+        const name = freshName();
+        const readOnly = freshName();
+        await engine.createVolume({ name, labels }, signal);
+        await engine.createVolume({ name: readOnly, labels }, signal);
+        const mounts = [
+          { volume: name, path: '/data', readOnly: false },
+          { volume: readOnly, path: '/given', readOnly: true },
+        ];
+        const script =
+          'head -c 3000000 /dev/zero > /data/a; cd /data; ln a b; truncate -s 5000000 /data/sparse;' +
+          'head -c 2000000 /dev/zero > /tmp/a; head -c 1000 /dev/zero > /anonymous/a; echo; sleep 100';
+        const id = await engine.createContainer(specOf(script, { mounts }), signal);
+        const idle = await engine.createContainer(specOf('true'), signal);
+        await engine.startContainer(id, signal);
+        await expect.poll(async () => (await logOf(id)).text, { timeout: 10_000 }).toBe('\n');
+        const absent = '0'.repeat(64);
+        const found = await engine.measureStorage([id, absent, idle], signal);
+        expect(new Set(found.map((storage) => storage.id))).toEqual(new Set([id, idle]));
+        const used = found.find((storage) => storage.id === id);
+        expect(Math.round((used?.layerBytes ?? 0) / 1e5)).toBe(20);
+        expect(used?.volumes.map(({ path, bytes }) => [path, bytes]).sort()).toEqual([
+          ['/anonymous', 1000],
+          ['/data', 8_000_000],
+        ]);
+        expect(used?.volumes.find(({ path }) => path === '/data')?.volume).toBe(name);
+      });
+
+      it('can be asked by many at once', async () => {
+        const engine = engineOf();
+        const id = await engine.createContainer(specOf('true'), signal);
+        const answers = await Promise.all(
+          Array.from({ length: 8 }, () => engine.measureStorage([id], signal)),
+        );
+        for (const [storage] of answers) expect(storage).toMatchObject({ id, layerBytes: 0 });
+        expect(await engine.measureStorage([], signal)).toEqual([]);
+      });
+
+      it('bounds the length of one file, sparse or not, wherever it lies', async () => {
+        const spec = specOf(
+          'truncate -s 9000 /tmp/a; echo $?; dd if=/dev/zero of=/anonymous/b bs=1000 count=9; echo $?; ' +
+            'ls -l /anonymous/b /tmp/a | tr -s " " | cut -d" " -f5',
+        );
+        const { id } = await runToEnd({ ...spec, limits: { ...spec.limits, fileBytes: 4000 } });
+        const { text } = await logOf(id);
+        const lines = text.split('\n').filter((line) => /^\d+$/.test(line));
+        // 153: 128 and the number of SIGXFSZ.
+        expect(lines).toEqual(['153', '153', '4000', '0']);
+      });
+    });
+
     describe('archives', () => {
       it('fills a volume through a container that never starts, and reads it back', async () => {
         const engine = engineOf();
@@ -255,6 +310,10 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         const id = await engine.createContainer(specOf('true'), signal);
         const absent = { problem: 'path_absent' };
         await expect(engine.getArchive(id, '/nowhere', signal)).rejects.toMatchObject(absent);
+        const named = await engine
+          .getArchive(id, '/patient', signal)
+          .catch((error: unknown) => error);
+        expect(inspect(named, { depth: 9 })).not.toContain('patient');
         const put = engine.putArchive(id, '/nowhere', tarOf([{ name: './' }]), signal);
         await expect(put).rejects.toMatchObject(absent);
       });

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { testFolder } from '@inference-server/testing';
 import { createDockerEngine, type ContainerEngine, type ContainerSpec } from '../src/index.js';
@@ -85,6 +86,7 @@ describe('a broken way to the engine', () => {
       expect(cut.inspectContainer(id, signal)).rejects.toMatchObject(overdue),
       expect(cut.startContainer(id, signal)).rejects.toMatchObject(overdue),
       expect(cut.getArchive(id, '/tmp', signal)).rejects.toMatchObject(overdue),
+      expect(cut.measureStorage([id], signal)).rejects.toMatchObject(overdue),
       expect(cut.putArchive(id, '/tmp', silent, signal)).rejects.toMatchObject(overdue),
       expect(cut.readLogs(id, { maxBytes: 9, maxLines: 9 }, signal)).rejects.toMatchObject(overdue),
       expect(cut.pullImage('127.0.0.1:9/x:1', signal)).rejects.toMatchObject(overdue),
@@ -99,6 +101,22 @@ describe('a broken way to the engine', () => {
       for await (const chunk of tar) void chunk;
     })();
     await expect(reading).rejects.toMatchObject({ problem: 'unreachable' });
+  });
+
+  it('ends an archive that stands still half-way', async () => {
+    const cut = await behindProxy();
+    const id = await runToEnd('dd if=/dev/zero of=/tmp/big bs=1M count=20');
+    const tar = await cut.getArchive(id, '/tmp', signal);
+    let bytes = 0;
+    const reading = (async () => {
+      for await (const chunk of tar) {
+        bytes += (chunk as Buffer).length;
+        proxy?.freeze();
+      }
+    })();
+    await expect(reading).rejects.toMatchObject({ problem: 'overdue' });
+    expect(bytes).toBeGreaterThan(0);
+    expect(bytes).toBeLessThan(20 * 1024 ** 2);
   });
 
   it('refuses an address that it does not know', () => {
@@ -148,11 +166,13 @@ describe('a full disk of the engine', () => {
     });
     const mounts = [{ volume: 'small', path: '/data', readOnly: false }];
     const id = await engine.createContainer({ ...specOf('true'), mounts }, signal);
-    const tar = tarOf([{ name: './' }, { name: 'big', content: Buffer.alloc(200 * 1024) }]);
-    await expect(engine.putArchive(id, '/data', tar, signal)).rejects.toMatchObject({
-      problem: 'disk_full',
-      code: 'STORAGE_FULL',
-    });
+    const tar = tarOf([{ name: './' }, { name: 'patient', content: Buffer.alloc(200 * 1024) }]);
+    const failure = await engine
+      .putArchive(id, '/data', tar, signal)
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({ problem: 'disk_full', code: 'STORAGE_FULL' });
+    expect(inspect(failure, { depth: 9 })).toContain('no space left on device');
+    expect(inspect(failure, { depth: 9 })).not.toContain('patient');
   });
 });
 
@@ -204,6 +224,7 @@ function specOf(command: string): ContainerSpec {
       processes: 50,
       shmBytes: 1024 ** 2,
       logBytes: 1024 ** 2,
+      fileBytes: 1024 ** 3,
     },
     gpu: null,
   };

@@ -90,6 +90,7 @@ function specOf(gpu: string | null) {
       processes: 10,
       shmBytes: 1024 ** 2,
       logBytes: 64 * 1024,
+      fileBytes: 1024 ** 3,
     },
     gpu,
   });

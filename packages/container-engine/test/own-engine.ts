@@ -67,6 +67,6 @@ export async function importBusybox(
 }
 
 const commands =
-  'sh cat ls echo id sleep dd yes head tail seq mkdir touch test stat printf grep tr rm df true'.split(
+  'sh cat ls ln echo id sleep dd yes head tail seq cut mkdir touch test stat truncate printf grep tr rm df true'.split(
     ' ',
   );

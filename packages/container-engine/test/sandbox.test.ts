@@ -152,6 +152,7 @@ async function inside(
       processes: 10,
       shmBytes: 2 * 1024 ** 2,
       logBytes: 128 * 1024,
+      fileBytes: 64 * 1024 ** 2,
     },
     gpu: null,
   });

@@ -6,12 +6,14 @@ import type { EngineWatch } from '../engine-watch.js';
 import type { ModelVolumeDeps } from '../model-volume.js';
 import type { AttemptNames, Names } from '../names.js';
 import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
+import type { StorageWatch } from '../storage-watch.js';
 import type { AttemptLog } from './attempt-log.js';
 
 /** What every attempt of a consumer needs. */
 export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
+  storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;
   modelVolumes: ModelVolumeDeps;
@@ -30,6 +32,8 @@ export interface RunSettings {
   containerGraceMs: number;
   zipLimits: ZipLimits;
   maxOutputBytes: number;
+  /** Of what a container writes outside /output. */
+  maxScratchBytes: number;
   maxOutputEntries: number;
   logTailBytes: number;
 }

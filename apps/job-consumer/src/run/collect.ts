@@ -33,13 +33,13 @@ function isOnTheWay(error: unknown): boolean {
 
 async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
   const { engine, api, settings, abandoned: signal } = run;
-  const leftOut: string[] = [];
+  const leftOut = createLeftOut();
   const tar = await engine.getArchive(container, '/output', signal);
   const zip = tarToZip(tar, {
     signal,
     maxBytes: settings.maxOutputBytes,
     maxEntries: settings.maxOutputEntries,
-    onLeftOut: (line) => leftOut.push(line),
+    onLeftOut: leftOut.add,
     openHardLink: (target) => engine.getArchive(container, `/output/${target}`, signal),
   });
   const { passing, digest } = hashing();
@@ -47,7 +47,7 @@ async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outc
   passed.catch(() => undefined);
   try {
     const stored = await api.putOutput(run.held, passing, signal);
-    for (const line of leftOut) run.log.note(line);
+    for (const line of leftOut.lines()) run.log.note(line);
     if (stored.sha256 !== digest()) {
       return fault('The output was stored with another digest than it was sent with.');
     }
@@ -66,6 +66,21 @@ function refusalIn(error: unknown): string | undefined {
   if (error.code === 'PAYLOAD_TOO_LARGE') return 'The output, zipped, is too large to be stored.';
   return undefined;
 }
+
+/** The first lines, and how many more there were. */
+function createLeftOut() {
+  const lines: string[] = [];
+  let more = 0;
+  return {
+    add: (line: string) => {
+      if (lines.length < maxLeftOut) lines.push(line);
+      else more += 1;
+    },
+    lines: () => (more === 0 ? lines : [...lines, `left out: … and ${more} more`]),
+  };
+}
+
+const maxLeftOut = 50;
 
 function hashing() {
   const hash = createHash('sha256');

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ContainerExit } from '@inference-server/container-engine';
+import type { ContainerExit, ContainerLimits } from '@inference-server/container-engine';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
+import { overuseOf } from './overuse.js';
 import type { Staged } from './stage.js';
 
 /** The main process ended with exit code 0. */
@@ -11,8 +12,8 @@ export interface Succeeded {
 }
 
 /**
- * Runs the staged container to its end, or to the end of its time. When the run's signal aborts it
- * throws, and the container is left as it is.
+ * Runs the staged container to its end, to the end of its time, or until it has written more than it
+ * may. When the run's signal aborts it throws, and the container is left as it is.
  */
 export async function executeAttempt(
   run: AttemptRun,
@@ -33,18 +34,30 @@ export async function executeAttempt(
     }
     // Its work is done; if this fails, the cleaning at the end removes it.
     engine.removeContainer(helper, uncut).catch(() => undefined);
-    const exit = await Promise.race([exited, overdueAfter(limitMs, bounds)]);
-    if (exit !== 'overdue') return judge(exit);
-    await engine.stopContainer(container, settings.containerGraceMs, bounds);
+    const end = await Promise.race([
+      exited,
+      overdueAfter(limitMs, bounds).then(() => ({
+        graceMs: settings.containerGraceMs,
+        reason: 'timed_out' as const,
+        detail: `The run took longer than its ${limitMs / 1000} s.`,
+      })),
+      // Without grace: it would go on writing.
+      overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
+    ]);
+    if ('exitCode' in end) return judge(end, settings.limits);
+    await engine.stopContainer(container, end.graceMs, bounds);
     const { exitCode } = await exited;
-    return failed('timed_out', `The run took longer than its ${limitMs / 1000} s.`, exitCode);
+    return failed(end.reason, end.detail, exitCode);
   } finally {
     done.abort();
   }
 }
 
 /** The exit code comes first: with 0, the memory that a child wanted is none of our business. */
-function judge({ exitCode, outOfMemory, startError, interrupted }: ContainerExit) {
+function judge(
+  { exitCode, outOfMemory, startError, interrupted }: ContainerExit,
+  { fileBytes }: ContainerLimits,
+) {
   if (exitCode === 0) return { kind: 'succeeded' } as const;
   if (outOfMemory) {
     return failed('out_of_memory', 'The container used more memory than it may.', exitCode);
@@ -55,8 +68,15 @@ function judge({ exitCode, outOfMemory, startError, interrupted }: ContainerExit
   if (startError !== undefined) {
     return failed('start_failed', `The container could not be started: ${startError}`, exitCode);
   }
+  if (exitCode === fileTooLong) {
+    const detail = `The run was ended for writing a file of more bytes than one may have (allowed: ${fileBytes}).`;
+    return failed('out_of_disk', detail, exitCode);
+  }
   return failed('exit_code', `The container ended with exit code ${exitCode}.`, exitCode);
 }
+
+/** 128 and the number of SIGXFSZ. */
+const fileTooLong = 153;
 
 /** In steps: the longest timer that there is has 24 days. */
 async function overdueAfter(limitMs: number, signal: AbortSignal): Promise<'overdue'> {

@@ -1,6 +1,6 @@
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { toAppError } from '@inference-server/errors';
+import { systemCode, toAppError, type AppError } from '@inference-server/errors';
 import { EngineError } from '../engine-error.js';
 import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
 import { engineErrorOf } from './errors.js';
@@ -34,8 +34,8 @@ export async function putArchive(
   try {
     const [feeding, answer] = await Promise.allSettled([fed, put]);
     if (bounds.aborted) throw bounds.reason as Error;
-    if (feeding.status === 'rejected') throw toAppError(feeding.reason, doing);
-    if (answer.status === 'rejected') throw toAppError(answer.reason, doing);
+    if (feeding.status === 'rejected') throw withoutNames(feeding.reason, doing);
+    if (answer.status === 'rejected') throw withoutNames(answer.reason, doing);
   } finally {
     idle.clear();
     tar.destroy();
@@ -48,10 +48,13 @@ export async function getArchive(
   path: string,
   signal: AbortSignal,
 ): Promise<Readable> {
-  const doing = `archive of ${path} in ${container}`;
+  const doing = `archive from ${container}`;
   const answer = await boundedCall(doing, deadlines.callMs, signal, (abortSignal) =>
     docker.getContainer(container).getArchive({ path, abortSignal }),
-  );
+  ).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw withoutNames(error, doing);
+  });
   const chunks = boundedChunks(answer, { doing, idleMs: deadlines.idleMs, signal });
   return Readable.from(chunks, { objectMode: false });
 }
@@ -76,13 +79,40 @@ async function* boundedChunks(
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason as Error;
-    throw engineErrorOf(error, doing);
+    throw withoutNames(engineErrorOf(error, doing), doing);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', stop);
     source.destroy();
   }
 }
+
+/**
+ * What the engine says of an archive names files in it, or the path that was asked for; such names may
+ * be patients', and errors end in logs. Of its words only those are kept that are the system's own.
+ */
+function withoutNames(error: unknown, doing: string): AppError {
+  if (!(error instanceof EngineError) || error.cause === undefined) return toAppError(error, doing);
+  const said = error.message.toLowerCase();
+  const why =
+    reasons.find((reason) => said.includes(reason)) ?? systemCode(error) ?? 'the engine refused it';
+  return new EngineError(error.problem, `${doing}: ${why}`);
+}
+
+const reasons = [
+  'no such container',
+  'could not find the file',
+  'no such file or directory',
+  'no space left on device',
+  'disk quota exceeded',
+  'read-only file system',
+  'marked read-only',
+  'input/output error',
+  'file name too long',
+  'permission denied',
+  'operation not permitted',
+  'not a directory',
+];
 
 /** Longest timer that there is: the transfer is bounded by its progress alone. */
 const noDeadlineMs = 2 ** 31 - 1;

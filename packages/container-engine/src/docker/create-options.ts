@@ -4,7 +4,7 @@ import type { ContainerSpec } from '../container-engine.js';
 /**
  * The engine's form of a container. What the sandbox fixes for every container stands here: no
  * network, no capabilities, no new privileges, no swap, an init process (a main process with
- * number 1 would not hear signals), volumes without the image's own content, bounded logs.
+ * number 1 would not hear signals), volumes without the image's own content, bounded logs and files.
  */
 export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { limits } = spec;
@@ -26,6 +26,7 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       ShmSize: limits.shmBytes,
       IpcMode: 'private',
       RestartPolicy: { Name: 'no' },
+      Ulimits: [{ Name: 'fsize', Soft: limits.fileBytes, Hard: limits.fileBytes }],
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
       Mounts: spec.mounts.map(({ volume, path, readOnly }) => ({
         Type: 'volume' as const,

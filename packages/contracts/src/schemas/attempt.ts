@@ -60,6 +60,7 @@ export type RenewAnswer = Static<typeof RenewAnswer>;
 export const FailureReason = Type.Union([
   Type.Literal('exit_code'),
   Type.Literal('out_of_memory'),
+  Type.Literal('out_of_disk'),
   Type.Literal('timed_out'),
   Type.Literal('start_failed'),
   Type.Literal('image_unavailable'),
