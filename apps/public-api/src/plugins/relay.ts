@@ -4,9 +4,9 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Agent, Dispatcher } from 'undici';
 import { publicRoutes, type RouteContract } from '@inference-server/contracts';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
-import { abortedByClient } from '@inference-server/service-kit';
+import { abortedByClient, carriesBody } from '@inference-server/service-kit';
 import { answerHeaders, requestHeaders } from '../relay-headers.js';
-import { carriesBody, takeBody } from '../request-body.js';
+import { takeBody } from '../request-body.js';
 import { bodyLimit } from './limits.js';
 
 interface RelayOptions {
