@@ -82,7 +82,7 @@ function sendAnswer(
 ): void {
   // An answer that comes before the end of the body sets `close`, which would cut the caller off
   // in the middle of its writing. The body is read to its end instead, within bounds.
-  reply.removeHeader('connection');
+  if (reply.raw.shouldKeepAlive && answer.statusCode !== 408) reply.removeHeader('connection');
   if (answer.statusCode !== 401) {
     void reply.send(answer.stream);
     return;

@@ -18,8 +18,6 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   }
   if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
   if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
-  // The rest of the body would be as slow.
-  if (known.code === 'UPLOAD_TOO_SLOW') reply.header('connection', 'close');
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
 }
 

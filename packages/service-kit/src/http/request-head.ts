@@ -21,7 +21,7 @@ export function refuseFaultyHeads(app: FastifyInstance): void {
     if (fault === undefined) return;
     faults.set(request, fault);
     ending.add(request.socket);
-    response.setHeader('connection', 'close');
+    response.shouldKeepAlive = false;
   });
   app.addHook('onRequest', async ({ raw }) => {
     const fault = faults.get(raw);
@@ -32,7 +32,9 @@ export function refuseFaultyHeads(app: FastifyInstance): void {
 /** What is wrong with the head of a request; undefined: nothing. */
 function faultOfHead(request: IncomingMessage): AppError | undefined {
   const { headers, httpVersion, rawHeaders, url = '' } = request;
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') return malformed('This is HTTP/1.1.');
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') {
+    return malformed('The version must be HTTP/1.1.');
+  }
   if (rawHeaders.length > 2 * maxHeaders) {
     return new AppError('HEADERS_TOO_LARGE', `There are more than ${maxHeaders} headers.`);
   }

@@ -39,14 +39,20 @@ export function answerUnparsable(error: Error & { code?: string }, socket: Duple
   if (last === undefined || isOver(last)) {
     refuse(socket, refusalOf(error.code));
   } else if (last.request.complete) {
-    // A whole request, and then a fault: its answer is the last one.
-    if (!last.isLast) last.response.once('close', () => endSoon(socket, ''));
-    last.isLast = true;
+    endAfter(last, socket);
   } else if (isNextToAnswer(last)) {
     refuse(socket, refusalOf(error.code));
   } else {
     socket.destroy();
   }
+}
+
+/** A whole request, and then a fault: its answer is the last one. */
+function endAfter(exchange: Exchange, socket: Duplex): void {
+  if (exchange.isLast) return;
+  exchange.isLast = true;
+  exchange.response.shouldKeepAlive = false;
+  exchange.response.once('close', () => endSoon(socket, ''));
 }
 
 function isOver({ request, response }: Exchange): boolean {
@@ -86,6 +92,6 @@ function refusalOf(code: string | undefined): AppError {
     case 'HPE_INVALID_EOF_STATE':
       return new AppError('MALFORMED_REQUEST', 'The request ended before it was complete.');
     default:
-      return new AppError('MALFORMED_REQUEST', 'The request is not HTTP/1.1.');
+      return new AppError('MALFORMED_REQUEST', 'The request breaks the rules of HTTP/1.1.');
   }
 }

@@ -41,6 +41,10 @@ export function keepUploadPace(app: FastifyInstance, pace: UploadPace): void {
     }
   }, pace.windowMs / looksPerWindow);
   timer.unref();
+  // Also when another server of ours found it too slow: the rest would be no faster.
+  app.addHook('onSend', async (_request, reply) => {
+    if (reply.statusCode === 408) reply.raw.shouldKeepAlive = false;
+  });
   app.addHook('onClose', () => clearInterval(timer));
 }
 
