@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import AdmZip from 'adm-zip';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -22,6 +22,8 @@ const pace = { MIN_UPLOAD_BYTES_PER_WINDOW: '2000', UPLOAD_WINDOW_S: '2' };
 let server: RunningServer;
 let apps: TestApp[];
 /** Headers that come a byte at a time, begun with the file: they are given 30 s. */
+/** Of public-api, while it had not been attacked yet. */
+let connectionsBefore: number;
 let slowHeaders: ReturnType<typeof rawExchange>[];
 
 beforeAll(async () => {
@@ -32,6 +34,7 @@ beforeAll(async () => {
     await server.startConsumer(),
   ];
   await server.postModel(model);
+  connectionsBefore = await connectionsOf('public-api');
   slowHeaders = [server.publicApiUrl, server.privateApiUrl].map((url) =>
     rawExchange(
       Number(new URL(url).port),
@@ -41,7 +44,18 @@ beforeAll(async () => {
   );
 }, 60_000);
 
-/** What a request may leave behind: rows, blobs, files that uploads are received in. */
+/** What a process has open: paths, and `socket:[…]` for connections. */
+async function openIn(app: 'private-api' | 'public-api'): Promise<string[]> {
+  const pid = apps[app === 'private-api' ? 0 : 1]?.pid;
+  const names = await readdir(`/proc/${pid}/fd`);
+  return Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => '')));
+}
+
+async function connectionsOf(app: 'private-api' | 'public-api'): Promise<number> {
+  return (await openIn(app)).filter((target) => target.startsWith('socket:')).length;
+}
+
+/** What a request may leave behind: rows, blobs, files that uploads are received in, open ones. */
 async function stored() {
   const [rows] = await server.database.query<
     Record<'tasks' | 'models' | 'blobs' | 'unstored', number>
@@ -59,7 +73,13 @@ async function stored() {
     return entries.filter((entry) => entry.isFile()).length;
   };
   if (rows === undefined) throw new Error('no rows');
-  return { ...rows, files: await files('blobs'), received: await files('staging') };
+  const open = (await openIn('private-api')).filter((path) => path.startsWith(server.folder));
+  return {
+    ...rows,
+    files: await files('blobs'),
+    received: await files('staging'),
+    open: open.length,
+  };
 }
 
 /** What was begun before is over: nobody runs a task any more. */
@@ -168,6 +188,11 @@ it('slow headers are cut after 30 s', async () => {
   }
   await expectTaskToRun();
 }, 60_000);
+
+it('neither callers nor private-api are left connected', async () => {
+  const few = async () => (await connectionsOf('public-api')) <= connectionsBefore;
+  expect(await waitUntil(few, { timeoutMs: 20_000 })).toBe(true);
+});
 
 /** The names that strangers give to their files are theirs: only who debugs gets to see them. */
 afterEach(async () => {

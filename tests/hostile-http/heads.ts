@@ -157,11 +157,8 @@ export const heads: HostileRequest[] = [
   },
   {
     name: 'a body that is compressed',
-    steps: (to) => [
-      post(to, `${bareZip}Content-Encoding: gzip\r\nContent-Length: 5\r\n`, 'aaaaa'),
-      smuggled(to),
-    ],
-    answers: [[415, 'UNSUPPORTED_MEDIA_TYPE', 'last']],
+    steps: (to) => [post(to, `${bareZip}Content-Encoding: gzip\r\nContent-Length: 5\r\n`, 'aaaaa')],
+    answers: [[415, 'UNSUPPORTED_MEDIA_TYPE']],
   },
   ...['websocket', 'h2c'].map((protocol) => ({
     name: `an upgrade to ${protocol}`,

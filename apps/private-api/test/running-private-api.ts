@@ -92,7 +92,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
                 (SELECT count(*)::int FROM tasks) AS tasks,
                 (SELECT count(*)::int FROM models) AS models`,
       );
-      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      const entries = await readdir(config.STORAGE_URL, { recursive: true, withFileTypes: true });
       return { ...rows, files: entries.filter((entry) => entry.isFile()).length };
     },
   };

@@ -57,8 +57,19 @@ export function createStagingSpace(options: {
         own.reserved = bytes;
       };
 
-      await claim(declaredBytes ?? 0);
+      const release = (): void => {
+        open.delete(own);
+        // What was written may have been removed again: the next one looks.
+        measured = undefined;
+      };
+
       open.add(own);
+      try {
+        await claim(declaredBytes ?? 0);
+      } catch (error) {
+        release();
+        throw error;
+      }
       return {
         async cover(bytes) {
           if (bytes > own.reserved) await claim(Math.ceil(bytes / stepBytes) * stepBytes);
@@ -67,7 +78,7 @@ export function createStagingSpace(options: {
           writtenSince += bytes - own.written;
           own.written = bytes;
         },
-        release: () => void open.delete(own),
+        release,
       };
     },
   };

@@ -3,7 +3,6 @@ export { configOrExit } from './config-or-exit.js';
 export { serveDocs } from './http/docs.js';
 export { closeHttpServer, createHttpServer } from './http/http-server.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
-export { awaitsContinue } from './http/expect-continue.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
 export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';

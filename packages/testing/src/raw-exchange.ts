@@ -7,6 +7,8 @@ export type RawStep =
   | Buffer
   /** Goes on once this has been answered. */
   | { awaiting: RegExp }
+  /** Goes on once the test says so. */
+  | { until: Promise<unknown> }
   /** The same piece again and again, so often or until the connection is closed. */
   | { drip: string | Buffer; everyMs: number; times?: number }
   /** `end`: closes its writing side; `close`: both; `reset`: with a RST. */
@@ -66,6 +68,8 @@ export async function rawExchange(
       while (!socket.destroyed && !step.awaiting.test(heard)) {
         await Promise.race([new Promise((resolve) => socket.once('data', resolve)), closed]);
       }
+    } else if ('until' in step) {
+      await Promise.race([step.until, closed]);
     } else if ('drip' in step) {
       const { drip, everyMs, times = Infinity } = step;
       for (let count = 0; count < times && !socket.destroyed; count += 1) {

@@ -81,7 +81,8 @@ function sendAnswer(
   answer: { statusCode: number; stream: NodeJS.ReadableStream },
 ): void {
   // An answer that comes before the end of the body sets `close`, which would cut the caller off
-  // in the middle of its writing. The body is read to its end instead, within bounds.
+  // in the middle of its writing. The body is read to its end instead, within bounds; unless nobody
+  // asked for it, or it is too slow.
   if (reply.raw.shouldKeepAlive && answer.statusCode !== 408) reply.removeHeader('connection');
   if (answer.statusCode !== 401) {
     void reply.send(answer.stream);

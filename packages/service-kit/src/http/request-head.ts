@@ -26,6 +26,7 @@ export function refuseFaultyHeads(app: FastifyInstance): void {
   app.addHook('onRequest', async ({ raw }) => {
     const fault = faults.get(raw);
     if (fault !== undefined) throw fault;
+    refuseCompressed(raw);
   });
 }
 
@@ -93,11 +94,8 @@ function faultOfAddress(url: string, host: string | undefined): AppError | undef
 }
 
 function faultOfFraming(request: IncomingMessage): AppError | undefined {
-  const {
-    'transfer-encoding': transferEncoding,
-    'content-length': contentLength,
-    'content-encoding': contentEncoding = 'identity',
-  } = request.headers;
+  const { 'transfer-encoding': transferEncoding, 'content-length': contentLength } =
+    request.headers;
   if (transferEncoding !== undefined) {
     if (contentLength !== undefined) {
       return malformed('Content-Length and Transfer-Encoding exclude each other.');
@@ -106,10 +104,14 @@ function faultOfFraming(request: IncomingMessage): AppError | undefined {
       return malformed('The only Transfer-Encoding taken here is chunked.');
     }
   }
-  if (carriesBody(request) && !/^identity$/i.test(contentEncoding)) {
-    return new AppError('UNSUPPORTED_MEDIA_TYPE', 'The body must come without Content-Encoding.');
-  }
   return undefined;
+}
+
+/** Where the body ends is beyond doubt: it is let through, as that of any refused request. */
+function refuseCompressed(request: IncomingMessage): void {
+  const { 'content-encoding': encoding = 'identity' } = request.headers;
+  if (!carriesBody(request) || /^identity$/i.test(encoding)) return;
+  throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The body must come without Content-Encoding.');
 }
 
 function afterTheEnd(): AppError {
