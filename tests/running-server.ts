@@ -29,7 +29,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
   const shared = { PRIVATE_API_TOKEN: token, LOG_LEVEL: 'debug' };
   await makeScriptImage(engine.api, engine.image);
 
-  const startPrivateApi = () =>
+  const startPrivateApi = (settings: Record<string, string> = {}) =>
     startApp({
       app: 'private-api',
       settings: {
@@ -41,10 +41,11 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
         STORAGE_URL: join(folder, 'storage'),
         LEASE_S: '3',
         HEARTBEAT_S: '1',
+        ...settings,
       },
       ready: `${privateApiUrl}/readyz`,
     });
-  const startPublicApi = () =>
+  const startPublicApi = (settings: Record<string, string> = {}) =>
     startApp({
       app: 'public-api',
       settings: {
@@ -53,6 +54,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
         PRIVATE_API_URL: privateApiUrl,
         ANONYMOUS_ROLE: 'publish',
         ALLOW_PUBLIC_POST_MODEL: '1',
+        ...settings,
       },
       ready: `${publicApiUrl}/readyz`,
     });

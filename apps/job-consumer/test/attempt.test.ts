@@ -133,10 +133,11 @@ describe('an attempt that finishes', () => {
 });
 
 describe('an output that cannot be stored now', () => {
-  it('is brought again until it can', async () => {
-    const task = taskOf(scriptZip('cd /output; echo x > x; ln -s x link'), {
-      refuseOutput: new AppError('STORAGE_FULL', 'The storage of the server is full.'),
-    });
+  it.each([
+    new AppError('STORAGE_FULL', 'The storage of the server is full.'),
+    new AppError('UPLOAD_TOO_SLOW', 'The body came with less than 1 bytes in 1 s.'),
+  ])('is brought again until it can: $code', async (refuseOutput) => {
+    const task = taskOf(scriptZip('cd /output; echo x > x; ln -s x link'), { refuseOutput });
     const running = await bench.start(task);
     await expect.poll(() => task.refusals, { timeout: 10_000 }).toBeGreaterThan(1);
     delete task.refuseOutput;

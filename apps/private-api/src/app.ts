@@ -1,10 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
-import { openBlobStore } from '@inference-server/blob-store';
+import { createStagingSpace, openBlobStore } from '@inference-server/blob-store';
 import { allRoutes, openApiDocument } from '@inference-server/contracts';
 import {
   closeHttpServer,
   createHttpServer,
+  keepUploadPace,
   serveDocs,
   type Logger,
   type RunningApp,
@@ -94,7 +95,17 @@ export async function startPrivateApi(
 
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
-  await acceptZipUploads(http, config.MAX_UPLOAD_BYTES);
+  keepUploadPace(http, {
+    minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
+    windowMs: config.UPLOAD_WINDOW_S * 1000,
+  });
+  await acceptZipUploads(http, {
+    maxBytes: config.MAX_UPLOAD_BYTES,
+    space: createStagingSpace({
+      folder: store.stagingFolder,
+      minFreeBytes: config.MIN_FREE_BYTES,
+    }),
+  });
   await serveDocs(http, privateApiDocument);
   mountOperationsRoutes(
     http,

@@ -16,6 +16,11 @@ export const Config = Type.Object({
   STORAGE_URL: Type.String({ description: 'A folder, or file:///…' }),
   PRIVATE_API_TOKEN: Type.String({ minLength: 16 }),
   MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
+  /** What a body must bring in every UPLOAD_WINDOW_S. 0: as slow as it likes. */
+  MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ minimum: 0, default: 60 * 1024 }),
+  UPLOAD_WINDOW_S: Positive(60),
+  /** What uploads leave free on the disk that they are received on. */
+  MIN_FREE_BYTES: Type.Integer({ minimum: 0, default: gib }),
   MAX_UNZIPPED_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
   MAX_ZIP_ENTRIES: Type.Integer({ minimum: 1, default: 50_000 }),
   MAX_ZIP_RATIO: Positive(200),

@@ -32,6 +32,9 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     STORAGE_URL: folder,
     PRIVATE_API_TOKEN: operatorToken,
     MAX_UPLOAD_BYTES: gib,
+    MIN_UPLOAD_BYTES_PER_WINDOW: 60 * 1024,
+    UPLOAD_WINDOW_S: 60,
+    MIN_FREE_BYTES: 0,
     MAX_UNZIPPED_BYTES: gib,
     MAX_ZIP_ENTRIES: 1_000,
     MAX_ZIP_RATIO: 200,
@@ -89,7 +92,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
                 (SELECT count(*)::int FROM tasks) AS tasks,
                 (SELECT count(*)::int FROM models) AS models`,
       );
-      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      const entries = await readdir(config.STORAGE_URL, { recursive: true, withFileTypes: true });
       return { ...rows, files: entries.filter((entry) => entry.isFile()).length };
     },
   };

@@ -1,5 +1,11 @@
 import Type, { type Static } from 'typebox';
-import { ConfigError, loadConfig, logLevels, publicApiToken } from '@inference-server/service-kit';
+import {
+  ConfigError,
+  loadConfig,
+  logLevels,
+  publicApiToken,
+  type UploadPace,
+} from '@inference-server/service-kit';
 
 const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
@@ -13,6 +19,8 @@ const Settings = Type.Object({
   ),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
+  MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
+  UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
   LOG_LEVEL: Type.Union(
     logLevels.map((level) => Type.Literal(level)),
     { default: 'info' },
@@ -30,6 +38,7 @@ export interface PublicApiConfig {
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   allowPublicPostModel: boolean;
   maxUploadBytes: number;
+  uploadPace: UploadPace;
   logLevel: string;
   stopGraceMs: number;
 }
@@ -45,6 +54,10 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
+    uploadPace: {
+      minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
+      windowMs: settings.UPLOAD_WINDOW_S * 1000,
+    },
     logLevel: settings.LOG_LEVEL,
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };

@@ -3,7 +3,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 const passedOn = [
   'accept',
   'accept-encoding',
-  'content-encoding',
   'content-length',
   'content-type',
   'if-match',
@@ -17,7 +16,7 @@ const passedOn = [
 
 /**
  * Only what describes the request goes on. The caller's credentials and whatever could be read as
- * our word about the caller (X-Forwarded-…) stay here, and so does Expect, which Node has answered.
+ * our word about the caller (X-Forwarded-…) stay here, and so does Expect, which is answered here.
  */
 export function requestHeaders(headers: IncomingHttpHeaders, token: string): IncomingHttpHeaders {
   const rewritten: IncomingHttpHeaders = { authorization: `Bearer ${token}` };

@@ -91,13 +91,18 @@ describe('anonymous callers', () => {
     '128.0.0.1',
     '0.0.0.0',
     '[::]',
-    '::1',
-    'localhost@example',
-    'localhost:8000:1',
   ])('may not say Host: %s', async (host) => {
     const answer = await ask(getTask, {}, { host });
     expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
   });
+
+  test.each(['::1', 'localhost@example', 'localhost:8000:1'])(
+    'may not say what is no Host: %s',
+    async (host) => {
+      const answer = await ask(getTask, {}, { host });
+      expect(answer).toMatchObject({ status: 400, code: 'MALFORMED_REQUEST' });
+    },
+  );
 
   test.each([
     ['localhost:8000', 'http://localhost:8000'],

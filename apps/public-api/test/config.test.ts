@@ -11,6 +11,7 @@ test('the defaults are those of the README', () => {
     anonymousRole: 'none',
     allowPublicPostModel: false,
     maxUploadBytes: 20 * 1024 ** 3,
+    uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
     logLevel: 'info',
     stopGraceMs: 30_000,
   });

@@ -83,9 +83,9 @@ test('a parameter given twice is a 400 that names it', async () => {
 test('headers of more than 16 KiB are refused with a problem', async () => {
   const { url } = await startPair((_request, response) => response.end('{}'));
   const answer = await send(`${url}/api/models/`, { headers: { long: 'x'.repeat(20_000) } });
-  expect(answer.status).toBe(400);
+  expect(answer.status).toBe(431);
   expect(answer.headers['content-type']).toBe(problemType);
-  expect(JSON.parse(answer.text)).toMatchObject({ code: 'MALFORMED_REQUEST' });
+  expect(JSON.parse(answer.text)).toMatchObject({ code: 'HEADERS_TOO_LARGE' });
 });
 
 test('the sender of a refused body is read for a while and then cut', async () => {

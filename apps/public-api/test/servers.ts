@@ -31,6 +31,7 @@ export async function startPublicApi(
       anonymousRole: 'publish',
       allowPublicPostModel: true,
       maxUploadBytes: 1024 ** 3,
+      uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
       ...options,
     },
     createLogger('public-api', 'silent'),

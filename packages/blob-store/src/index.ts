@@ -2,3 +2,4 @@ export type { BlobStore, ByteRange, OpenBlob, ReceivedFile } from './blob-store.
 export { createDiskBlobStore } from './disk-blob-store.js';
 export { openBlobStore } from './open-blob-store.js';
 export { discardFile, receiveFile, type ReceiveOptions } from './receive-file.js';
+export { createStagingSpace, type SpaceReservation, type StagingSpace } from './staging-space.js';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AppError, toAppError } from '@inference-server/errors';
 import type { ReceivedFile } from './blob-store.js';
+import type { SpaceReservation } from './staging-space.js';
 
 export interface ReceiveOptions {
   folder: string;
@@ -11,24 +12,24 @@ export interface ReceiveOptions {
   signal: AbortSignal;
   /** The file's name without `.part`; a random UUID when absent. */
   name?: string;
-  /** The longest silence of the source; 120 s when absent. */
-  idleMs?: number;
+  /** What the file may take of the disk; unaccounted when absent. Released by whoever reserved it. */
+  space?: SpaceReservation | undefined;
 }
 
-type Bounds = Required<Pick<ReceiveOptions, 'maxBytes' | 'idleMs'>>;
+type Bounds = Pick<ReceiveOptions, 'maxBytes' | 'space'>;
 
 /**
  * Streams `source` into `<folder>/<name>.part` and takes its SHA-256 on the way. Not flushed: the
- * store does that when it takes the file over.
+ * store does that when it takes the file over. How long the source may be silent is its own matter.
  *
  * Whatever fails, no file is left: more than `maxBytes` is PAYLOAD_TOO_LARGE, a source that ends
- * early or falls silent MALFORMED_REQUEST, a full disk STORAGE_FULL; an abort throws the signal's reason; an
- * AppError of the source passes as it is. An abort destroys the source; otherwise what is left of it
- * stays with the caller, who may have an answer to send on the same connection.
+ * early MALFORMED_REQUEST, a full disk STORAGE_FULL; an abort throws the signal's reason; an AppError
+ * of the source passes as it is. An abort destroys the source; otherwise what is left of it stays with
+ * the caller, who may have an answer to send on the same connection.
  */
 export async function receiveFile(
   source: Readable,
-  { folder, maxBytes, signal, name = randomUUID(), idleMs = 120_000 }: ReceiveOptions,
+  { folder, maxBytes, signal, name = randomUUID(), space }: ReceiveOptions,
 ): Promise<ReceivedFile> {
   const path = join(folder, `${name}.part`);
   const stop = () => source.destroy();
@@ -40,7 +41,7 @@ export async function receiveFile(
     if (signal.aborted) stop();
     signal.throwIfAborted();
     const file = await asWriting(open(path, 'wx', 0o600));
-    return { path, ...(await fill(file, path, source, { maxBytes, idleMs })) };
+    return { path, ...(await fill(file, path, source, { maxBytes, space })) };
   } catch (error) {
     throw whyNotReceived(error, signal);
   } finally {
@@ -81,29 +82,20 @@ async function fill(
 async function writeAll(
   source: Readable,
   file: FileHandle,
-  { maxBytes, idleMs }: Bounds,
+  { maxBytes, space }: Bounds,
 ): Promise<Omit<ReceivedFile, 'path'>> {
   const hash = createHash('sha256');
-  const idle = setTimeout(() => {
-    const detail = `The upload stood still for ${idleMs / 1000} s.`;
-    source.destroy(new AppError('MALFORMED_REQUEST', detail));
-  }, idleMs);
   let bytes = 0;
-  try {
-    for await (const chunk of source.iterator({
-      destroyOnReturn: false,
-    }) as AsyncIterable<Buffer>) {
-      idle.refresh();
-      bytes += chunk.length;
-      if (bytes > maxBytes) {
-        throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
-      }
-      const written = asWriting(file.appendFile(chunk));
-      hash.update(chunk); // while the disk is busy
-      await written;
+  for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new AppError('PAYLOAD_TOO_LARGE', `The upload is larger than ${maxBytes} bytes.`);
     }
-  } finally {
-    clearTimeout(idle);
+    await space?.cover(bytes);
+    const written = asWriting(file.appendFile(chunk));
+    hash.update(chunk); // while the disk is busy
+    await written;
+    space?.wrote(bytes);
   }
   return { bytes, sha256: hash.digest('hex') };
 }

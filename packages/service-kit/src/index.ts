@@ -4,6 +4,8 @@ export { serveDocs } from './http/docs.js';
 export { closeHttpServer, createHttpServer } from './http/http-server.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
+export { carriesBody, discardBody } from './http/request-body.js';
+export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export {
   consumerToken,
   newOperatorToken,

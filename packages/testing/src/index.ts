@@ -5,5 +5,6 @@ export { createEngineApi, type EngineApi } from './engine-api.js';
 export { testEngine, type TestEngine } from './engine.js';
 export { testFolder } from './folder.js';
 export { ownPostgres, ownRedis } from './own-services.js';
+export { rawExchange, type RawAnswer, type RawStep } from './raw-exchange.js';
 export { testRedis, type TestRedis } from './redis.js';
 export { findFreePort as freePort, waitUntil } from '@inference-server/local-services';

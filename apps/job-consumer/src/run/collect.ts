@@ -26,9 +26,10 @@ export async function collectOutput(run: AttemptRun, staged: Staged): Promise<Ou
   });
 }
 
-/** Whether the way to private-api failed, not the engine. */
+/** Whether the way to private-api failed (or was too slow for it), not the engine. */
 function isOnTheWay(error: unknown): boolean {
-  return error instanceof AppError && error.retryable && !(error instanceof EngineError);
+  if (!(error instanceof AppError) || error instanceof EngineError) return false;
+  return error.retryable || error.code === 'UPLOAD_TOO_SLOW';
 }
 
 async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {

@@ -1,18 +1,25 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AppError } from '@inference-server/errors';
-import { carriesBody, discardBody, tooLarge } from '../request-body.js';
+import {
+  carriesBody,
+  discardBody,
+  keepUploadPace,
+  type UploadPace,
+} from '@inference-server/service-kit';
+import { tooLarge } from '../request-body.js';
 
 /** A form around a zip of exactly the limit is let through. */
 const formBytes = 64 * 1024;
 
 /**
- * Bounds what a caller may send. The size of the headers is bounded by Node (16 KiB); a body's
- * declared length here, its real one by whoever takes it, both with {@link bodyLimit}.
+ * Bounds what a caller may send. Headers are bounded by the server itself; a body's declared length
+ * here, its real one by whoever takes it, both with {@link bodyLimit}, and how slowly it may come.
  */
 export function limitRequests(
   app: FastifyInstance,
-  { maxUploadBytes }: { maxUploadBytes: number },
+  { maxUploadBytes, uploadPace }: { maxUploadBytes: number; uploadPace: UploadPace },
 ): void {
+  keepUploadPace(app, uploadPace);
   // No body is read before a route takes it, and none is parsed.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
@@ -34,6 +41,6 @@ export function limitRequests(
 
 /** The longest body that this request may have (bytes). */
 export function bodyLimit(request: FastifyRequest, maxUploadBytes: number): number {
-  const isForm = request.headers['content-type']?.startsWith('multipart/') ?? false;
+  const isForm = /^multipart\//i.test(request.headers['content-type'] ?? '');
   return maxUploadBytes + (isForm ? formBytes : 0);
 }

@@ -4,9 +4,9 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Agent, Dispatcher } from 'undici';
 import { publicRoutes, type RouteContract } from '@inference-server/contracts';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
-import { abortedByClient } from '@inference-server/service-kit';
+import { abortedByClient, carriesBody } from '@inference-server/service-kit';
 import { answerHeaders, requestHeaders } from '../relay-headers.js';
-import { carriesBody, takeBody } from '../request-body.js';
+import { takeBody } from '../request-body.js';
 import { bodyLimit } from './limits.js';
 
 interface RelayOptions {
@@ -81,8 +81,9 @@ function sendAnswer(
   answer: { statusCode: number; stream: NodeJS.ReadableStream },
 ): void {
   // An answer that comes before the end of the body sets `close`, which would cut the caller off
-  // in the middle of its writing. The body is read to its end instead, within bounds.
-  reply.removeHeader('connection');
+  // in the middle of its writing. The body is read to its end instead, within bounds; unless nobody
+  // asked for it, or it is too slow.
+  if (reply.raw.shouldKeepAlive && answer.statusCode !== 408) reply.removeHeader('connection');
   if (answer.statusCode !== 401) {
     void reply.send(answer.stream);
     return;

@@ -83,7 +83,14 @@ export const putAttemptOutput = defineRoute({
   query: Lease,
   body: { kind: 'zip-upload', optional: false, form: false, description: 'The output.' },
   success: { kind: 'json', schema: BlobReference, description: 'What was stored.' },
-  errors: [...errors, 'CONFLICT', 'PAYLOAD_TOO_LARGE', 'STORAGE_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  errors: [
+    ...errors,
+    'UPLOAD_TOO_SLOW',
+    'CONFLICT',
+    'PAYLOAD_TOO_LARGE',
+    'STORAGE_FULL',
+    'UNSUPPORTED_MEDIA_TYPE',
+  ],
   callers: ['consumer'],
 });
 

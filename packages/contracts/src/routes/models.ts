@@ -58,6 +58,7 @@ export const postModel = defineRoute({
     'UNAUTHORIZED',
     'FORBIDDEN',
     'MODEL_EXISTS',
+    'UPLOAD_TOO_SLOW',
     'PAYLOAD_TOO_LARGE',
     'UNSUPPORTED_MEDIA_TYPE',
     'VALIDATION_FAILED',

@@ -47,6 +47,7 @@ export const postTask = defineRoute({
     'DUPLICATE_PARAMETER',
     'UNAUTHORIZED',
     'FORBIDDEN',
+    'UPLOAD_TOO_SLOW',
     'PAYLOAD_TOO_LARGE',
     'UNSUPPORTED_MEDIA_TYPE',
     'VALIDATION_FAILED',

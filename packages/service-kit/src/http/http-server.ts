@@ -8,19 +8,23 @@ import fastify, {
 import { canonicalUrl } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
+import { continueWhenRead } from './expect-continue.js';
 import { sendError } from './problem-reply.js';
-import { answerUnparsable } from './unparsable-request.js';
+import { refuseFaultyHeads } from './request-head.js';
+import { answerUnparsable, watchExchanges } from './unparsable-request.js';
 import { createValidatorCompiler } from './validators.js';
 
 /**
  * A Fastify instance with the habits that all our HTTP servers share: routes with and without a
  * trailing slash, every error as a problem body, a parameter given twice refused, nothing coerced
- * away or dropped silently, JSON bodies up to `maxJsonBytes`.
+ * away or dropped silently, JSON bodies up to `maxJsonBytes`, headers within `headersTimeoutMs`.
  */
 export function createHttpServer(options: {
   logger: Logger;
   maxJsonBytes?: number;
+  headersTimeoutMs?: number;
 }): FastifyInstance {
+  const { headersTimeoutMs = 30_000 } = options;
   const loggerInstance: FastifyBaseLogger = options.logger;
   const app = fastify({
     loggerInstance,
@@ -39,9 +43,22 @@ export function createHttpServer(options: {
     exposeHeadRoutes: false,
     // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
     requestTimeout: 0,
+    http: {
+      // Said for itself: Node's own default is no more than the requestTimeout.
+      headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(2_000, headersTimeoutMs),
+      maxHeaderSize: 16 * 1024,
+      // Node would answer without a body; we refuse it ourselves.
+      requireHostHeader: false,
+    },
     // The last resort against a peer that has gone without a word, in either direction.
     connectionTimeout: 10 * 60_000,
   });
+  // Node drops what is beyond, without a word: we count ourselves. 0: no bound but the size.
+  app.server.maxHeadersCount = 0;
+  watchExchanges(app);
+  continueWhenRead(app);
+  refuseFaultyHeads(app);
   app.setValidatorCompiler(createValidatorCompiler());
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));

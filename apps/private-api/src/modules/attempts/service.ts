@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import {
   renewHeldForS,
   type AttemptResult,
@@ -10,6 +9,7 @@ import {
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { TaskChanges } from '../../database/task-changes.js';
+import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import type {
   AttemptClaim,
@@ -85,7 +85,7 @@ export function createAttemptService(deps: {
     /** Makes the output durable; it is the task's only with the settlement. */
     async storeOutput(
       held: HeldAttempt,
-      zip: Readable,
+      zip: IncomingZip,
       signal: AbortSignal,
     ): Promise<BlobReference> {
       await requireLease(held);

@@ -8,6 +8,7 @@ import {
 } from '@inference-server/blob-store';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
+import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobRepository } from './repository.js';
 
 export type BlobService = ReturnType<typeof createBlobService>;
@@ -53,18 +54,19 @@ export function createBlobService(deps: {
      * nothing behind when it throws.
      */
     async receive(
-      source: Readable,
+      { stream, space }: IncomingZip,
       { checked, signal }: { checked: boolean; signal: AbortSignal },
     ): Promise<PendingBlob> {
       const id = deps.newId();
       await rows.insertPending(id);
       let file: ReceivedFile | undefined;
       try {
-        file = await receiveFile(source, {
+        file = await receiveFile(stream, {
           folder: store.stagingFolder,
           maxBytes: limits.maxUploadBytes,
           signal,
           name: id,
+          space,
         });
         if (checked) await checkZip(file.path, { ...limits.zip, requireFile: true }, signal);
         await store.put(id, file, signal);

@@ -1,0 +1,101 @@
+import { statfs } from 'node:fs/promises';
+import { AppError, toAppError } from '@inference-server/errors';
+
+export interface StagingSpace {
+  /**
+   * Sets space apart for one upload; of `declaredBytes` at once, of an upload that declares nothing
+   * as it grows. Throws STORAGE_FULL when it does not fit.
+   */
+  reserve(declaredBytes?: number): Promise<SpaceReservation>;
+}
+
+export interface SpaceReservation {
+  /** Resolves when `bytes` in all have room; throws STORAGE_FULL. */
+  cover(bytes: number): Promise<void>;
+  /** Tells that `bytes` in all are on the disk. */
+  wrote(bytes: number): void;
+  /** What was not written is free for others again. Twice is fine. */
+  release(): void;
+}
+
+/** What an upload of unknown length reserves at a time. */
+const stepBytes = 4 * 1024 ** 2;
+const measuredForMs = 1_000;
+
+/**
+ * Who may still write how much into `folder`: what its disk has free, without `minFreeBytes` and
+ * without what running uploads have reserved and not yet written. So that an upload which cannot fit
+ * is refused when it begins, not when it, and every other with it, meets a full disk. Accounts for
+ * this process alone; `minFreeBytes` is the room for all else.
+ */
+export function createStagingSpace(options: {
+  folder: string;
+  minFreeBytes: number;
+}): StagingSpace {
+  const open = new Set<{ reserved: number; written: number }>();
+  let measured: { at: number; freeBytes: Promise<number> } | undefined;
+  let writtenSince = 0;
+
+  /** The free bytes as measured at most a second ago, without what was written since. */
+  async function freeBytes(): Promise<number> {
+    if (measured === undefined || performance.now() - measured.at > measuredForMs) {
+      writtenSince = 0;
+      measured = { at: performance.now(), freeBytes: measure(options.folder) };
+      measured.freeBytes.catch(() => (measured = undefined));
+    }
+    return (await measured.freeBytes) - writtenSince;
+  }
+
+  return {
+    async reserve(declaredBytes) {
+      const own = { reserved: 0, written: 0 };
+
+      const claim = async (bytes: number): Promise<void> => {
+        const free = (await freeBytes()) - options.minFreeBytes;
+        const promised = [...open].reduce((sum, each) => sum + each.reserved - each.written, 0);
+        if (bytes - own.reserved > free - promised) throw storageFull();
+        own.reserved = bytes;
+      };
+
+      const release = (): void => {
+        open.delete(own);
+        // What was written may have been removed again: the next one looks.
+        measured = undefined;
+      };
+
+      open.add(own);
+      try {
+        await claim(declaredBytes ?? 0);
+      } catch (error) {
+        release();
+        throw error;
+      }
+      return {
+        async cover(bytes) {
+          if (bytes > own.reserved) await claim(Math.ceil(bytes / stepBytes) * stepBytes);
+        },
+        wrote(bytes) {
+          writtenSince += bytes - own.written;
+          own.written = bytes;
+        },
+        release,
+      };
+    },
+  };
+}
+
+/** What a user without privileges may still write. */
+async function measure(folder: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch (error) {
+    throw toAppError(error, 'measuring the free space');
+  }
+}
+
+function storageFull(): AppError {
+  return new AppError('STORAGE_FULL', 'The storage of the server has no room for this upload.', {
+    retryAfterS: 60,
+  });
+}
