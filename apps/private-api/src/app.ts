@@ -5,6 +5,7 @@ import { allRoutes, openApiDocument } from '@inference-server/contracts';
 import {
   closeHttpServer,
   createHttpServer,
+  refuseOtherMethods,
   serveDocs,
   type Logger,
   type RunningApp,
@@ -94,6 +95,7 @@ export async function startPrivateApi(
 
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
+  refuseOtherMethods(http, allRoutes);
   await acceptZipUploads(http, config.MAX_UPLOAD_BYTES);
   await serveDocs(http, privateApiDocument);
   mountOperationsRoutes(

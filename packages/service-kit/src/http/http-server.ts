@@ -8,6 +8,8 @@ import fastify, {
 import { canonicalUrl } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
+import { answerHead } from './methods.js';
+import { forbidSniffing } from './nosniff.js';
 import { sendError } from './problem-reply.js';
 import { answerUnparsable } from './unparsable-request.js';
 import { createValidatorCompiler } from './validators.js';
@@ -43,6 +45,8 @@ export function createHttpServer(options: {
     connectionTimeout: 10 * 60_000,
   });
   app.setValidatorCompiler(createValidatorCompiler());
+  answerHead(app);
+  forbidSniffing(app);
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((request, reply) =>

@@ -1,6 +1,6 @@
-import type { Readable } from 'node:stream';
 import { isEnded, type TaskReport } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
@@ -59,11 +59,7 @@ export function createTaskService(deps: {
      * The output of a finished task; anything else is thrown under its code. With `waitMs` the
      * answer is held until the task ends.
      */
-    async output(
-      uid: string,
-      waitMs: number,
-      signal: AbortSignal,
-    ): Promise<{ bytes: number; stream: Readable }> {
+    async output(uid: string, waitMs: number, signal: AbortSignal): Promise<SendableBlob> {
       const view = waitMs === 0 ? await tasks.view(uid) : await waitForEnd(uid, waitMs, signal);
       if (view === undefined || view.deleted) throw taskNotFound();
       switch (view.state) {
@@ -76,8 +72,8 @@ export function createTaskService(deps: {
         case 'EXPIRED':
           throw taskFailed(view);
         case 'FINISHED':
-          if (view.outputBlobId === null) throw outputGone();
-          return blobs.open(view.outputBlobId, signal);
+          if (view.output === undefined) throw outputGone();
+          return blobs.sendable(view.output, signal);
       }
     },
 
