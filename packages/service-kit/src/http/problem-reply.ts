@@ -72,8 +72,9 @@ interface FrameworkError {
 function validationError(error: FrameworkError): AppError {
   const [first] = error.validation ?? [];
   const missing = first?.params['missingProperty'] ?? first?.params['additionalProperty'];
-  const raw = typeof missing === 'string' ? missing : (first?.instancePath.slice(1) ?? '');
-  const parameter = /^[\w./-]{1,100}$/.test(raw) ? raw : '(unprintable)';
+  const place = first?.instancePath.slice(1).replaceAll('/', '.') ?? '';
+  const raw = typeof missing === 'string' ? missing : place;
+  const parameter = /^[\w.-]{1,100}$/.test(raw) ? raw : '(unprintable)';
   const rule = ruleOf(first?.keyword, first?.params ?? {}, first?.message ?? 'is not valid');
   // A path parameter that is out of form names no task: uids are random, so it cannot exist.
   if (error.validationContext === 'params' && parameter === 'uid') {

@@ -137,15 +137,23 @@ function taskFailed(view: TaskView): AppError {
     timed_out: reason === 'timed_out',
     log_tail: log === null ? [] : tailOf(log),
   };
-  const detail = isOurs(reason)
-    ? `The task was given up after ${attempt} attempts that met faults of the server.`
-    : (view.detail ?? `The task is ${state.toLowerCase()}.`);
-  return new AppError('TASK_FAILED', detail, { extensions: { task } });
+  return new AppError('TASK_FAILED', detailOf(view), { extensions: { task } });
 }
 
-/** A fault of ours tells of addresses and paths, which are for the operator: the row keeps them. */
-function isOurs(reason: string | null): boolean {
-  return reason === 'fault' || reason === 'lease_lost';
+/**
+ * In words. A fault of ours, and a registry or an engine that has no image, tell of addresses and
+ * paths, which are for the operator: the row and the consumer's log keep them.
+ */
+function detailOf({ state, attempt, reason, detail }: TaskView): string {
+  switch (reason) {
+    case 'fault':
+    case 'lease_lost':
+      return `The task was given up after ${attempt} attempts that met faults of the server.`;
+    case 'image_unavailable':
+      return 'The image of the model cannot be had.';
+    default:
+      return detail ?? `The task is ${state.toLowerCase()}.`;
+  }
 }
 
 function tailOf(log: string): string[] {
