@@ -6,6 +6,7 @@ import {
   closeHttpServer,
   createHttpServer,
   keepUploadPace,
+  refuseOtherMethods,
   serveDocs,
   type Logger,
   type RunningApp,
@@ -95,6 +96,7 @@ export async function startPrivateApi(
 
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
+  refuseOtherMethods(http, allRoutes);
   keepUploadPace(http, {
     minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
     windowMs: config.UPLOAD_WINDOW_S * 1000,

@@ -102,4 +102,22 @@ describe('the rules of an attempt', () => {
       task: { state: 'FAILED', reason: 'fault', attempt: 4 },
     });
   });
+
+  it("keeps a registry's words, which tell of addresses, from who posted the task", async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    const detail = 'The image a:1 cannot be had: dial tcp 10.1.2.3:5000: connection refused';
+    const reason = 'image_unavailable';
+    await consumer.settle(uid, { kind: 'failed', reason, ...ended, exit_code: null, detail });
+    const problem = await problemOfTask(api, uid);
+    expect(problem).toMatchObject({
+      status: 552,
+      detail: 'The image of the model cannot be had.',
+      task: { reason },
+    });
+    const [row] = await api.database.query('SELECT detail FROM attempts WHERE task_uid = $1', [
+      uid,
+    ]);
+    expect(row).toEqual({ detail });
+  });
 });

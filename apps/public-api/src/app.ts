@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { Agent } from 'undici';
-import { createHttpServer, type Logger } from '@inference-server/service-kit';
+import { publicRoutes } from '@inference-server/contracts';
+import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
 import { servePublicDocs } from './plugins/docs.js';
@@ -25,6 +26,7 @@ export async function createPublicApi(
   app.addHook('onClose', () => upstream.destroy());
 
   authorizeCallers(app, options);
+  refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });
   await relayRoutes(app, { ...options, upstream });

@@ -36,9 +36,13 @@ function operation(route: RouteContract): Json {
     tags: [route.tag],
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
-    parameters: [...parameters(route.params, 'path'), ...parameters(route.query, 'query')],
+    parameters: [
+      ...parameters(route.params, 'path'),
+      ...parameters(route.query, 'query'),
+      ...(route.success.kind === 'zip' ? downloadParameters : []),
+    ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
-    responses: { 200: success(route.success), ...errors(route.errors) },
+    responses: { ...success(route.success), ...errors(route.errors) },
     ...(route.callers.includes('anyone') ? {} : { security: [{}, { bearer: [] }] }),
   };
 }
@@ -83,23 +87,55 @@ function formSchema(body: ZipUpload): Json {
   };
 }
 
+/** The responses under which it comes. */
 function success(response: SuccessResponse): Json {
   const { description } = response;
   switch (response.kind) {
-    case 'json':
-      return {
-        description,
-        content: { 'application/json': { schema: schemaOf(response.schema) } },
-      };
+    case 'json': {
+      const content = { 'application/json': { schema: schemaOf(response.schema) } };
+      return { 200: { description, content } };
+    }
     case 'zip':
-      return {
-        description,
-        content: { 'application/zip': { schema: { type: 'string', format: 'binary' } } },
-      };
+      return download(description);
     case 'text':
-      return { description, content: { 'text/plain': { schema: { type: 'string' } } } };
+      return { 200: { description, content: { 'text/plain': { schema: { type: 'string' } } } } };
   }
 }
+
+function download(description: string): Json {
+  const content = { 'application/zip': { schema: { type: 'string', format: 'binary' } } };
+  return {
+    200: { description, headers: headers([...ofAll, 'Content-Length']), content },
+    206: {
+      description: 'The part of it that `Range` asks for.',
+      headers: headers([...ofAll, 'Content-Length', 'Content-Range']),
+      content,
+    },
+    304: { description: 'It is what the caller has.', headers: headers(ofAll) },
+  };
+}
+
+const ofAll = ['ETag', 'Last-Modified', 'Accept-Ranges', 'Cache-Control'];
+
+function headers(names: readonly string[]): Json {
+  return Object.fromEntries(names.map((name) => [name, { schema: { type: 'string' } }]));
+}
+
+/** What a download looks at beside its parameters. */
+const downloadParameters: Json[] = [
+  ['Range', 'One range of bytes, as in `bytes=1000-`. Several, or another unit, are ignored.'],
+  ['If-Range', 'The `ETag` that `Range` is meant for: of anything else the whole is sent.'],
+  ['If-None-Match', 'The `ETag` of what the caller has: 304 when it is still that.'],
+  ['If-Match', 'The `ETag` of what the caller wants: 412 when it is another.'],
+  ['If-Modified-Since', 'The same by `Last-Modified`: 304.'],
+  ['If-Unmodified-Since', 'The same by `Last-Modified`: 412.'],
+].map(([name, description]) => ({
+  name,
+  in: 'header',
+  required: false,
+  description,
+  schema: { type: 'string' },
+}));
 
 /** One response a status: the codes that share a status are listed in its description. */
 function errors(codes: readonly ErrorCode[]): Json {

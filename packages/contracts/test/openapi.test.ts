@@ -5,7 +5,10 @@ interface Operation {
   operationId: string;
   parameters: { name: string; in: string; description?: string }[];
   requestBody?: { content: Record<string, unknown> };
-  responses: Record<string, { description: string; content?: Record<string, unknown> }>;
+  responses: Record<
+    string,
+    { description: string; headers?: object; content?: Record<string, unknown> }
+  >;
 }
 type Paths = Record<string, Record<string, Operation>>;
 
@@ -25,6 +28,21 @@ describe('the OpenAPI document', () => {
     expect(paths['/api/tasks/']?.['post']?.responses).toHaveProperty('550');
     const statuses = Object.keys(paths['/api/tasks/{uid}']?.['get']?.responses ?? {});
     expect(statuses).toEqual(expect.arrayContaining(['200', '551', '552', '553', '554']));
+  });
+
+  it('describes parts, conditions and validators of a download, and of nothing else', () => {
+    const download = paths['/api/tasks/{uid}']?.['get'];
+    const headers = download?.parameters.filter((parameter) => parameter.in === 'header') ?? [];
+    expect(headers.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['Range', 'If-Range', 'If-None-Match', 'If-Match']),
+    );
+    for (const status of ['200', '206', '304']) {
+      expect(download?.responses[status]?.headers).toHaveProperty('ETag');
+    }
+    expect(Object.keys(download?.responses ?? {})).toEqual(expect.arrayContaining(['412', '416']));
+    const list = paths['/api/models/']?.['get'];
+    expect(list?.parameters).toEqual([]);
+    expect(Object.keys(list?.responses ?? {})).not.toContain('206');
   });
 
   it('describes both ways to upload', () => {

@@ -68,6 +68,7 @@ export function createClient(options: ClientOptions): Client {
         state: 'finished',
         zip: answer.body ?? new Blob([]).stream(),
         bytes: length === null ? undefined : Number(length),
+        sha256: /^"([0-9a-f]{64})"$/.exec(answer.headers.get('etag') ?? '')?.[1],
       };
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'TASK_PENDING') throw error;

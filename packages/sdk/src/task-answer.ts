@@ -7,6 +7,8 @@ export type TaskAnswer =
       zip: ReadableStream<Uint8Array>;
       /** Undefined when the server does not say. */
       bytes: number | undefined;
+      /** Of the whole zip, in lower-case hexadecimal, to hold what arrived against. */
+      sha256: string | undefined;
     }
   | {
       state: 'pending';

@@ -183,13 +183,15 @@ describe('uploads', () => {
 
 describe('getTask', () => {
   test('finished: the zip as a stream', async () => {
+    const zip = Buffer.from('zip');
     const { client } = await serve((request, response) => {
       expect(request.url).toBe(`/api/tasks/${uid}?wait=2`);
-      response.writeHead(200, { 'content-length': 3 }).end('zip');
+      response.writeHead(200, { 'content-length': 3, etag: `"${sha256(zip)}"` }).end(zip);
     });
     const answer = await client.getTask(uid, { waitS: 2 });
     if (answer.state !== 'finished') throw new Error(answer.state);
     expect(answer.bytes).toBe(3);
+    expect(answer.sha256).toBe(sha256(zip));
     expect((await buffer(answer.zip)).toString()).toBe('zip');
   });
 
@@ -200,6 +202,7 @@ describe('getTask', () => {
     });
     const answer = await client.getTask(uid);
     if (answer.state !== 'finished') throw new Error(answer.state);
+    expect(answer.sha256).toBeUndefined();
     await expect(buffer(answer.zip)).rejects.toThrow();
   });
 

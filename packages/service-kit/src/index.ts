@@ -1,11 +1,14 @@
 export { ConfigError, loadConfig } from './config.js';
 export { configOrExit } from './config-or-exit.js';
 export { serveDocs } from './http/docs.js';
+export { cutWhenStalled } from './http/cut-when-stalled.js';
 export { closeHttpServer, createHttpServer } from './http/http-server.js';
+export { refuseOtherMethods } from './http/methods.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
 export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
+export { sendBlob, type SendableBlob } from './http/send-blob.js';
 export {
   consumerToken,
   newOperatorToken,

@@ -12,7 +12,7 @@ export function publicOpenApiDocument(): Record<string, unknown> {
   return openApiDocument(publicRoutes, {
     title: 'InferenceServer',
     description:
-      'Post a zip, get a zip back. `POST /api/models/` puts a container image under a name; `POST /api/tasks/` runs it once on a zip; `GET /api/tasks/{uid}` answers with the result, or tells under 551 that it is not there yet.',
+      'Post a zip, get a zip back. `POST /api/models/` puts a container image under a name; `POST /api/tasks/` runs it once on a zip; `GET /api/tasks/{uid}` answers with the result, or tells under 551 that it is not there yet. Every GET answers HEAD too.',
     version: '1.0.0',
   });
 }

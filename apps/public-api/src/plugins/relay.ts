@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Agent, Dispatcher } from 'undici';
 import { publicRoutes, type RouteContract } from '@inference-server/contracts';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
-import { abortedByClient, carriesBody } from '@inference-server/service-kit';
+import { abortedByClient, carriesBody, cutWhenStalled } from '@inference-server/service-kit';
 import { answerHeaders, requestHeaders } from '../relay-headers.js';
 import { takeBody } from '../request-body.js';
 import { bodyLimit } from './limits.js';
@@ -14,6 +14,8 @@ interface RelayOptions {
   privateApiToken: string;
   maxUploadBytes: number;
   upstream: Agent;
+  /** How long a caller may take no byte of an answer (ms). */
+  stalledMs?: number;
 }
 
 /** Beyond the time that a route is held on purpose, private-api gets this long to answer. */
@@ -24,7 +26,7 @@ const answerWithinMs = 60_000;
  * is. The end of either side ends the other.
  */
 export async function relayRoutes(app: FastifyInstance, options: RelayOptions): Promise<void> {
-  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes } = options;
+  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes, stalledMs } = options;
   // What reply-from cannot say of a single request: when its caller is gone, how long it may take.
   const perRequest = new AsyncLocalStorage<Partial<Dispatcher.RequestOptions>>();
   await app.register(replyFrom, {
@@ -54,7 +56,10 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
           reply.from(undefined, {
             rewriteRequestHeaders: (_request, headers) => requestHeaders(headers, privateApiToken),
             rewriteHeaders: answerHeaders,
-            onResponse: (_request, _reply, answer) => sendAnswer(reply, answer),
+            onResponse: (_request, _reply, answer) => {
+              cutWhenStalled(reply, stalledMs);
+              sendAnswer(reply, answer);
+            },
             onError: (_reply, { error }) => {
               if (callerGone.aborted) reply.hijack();
               else void reply.send(relayError(error));

@@ -11,6 +11,13 @@ import {
 } from '../schemas/attempt.js';
 
 const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'] as const;
+const fetchErrors = [
+  ...errors,
+  'CONFLICT',
+  'PRECONDITION_FAILED',
+  'RANGE_NOT_SATISFIABLE',
+  'OUTPUT_NOT_FOUND',
+] as const;
 const path = '/internal/attempts/:task_uid/:attempt' as const;
 
 export const claimAttempt = defineRoute({
@@ -55,7 +62,7 @@ export const getAttemptInput = defineRoute({
   params: AttemptParams,
   query: Lease,
   success: { kind: 'zip', description: 'The input.' },
-  errors: [...errors, 'CONFLICT'],
+  errors: fetchErrors,
   callers: ['consumer'],
 });
 
@@ -68,7 +75,7 @@ export const getAttemptModelFiles = defineRoute({
   params: AttemptParams,
   query: Lease,
   success: { kind: 'zip', description: 'The files for /model.' },
-  errors: [...errors, 'CONFLICT'],
+  errors: [...fetchErrors, 'NOT_FOUND'],
   callers: ['consumer'],
 });
 

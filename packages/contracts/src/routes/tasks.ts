@@ -67,7 +67,7 @@ export const getTask = defineRoute({
   tag: 'tasks',
   summary: 'Get the output of a task',
   description:
-    'Answers with the output zip once the task is finished. With `wait` the request is held open until the task ends or the time is over, so that a client need not poll.',
+    'Answers with the output zip once the task is finished. With `wait` the request is held open until the task ends or the time is over, so that a client need not poll. A download that broke off is gone on with by `Range` and `If-Range`. Conditions and ranges count only where the answer is the zip.',
   params: TaskParams,
   query: Type.Object(
     {
@@ -82,7 +82,15 @@ export const getTask = defineRoute({
     { additionalProperties: false },
   ),
   success: { kind: 'zip', description: 'The content of /output.' },
-  errors: [...readErrors, 'TASK_PENDING', 'TASK_FAILED', 'OUTPUT_NOT_FOUND', 'TASK_NOT_FOUND'],
+  errors: [
+    ...readErrors,
+    'PRECONDITION_FAILED',
+    'RANGE_NOT_SATISFIABLE',
+    'TASK_PENDING',
+    'TASK_FAILED',
+    'OUTPUT_NOT_FOUND',
+    'TASK_NOT_FOUND',
+  ],
   access: 'submit',
   callers: ['public-api', 'operator'],
   heldForS: maxTaskWaitS,

@@ -1,6 +1,7 @@
 import swagger, { type StaticDocumentSpec } from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
+import { refuseOtherMethodsAt } from './methods.js';
 
 /** Serves an OpenAPI document: the page at /docs, the JSON at /openapi.json. */
 export async function serveDocs(
@@ -20,4 +21,5 @@ export async function serveDocs(
   app.get('/openapi.json', async (_request, reply) =>
     reply.type('application/json; charset=utf-8').send(JSON.stringify(document)),
   );
+  for (const url of ['/openapi.json', '/docs', '/docs/*']) refuseOtherMethodsAt(app, url, ['GET']);
 }

@@ -9,6 +9,8 @@ import { canonicalUrl } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
 import { continueWhenRead } from './expect-continue.js';
+import { answerHead } from './methods.js';
+import { forbidSniffing } from './nosniff.js';
 import { sendError } from './problem-reply.js';
 import { refuseFaultyHeads } from './request-head.js';
 import { answerUnparsable, watchExchanges } from './unparsable-request.js';
@@ -60,6 +62,8 @@ export function createHttpServer(options: {
   continueWhenRead(app);
   refuseFaultyHeads(app);
   app.setValidatorCompiler(createValidatorCompiler());
+  answerHead(app);
+  forbidSniffing(app);
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((request, reply) =>

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { noSniffing } from './nosniff.js';
 
 export const problemType = 'application/problem+json; charset=utf-8';
 
@@ -16,6 +17,8 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
     reply.raw.destroy();
     return;
   }
+  // Here too: an address that cannot be read meets no hook.
+  reply.headers(noSniffing);
   if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
   if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
@@ -69,8 +72,9 @@ interface FrameworkError {
 function validationError(error: FrameworkError): AppError {
   const [first] = error.validation ?? [];
   const missing = first?.params['missingProperty'] ?? first?.params['additionalProperty'];
-  const raw = typeof missing === 'string' ? missing : (first?.instancePath.slice(1) ?? '');
-  const parameter = /^[\w./-]{1,100}$/.test(raw) ? raw : '(unprintable)';
+  const place = first?.instancePath.slice(1).replaceAll('/', '.') ?? '';
+  const raw = typeof missing === 'string' ? missing : place;
+  const parameter = /^[\w.-]{1,100}$/.test(raw) ? raw : '(unprintable)';
   const rule = ruleOf(first?.keyword, first?.params ?? {}, first?.message ?? 'is not valid');
   // A path parameter that is out of form names no task: uids are random, so it cannot exist.
   if (error.validationContext === 'params' && parameter === 'uid') {

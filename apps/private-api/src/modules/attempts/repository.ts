@@ -26,9 +26,11 @@ export interface WorkRow {
   filesBlobId: string | null;
   filesSha256: string | null;
   filesBytes: string | null;
+  filesStoredAt: Date;
   inputBlobId: string;
   inputSha256: string;
   inputBytes: string;
+  inputStoredAt: Date;
 }
 
 /** What is kept of an attempt that ended. */
@@ -78,8 +80,9 @@ export function createAttemptRepository(
         `SELECT v.id AS "modelVersionId", v.human_readable_id AS "humanReadableId",
                 v.container_tag AS "containerTag", v.pull_policy AS "pullPolicy",
                 v.timeout_s AS "timeoutS", f.id AS "filesBlobId", f.sha256 AS "filesSha256",
-                f.bytes AS "filesBytes", i.id AS "inputBlobId", i.sha256 AS "inputSha256",
-                i.bytes AS "inputBytes"
+                f.bytes AS "filesBytes", v.created_at AS "filesStoredAt",
+                i.id AS "inputBlobId", i.sha256 AS "inputSha256", i.bytes AS "inputBytes",
+                t.created_at AS "inputStoredAt"
            FROM tasks t
            JOIN model_versions v ON v.id = t.model_version_id
            JOIN blobs i ON i.id = t.input_blob_id

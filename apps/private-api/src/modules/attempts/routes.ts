@@ -1,7 +1,7 @@
 import { routes, type AttemptParams, type Lease } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { abortedByClient, mountRoute } from '@inference-server/service-kit';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service-kit';
+import type { FastifyInstance } from 'fastify';
 import { consumerIdOf } from '../../http/authorization.js';
 import { zipUploadOf } from '../../http/zip-upload.js';
 import type { HeldAttempt } from './repository.js';
@@ -21,13 +21,15 @@ export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptServic
     attempts.renew(heldBy(params, body), abortedByClient(reply)),
   );
 
-  mountRoute(app, routes.getAttemptInput, async ({ params, query }, reply) =>
-    sendZip(reply, await attempts.input(heldBy(params, query), abortedByClient(reply))),
-  );
+  mountRoute(app, routes.getAttemptInput, async ({ params, query, http }, reply) => {
+    const input = await attempts.input(heldBy(params, query), abortedByClient(reply));
+    return sendBlob(http, reply, input);
+  });
 
-  mountRoute(app, routes.getAttemptModelFiles, async ({ params, query }, reply) =>
-    sendZip(reply, await attempts.modelFiles(heldBy(params, query), abortedByClient(reply))),
-  );
+  mountRoute(app, routes.getAttemptModelFiles, async ({ params, query, http }, reply) => {
+    const files = await attempts.modelFiles(heldBy(params, query), abortedByClient(reply));
+    return sendBlob(http, reply, files);
+  });
 
   mountRoute(app, routes.putAttemptOutput, async ({ params, query, http }, reply) => {
     const stored = await zipUploadOf(http).read(
@@ -45,8 +47,4 @@ export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptServic
 
 function heldBy(params: AttemptParams, { epoch, holder }: Lease): HeldAttempt {
   return { taskUid: params.task_uid, attempt: params.attempt, epoch, holder };
-}
-
-function sendZip(reply: FastifyReply, zip: Awaited<ReturnType<AttemptService['input']>>) {
-  return reply.type('application/zip').header('content-length', zip.bytes).send(zip.stream);
 }

@@ -8,9 +8,10 @@ import {
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
-import type { BlobService } from '../blobs/service.js';
+import type { BlobService, StoredBlob } from '../blobs/service.js';
 import type {
   AttemptClaim,
   AttemptEnd,
@@ -71,15 +72,15 @@ export function createAttemptService(deps: {
     },
 
     /** The input zip. Throws CONFLICT without the lease. */
-    async input(held: HeldAttempt, signal: AbortSignal) {
-      return blobs.open((await workUnder(held)).inputBlobId, signal);
+    async input(held: HeldAttempt, signal: AbortSignal): Promise<SendableBlob> {
+      return blobs.sendable(inputOf(await workUnder(held)), signal);
     },
 
     /** The zip with the model's files. Throws CONFLICT without the lease, NOT_FOUND without files. */
-    async modelFiles(held: HeldAttempt, signal: AbortSignal) {
-      const { filesBlobId } = await workUnder(held);
-      if (filesBlobId === null) throw new AppError('NOT_FOUND', 'The model has no files.');
-      return blobs.open(filesBlobId, signal);
+    async modelFiles(held: HeldAttempt, signal: AbortSignal): Promise<SendableBlob> {
+      const files = filesOf(await workUnder(held));
+      if (files === null) throw new AppError('NOT_FOUND', 'The model has no files.');
+      return blobs.sendable(files, signal);
     },
 
     /** Makes the output durable; it is the task's only with the settlement. */
@@ -115,17 +116,38 @@ export function createAttemptService(deps: {
 }
 
 function toWork(row: WorkRow): Work {
+  const files = filesOf(row);
   return {
     model_version_id: row.modelVersionId,
     human_readable_id: row.humanReadableId,
     container_tag: row.containerTag,
     pull_policy: row.pullPolicy,
     timeout_s: row.timeoutS,
-    model_files:
-      row.filesBlobId === null
-        ? null
-        : { sha256: row.filesSha256 ?? '', bytes: Number(row.filesBytes) },
-    input: { sha256: row.inputSha256, bytes: Number(row.inputBytes) },
+    model_files: files && referenceTo(files),
+    input: referenceTo(inputOf(row)),
+  };
+}
+
+function referenceTo({ sha256, bytes }: StoredBlob): BlobReference {
+  return { sha256, bytes };
+}
+
+function inputOf(row: WorkRow): StoredBlob {
+  return {
+    id: row.inputBlobId,
+    bytes: Number(row.inputBytes),
+    sha256: row.inputSha256,
+    storedAt: row.inputStoredAt,
+  };
+}
+
+function filesOf(row: WorkRow): StoredBlob | null {
+  if (row.filesBlobId === null) return null;
+  return {
+    id: row.filesBlobId,
+    bytes: Number(row.filesBytes),
+    sha256: row.filesSha256 ?? '',
+    storedAt: row.filesStoredAt,
   };
 }
 

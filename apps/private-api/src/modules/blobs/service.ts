@@ -4,14 +4,24 @@ import {
   discardFile,
   receiveFile,
   type BlobStore,
+  type ByteRange,
   type ReceivedFile,
 } from '@inference-server/blob-store';
 import { AppError, messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import type { Logger, SendableBlob } from '@inference-server/service-kit';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobRepository } from './repository.js';
 
 export type BlobService = ReturnType<typeof createBlobService>;
+
+/** What the rows say of a stored blob. */
+export interface StoredBlob {
+  id: string;
+  bytes: number;
+  sha256: string;
+  /** Since when something refers to it. */
+  storedAt: Date;
+}
 
 /** A blob whose bytes are durable and whose row waits to be referred to. */
 export interface PendingBlob {
@@ -93,13 +103,20 @@ export function createBlobService(deps: {
       }
     },
 
-    /** The bytes of a blob; throws OUTPUT_NOT_FOUND when they are gone. */
-    async open(id: string, signal: AbortSignal): Promise<{ bytes: number; stream: Readable }> {
-      const opened = await store.open(id, { signal });
-      if (opened === undefined) {
-        throw new AppError('OUTPUT_NOT_FOUND', 'The bytes are no longer stored.');
-      }
-      return opened;
+    /** A blob as it can be sent. Opening it throws OUTPUT_NOT_FOUND when the bytes are gone. */
+    sendable({ id, bytes, sha256, storedAt }: StoredBlob, signal: AbortSignal): SendableBlob {
+      const open = async (range?: ByteRange): Promise<Readable> => {
+        const opened = await store.open(id, { signal, ...(range && { range }) });
+        if (opened === undefined) {
+          throw new AppError('OUTPUT_NOT_FOUND', 'The bytes are no longer stored.');
+        }
+        if (opened.bytes !== bytes) {
+          opened.stream.destroy();
+          throw new AppError('INTERNAL', `blob ${id} has ${opened.bytes} bytes, not ${bytes}`);
+        }
+        return opened.stream;
+      };
+      return { bytes, sha256, modifiedAt: storedAt, open };
     },
 
     /** Throws SERVICE_UNAVAILABLE when nothing can be stored. */

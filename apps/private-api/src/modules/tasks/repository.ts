@@ -2,7 +2,7 @@ import type { TaskState } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { markDeleting, requireStored } from '../blobs/repository.js';
-import type { PendingBlob } from '../blobs/service.js';
+import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
 
@@ -10,7 +10,8 @@ export type TaskRepository = ReturnType<typeof createTaskRepository>;
 export interface TaskView {
   state: TaskState;
   attempt: number;
-  outputBlobId: string | null;
+  /** Undefined when there is none, or none any more. */
+  output: StoredBlob | undefined;
   deleted: boolean;
   reason: string | null;
   detail: string | null;
@@ -37,17 +38,19 @@ export function createTaskRepository(database: Database) {
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
     async view(uid: string): Promise<TaskView | undefined> {
-      const [row] = await database.query<TaskView>(
-        `SELECT t.state, t.attempt, t.output_blob_id AS "outputBlobId",
+      const [row] = await database.query<ViewRow>(
+        `SELECT t.state, t.attempt, t.ended_at AS "endedAt",
                 t.deleted_at IS NOT NULL AS deleted, a.reason, a.detail,
-                a.exit_code AS "exitCode", right(a.log, 16384) AS log
+                a.exit_code AS "exitCode", right(a.log, 16384) AS log,
+                b.id AS "outputId", b.bytes AS "outputBytes", b.sha256 AS "outputSha256"
            FROM tasks t
            LEFT JOIN attempts a
              ON t.state = 'FAILED' AND a.task_uid = t.uid AND a.number = t.attempt
+           LEFT JOIN blobs b ON b.id = t.output_blob_id
           WHERE t.uid = $1`,
         [uid],
       );
-      return row;
+      return row && toView(row);
     },
 
     /** The log of the last ended attempt; undefined when there is no such task. */
@@ -91,6 +94,25 @@ export function createTaskRepository(database: Database) {
       });
     },
   };
+}
+
+type ViewRow = Omit<TaskView, 'output'> &
+  OutputColumns & {
+    endedAt: Date | null;
+  };
+
+interface OutputColumns {
+  outputId: string | null;
+  outputBytes: string | null;
+  outputSha256: string | null;
+}
+
+function toView({ endedAt, outputId, outputBytes, outputSha256, ...view }: ViewRow): TaskView {
+  const isThere = outputId !== null && outputSha256 !== null && endedAt !== null;
+  const output = isThere
+    ? { id: outputId, bytes: Number(outputBytes), sha256: outputSha256, storedAt: endedAt }
+    : undefined;
+  return { ...view, output };
 }
 
 interface BuriedRow {

@@ -1,6 +1,6 @@
 import { AppError } from '@inference-server/errors';
 import { routes } from '@inference-server/contracts';
-import { abortedByClient, mountRoute } from '@inference-server/service-kit';
+import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service-kit';
 import type { FastifyInstance } from 'fastify';
 import { zipUploadOf } from '../../http/zip-upload.js';
 import type { TaskService } from './service.js';
@@ -10,14 +10,10 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     tasks.post(modelIdOf(query), zipUploadOf(http), abortedByClient(reply)),
   );
 
-  mountRoute(app, routes.getTask, async ({ params, query }, reply) => {
+  mountRoute(app, routes.getTask, async ({ params, query, http }, reply) => {
     const waitMs = (query.wait ?? 0) * 1000;
-    const { bytes, stream } = await tasks.output(params.uid, waitMs, abortedByClient(reply));
-    return reply
-      .type('application/zip')
-      .header('content-length', bytes)
-      .header('content-disposition', `attachment; filename="${params.uid}.zip"`)
-      .send(stream);
+    const output = await tasks.output(params.uid, waitMs, abortedByClient(reply));
+    return sendBlob(http, reply, output, { fileName: `${params.uid}.zip` });
   });
 
   mountRoute(app, routes.getTaskLog, async ({ params }, reply) =>

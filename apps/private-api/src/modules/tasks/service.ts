@@ -1,6 +1,6 @@
-import type { Readable } from 'node:stream';
 import { isEnded, type TaskReport } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
@@ -59,11 +59,7 @@ export function createTaskService(deps: {
      * The output of a finished task; anything else is thrown under its code. With `waitMs` the
      * answer is held until the task ends.
      */
-    async output(
-      uid: string,
-      waitMs: number,
-      signal: AbortSignal,
-    ): Promise<{ bytes: number; stream: Readable }> {
+    async output(uid: string, waitMs: number, signal: AbortSignal): Promise<SendableBlob> {
       const view = waitMs === 0 ? await tasks.view(uid) : await waitForEnd(uid, waitMs, signal);
       if (view === undefined || view.deleted) throw taskNotFound();
       switch (view.state) {
@@ -76,8 +72,8 @@ export function createTaskService(deps: {
         case 'EXPIRED':
           throw taskFailed(view);
         case 'FINISHED':
-          if (view.outputBlobId === null) throw outputGone();
-          return blobs.open(view.outputBlobId, signal);
+          if (view.output === undefined) throw outputGone();
+          return blobs.sendable(view.output, signal);
       }
     },
 
@@ -141,15 +137,23 @@ function taskFailed(view: TaskView): AppError {
     timed_out: reason === 'timed_out',
     log_tail: log === null ? [] : tailOf(log),
   };
-  const detail = isOurs(reason)
-    ? `The task was given up after ${attempt} attempts that met faults of the server.`
-    : (view.detail ?? `The task is ${state.toLowerCase()}.`);
-  return new AppError('TASK_FAILED', detail, { extensions: { task } });
+  return new AppError('TASK_FAILED', detailOf(view), { extensions: { task } });
 }
 
-/** A fault of ours tells of addresses and paths, which are for the operator: the row keeps them. */
-function isOurs(reason: string | null): boolean {
-  return reason === 'fault' || reason === 'lease_lost';
+/**
+ * In words. A fault of ours, and a registry or an engine that has no image, tell of addresses and
+ * paths, which are for the operator: the row and the consumer's log keep them.
+ */
+function detailOf({ state, attempt, reason, detail }: TaskView): string {
+  switch (reason) {
+    case 'fault':
+    case 'lease_lost':
+      return `The task was given up after ${attempt} attempts that met faults of the server.`;
+    case 'image_unavailable':
+      return 'The image of the model cannot be had.';
+    default:
+      return detail ?? `The task is ${state.toLowerCase()}.`;
+  }
 }
 
 function tailOf(log: string): string[] {
