@@ -49,7 +49,7 @@ function unicodePath({ extra, rawName }: NameSource): Buffer | undefined {
  */
 function isHonest(rawName: Buffer, name: string, rawIsUtf8: boolean): boolean {
   if (Buffer.from(name).equals(rawName)) return true;
-  const isAscii = [...name].every((character) => character < '\x80');
+  const isAscii = /^\p{ASCII}*$/u.test(name);
   return !rawIsUtf8 && !isAscii && depth(name) === depth(rawName.toString('latin1'));
 }
 

@@ -38,8 +38,8 @@ async function* writeTar(
         yield tarHeader({ name: `${folder}/`, mode: folderMode, bytes: 0, modified });
       }
       if (file === undefined) {
-        // A folder may have packed bytes, of nothing.
-        for await (const _ of content());
+        // A folder may have packed bytes, of nothing: they are checked like any.
+        yield* content();
         continue;
       }
       const mode = file.executable ? executableMode : fileMode;

@@ -14,13 +14,11 @@ export interface HostileZip {
 
 export const honest: RawEntry = { name: 'honest', content: 'content' };
 
-/** A second entry after an honest one. */
-export const second = (what: string, reason: ZipRefusal, entry: RawEntry): HostileZip => ({
-  what,
-  zip: buildZip([honest, entry]),
-  reason,
-  entry: 2,
-});
+/** A second entry after an honest one. Bytes of no entry are the fault of the zip as a whole. */
+export const second = (what: string, reason: ZipRefusal, entry: RawEntry): HostileZip => {
+  const hostile = whole(what, reason, buildZip([honest, entry]));
+  return reason === 'hidden_data' ? hostile : atEntry(2, hostile);
+};
 
 /** Of the zip as a whole. */
 export const whole = (

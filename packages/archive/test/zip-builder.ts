@@ -183,7 +183,7 @@ export function descriptor(
   content: string | Buffer,
   form: { signed?: boolean; long?: boolean; crc?: number; bytes?: number; packed?: number } = {},
 ): Buffer {
-  const bytes = Buffer.byteLength(content as string);
+  const bytes = Buffer.byteLength(content);
   const size = form.long === true ? uint64 : uint32;
   return Buffer.concat([
     form.signed === false ? nothing : uint32(0x08074b50),
