@@ -1,6 +1,3 @@
-import { readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import AdmZip from 'adm-zip';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { consumerToken } from '@inference-server/service-kit';
 import { rawExchange, waitUntil, type TestApp } from '@inference-server/testing';
@@ -8,22 +5,18 @@ import { brokenOff, slowBodies } from './hostile-http/broken-off.js';
 import { formAttacks } from './hostile-http/forms.js';
 import { framing } from './hostile-http/framing.js';
 import { heads } from './hostile-http/heads.js';
-import {
-  model,
-  zip,
-  zipOf,
-  type HostileRequest,
-  type Target,
-} from './hostile-http/hostile-request.js';
+import { model, zip, type HostileRequest, type Target } from './hostile-http/hostile-request.js';
 import { runServer, type RunningServer } from './running-server.js';
+import { expectTaskToRun, openIn, tracesOf, type Stored, type Traces } from './traces.js';
 
 const pace = { MIN_UPLOAD_BYTES_PER_WINDOW: '2000', UPLOAD_WINDOW_S: '2' };
 
 let server: RunningServer;
-let apps: TestApp[];
-/** Headers that come a byte at a time, begun with the file: they are given 30 s. */
+let apps: [privateApi: TestApp, publicApi: TestApp, consumer: TestApp];
+let traces: Traces;
 /** Of public-api, while it had not been attacked yet. */
 let connectionsBefore: number;
+/** Headers that come a byte at a time, begun with the file: they are given 30 s. */
 let slowHeaders: ReturnType<typeof rawExchange>[];
 
 beforeAll(async () => {
@@ -33,6 +26,7 @@ beforeAll(async () => {
     await server.startPublicApi(pace),
     await server.startConsumer(),
   ];
+  traces = tracesOf(server, apps[0]);
   await server.postModel(model);
   connectionsBefore = await connectionsOf('public-api');
   slowHeaders = [server.publicApiUrl, server.privateApiUrl].map((url) =>
@@ -44,69 +38,14 @@ beforeAll(async () => {
   );
 }, 60_000);
 
-/** What a process has open: paths, and `socket:[…]` for connections. */
-async function openIn(app: 'private-api' | 'public-api'): Promise<string[]> {
-  const pid = apps[app === 'private-api' ? 0 : 1]?.pid;
-  const names = await readdir(`/proc/${pid}/fd`);
-  return Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => '')));
-}
-
-async function connectionsOf(app: 'private-api' | 'public-api'): Promise<number> {
-  return (await openIn(app)).filter((target) => target.startsWith('socket:')).length;
-}
-
-/** What a request may leave behind: rows, blobs, files that uploads are received in, open ones. */
-async function stored() {
-  const [rows] = await server.database.query<
-    Record<'tasks' | 'models' | 'blobs' | 'unstored', number>
-  >(
-    `SELECT (SELECT count(*)::int FROM tasks) AS tasks,
-            (SELECT count(*)::int FROM models) AS models,
-            (SELECT count(*)::int FROM blobs) AS blobs,
-            (SELECT count(*)::int FROM blobs WHERE state <> 'stored') AS unstored`,
-  );
-  const files = async (folder: string) => {
-    const entries = await readdir(join(server.folder, 'storage', folder), {
-      recursive: true,
-      withFileTypes: true,
-    });
-    return entries.filter((entry) => entry.isFile()).length;
-  };
-  if (rows === undefined) throw new Error('no rows');
-  const open = (await openIn('private-api')).filter((path) => path.startsWith(server.folder));
-  return {
-    ...rows,
-    files: await files('blobs'),
-    received: await files('staging'),
-    open: open.length,
-  };
-}
-
-/** What was begun before is over: nobody runs a task any more. */
-async function storedAtRest() {
-  const quiet = async () => {
-    const rows = await server.database.query(
-      `SELECT uid FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')`,
-    );
-    return rows.length === 0;
-  };
-  expect(await waitUntil(quiet, { timeoutMs: 15_000 })).toBe(true);
-  return stored();
-}
-
-async function expectStored(before: Awaited<ReturnType<typeof stored>>): Promise<void> {
-  let now = before;
-  const same = async () => {
-    now = await stored();
-    return JSON.stringify(now) === JSON.stringify(before);
-  };
-  await waitUntil(same, { timeoutMs: 5_000 });
-  expect(now).toEqual(before);
-}
+const connectionsOf = async (app: 'private-api' | 'public-api'): Promise<number> => {
+  const open = await openIn(apps[app === 'private-api' ? 0 : 1]);
+  return open.filter((target) => target.startsWith('socket:')).length;
+};
 
 /** The one and its output; nothing of the upload is left over. */
-async function expectOneTaskMore(before: Awaited<ReturnType<typeof stored>>): Promise<void> {
-  expect(await storedAtRest()).toEqual({
+async function expectOneTaskMore(before: Stored): Promise<void> {
+  expect(await traces.atRest()).toEqual({
     ...before,
     tasks: before.tasks + 1,
     blobs: before.blobs + 2,
@@ -119,17 +58,6 @@ async function expectService(): Promise<void> {
   const readiness = await fetch(`${server.publicApiUrl}/readyz`);
   expect(await readiness.json()).toMatchObject({ status: 'ready' });
   const uid = await server.client.postTask({ human_readable_id: model, zip });
-  await server.client.deleteTask(uid);
-}
-
-async function expectTaskToRun(): Promise<void> {
-  const script = zipOf('echo fine > /output/result');
-  const uid = await server.client.postTask({ human_readable_id: model, zip: script });
-  const { zip: output } = await server.client.waitForTask(uid, {
-    signal: AbortSignal.timeout(25_000),
-  });
-  const archive = new AdmZip(Buffer.from(await new Response(output).arrayBuffer()));
-  expect(archive.readAsText('result')).toBe('fine\n');
   await server.client.deleteTask(uid);
 }
 
@@ -165,28 +93,28 @@ describe.each(['public-api', 'private-api'] as const)('%s', (hop) => {
   /** Each kind alone, with what it leaves. */
   const kinds = [...framing, ...heads, ...formAttacks, ...brokenOff].filter(fits);
   it.each(kinds.map((kind) => [kind.name, kind] as const))('%s', async (_name, kind) => {
-    const before = await storedAtRest();
+    const before = await traces.atRest();
     await attack(kind);
     if (kind.stores) await expectOneTaskMore(before);
-    else await expectStored(before);
+    else await traces.expect(before);
     await expectService();
   });
 
   it('slow bodies of every kind, at the same time', async () => {
-    const before = await storedAtRest();
+    const before = await traces.atRest();
     await Promise.all(slowBodies.filter(fits).map(attack));
-    await expectStored(before);
+    await traces.expect(before);
     await expectService();
   });
 
-  it('runs tasks after all of these', expectTaskToRun);
+  it('runs tasks after all of these', () => expectTaskToRun(server, model));
 });
 
 it('slow headers are cut after 30 s', async () => {
   for (const { answers } of await Promise.all(slowHeaders)) {
     expect(answers).toMatchObject([{ status: 408, code: 'UPLOAD_TOO_SLOW', isLast: true }]);
   }
-  await expectTaskToRun();
+  await expectTaskToRun(server, model);
 }, 60_000);
 
 it('neither callers nor private-api are left connected', async () => {

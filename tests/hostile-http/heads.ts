@@ -89,7 +89,7 @@ export const heads: HostileRequest[] = [
   {
     name: 'OPTIONS *',
     steps: ({ headers }) => [`OPTIONS * HTTP/1.1\r\n${headers}\r\n`],
-    answers: absent,
+    answers: [[405, 'METHOD_NOT_ALLOWED']],
   },
   {
     name: 'an absolute address of another server',

@@ -48,9 +48,6 @@ export const Config = Type.Object({
   /** What a container may write outside /output. */
   MAX_SCRATCH_BYTES: Count(50 * gib),
   MAX_OUTPUT_ENTRIES: Count(50_000),
-  MAX_UNZIPPED_BYTES: Count(20 * gib),
-  MAX_ZIP_ENTRIES: Count(50_000),
-  MAX_ZIP_RATIO: Type.Number({ exclusiveMinimum: 0, default: 200 }),
   LOG_TAIL_BYTES: Type.Integer({ minimum: 1024, maximum: 256 * 1024, default: 256 * 1024 }),
   WORK_DIR: Type.String({ default: tmpdir() }),
   STOP_GRACE_S: Seconds(30),

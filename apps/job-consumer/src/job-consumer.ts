@@ -30,11 +30,6 @@ export async function startJobConsumer(
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
             runTimeoutMs: config.RUN_TIMEOUT_S * 1000,
             containerGraceMs: Math.min(10_000, graceMs / 3),
-            zipLimits: {
-              maxUnzippedBytes: config.MAX_UNZIPPED_BYTES,
-              maxEntries: config.MAX_ZIP_ENTRIES,
-              maxRatio: config.MAX_ZIP_RATIO,
-            },
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
             maxScratchBytes: config.MAX_SCRATCH_BYTES,
             maxOutputEntries: config.MAX_OUTPUT_ENTRIES,

@@ -70,7 +70,8 @@ export async function openZip(
 
 /**
  * Sends a zip. Bounded by progress, not by time in all: undici's own limits would end a long upload,
- * or the wait for the server to flush it to its disk. An error of the zip itself passes as it is.
+ * or the wait for the server to check it and flush it to its disk. That wait ends with `signal`, or
+ * with the connection. An error of the zip itself passes as it is.
  */
 export async function sendZip<Contract extends RouteContract>(
   address: PrivateApiAddress,
@@ -88,6 +89,11 @@ export async function sendZip<Contract extends RouteContract>(
     transform(chunk, _encoding, done) {
       timer.refresh();
       done(null, chunk);
+    },
+    // Then the zip passes the gate, which takes its time.
+    flush(done) {
+      clearTimeout(timer);
+      done();
     },
   });
   const feeding = pipeline(zip, body, { signal: bounds });

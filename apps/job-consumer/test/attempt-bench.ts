@@ -66,7 +66,6 @@ export async function createAttemptBench(options: {
       imageRetryMs: 1_000,
       runTimeoutMs: 60_000,
       containerGraceMs: 1_000,
-      zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
       maxOutputBytes: 10 * 1024 ** 2,
       maxScratchBytes: 10 * 1024 ** 2,
       maxOutputEntries: 100,

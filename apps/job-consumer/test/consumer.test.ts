@@ -207,7 +207,6 @@ async function start(
         imageRetryMs: 2_000,
         runTimeoutMs: 60_000,
         containerGraceMs: 500,
-        zipLimits: { maxUnzippedBytes: 1024 ** 3, maxEntries: 1000, maxRatio: 200 },
         maxOutputBytes: 1024 ** 3,
         maxScratchBytes: 1024 ** 3,
         maxOutputEntries: 1000,

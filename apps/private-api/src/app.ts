@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
+import { createZipGate } from '@inference-server/archive';
 import { createStagingSpace, openBlobStore } from '@inference-server/blob-store';
 import { allRoutes, openApiDocument } from '@inference-server/contracts';
 import {
@@ -79,8 +80,10 @@ export async function startPrivateApi(
     timings: { tickMs: 1_000, leaderMs: 10_000, leaderRenewMs: 3_000, leaseGraceMs: leaseMs },
     logger,
   });
+  const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobs = createBlobService({
     store,
+    gate,
     rows: createBlobRepository(database),
     limits: {
       maxUploadBytes: config.MAX_UPLOAD_BYTES,
@@ -150,6 +153,7 @@ export async function startPrivateApi(
 
   const close = async (): Promise<void> => {
     await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
+    await gate.close();
     await dispatcher.close();
     await changes.close();
     await tickets.close();

@@ -1,4 +1,6 @@
+import { availableParallelism } from 'node:os';
 import Type, { type Static } from 'typebox';
+import { defaultZipLimits } from '@inference-server/archive';
 import { logLevels } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
@@ -21,9 +23,11 @@ export const Config = Type.Object({
   UPLOAD_WINDOW_S: Positive(60),
   /** What uploads leave free on the disk that they are received on. */
   MIN_FREE_BYTES: Type.Integer({ minimum: 0, default: gib }),
-  MAX_UNZIPPED_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
-  MAX_ZIP_ENTRIES: Type.Integer({ minimum: 1, default: 50_000 }),
-  MAX_ZIP_RATIO: Positive(200),
+  MAX_UNZIPPED_BYTES: Type.Integer({ minimum: 1, default: defaultZipLimits.maxUnzippedBytes }),
+  MAX_ZIP_ENTRIES: Type.Integer({ minimum: 1, default: defaultZipLimits.maxEntries }),
+  MAX_ZIP_RATIO: Positive(defaultZipLimits.maxRatio),
+  /** How many large zips are checked side by side, each on a core. */
+  GATE_THREADS: Type.Integer({ minimum: 1, maximum: 64, default: halfTheCores() }),
   MAX_ATTEMPTS: Type.Integer({ minimum: 1, default: 3 }),
   LEASE_S: Positive(30),
   HEARTBEAT_S: Positive(5),
@@ -31,3 +35,7 @@ export const Config = Type.Object({
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });
 export type Config = Static<typeof Config>;
+
+function halfTheCores(): number {
+  return Math.min(64, Math.max(1, Math.floor(availableParallelism() / 2)));
+}

@@ -38,6 +38,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     MAX_UNZIPPED_BYTES: gib,
     MAX_ZIP_ENTRIES: 1_000,
     MAX_ZIP_RATIO: 200,
+    GATE_THREADS: 1,
     MAX_ATTEMPTS: 3,
     LEASE_S: 30,
     HEARTBEAT_S: 5,

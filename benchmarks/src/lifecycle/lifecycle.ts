@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { defaultZipLimits, zipToTar } from '@inference-server/archive';
+import { zipToTar } from '@inference-server/archive';
 import type { Client } from '@inference-server/sdk';
 import { containerLimits, limitSettings, useEngine } from '../engine.js';
 import type { Figure, Measurement } from '../report.js';
@@ -40,7 +40,7 @@ export async function measureLifecycle(scene: Scene, quick: boolean): Promise<Me
   const zipPath = join(folder, 'input.zip');
   await writeStoredZip(zipPath, { bytes: settings.inputBytes, signal });
   const zip = await readFile(zipPath);
-  const tar = await buffer(zipToTar(zipPath, { limits: defaultZipLimits, signal }));
+  const tar = await buffer(zipToTar(zipPath, { signal }));
 
   const samples = new Samples();
   for (let round = -settings.warmUps; round < settings.rounds; round += 1) {

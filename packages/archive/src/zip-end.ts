@@ -32,6 +32,8 @@ export async function readZipEnd(file: ZipFile): Promise<ZipEnd> {
   const { entries, directoryStart, directoryBytes } = long ?? stated;
   const directoryEnd = long?.offset ?? offset;
   await checkPlace(file, directoryStart, directoryBytes, directoryEnd);
+  // A number that is made up must not become memory.
+  if (entries > directoryBytes / minRecordBytes) throw refuseZip({ reason: 'entry_count', offset });
   return { entries, directoryStart, directoryEnd };
 }
 
@@ -42,6 +44,8 @@ interface Stated {
 }
 
 const endBytes = 22;
+/** Of an entry in the directory, without its name. */
+const minRecordBytes = 46;
 const maxCommentBytes = 0xffff;
 
 async function findEndRecord(file: ZipFile): Promise<number> {

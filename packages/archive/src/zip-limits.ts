@@ -14,5 +14,12 @@ export const defaultZipLimits: ZipLimits = {
   maxRatio: 200,
 };
 
+/** For a zip that has passed the gate. */
+export const noZipLimits: ZipLimits = {
+  maxUnzippedBytes: Infinity,
+  maxEntries: Infinity,
+  maxRatio: Infinity,
+};
+
 /** Below this many unzipped bytes nothing is a bomb, and small files pack better than 200 : 1. */
 export const ratioFreeBytes = 64 * 1024 ** 2;

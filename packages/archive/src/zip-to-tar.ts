@@ -3,18 +3,19 @@ import { readableOf } from './readable-of.js';
 import { tarEnd, tarHeader, tarPadding } from './tar-header.js';
 import { readZipEntries } from './zip-entries.js';
 import { openZipFile } from './zip-file.js';
-import type { ZipLimits } from './zip-limits.js';
+import { noZipLimits, type ZipLimits } from './zip-limits.js';
 
 /**
  * A zip as an uncompressed tar for a container engine. Everything belongs to root and everyone may
  * read it: folders 0755, files 0644, or 0755 when executable by anyone in the zip. Folders that the
  * zip only implies have entries too. Every rule of the gate is checked again on the way, and sizes
  * and checksums against the content: a breach destroys the stream with ZIP_REFUSED, and what was
- * read of it until then must be thrown away. Read it to its end or destroy it.
+ * read of it until then must be thrown away. Without `limits` it may hold as much as it likes: the
+ * gate has bounded it. Read it to its end or destroy it.
  */
 export function zipToTar(
   path: string,
-  { limits, signal }: { limits: ZipLimits; signal: AbortSignal },
+  { limits = noZipLimits, signal }: { limits?: ZipLimits; signal: AbortSignal },
 ): Readable {
   return readableOf(writeTar(path, limits, signal), signal);
 }

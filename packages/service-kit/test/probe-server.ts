@@ -11,7 +11,7 @@ import { createHttpServer, keepUploadPace, type UploadPace } from '../src/index.
  * Closed when the test ends.
  */
 export async function startProbe(
-  options: { headersTimeoutMs?: number; pace?: UploadPace } = {},
+  options: { headersTimeoutMs?: number; pace?: UploadPace; silenceMs?: number } = {},
 ): Promise<{
   executed: string[];
   release: () => void;
@@ -21,6 +21,7 @@ export async function startProbe(
   let release = (): void => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   const app = createHttpServer({ logger: pino({ level: 'silent' }), ...options });
+  if (options.silenceMs !== undefined) app.server.setTimeout(options.silenceMs);
   if (options.pace !== undefined) keepUploadPace(app, options.pace);
   app.addContentTypeParser('application/zip', (_request, payload, done) => done(null, payload));
 
@@ -34,6 +35,11 @@ export async function startProbe(
     return { held: true };
   });
   app.post('/read', async ({ body }) => ({ bytes: await readAll(body as Readable) }));
+  app.post('/checked', async ({ body }) => {
+    const bytes = await readAll(body as Readable);
+    await released;
+    return { bytes };
+  });
   app.post('/json', ({ body }) => ({ body }));
   app.post('/refused', () => {
     throw new AppError('MODEL_NOT_FOUND', 'There is none.');

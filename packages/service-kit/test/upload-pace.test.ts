@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { post, startProbe } from './probe-server.js';
+import { get, post, startProbe } from './probe-server.js';
 
 /** 2,000 bytes a second at least. */
 const pace = { minBytes: 1_000, windowMs: 500 };
@@ -54,6 +54,16 @@ describe('a body', () => {
     expect((await exchanging).answers).toMatchObject([
       { status: 200, body: `{"bytes":${length}}` },
     ]);
+  });
+
+  it('that is there may be looked at for longer than a connection may be silent', async () => {
+    const { exchange, release } = await startProbe({ pace, silenceMs: 200 });
+    const checked = exchange([post('/checked', 'Content-Length: 5\r\n', 'bytes')], 1);
+    // Nothing was sent with this one: it is cut.
+    expect((await exchange([get('/held')], 1)).answers).toEqual([]);
+    await sleep(400);
+    release();
+    expect((await checked).answers).toMatchObject([{ status: 200, body: '{"bytes":5}' }]);
   });
 
   it('that was never asked for is not to blame', async () => {

@@ -1,4 +1,3 @@
-import type { ZipLimits } from '@inference-server/archive';
 import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
 import type { Work } from '@inference-server/contracts';
 import type { Logger } from '@inference-server/service-kit';
@@ -30,7 +29,6 @@ export interface RunSettings {
   runTimeoutMs: number;
   /** Between the request to end and the kill of a container. */
   containerGraceMs: number;
-  zipLimits: ZipLimits;
   maxOutputBytes: number;
   /** Of what a container writes outside /output. */
   maxScratchBytes: number;

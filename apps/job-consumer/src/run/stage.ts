@@ -139,7 +139,7 @@ async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<stri
       name: spoolName(run.held, 'model'),
       signal: bounds,
     });
-    const tar = zipToTar(zip.path, { limits: run.settings.zipLimits, signal: bounds });
+    const tar = zipToTar(zip.path, { signal: bounds });
     tar.once('close', () => void discardFile(zip).catch(() => undefined));
     return tar;
   };
@@ -156,7 +156,7 @@ async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<stri
 }
 
 async function fillVolumes(
-  { engine, settings }: AttemptRun,
+  { engine }: AttemptRun,
   { helper, needsOpenOutput }: Prepared,
   zipPath: string,
   signal: AbortSignal,
@@ -164,7 +164,7 @@ async function fillVolumes(
   if (needsOpenOutput) {
     await engine.putArchive(helper, stagingFolder, folderTar('output', 0o777), signal);
   }
-  const tar = zipToTar(zipPath, { limits: settings.zipLimits, signal });
+  const tar = zipToTar(zipPath, { signal });
   try {
     await engine.putArchive(helper, join(stagingFolder, 'input'), tar, signal);
     return undefined;

@@ -97,6 +97,7 @@ export const putAttemptOutput = defineRoute({
     'PAYLOAD_TOO_LARGE',
     'STORAGE_FULL',
     'UNSUPPORTED_MEDIA_TYPE',
+    'ZIP_REFUSED',
   ],
   callers: ['consumer'],
 });

@@ -33,6 +33,9 @@ export function keepUploadPace(app: FastifyInstance, pace: UploadPace): void {
     const upload = { request, response, failed: false, ...windowOf(request) };
     uploads.add(upload);
     request.once('close', () => uploads.delete(upload));
+    // From its last byte on the silence is ours: a large zip may take us longer than a peer may be
+    // quiet. Node sets the bound anew for the next request.
+    request.once('end', () => request.socket.setTimeout(0));
   });
   const timer = setInterval(() => {
     for (const upload of uploads) {

@@ -90,7 +90,7 @@ export function createAttemptService(deps: {
       signal: AbortSignal,
     ): Promise<BlobReference> {
       await requireLease(held);
-      const output = await blobs.receive(zip, { checked: false, signal });
+      const output = await blobs.receive(zip, { kind: 'output', signal });
       const replaced = await attempts.keepOutput(held, output).catch(async (error: unknown) => {
         await blobs.abandon(output.id);
         throw error;

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { checkZip, type ZipLimits } from '@inference-server/archive';
+import { refuseZip, type ZipGate, type ZipLimits, type ZipRules } from '@inference-server/archive';
 import {
   discardFile,
   receiveFile,
@@ -13,6 +13,9 @@ import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobRepository } from './repository.js';
 
 export type BlobService = ReturnType<typeof createBlobService>;
+
+/** What a caller posts, or what a consumer brings of a run. */
+type ZipKind = 'upload' | 'output';
 
 /** What the rows say of a stored blob. */
 export interface StoredBlob {
@@ -38,12 +41,18 @@ export interface PendingBlob {
  */
 export function createBlobService(deps: {
   store: BlobStore;
+  gate: ZipGate;
   rows: BlobRepository;
   limits: { maxUploadBytes: number; zip: ZipLimits };
   newId: () => string;
   logger: Logger;
 }) {
-  const { store, rows, limits, logger } = deps;
+  const { store, gate, rows, limits, logger } = deps;
+  const rules: Record<ZipKind, ZipRules> = {
+    upload: { ...limits.zip, requireFile: true },
+    // A mask of nothing but zeros is an honest result.
+    output: { ...limits.zip, maxRatio: Infinity },
+  };
 
   const remove = async (id: string): Promise<void> => {
     await store.remove(id, AbortSignal.timeout(30_000));
@@ -60,12 +69,11 @@ export function createBlobService(deps: {
 
   return {
     /**
-     * Receives a zip. `checked`: a stranger's zip, which passes the gate before it is stored. Leaves
-     * nothing behind when it throws.
+     * Receives a zip, which passes the gate before it is stored. Leaves nothing behind when it throws.
      */
     async receive(
       { stream, space }: IncomingZip,
-      { checked, signal }: { checked: boolean; signal: AbortSignal },
+      { kind, signal }: { kind: ZipKind; signal: AbortSignal },
     ): Promise<PendingBlob> {
       const id = deps.newId();
       await rows.insertPending(id);
@@ -78,7 +86,8 @@ export function createBlobService(deps: {
           name: id,
           space,
         });
-        if (checked) await checkZip(file.path, { ...limits.zip, requireFile: true }, signal);
+        const verdict = await gate.check(file.path, rules[kind], signal);
+        if ('finding' in verdict) throw refuseZip(verdict.finding);
         await store.put(id, file, signal);
         return { id, bytes: file.bytes, sha256: file.sha256 };
       } catch (error) {

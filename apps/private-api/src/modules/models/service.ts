@@ -52,7 +52,7 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
             extensions: { parameter: 'model_available' },
           });
         }
-        return blobs.receive(zip, { checked: true, signal });
+        return blobs.receive(zip, { kind: 'upload', signal });
       },
       (files) => blobs.abandon(files.id),
     );

@@ -37,7 +37,7 @@ export function createTaskService(deps: {
         });
       }
       const input = await upload.read(
-        (zip) => blobs.receive(zip, { checked: true, signal }),
+        (zip) => blobs.receive(zip, { kind: 'upload', signal }),
         (received) => blobs.abandon(received.id),
       );
       if (input === undefined) {
