@@ -197,6 +197,11 @@ describe('a model that fails', () => {
       refuseOutput: new AppError('PAYLOAD_TOO_LARGE', 'too large'),
     });
     expect(tooLarge.result).toMatchObject({ kind: 'failed', reason: 'bad_output' });
+    const refused = await run('true', {
+      refuseOutput: new AppError('ZIP_REFUSED', 'The zip is refused: it holds too many entries.'),
+    });
+    expect(refused.result).toMatchObject({ kind: 'failed', reason: 'bad_output' });
+    expect(refused.result.detail).toContain('too many entries');
   });
 
   it('by an input that no gate would have let through', async () => {

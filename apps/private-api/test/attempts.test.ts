@@ -72,6 +72,28 @@ describe('the rules of an attempt', () => {
     expect(Buffer.from(got).equals(second)).toBe(true);
   });
 
+  it('holds outputs against the rules for zips, but lets them be empty and pack well', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    const before = await api.stored();
+    // The library tidies names up: this one is as long.
+    const badZip = Buffer.from(zipOf({ 'xx/a': 'x' }));
+    badZip.write('..', badZip.indexOf('xx/a'));
+    badZip.write('..', badZip.indexOf('xx/a'));
+    const refused = await consumer.putOutput(uid, badZip);
+    expect(refused.status).toBe(422);
+    expect(await refused.json()).toMatchObject({
+      code: 'ZIP_REFUSED',
+      reason: 'traversal',
+      entry: 1,
+    });
+    expect(await api.stored()).toEqual(before);
+    expect((await consumer.putOutput(uid, zipOf({}))).status).toBe(200);
+    const zeros = zipOf({ mask: '\0'.repeat(100 * 2 ** 20) });
+    expect(zeros.length * 200).toBeLessThan(100 * 2 ** 20);
+    expect((await consumer.putOutput(uid, zeros)).status).toBe(200);
+  });
+
   it('refuses a settlement that names an output that is not there', async () => {
     const uid = await api.postTask('copy');
     const consumer = await claimed(uid);
