@@ -119,9 +119,9 @@ async function missingPackages(purpose) {
   }
   need(existsSync('/bin/busybox'), 'busybox-static', 'the shell image of the copy example');
   if (purpose === 'bench') need(isOnPath('wrk'), 'wrk', 'the load of HTTP requests');
+  if (purpose !== 'start') need(isOnPath('unzip'), 'unzip', 'a second opinion on zips');
   if (purpose === 'test') {
     need(isOnPath('zip'), 'zip', 'a second opinion on zips');
-    need(isOnPath('unzip'), 'unzip', 'a second opinion on zips');
     need(isOnPath('7z'), 'p7zip-full', 'a second opinion on zips');
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');

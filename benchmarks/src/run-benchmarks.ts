@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { measureGate } from './gate/gate.js';
 import { measureLifecycle } from './lifecycle/lifecycle.js';
 import { describeMachine } from './machine.js';
 import type { BenchmarkName, Options } from './options.js';
@@ -22,6 +23,7 @@ const benchmarks: Record<BenchmarkName, Benchmark> = {
   lifecycle: measureLifecycle,
   transfer: measureTransfer,
   polls: measurePolls,
+  gate: measureGate,
 };
 
 /**

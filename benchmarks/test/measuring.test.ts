@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
@@ -5,7 +6,7 @@ import { zipToTar } from '@inference-server/archive';
 import { testFolder } from '@inference-server/testing';
 import { readOptions } from '../src/options.js';
 import { median, quantile } from '../src/statistics.js';
-import { writeStoredZip } from '../src/stored-zip.js';
+import { writeDeflatedZip, writeStoredZip } from '../src/large-zip.js';
 
 describe('what the benchmarks measure with', () => {
   it('takes quantiles between neighbours, whatever the order', () => {
@@ -23,11 +24,15 @@ describe('what the benchmarks measure with', () => {
     // Names, sizes and checksums are held against the content on the way.
     const tar = await buffer(zipToTar(path, { signal }));
     expect(tar.length).toBeGreaterThan(bytes);
+    await writeDeflatedZip(path, { bytes, signal });
+    expect((await stat(path)).size).toBeGreaterThan(bytes);
+    const twice = await buffer(zipToTar(path, { signal }));
+    expect(twice.length).toBeGreaterThan(1.5 * bytes);
   });
 
   it('refuses arguments that it does not know', () => {
     expect(readOptions([])).toMatchObject({
-      only: ['lifecycle', 'transfer', 'polls'],
+      only: ['lifecycle', 'transfer', 'polls', 'gate'],
       keep: false,
     });
     expect(readOptions(['--only', 'polls', '--quick', '--keep'])).toMatchObject({

@@ -8,7 +8,7 @@ import type { Figure, Measurement } from '../report.js';
 import type { Scene } from '../scene.js';
 import { startServer } from '../server.js';
 import { median, quantile } from '../statistics.js';
-import { writeStoredZip } from '../stored-zip.js';
+import { writeStoredZip } from '../large-zip.js';
 import { runBareLifecycle } from './bare-lifecycle.js';
 import { openTimelines } from './timeline.js';
 

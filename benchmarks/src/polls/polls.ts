@@ -6,7 +6,7 @@ import type { Figure, Measurement, Unit } from '../report.js';
 import type { Scene } from '../scene.js';
 import { startServer, type Server } from '../server.js';
 import { median } from '../statistics.js';
-import { writeStoredZip } from '../stored-zip.js';
+import { writeStoredZip } from '../large-zip.js';
 import { createLoad, type LoadResult, type LoadTarget } from './load.js';
 
 /**

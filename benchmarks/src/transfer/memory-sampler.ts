@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { residentMib } from '../resident-memory.js';
 import type { Way } from './transfer-client.js';
 
 export type Phase = 'upload' | 'run' | 'download' | 'between';
@@ -78,10 +78,4 @@ async function untilSettled(
     }
   }
   return true;
-}
-
-/** Synchronous: the file is no disk's, and a sample that waits its turn is taken too late. */
-function residentMib(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
 }

@@ -10,7 +10,13 @@ export type Way = 'bare zip' | 'form';
 
 /** A client that costs little beside what is measured. Each call throws unless it succeeds. */
 export interface TransferClient {
-  upload(url: string, path: string, way: Way): Promise<{ seconds: number; answer: string }>;
+  upload(
+    url: string,
+    path: string,
+    way: Way,
+    /** When the file has been read to its end. */
+    onSent?: () => void,
+  ): Promise<{ seconds: number; answer: string }>;
   /** Asks until there is an output, and reads it; `beganAt` is when its headers came. */
   download(
     url: string,
@@ -24,9 +30,10 @@ export function openTransferClient(scene: Scene): TransferClient {
   scene.onEnd(() => dispatcher.destroy());
   const options = { dispatcher, signal: scene.signal };
   return {
-    async upload(url, path, way) {
+    async upload(url, path, way, onSent = () => undefined) {
       const { size } = await stat(path);
       const file = createReadStream(path, { highWaterMark: chunkBytes });
+      file.once('end', onSent);
       const began = performance.now();
       const { statusCode, body } = await request(url, {
         ...options,

@@ -9,7 +9,7 @@ import type { Figure, Measurement } from '../report.js';
 import type { Scene } from '../scene.js';
 import { startServer } from '../server.js';
 import { median } from '../statistics.js';
-import { writeStoredZip } from '../stored-zip.js';
+import { writeStoredZip } from '../large-zip.js';
 import { sampleMemory, type MemorySampler, type Phase } from './memory-sampler.js';
 import { openTransferClient, type TransferClient, type Way } from './transfer-client.js';
 
