@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { often } from './often.js';
 
 /** One request with a form, or with something that is nearly one. */
 export interface FormCase {
@@ -20,7 +21,6 @@ export interface FormCase {
 }
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
-const often = <T>(weight: number, arbitrary: fc.Arbitrary<T>) => ({ weight, arbitrary });
 const filling = latin1('PK\u0003\u0004 content \u0000\u00ff\r\n-- '.repeat(1_400));
 
 const boundary = fc.oneof(

@@ -1,4 +1,13 @@
 import fc from 'fast-check';
+import { messageOf } from '@inference-server/errors';
+
+export interface CaseOptions {
+  cases: number;
+  seed: number;
+  atOnce: number;
+  /** Called before every so many cases, with none of them running. */
+  pause?: { every: number; work: () => Promise<void> };
+}
 
 /**
  * Runs `cases` cases made of `seed`, up to `atOnce` at a time, each on a lane of its own (0 to
@@ -7,7 +16,7 @@ import fc from 'fast-check';
  */
 export async function runCases<Case>(
   made: fc.Arbitrary<Case>,
-  { cases, seed, atOnce }: { cases: number; seed: number; atOnce: number },
+  { cases, seed, atOnce, pause }: CaseOptions,
   run: (one: Case, lane: number) => Promise<boolean>,
   show: (one: Case) => string,
 ): Promise<{ cases: number; accepted: number }> {
@@ -22,8 +31,7 @@ export async function runCases<Case>(
     try {
       if (await run(one, lane)) counts.accepted += 1;
     } catch (error) {
-      const what = error instanceof Error ? error.message : String(error);
-      failure ??= new Error(`seed ${seed}, case ${number}: ${what}\n${show(one)}`, {
+      failure ??= new Error(`seed ${seed}, case ${number}: ${messageOf(error)}\n${show(one)}`, {
         cause: error,
       });
     }
@@ -31,6 +39,10 @@ export async function runCases<Case>(
   };
 
   const property = fc.asyncProperty(made, async (one) => {
+    if (pause !== undefined && counts.begun % pause.every === 0) {
+      await Promise.all(running);
+      await pause.work();
+    }
     while (lanes.length === 0) await Promise.race(running);
     const lane = lanes.shift() ?? 0;
     if (failure !== undefined) return false;
@@ -42,6 +54,7 @@ export async function runCases<Case>(
   const found = await fc.check(property, { seed, numRuns: cases, endOnFailure: true });
   await Promise.all(running);
   if (failure !== undefined) throw failure;
-  if (found.errorInstance !== null) throw found.errorInstance;
+  if (found.errorInstance !== null)
+    throw new Error(messageOf(found.errorInstance), { cause: found.errorInstance });
   return { cases, accepted: counts.accepted };
 }

@@ -1,3 +1,5 @@
+import { messageOf } from '@inference-server/errors';
+
 /** Collects what is thrown behind everybody's back while something runs in this process. */
 export function watchStrayErrors(): { throwAny: () => void; stop: () => void } {
   const strays: unknown[] = [];
@@ -8,7 +10,7 @@ export function watchStrayErrors(): { throwAny: () => void; stop: () => void } {
     throwAny() {
       const [first] = strays;
       if (first === undefined) return;
-      throw new Error(`thrown behind the caller's back: ${String(first)}`, { cause: first });
+      throw new Error(`thrown behind the caller's back: ${messageOf(first)}`, { cause: first });
     },
     stop() {
       process.off('unhandledRejection', note);
