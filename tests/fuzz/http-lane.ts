@@ -30,6 +30,8 @@ export interface Lane {
    * for, and when a connection that was announced as closing is still open after 5 s.
    */
   exchange(request: LaneRequest, options: { withinMs: number }): Promise<Outcome>;
+  /** The head of the request before the last one, where it went over the same connection. */
+  earlier: () => string;
   /** The next request goes over another connection. */
   drop(): void;
   close(): Promise<void>;
@@ -39,6 +41,7 @@ export interface Lane {
 export function openLane(port: number): Lane {
   let connection: Connection | undefined;
   const closing = new Set<Promise<void>>();
+  let heads: string[] = [];
 
   const drop = () => {
     connection?.socket.resetAndDestroy();
@@ -47,8 +50,11 @@ export function openLane(port: number): Lane {
 
   return {
     drop,
+    earlier: () => heads.at(-2) ?? 'nothing',
     async exchange(request, { withinMs }) {
+      if (connection === undefined) heads = [];
       connection ??= await openConnection(port);
+      heads = [...heads.slice(-1), headOf(request)];
       const { socket } = connection;
       const answered = connection.nextAnswer(request, withinMs);
       answered.catch(() => undefined);
@@ -72,6 +78,10 @@ export function openLane(port: number): Lane {
       await Promise.all(closing);
     },
   };
+}
+
+function headOf({ pieces: [first = Buffer.alloc(0)] }: LaneRequest): string {
+  return first.toString('latin1', 0, 600);
 }
 
 const closesWithinMs = 5_000;

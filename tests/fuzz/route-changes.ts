@@ -63,7 +63,7 @@ export function changesOf(
   const inQuery = Object.entries(schemaOf(query).properties ?? {}).map(([name, schema]) =>
     noted(`query ${name}`, queryChange(name, schema)),
   );
-  const inBody = body?.kind === 'json' ? propertiesOf(body.schema as Schema) : [];
+  const inBody = body?.kind === 'json' ? propertiesOf(body.schema) : [];
   return [
     ...inPath,
     ...inQuery,

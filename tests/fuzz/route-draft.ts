@@ -105,7 +105,7 @@ export function draftOf(app: RouteCase['app'], contract: RouteContract): fc.Arbi
 }
 
 export function schemaOf(schema: unknown): Schema {
-  return (schema ?? {}) as Schema;
+  return schema ?? {};
 }
 
 const zips = fc.oneof(

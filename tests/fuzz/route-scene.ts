@@ -81,7 +81,7 @@ export async function openScene() {
     if (response.status !== 200) {
       throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
     }
-    return (await response.json()) as unknown;
+    return await response.json();
   };
   const before = new Map<TestApp, Usage>();
   const disposable: string[] = [];
