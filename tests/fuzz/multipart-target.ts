@@ -3,7 +3,6 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pino } from 'pino';
 import {
   createStagingSpace,
   discardFile,
@@ -13,7 +12,12 @@ import {
 import { errorCodes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { waitUntil } from '@inference-server/local-services';
-import { abortedByClient, closeHttpServer, createHttpServer } from '@inference-server/service-kit';
+import {
+  abortedByClient,
+  closeHttpServer,
+  createHttpServer,
+  createLogger,
+} from '@inference-server/service-kit';
 import { acceptZipUploads, zipUploadOf } from '../../apps/private-api/src/http/zip-upload.js';
 import { openLane, type Lane, type LaneAnswer } from './http-lane.js';
 import { formCase, type FormCase } from './multipart-form.js';
@@ -94,7 +98,7 @@ async function startServer({ minFreeBytes }: { minFreeBytes: number }) {
     },
   };
 
-  const app = createHttpServer({ logger: pino({ level: 'silent' }) });
+  const app = createHttpServer({ logger: createLogger('fuzz', 'silent') });
   await acceptZipUploads(app, { maxBytes, space: counted });
   app.addHook('onSend', async ({ headers }, reply) => {
     reply.header('x-case', headers['x-case'] ?? 'none');
