@@ -132,6 +132,12 @@ export async function openScene() {
       await seedTasks();
     },
 
+    /** What the processes have logged as errors. */
+    async errorsLogged(): Promise<string[]> {
+      const logs = await Promise.all(apps.map((app) => app.log()));
+      return logs.flatMap(errorsIn);
+    },
+
     /** Throws unless both processes serve, within memory and open files, without an error logged. */
     async expectHealth(): Promise<void> {
       for (const [name, port] of Object.entries(ports)) {
@@ -242,12 +248,16 @@ export async function openScene() {
     }
     const growth = now.rssBytes - rssBytes;
     if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
-    const faults = (await app.log()).split('\n').filter((line) => /"level":[56]0/.test(line));
+    const faults = errorsIn(await app.log());
     if (faults.length > 0) throw new Error(`logged: ${faults.join('\n')}`);
   }
 }
 
 export type RouteScene = Awaited<ReturnType<typeof openScene>>;
+
+function errorsIn(log: string): string[] {
+  return log.split('\n').filter((line) => /"level":[56]0/.test(line));
+}
 
 interface Usage {
   rssBytes: number;

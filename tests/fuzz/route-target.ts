@@ -57,9 +57,9 @@ export async function fuzzRoutes({
         }
         const fault = faultOfAnswer(made, outcome, scene);
         if (fault !== undefined) {
-          throw new Error(
-            `${fault}: ${outcome.status} ${outcome.body.toString('utf8').slice(0, 2_000)}`,
-          );
+          const said = outcome.body.toString('utf8').slice(0, 2_000);
+          const logged = outcome.status === 500 ? (await scene.errorsLogged()).join('\n') : '';
+          throw new Error(`${fault}: ${outcome.status} ${said}\n${logged}`);
         }
         const isTask = made.contract.operationId === 'postTask' && outcome.status === 200;
         if (isTask && made.method === 'POST') {
