@@ -1,5 +1,6 @@
 // npm run test:fuzz: feeds made and damaged input to whatever reads what strangers send. The last line
 // is `N passed, N failed`, one for each target.
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,8 +79,9 @@ async function runTargets(wanted, signal, counts) {
   } catch (error) {
     problem = error.message;
   }
-  const [{ chosen } = { chosen: [] }, ...results] = await readLines(reportPath);
+  const [{ chosen, runFolder } = { chosen: [] }, ...results] = await readLines(reportPath);
   await rm(folder, { recursive: true });
+  if (runFolder !== undefined) await endWhatIsLeft(runFolder);
   results.forEach(tell);
   const passed = results.filter(({ finding }) => finding === undefined);
   counts.passed += passed.length;
@@ -91,6 +93,13 @@ async function runTargets(wanted, signal, counts) {
   return results;
 }
 
+/** A run that was ended from outside has not stopped its services. */
+async function endWhatIsLeft(runFolder) {
+  if (!existsSync(runFolder)) return;
+  const { removeRunFolder } = await import('../packages/testing/dist/run-folder.js');
+  await removeRunFolder(runFolder, process.env);
+}
+
 async function runVitest(wanted, signal) {
   const config = join('tests', 'fuzz', 'vitest.config.ts');
   await runCommand(
@@ -99,6 +108,8 @@ async function runVitest(wanted, signal) {
     {
       cwd: repository,
       env: { ...process.env, FUZZ: JSON.stringify(wanted) },
+      // Its workers would go on without it.
+      asGroup: true,
       timeoutMs: wanted.isLong ? 60 * 60_000 : 15 * 60_000,
       signal,
     },

@@ -11,7 +11,7 @@ interface Wanted {
   seed: number;
   /** Of each target; null: as many as the target has in its form. */
   cases: number | null;
-  /** Gets a line of JSON first with the names, then for each target. */
+  /** Gets a line of JSON first with the names and where the run keeps its services, then for each target. */
   reportPath: string;
 }
 
@@ -24,7 +24,7 @@ if (unknown.length > 0) {
   const known = targets.map(({ name }) => name).join(', ');
   throw new Error(`There is no target ${unknown.join(', ')}; there are ${known}.`);
 }
-await report({ chosen: chosen.map(({ name }) => name) });
+await report({ chosen: chosen.map(({ name }) => name), runFolder: inject('runFolder') });
 
 describe('fuzzing', () => {
   it.each(chosen)(
