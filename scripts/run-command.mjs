@@ -11,24 +11,38 @@ export class CommandFailed extends Error {
 /**
  * Runs a command to its end with nothing on its standard input. `quiet` keeps what it writes and
  * shows it only when the command fails. Throws CommandFailed. When `signal` aborts, the command gets
- * a SIGTERM, and after 20 s a SIGKILL; when `timeoutMs` are over, likewise.
+ * a SIGTERM, and after 20 s a SIGKILL; when `timeoutMs` are over, likewise. `asGroup`: the command and
+ * all that it starts in its process group get a SIGINT instead, as from a terminal.
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, quiet?: boolean, timeoutMs: number, signal: AbortSignal }} options
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, quiet?: boolean, asGroup?: boolean, timeoutMs: number, signal: AbortSignal }} options
  */
-export async function runCommand(command, args, { env, cwd, quiet = false, timeoutMs, signal }) {
+export async function runCommand(
+  command,
+  args,
+  { env, cwd, quiet = false, asGroup = false, timeoutMs, signal },
+) {
   signal.throwIfAborted();
   const output = quiet ? 'pipe' : 'inherit';
-  const child = spawn(command, args, { env, cwd, stdio: ['ignore', output, output] });
+  const child = spawn(command, args, {
+    env,
+    cwd,
+    stdio: ['ignore', output, output],
+    detached: asGroup,
+  });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (chunk) => (text += chunk));
   }
+  const send = (name) => {
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    process.kill(asGroup ? -child.pid : child.pid, name);
+  };
   let killing;
   const stop = () => {
-    child.kill('SIGTERM');
-    killing ??= setTimeout(() => child.kill('SIGKILL'), 20_000);
+    send(asGroup ? 'SIGINT' : 'SIGTERM');
+    killing ??= setTimeout(() => send('SIGKILL'), 20_000);
   };
   const overdue = setTimeout(stop, timeoutMs);
   signal.addEventListener('abort', stop);

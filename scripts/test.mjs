@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { build } from './build.mjs';
 import { runCommand } from './run-command.mjs';
 import { repository, setUp } from './setup.mjs';
+import { countSteps } from './steps.mjs';
 import { listenForStop } from './stop-requests.mjs';
 
 const signal = listenForStop();
-const counts = { passed: 0, failed: 0 };
+const { counts, step, conclude } = countSteps(signal);
 
 /** The steps that the later ones stand on, then those that stand alone. */
 const ready =
@@ -31,24 +32,7 @@ if (ready) {
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
   await runTests();
 }
-console.log(`${counts.passed} passed, ${counts.failed} failed`);
-process.exitCode = counts.failed === 0 && !signal.aborted ? 0 : 1;
-
-async function step(name, work) {
-  if (signal.aborted) return false;
-  const began = performance.now();
-  const seconds = () => ((performance.now() - began) / 1000).toFixed(1);
-  try {
-    await work();
-    counts.passed += 1;
-    console.log(`✓ ${name} (${seconds()} s)`);
-    return true;
-  } catch (error) {
-    counts.failed += 1;
-    console.log(`✗ ${name} (${seconds()} s): ${error.message}`);
-    return false;
-  }
-}
+conclude();
 
 /** Every test counts for itself; a run that breaks beside its tests counts as one failure more. */
 async function runTests() {

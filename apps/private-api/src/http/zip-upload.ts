@@ -1,11 +1,10 @@
-import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import multipart, { type Multipart } from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { SpaceReservation, StagingSpace } from '@inference-server/blob-store';
-import { AppError, messageOf } from '@inference-server/errors';
+import { AppError } from '@inference-server/errors';
 import { carriesBody, discardBody } from '@inference-server/service-kit';
+import { invalidForm, readForm, type FormPart } from './read-form.js';
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -32,25 +31,16 @@ export interface IncomingZip {
   space: SpaceReservation;
 }
 
-/** All of a form but the zip: preamble, epilogue, the parts' headers, parts that do not count. */
+/** What a form may declare beside its zip; how much of it may come is {@link readForm}'s to say. */
 const maxAroundZipBytes = 256 * 1024;
+const formType = 'multipart/form-data';
 
 export async function acceptZipUploads(
   app: FastifyInstance,
   options: { maxBytes: number; space: StagingSpace },
 ): Promise<void> {
   app.decorate('zipUploads', options);
-  await app.register(multipart, {
-    limits: {
-      fileSize: options.maxBytes + 1,
-      files: 2,
-      fields: 4,
-      parts: 6,
-      headerPairs: 32,
-      fieldSize: 1024,
-    },
-  });
-  for (const type of ['application/zip', 'application/x-zip-compressed']) {
+  for (const type of ['application/zip', 'application/x-zip-compressed', formType]) {
     app.addContentTypeParser(type, (_request, payload, done) => {
       done(null, payload);
     });
@@ -58,7 +48,6 @@ export async function acceptZipUploads(
   // A request that is answered before its body was read: the rest is let through, so that a client
   // that writes everything before it reads gets its answer.
   app.addHook('onResponse', async (request) => {
-    request.raw.unpipe();
     discardBody(request.raw);
   });
 }
@@ -69,12 +58,12 @@ export function zipUploadOf(request: FastifyRequest): ZipUploadReader {
     async read(receive, discard) {
       if (!carriesBody(request.raw)) return undefined;
       const declaredBytes = declaredLength(request.raw);
-      const isForm = request.isMultipart();
+      const isForm = isOfForm(request);
       if ((declaredBytes ?? 0) > maxBytes + (isForm ? maxAroundZipBytes : 0)) throw tooLarge();
       const reserved = await space.reserve(declaredBytes);
       try {
         const hand = (stream: Readable) => receive({ stream, space: reserved });
-        if (isForm) return await readForm(request, hand, discard);
+        if (isForm) return await readZipFile(request, hand, discard);
         if (isStream(request.body)) return await hand(request.body);
       } finally {
         reserved.release();
@@ -92,116 +81,60 @@ function declaredLength({ headers }: IncomingMessage): number | undefined {
   return declared === undefined ? undefined : Number(declared);
 }
 
-async function readForm<T>(
+/** The parser of the content type has handed the body over, so that it is one of those taken here. */
+function isOfForm({ headers }: FastifyRequest): boolean {
+  return /^multipart\/form-data\s*(?:;|$)/i.test(headers['content-type'] ?? '');
+}
+
+async function readZipFile<T>(
   request: FastifyRequest,
   receive: (zip: Readable) => Promise<T>,
   discard: (received: T) => Promise<void>,
 ): Promise<T | undefined> {
-  requireBoundary(request.headers['content-type'] ?? '');
-  const around = boundAround(request.raw);
+  const boundary = boundaryIn(request.headers['content-type'] ?? '');
   let received: { value: T } | undefined;
   try {
-    for await (const part of request.parts()) {
-      const file = await fileOf(part);
-      if (file === undefined) continue;
-      if (received !== undefined)
-        throw invalidForm('The part zip_file is there twice.', 'zip_file');
-      around.zip = file;
-      received = { value: await receive(file) };
-      if (file.truncated) throw tooLarge();
+    let parts = 0;
+    for await (const part of readForm(request.raw, boundary)) {
+      parts += 1;
+      if (parts > maxParts) throw invalidForm('The form has more parts than one zip_file.');
+      if (!isZip(part)) continue;
+      if (received !== undefined) throw invalidForm('The part zip_file is there twice.');
+      received = { value: await receive(part.content) };
     }
   } catch (error) {
     if (received !== undefined) await discard(received.value);
-    throw formError(error);
-  } finally {
-    around.stop();
+    throw error;
   }
   return received?.value;
 }
 
+const maxParts = 6;
+
 /** One boundary, within what RFC 2046 (5.1.1) allows. */
-function requireBoundary(contentType: string): void {
-  const [first, second] = contentType.matchAll(/;\s*boundary=(?:"([^"]*)"|([^\s;"]*))/gi);
+function boundaryIn(contentType: string): string {
+  const boundaries = contentType.matchAll(/;\s*boundary=(?:"([^"]*)"|([^\s;"]*))\s*(?=;|$)/gi);
+  const [first, second] = boundaries;
   const boundary = first?.[1] ?? first?.[2] ?? '';
   const wellFormed = /^[\w'()+,\-./:=? ]{0,69}[\w'()+,\-./:=?]$/.test(boundary);
-  if (wellFormed && second === undefined) return;
+  if (wellFormed && second === undefined) return boundary;
   throw new AppError('MALFORMED_REQUEST', 'The form needs one boundary of 1 to 70 characters.');
 }
 
-interface FilePart extends Readable {
-  truncated: boolean;
-  bytesRead: number;
-}
-
-/** Fails the body when more comes than the zip and what may stand around it: the parser skips that. */
-function boundAround(message: IncomingMessage): { zip: FilePart | undefined; stop: () => void } {
-  let bytes = 0;
-  const count = (chunk: Buffer): void => {
-    bytes += chunk.length;
-    if (bytes - (around.zip?.bytesRead ?? 0) <= maxAroundZipBytes) return;
-    message.off('data', count);
-    message.emit('error', invalidForm('The form holds too much beside its file.', 'zip_file'));
-  };
-  const around = { zip: undefined as FilePart | undefined, stop: () => message.off('data', count) };
-  message.on('data', count);
-  return around;
-}
-
-/** The stream of the part zip_file; undefined for an empty file input; throws on any other part. */
-async function fileOf(part: Multipart): Promise<FilePart | undefined> {
-  if (part.fieldname !== 'zip_file') {
-    throw invalidForm('The form has a part of another name than zip_file.', 'zip_file');
+/** False for a file input that was left empty; throws on any part that is not the zip. */
+function isZip({ name, fileName, encoding, isEmpty }: FormPart): boolean {
+  if (name !== 'zip_file') {
+    throw invalidForm('The form has a part of another name than zip_file.');
   }
-  if (part.type === 'field') {
-    // What a browser's form sends for a file input that was left empty.
-    if (part.value === '') return undefined;
-    throw invalidForm('The part zip_file is no file: it has no file name.', 'zip_file');
+  // What a browser's form sends comes without a name of a file, or with an empty one.
+  if (isEmpty && (fileName ?? '') === '') return false;
+  if (fileName === undefined) {
+    throw invalidForm('The part zip_file is no file: it has no file name.');
   }
-  if (!['7bit', '8bit', 'binary'].includes(part.encoding)) {
-    throw invalidForm('The part zip_file has a Content-Transfer-Encoding.', 'zip_file');
+  if (!['7bit', '8bit', 'binary'].includes(encoding)) {
+    throw invalidForm('The part zip_file has a Content-Transfer-Encoding.');
   }
-  // A file input that was left empty comes without a file name and without bytes.
-  return part.filename || !(await isEmpty(part.file)) ? part.file : undefined;
-}
-
-/** Looks at the first bytes without taking them. */
-async function isEmpty(stream: Readable): Promise<boolean> {
-  if (stream.readableLength === 0 && !stream.readableEnded) {
-    await Promise.race([once(stream, 'readable'), once(stream, 'end')]);
-  }
-  const bytes = stream.read() as Buffer | null;
-  if (bytes === null) return true;
-  stream.unshift(bytes);
-  return false;
-}
-
-function formError(error: unknown): unknown {
-  if (error instanceof AppError) return error;
-  const { code } = error as { code?: string };
-  if (code === 'FST_REQ_FILE_TOO_LARGE') return tooLarge();
-  if (code === 'FST_PARTS_LIMIT' || code === 'FST_FILES_LIMIT' || code === 'FST_FIELDS_LIMIT') {
-    return invalidForm('The form has more parts than one zip_file.', 'zip_file');
-  }
-  if (code === 'FST_PROTO_VIOLATION') {
-    return invalidForm('The form has a part of another name than zip_file.', 'zip_file');
-  }
-  return new AppError('MALFORMED_REQUEST', `The form cannot be read: ${formFault(error)}.`, {
-    cause: error,
-  });
-}
-
-/** The parser's own words where they are known, none that could echo the body. */
-function formFault(error: unknown): string {
-  const known = [
-    'Unexpected end of form',
-    'Malformed part header',
-    'Multipart: Boundary not found',
-  ];
-  return known.find((text) => text === messageOf(error))?.toLowerCase() ?? 'it is cut or malformed';
-}
-
-function invalidForm(detail: string, parameter: string): AppError {
-  return new AppError('INVALID_FORM', detail, { extensions: { parameter } });
+  return true;
 }
 
 function tooLarge(): AppError {

@@ -116,6 +116,6 @@ export const settleAttempt = defineRoute({
     schema: Type.Object({ lease: Lease, result: AttemptResult }),
   },
   success: { kind: 'json', schema: SettleAnswer, description: 'Settled, or superseded.' },
-  errors,
+  errors: [...errors, 'CONFLICT'],
   callers: ['consumer'],
 });

@@ -1,16 +1,17 @@
 import Type, { type Static } from 'typebox';
 import { PullPolicy } from './model.js';
+import { maxStoredInteger, minStoredInteger } from './stored-integer.js';
 
 /** Names an attempt: the task and the number of the try. */
 export const AttemptParams = Type.Object({
   task_uid: Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }),
-  attempt: Type.Integer({ minimum: 1 }),
+  attempt: Type.Integer({ minimum: 1, maximum: maxStoredInteger }),
 });
 export type AttemptParams = Static<typeof AttemptParams>;
 
 /** Who may act for an attempt now. The attempt's number stands in the path. */
 export const Lease = Type.Object({
-  epoch: Type.Integer({ minimum: 1 }),
+  epoch: Type.Integer({ minimum: 1, maximum: maxStoredInteger }),
   holder: Type.String({ minLength: 1, maxLength: 100 }),
 });
 export type Lease = Static<typeof Lease>;
@@ -71,7 +72,10 @@ export type FailureReason = Static<typeof FailureReason>;
 
 const Ended = {
   detail: Type.String({ maxLength: 4000, description: 'What happened, for a person.' }),
-  exit_code: Type.Union([Type.Integer(), Type.Null()]),
+  exit_code: Type.Union([
+    Type.Integer({ minimum: minStoredInteger, maximum: maxStoredInteger }),
+    Type.Null(),
+  ]),
   log: Type.String({
     maxLength: 1_048_576,
     description: "The end of the container's output and the consumer's own lines.",

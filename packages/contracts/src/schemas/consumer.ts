@@ -1,4 +1,8 @@
 import Type, { type Static } from 'typebox';
+import { maxStoredInteger } from './stored-integer.js';
+
+/** What PostgreSQL takes in a JSON text: no NUL, and no half of a surrogate pair. */
+const storable = '^[^\\u0000\\p{Surrogate}]*$';
 
 /** What a consumer says of itself with every heartbeat. */
 export const ConsumerRegistration = Type.Object(
@@ -16,8 +20,16 @@ export const ConsumerRegistration = Type.Object(
     gpu_uuid: Type.Union([Type.String({ maxLength: 200 }), Type.Null()], {
       description: 'The device it owns; null: a CPU consumer.',
     }),
-    memory_mib: Type.Integer({ minimum: 0, description: 'Memory of the host.' }),
-    labels: Type.Record(Type.String({ maxLength: 63 }), Type.String({ maxLength: 255 })),
+    memory_mib: Type.Integer({
+      minimum: 0,
+      maximum: maxStoredInteger,
+      description: 'Memory of the host.',
+    }),
+    labels: Type.Record(
+      Type.String({ pattern: '^[!-~]{1,63}$' }),
+      Type.String({ maxLength: 255, pattern: storable }),
+      { additionalProperties: false },
+    ),
   },
   { additionalProperties: false },
 );

@@ -12,6 +12,7 @@ import {
   type QueryOf,
   type RouteContract,
 } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -75,7 +76,12 @@ export function mountRoute<Contract extends RouteContract>(
 export function abortedByClient(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
   reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort(new Error('the client went away'));
+    if (!reply.raw.writableFinished) controller.abort(clientGone());
   });
   return controller.signal;
+}
+
+/** No fault of the server, and nobody is there to be told. */
+function clientGone(): AppError {
+  return new AppError('MALFORMED_REQUEST', 'The client went away.');
 }

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { noSniffing } from './nosniff.js';
+import { discardBody } from './request-body.js';
 
 export const problemType = 'application/problem+json; charset=utf-8';
 
@@ -16,6 +17,11 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   if (reply.raw.headersSent) {
     reply.raw.destroy();
     return;
+  }
+  if ((error as FrameworkError).code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    // Fastify would close the connection under the sender, who then never reads why.
+    reply.removeHeader('connection');
+    discardBody(request.raw);
   }
   // Here too: an address that cannot be read meets no hook.
   reply.headers(noSniffing);

@@ -11,7 +11,8 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   );
 
   mountRoute(app, routes.getTask, async ({ params, query, http }, reply) => {
-    const waitMs = (query.wait ?? 0) * 1000;
+    // Timers take whole milliseconds and nothing else.
+    const waitMs = Math.ceil((query.wait ?? 0) * 1000);
     const output = await tasks.output(params.uid, waitMs, abortedByClient(reply));
     return sendBlob(http, reply, output, { fileName: `${params.uid}.zip` });
   });

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import Value from 'typebox/value';
+import {
+  errorCodes,
+  Problem,
+  TaskReport,
+  type ErrorCode,
+  type RouteContract,
+} from '@inference-server/contracts';
+import type { LaneAnswer } from './http-lane.js';
+import type { RouteCase } from './route-draft.js';
+import type { RouteScene } from './route-scene.js';
+
+/** What any request may be answered, before its route is asked: of its head and its framing. */
+const beforeRoutes: readonly ErrorCode[] = [
+  'MALFORMED_REQUEST',
+  'DUPLICATE_PARAMETER',
+  'HEADERS_TOO_LARGE',
+  'EXPECTATION_FAILED',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'PAYLOAD_TOO_LARGE',
+];
+
+/** What an address that is not of the route may be answered. */
+const elsewhere: readonly ErrorCode[] = ['NOT_FOUND', 'METHOD_NOT_ALLOWED'];
+
+/** What is wrong with the answer; undefined: it is as the contract says. */
+export function faultOfAnswer(
+  made: RouteCase,
+  answer: LaneAnswer,
+  scene: RouteScene,
+): string | undefined {
+  const { status, headers } = answer;
+  if (headers.get('x-content-type-options') !== 'nosniff') return 'no nosniff';
+  const shown = JSON.stringify([...headers]) + answer.body.toString('latin1');
+  if (shown.includes(scene.token)) return 'the token is shown';
+  if (status === 500 || status === 503) return 'a fault of the server';
+  if (status >= 400) return faultOfRefusal(made, answer);
+  if (made.isElsewhere) return undefined;
+  return made.method === 'HEAD' ? undefined : faultOfSuccess(made.contract, answer, scene);
+}
+
+function faultOfRefusal(made: RouteCase, { status, headers, body }: LaneAnswer) {
+  if (headers.get('content-type') !== 'application/problem+json; charset=utf-8') {
+    return 'no problem body';
+  }
+  if (made.method === 'HEAD' && body.length === 0) {
+    const known = codesOf(made).some((code) => errorCodes[code].status === status);
+    return known || made.isElsewhere ? undefined : 'a status that the contract does not declare';
+  }
+  const text = body.toString('utf8');
+  const problem: unknown = JSON.parse(text);
+  if (!Value.Check({ TaskReport }, Problem, problem)) return 'no problem';
+  const code = problem.code as ErrorCode;
+  if (!(code in errorCodes)) return 'an unknown code';
+  if (errorCodes[code].status !== status || problem.status !== status) return 'another status';
+  if (/<[/!?\w]|zq7|\p{Cc}/u.test(text)) return 'an echo';
+  if (made.isElsewhere || codesOf(made).includes(code)) return undefined;
+  return 'a code that the contract does not declare';
+}
+
+function codesOf({ contract, isElsewhere }: RouteCase): readonly ErrorCode[] {
+  return [...contract.errors, ...beforeRoutes, ...(isElsewhere ? elsewhere : [])];
+}
+
+function faultOfSuccess(
+  { success }: RouteContract,
+  { status, headers, body }: LaneAnswer,
+  scene: RouteScene,
+): string | undefined {
+  const type = headers.get('content-type') ?? '';
+  switch (success.kind) {
+    case 'json': {
+      if (status !== 200 || type !== 'application/json; charset=utf-8') return 'no JSON';
+      const answer: unknown = JSON.parse(body.toString('utf8'));
+      return Value.Check(success.schema, answer) ? undefined : 'not as the schema says';
+    }
+    case 'text':
+      return status === 200 && type.startsWith('text/plain') ? undefined : 'no text';
+    case 'zip':
+      if (status === 304) return body.length === 0 ? undefined : 'a 304 with a body';
+      if (type !== 'application/zip') return 'no zip';
+      return status === 200
+        ? faultOfWhole(headers, body)
+        : faultOfPart(status, headers, body, scene);
+  }
+}
+
+function faultOfWhole(headers: LaneAnswer['headers'], body: Buffer): string | undefined {
+  return headers.get('etag') === etagOf(body) ? undefined : 'bytes of another zip';
+}
+
+function faultOfPart(
+  status: number,
+  headers: LaneAnswer['headers'],
+  body: Buffer,
+  { output }: RouteScene,
+): string | undefined {
+  const [, start, end] = /^bytes (\d+)-(\d+)\/\d+$/.exec(headers.get('content-range') ?? '') ?? [];
+  if (status !== 206 || start === undefined || end === undefined) return 'no part';
+  if (Number(end) - Number(start) + 1 !== body.length) return 'a part of another length';
+  if (headers.get('etag') !== etagOf(output)) return undefined;
+  return output.subarray(Number(start), Number(end) + 1).equals(body) ? undefined : 'another part';
+}
+
+function etagOf(bytes: Buffer): string {
+  return `"${createHash('sha256').update(bytes).digest('hex')}"`;
+}

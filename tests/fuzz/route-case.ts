@@ -1,0 +1,61 @@
+import fc from 'fast-check';
+import { allRoutes, publicRoutes, type RouteContract } from '@inference-server/contracts';
+import { often } from './often.js';
+import { changesOf, type Change } from './route-changes.js';
+import { draftOf, encode, utf8, type Draft, type RouteCase } from './route-draft.js';
+import { jsonOf } from './schema-values.js';
+
+/** Cases of every route of both APIs, each as often as the others. */
+export const routeCase: fc.Arbitrary<RouteCase> = fc.oneof(
+  ...allRoutes.map((contract) => caseOf('private-api', contract)),
+  ...publicRoutes.map((contract) => caseOf('public-api', contract)),
+);
+
+function caseOf(app: RouteCase['app'], contract: RouteContract): fc.Arbitrary<RouteCase> {
+  const changes = fc.oneof(...changesOf(contract));
+  return fc
+    .tuple(
+      draftOf(app, contract),
+      fc.oneof(
+        often(2, fc.constant<Change[]>([])),
+        often(6, fc.tuple(changes)),
+        fc.array(changes, { minLength: 2, maxLength: 4 }),
+      ),
+    )
+    .map(([draft, made]) => {
+      for (const change of made) change(draft);
+      return { app, contract, ...requestOf(contract, draft) };
+    });
+}
+
+function requestOf(contract: RouteContract, draft: Draft): Omit<RouteCase, 'app' | 'contract'> {
+  const { method, token, places, isElsewhere, isChunked } = draft;
+  const path = contract.path.replace(
+    /:(\w+)/g,
+    (_all, name: string) => draft.params.get(name) ?? '',
+  );
+  const pairs = draft.query.map(([name, value]) => `${encode(name)}=${encode(value)}`);
+  const query = [...pairs, ...draft.rawQuery].join('&');
+  const target = `${path}${draft.suffix}${query === '' ? '' : `?${query}`}`;
+  const hasBody = draft.body !== undefined;
+  const headers: [string, string][] = [
+    ...(hasBody && draft.bodyType !== ''
+      ? [['content-type', draft.bodyType] as [string, string]]
+      : []),
+    ...draft.headers,
+  ];
+  return {
+    method,
+    token,
+    places,
+    isElsewhere,
+    isChunked: hasBody && isChunked,
+    target,
+    headers,
+    body: hasBody ? textOf(draft.body) : undefined,
+  };
+}
+
+function textOf(body: unknown): string {
+  return typeof body === 'string' ? body : utf8(jsonOf(body));
+}

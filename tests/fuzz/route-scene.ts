@@ -1,0 +1,281 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import AdmZip from 'adm-zip';
+import type { BlobReference, ClaimAnswer } from '@inference-server/contracts';
+import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
+import {
+  createTestDatabase,
+  freePort,
+  startApp,
+  testFolder,
+  testRedis,
+  waitUntil,
+  type TestApp,
+} from '@inference-server/testing';
+import type { RouteCase } from './route-draft.js';
+
+const consumer = 'seed';
+const holder = 'seed-process';
+const model = 'seed-model';
+const maxGrowthBytes = 512 * 1024 ** 2;
+
+/** Both APIs as processes, and tasks in every state for the requests to meet. */
+export async function openScene() {
+  const database = await createTestDatabase();
+  const redis = await testRedis();
+  const folder = await testFolder();
+  const token = newOperatorToken();
+  const ports = { 'private-api': await freePort(), 'public-api': await freePort() };
+  const base = `http://127.0.0.1:${ports['private-api']}`;
+  const shared = { PRIVATE_API_TOKEN: token, LOG_LEVEL: 'error', MAX_UPLOAD_BYTES: '65536' };
+  const privateApi = await startApp({
+    app: 'private-api',
+    settings: {
+      ...shared,
+      PORT: String(ports['private-api']),
+      DATABASE_URL: database.url,
+      REDIS_URL: redis.url,
+      QUEUE_PREFIX: redis.prefix,
+      STORAGE_URL: join(folder, 'storage'),
+      MIN_FREE_BYTES: '0',
+      LEASE_S: '3600',
+    },
+    ready: `${base}/readyz`,
+  });
+  const publicApi = await startApp({
+    app: 'public-api',
+    settings: {
+      ...shared,
+      PORT: String(ports['public-api']),
+      PRIVATE_API_URL: base,
+      ANONYMOUS_ROLE: 'publish',
+      ALLOW_PUBLIC_POST_MODEL: '1',
+    },
+    ready: `http://127.0.0.1:${ports['public-api']}/readyz`,
+  });
+  const apps = [privateApi, publicApi];
+
+  const tokens: Record<RouteCase['token'], string | undefined> = {
+    right: undefined,
+    operator: token,
+    'public-api': publicApiToken(token),
+    consumer: consumerToken(token, 'another'),
+    forged: `consumer.${consumer}.${'A'.repeat(43)}`,
+    cut: token.slice(0, -1),
+    none: undefined,
+  };
+  const ask = async (method: string, path: string, body?: unknown): Promise<unknown> => {
+    const isZip = Buffer.isBuffer(body);
+    const response = await fetch(base + path, {
+      method,
+      headers: {
+        authorization: `Bearer ${path.startsWith('/internal') ? consumerToken(token, consumer) : token}`,
+        ...(body === undefined
+          ? {}
+          : { 'content-type': isZip ? 'application/zip' : 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: isZip ? new Uint8Array(body) : JSON.stringify(body) }),
+      signal: AbortSignal.timeout(20_000),
+    });
+    if (response.status !== 200) {
+      throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    }
+    return await response.json();
+  };
+  const before = new Map<TestApp, Usage>();
+  const disposable: string[] = [];
+  const slots = new Map(
+    Object.entries({
+      unknown: 'A'.repeat(43),
+      consumer,
+      holder,
+      model,
+      etag: `"${createHash('sha256').update(output).digest('hex')}"`,
+      modified: new Date().toUTCString(),
+      zip: zip.toString('latin1'),
+      emptyZip: emptyZip.toString('latin1'),
+      cutZip: zip.subarray(0, -3).toString('latin1'),
+    }),
+  );
+
+  await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+  await seedTasks();
+  for (const app of apps) before.set(app, await usageOf(app));
+
+  return {
+    token,
+    ports,
+    output,
+
+    /** The request with what the scene has in place of its names. */
+    fill: (text: string) =>
+      text.replaceAll(/\{(\w+)\}/g, (all, name: string) => {
+        if (name === 'disposable') return disposable.pop() ?? slots.get('unknown') ?? all;
+        return slots.get(name) ?? all;
+      }),
+
+    bearerOf({ token: kind, contract }: RouteCase): string | undefined {
+      if (kind !== 'right') return tokens[kind];
+      return contract.callers.includes('consumer') ? consumerToken(token, consumer) : token;
+    },
+
+    /** A task that may be deleted. */
+    posted: (uid: string) => disposable.push(uid),
+
+    /** What the cases have ended begins anew, what they have left behind goes. */
+    async tidy(): Promise<void> {
+      for (const uid of disposable.splice(0)) {
+        await ask('DELETE', `/api/tasks/${uid}`).catch(() => undefined);
+      }
+      await removeRows();
+      await seedTasks();
+    },
+
+    /** What the processes have logged as errors. */
+    async errorsLogged(): Promise<string[]> {
+      const logs = await Promise.all(apps.map((app) => app.log()));
+      return logs.flatMap(errorsIn);
+    },
+
+    /** Throws unless both processes serve, within memory and open files, without an error logged. */
+    async expectHealth(): Promise<void> {
+      for (const [name, port] of Object.entries(ports)) {
+        const { status } = await fetch(`http://127.0.0.1:${port}/readyz`);
+        if (status !== 200) throw new Error(`${name} is not ready`);
+      }
+      await ask('DELETE', `/api/tasks/${await postTask()}`);
+      for (const app of apps) await expectModest(app);
+    },
+  };
+
+  async function postTask(): Promise<string> {
+    return (await ask('POST', `/api/tasks/?human_readable_id=${model}`, zip)) as string;
+  }
+
+  async function stateOf(uid: string | undefined): Promise<string | undefined> {
+    const rows = await database.query<{ state: string; gone: boolean }>(
+      `SELECT state::text, deleted_at IS NOT NULL AS gone FROM tasks WHERE uid = $1`,
+      [uid ?? ''],
+    );
+    return rows[0]?.gone === true ? 'gone' : rows[0]?.state;
+  }
+
+  async function seedTasks(): Promise<void> {
+    const wanted = {
+      running: ['RUNNING'],
+      finished: ['FINISHED'],
+      failed: ['FAILED'],
+      pending: ['PENDING', 'QUEUED'],
+      gone: ['gone'],
+    };
+    const missing = [];
+    for (const [name, states] of Object.entries(wanted)) {
+      if (!states.includes((await stateOf(slots.get(name))) ?? '')) missing.push(name);
+    }
+    for (const name of missing) {
+      const uid = await postTask();
+      slots.set(name, uid);
+      if (name === 'gone') await ask('DELETE', `/api/tasks/${uid}`);
+      if (name !== 'gone' && name !== 'pending') await run(uid, name);
+    }
+  }
+
+  /** Claims the task, and ends it as its name says. */
+  async function run(uid: string, name: string): Promise<void> {
+    const at = `/internal/attempts/${uid}/1`;
+    await ask('PUT', `/internal/consumers/${consumer}`, {
+      ...{ holder, version: '0', state: 'ready', slots: 1000, gpu_uuid: null, memory_mib: 1 },
+      labels: {},
+    });
+    const isMine = async () => {
+      const rows = await database.query(
+        `SELECT uid FROM tasks WHERE uid = $1 AND state = 'QUEUED' AND consumer_id = $2`,
+        [uid, consumer],
+      );
+      return rows.length > 0;
+    };
+    if (!(await waitUntil(isMine, { timeoutMs: 20_000 }))) throw new Error('no ticket was sent');
+    const claim = (await ask('POST', `${at}/claim`, { holder })) as ClaimAnswer;
+    if (claim.outcome !== 'won') throw new Error(`the claim was refused: ${claim.reason}`);
+    if (name === 'running') return;
+    const ended = { detail: 'It ended.', exit_code: 1, log: 'one\ntwo\n' };
+    const lease = { epoch: claim.epoch, holder };
+    if (name === 'failed') {
+      const result = { kind: 'failed', reason: 'exit_code', ...ended };
+      await ask('POST', `${at}/settle`, { lease, result });
+      return;
+    }
+    const path = `${at}/output?epoch=${claim.epoch}&holder=${holder}`;
+    const { sha256 } = (await ask('PUT', path, output)) as BlobReference;
+    const result = { kind: 'finished', output_sha256: sha256, ...ended, exit_code: 0 };
+    await ask('POST', `${at}/settle`, { lease, result });
+  }
+
+  /** Tombstones and registered models have no route that would remove them; nor has a consumer. */
+  async function removeRows(): Promise<void> {
+    const kept = ['gone', 'running', 'finished', 'failed', 'pending'].map((name) =>
+      slots.get(name),
+    );
+    await database.query(
+      `DELETE FROM attempts WHERE task_uid IN
+         (SELECT uid FROM tasks WHERE deleted_at IS NOT NULL AND uid <> ALL ($1))`,
+      [kept],
+    );
+    await database.query(`DELETE FROM tasks WHERE deleted_at IS NOT NULL AND uid <> ALL ($1)`, [
+      kept,
+    ]);
+    await database.query(
+      `DELETE FROM model_versions WHERE human_readable_id <> $1
+          AND NOT EXISTS (SELECT 1 FROM tasks WHERE model_version_id = model_versions.id)`,
+      [model],
+    );
+    await database.query(
+      `DELETE FROM models WHERE NOT EXISTS
+         (SELECT 1 FROM model_versions v WHERE v.human_readable_id = models.human_readable_id)`,
+    );
+  }
+
+  async function expectModest(app: TestApp): Promise<void> {
+    const { rssBytes, openFiles } = before.get(app) ?? { rssBytes: 0, openFiles: 0 };
+    let now = await usageOf(app);
+    const isModest = async () => {
+      now = await usageOf(app);
+      return now.openFiles <= openFiles + 40;
+    };
+    if (!(await waitUntil(isModest, { timeoutMs: 20_000 }))) {
+      throw new Error(`${now.openFiles} files are open, ${openFiles} were before`);
+    }
+    const growth = now.rssBytes - rssBytes;
+    if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
+    const faults = errorsIn(await app.log());
+    if (faults.length > 0) throw new Error(`logged: ${faults.join('\n')}`);
+  }
+}
+
+export type RouteScene = Awaited<ReturnType<typeof openScene>>;
+
+function errorsIn(log: string): string[] {
+  return log.split('\n').filter((line) => /"level":[56]0/.test(line));
+}
+
+interface Usage {
+  rssBytes: number;
+  openFiles: number;
+}
+
+async function usageOf({ pid }: TestApp): Promise<Usage> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const [, rss = '0'] = /^VmRSS:\s+(\d+) kB/m.exec(status) ?? [];
+  return { rssBytes: Number(rss) * 1024, openFiles: (await readdir(`/proc/${pid}/fd`)).length };
+}
+
+function zipOf(files: Record<string, string>): Buffer {
+  const archive = new AdmZip();
+  for (const [name, content] of Object.entries(files)) archive.addFile(name, Buffer.from(content));
+  return archive.toBuffer();
+}
+
+const zip = zipOf({ 'input.txt': 'hello' });
+const emptyZip = zipOf({});
+const output = zipOf({ 'output.txt': 'done '.repeat(200) });

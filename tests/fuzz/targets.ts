@@ -1,0 +1,18 @@
+import { fuzzMultipart } from './multipart-target.js';
+import { fuzzRoutes } from './route-target.js';
+import { fuzzTar } from './tar-target.js';
+
+export interface FuzzTarget {
+  name: string;
+  /** How many cases the short form has, and the long one. */
+  cases: { short: number; long: number };
+  /** Throws with whatever is needed to repeat it when a case goes wrong. */
+  fuzz: (of: { cases: number; seed: number }) => Promise<{ cases: number; accepted: number }>;
+}
+
+/** What `npm run test:fuzz` runs, one after another. */
+export const targets: readonly FuzzTarget[] = [
+  { name: 'tar', cases: { short: 10_000, long: 300_000 }, fuzz: fuzzTar },
+  { name: 'multipart', cases: { short: 15_000, long: 400_000 }, fuzz: fuzzMultipart },
+  { name: 'routes', cases: { short: 20_000, long: 400_000 }, fuzz: fuzzRoutes },
+];
