@@ -123,6 +123,7 @@ async function missingPackages(purpose) {
   if (purpose === 'test') {
     need(isOnPath('zip'), 'zip', 'a second opinion on zips');
     need(isOnPath('7z'), 'p7zip-full', 'a second opinion on zips');
+    need(isOnPath('bsdtar'), 'libarchive-tools', 'a second opinion on zips');
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');
     need(isOnPath('curl'), 'curl', 'uploads as a user does them');

@@ -10,6 +10,9 @@ export function modeProblem(mode: number, kind: 'file' | 'folder'): ZipRefusal |
       return undefined;
     case fileType.file:
       return kind === 'file' ? undefined : 'kind_mismatch';
+    // Info-ZIP and 7-Zip say so of content that came out of a pipe; no zip holds a pipe itself.
+    case fileType.pipe:
+      return kind === 'file' ? undefined : 'special_file';
     case fileType.folder:
       return kind === 'folder' ? undefined : 'kind_mismatch';
     case fileType.symlink:
@@ -26,6 +29,7 @@ export function isExecutable(mode: number): boolean {
 const fileType = {
   mask: 0o170000,
   none: 0,
+  pipe: 0o010000,
   folder: 0o040000,
   file: 0o100000,
   symlink: 0o120000,

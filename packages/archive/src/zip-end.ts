@@ -13,8 +13,8 @@ export interface ZipEnd {
 /**
  * Reads the records at the end of a zip (APPNOTE 4.3.14 to 4.3.16). Two readers could pick different
  * ones where more than one fits, so there must be exactly one: it reaches to the end of the file with
- * its comment, the comment holds no signature of another, and nothing stands between it and the
- * directory.
+ * its comment, or all but blocks of zeros, the comment holds no signature of another, and nothing
+ * stands between it and the directory.
  */
 export async function readZipEnd(file: ZipFile): Promise<ZipEnd> {
   const offset = await findEndRecord(file);
@@ -24,11 +24,13 @@ export async function readZipEnd(file: ZipFile): Promise<ZipEnd> {
     directoryBytes: end.readUInt32LE(12),
     directoryStart: end.readUInt32LE(16),
   };
-  if (end.readUInt16LE(4) !== 0 || end.readUInt16LE(6) !== 0) {
-    throw refuseZip({ reason: 'multi_disk', offset });
-  }
   if (end.readUInt16LE(8) !== stated.entries) throw refuseZip({ reason: 'entry_count', offset });
   const long = await readZip64End(file, offset, stated);
+  const disks = [end.readUInt16LE(4), end.readUInt16LE(6)];
+  // Full like the other fields where the 64-bit end, which says 0, speaks for them (zip.js).
+  if (!disks.every((disk) => disk === 0 || (disk === 0xffff && long !== undefined))) {
+    throw refuseZip({ reason: 'multi_disk', offset });
+  }
   const { entries, directoryStart, directoryBytes } = long ?? stated;
   const directoryEnd = long?.offset ?? offset;
   await checkPlace(file, directoryStart, directoryBytes, directoryEnd);
@@ -56,7 +58,8 @@ async function findEndRecord(file: ZipFile): Promise<number> {
   for (let at = tail.indexOf(endSignature); at >= 0; at = tail.indexOf(endSignature, at + 1)) {
     last = at;
     if (at + endBytes > tail.length) continue;
-    if (at + endBytes + tail.readUInt16LE(at + 20) === tail.length) candidates.push(at);
+    const end = at + endBytes + tail.readUInt16LE(at + 20);
+    if (end === tail.length || isPadding(tail.subarray(end), file)) candidates.push(at);
   }
   const [found] = candidates;
   if (found === undefined) throw await withoutEnd(file, last + endBytes, tail.length);
@@ -65,6 +68,14 @@ async function findEndRecord(file: ZipFile): Promise<number> {
   }
   return start + found;
 }
+
+/** What fills up the last record of twenty blocks when bsdtar writes a zip into a pipe, as it does tars. */
+function isPadding(rest: Buffer, file: ZipFile): boolean {
+  const isPlausible = rest.length > 0 && rest.length < recordBytes;
+  return isPlausible && file.bytes % recordBytes === 0 && rest.every((byte) => byte === 0);
+}
+
+const recordBytes = 20 * 512;
 
 /** Why there is no end record that reaches to the end of the file. */
 async function withoutEnd(file: ZipFile, lastEnd: number, tailBytes: number): Promise<Error> {

@@ -98,7 +98,7 @@ export const hostileNames: readonly HostileZip[] = [
 
   ofMode('a symbolic link', 0o120777, 'symlink'),
   ofMode('a symbolic link named as a folder', 0o120777, 'symlink', 'x/'),
-  ofMode('a fifo', 0o010644, 'special_file'),
+  ofMode('a pipe named as a folder', 0o010644, 'special_file', 'x/'),
   ofMode('a character device', 0o020644, 'special_file'),
   ofMode('a block device', 0o060644, 'special_file'),
   ofMode('a socket', 0o140644, 'special_file'),

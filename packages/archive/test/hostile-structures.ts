@@ -16,6 +16,9 @@ export const hostileStructures: readonly HostileZip[] = [
   whole('cut at its beginning', 'bad_directory', sound.subarray(1)),
   whole('a hole in its middle', 'bad_directory', cut(buildZip([honest, honest]), 20, 30)),
   whole('followed by something', 'trailing_data', Buffer.concat([sound, Buffer.from('x')])),
+  whole('followed by zeros', 'trailing_data', Buffer.concat([sound, Buffer.alloc(512)])),
+  whole('filled up with more than zeros', 'trailing_data', filledUp(sound, 10_240, 1)),
+  whole('filled up by more than is needed', 'trailing_data', filledUp(sound, 20_480, 0)),
   whole('followed by another zip', 'prefixed_data', Buffer.concat([other, sound])),
   whole('behind a program', 'prefixed_data', Buffer.concat([latin1('#!/bin/sh\n'), sound])),
   whole('behind a program that it knows of', 'prefixed_data', knowsItsPrefix()),
@@ -59,6 +62,16 @@ export const hostileStructures: readonly HostileZip[] = [
     buildZip([{ ...honest, comment: reachingEnd(22) }]),
   ),
   whole('one of several disks', 'multi_disk', buildZip([honest], { disk: 1 })),
+  whole(
+    'one of so many disks that it has no number',
+    'multi_disk',
+    buildZip([honest], { disk: 0xffff }),
+  ),
+  whole(
+    'one of several disks beside a ZIP64 end',
+    'multi_disk',
+    buildZip([honest], { beforeEnd: (directory) => zip64End(directory), disk: 1 }),
+  ),
   second('an entry on another disk', 'multi_disk', { name: 'x', disk: 1 }),
   whole(
     'fewer entries on this disk',
@@ -175,6 +188,13 @@ export const hostileStructures: readonly HostileZip[] = [
   atEntry(1, whole('a bomb of overlapping entries', 'overlap', overlappingBomb())),
   atEntry(1, whole('an entry around the next one', 'overlap', quoting())),
 ];
+
+/** Zeros up to the length, the last byte as given. */
+function filledUp(zip: Buffer, length: number, last: number): Buffer {
+  const bytes = Buffer.concat([zip], length);
+  bytes[length - 1] = last;
+  return bytes;
+}
 
 function cut(zip: Buffer, from: number, to: number): Buffer {
   return Buffer.concat([zip.subarray(0, from), zip.subarray(to)]);

@@ -19,6 +19,8 @@ export interface RawEntry extends RawHeader {
   content?: Buffer | string;
   /** The unix mode; 0 says nothing. */
   mode?: number;
+  /** Of DOS: the lower half of where the mode is the upper. */
+  attributes?: number;
   madeBy?: number;
   packed?: Buffer;
   /** What the local header says in place of that; an extra field stands only here or above. */
@@ -117,7 +119,7 @@ function directoryRecord(entry: RawEntry & { offset: number }): Buffer {
   shared(entry).copy(record, 6);
   record.writeUInt16LE(comment.length, 32);
   record.writeUInt16LE(entry.disk ?? 0, 34);
-  record.writeUInt32LE(((entry.mode ?? 0) << 16) >>> 0, 38);
+  record.writeUInt32LE((((entry.mode ?? 0) << 16) | (entry.attributes ?? 0)) >>> 0, 38);
   record.writeUInt32LE(entry.offset, 42);
   return Buffer.concat([record, nameOf(entry), extra, comment]);
 }
