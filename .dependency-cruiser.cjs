@@ -81,7 +81,7 @@ module.exports = {
       {
         path: [
           '^packages/(task-queue|container-engine|blob-store|archive)/',
-          library('@fastify/multipart|busboy'),
+          library('busboy'),
         ],
       },
     ),
