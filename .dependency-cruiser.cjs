@@ -76,14 +76,9 @@ module.exports = {
     ),
     forbid(
       'public-api-knows-no-insides',
-      'It must not know database, tickets, docker or multipart.',
+      'It must not know database, tickets, docker or zips.',
       { path: '^apps/public-api/src/' },
-      {
-        path: [
-          '^packages/(task-queue|container-engine|blob-store|archive)/',
-          library('busboy'),
-        ],
-      },
+      { path: '^packages/(task-queue|container-engine|blob-store|archive)/' },
     ),
     forbid(
       'private-api-knows-no-docker',
