@@ -54,7 +54,9 @@ function faultOfRefusal(made: RouteCase, { status, headers, body }: LaneAnswer) 
   const code = problem.code as ErrorCode;
   if (!(code in errorCodes)) return 'an unknown code';
   if (errorCodes[code].status !== status || problem.status !== status) return 'another status';
-  if (/<[/!?\w]|zq7|\p{Cc}/u.test(text)) return 'an echo';
+  // What a consumer says of a failed task is shown to whoever posted it, as it was said.
+  const isOurs = code !== 'TASK_FAILED';
+  if (isOurs && /<[/!?\w]|zq7|\p{Cc}/u.test(text)) return 'an echo';
   if (made.isElsewhere || codesOf(made).includes(code)) return undefined;
   return 'a code that the contract does not declare';
 }

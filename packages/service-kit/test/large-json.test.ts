@@ -20,3 +20,11 @@ it.each([
     { status: 200 },
   ]);
 });
+
+it('a connection that its sender wants closed is said to close', async () => {
+  const { exchange } = await startProbe();
+  const head = `POST /json HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
+  const fields = `Connection: close\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const { answers } = await exchange([`${head}${fields}`, body]);
+  expect(answers).toMatchObject([{ status: 413, isLast: true }]);
+});

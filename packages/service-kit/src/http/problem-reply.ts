@@ -20,7 +20,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   }
   if ((error as FrameworkError).code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     // Fastify would close the connection under the sender, who then never reads why.
-    reply.removeHeader('connection');
+    if (reply.raw.shouldKeepAlive) reply.removeHeader('connection');
     discardBody(request.raw);
   }
   // Here too: an address that cannot be read meets no hook.

@@ -26,7 +26,11 @@ export function createConsumerRepository(database: Database) {
       return { isNews: row?.news ?? false };
     },
 
-    /** Marks a consumer gone that stops by itself, and returns its tickets to the backlog. */
+    /**
+     * Marks a consumer gone that stops by itself, and returns its tickets to the backlog. A task that
+     * somebody else is at is left to the dispatcher, which finds its consumer gone: to wait for it
+     * while others are held is how two of these, and the dispatcher, come to wait for each other.
+     */
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
         await tx.query(`UPDATE consumers SET state = 'gone' WHERE id = $1 AND holder = $2`, [
@@ -35,8 +39,11 @@ export function createConsumerRepository(database: Database) {
         ]);
         const returned = await tx.query(
           `UPDATE tasks SET state = 'PENDING'
-            WHERE state = 'QUEUED' AND consumer_id = $1
-              AND EXISTS (SELECT 1 FROM consumers WHERE id = $1 AND holder = $2)
+            WHERE uid IN (
+                    SELECT uid FROM tasks
+                     WHERE state = 'QUEUED' AND consumer_id = $1
+                       AND EXISTS (SELECT 1 FROM consumers WHERE id = $1 AND holder = $2)
+                       FOR UPDATE SKIP LOCKED)
            RETURNING uid`,
           [id, holder],
         );
