@@ -22,6 +22,19 @@ export function modeProblem(mode: number, kind: 'file' | 'folder'): ZipRefusal |
   }
 }
 
+/**
+ * The same of the attributes of DOS and Windows: readers leave out the label of a disk, make a link of
+ * a reparse point, and a folder where the attribute alone says so.
+ */
+export function attributeProblem(
+  attributes: number,
+  kind: 'file' | 'folder',
+): ZipRefusal | undefined {
+  if ((attributes & attribute.label) !== 0) return 'special_file';
+  if ((attributes & attribute.reparsePoint) !== 0) return 'symlink';
+  return (attributes & attribute.folder) !== 0 && kind === 'file' ? 'kind_mismatch' : undefined;
+}
+
 export function isExecutable(mode: number): boolean {
   return (mode & 0o111) !== 0;
 }
@@ -34,3 +47,5 @@ const fileType = {
   file: 0o100000,
   symlink: 0o120000,
 } as const;
+
+const attribute = { label: 0x8, folder: 0x10, reparsePoint: 0x400 } as const;

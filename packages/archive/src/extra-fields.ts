@@ -36,10 +36,14 @@ export function resolveZip64(
   const values: number[] = [];
   for (let at = 0; at + 8 <= field.length; at += 8) values.push(Number(field.readBigUInt64LE(at)));
   if (field.length % 8 !== 0 && field.length % 8 !== 4) return undefined;
-  if (values.length === missing) {
-    return stated.map(({ value, full }) => (value === full ? (values.shift() ?? value) : value));
-  }
-  const all = stated.map(({ value, full }, index) => (value === full ? values[index] : value));
-  const agree = all.every((value, index) => index >= values.length || value === values[index]);
-  return agree && all.every((value) => value !== undefined) ? all : undefined;
+  if (values.length < missing) return undefined;
+  const left = [...values];
+  const resolved = stated.map(({ value, full }) =>
+    value === full ? (left.shift() ?? value) : value,
+  );
+  if (left.length === 0) return resolved;
+  // Read as all of them there are, it must say the same as when read as those that are missing.
+  return resolved.every((value, index) => index >= values.length || value === values[index])
+    ? resolved
+    : undefined;
 }

@@ -59,15 +59,20 @@ const headerBytes = 30;
 const signature = 0x04034b50;
 /** Bit 3: checksum and sizes follow the content. */
 const descriptorFlag = 0x8;
-/** Those that change what follows: encryption (0, 6, 13) and the descriptor. */
-const decisiveFlags = 0x1 | 0x40 | 0x2000 | descriptorFlag;
+const deflated = 8;
+/** Bits 1 and 2: how much effort the compression took. */
+const effortFlags = 0x6;
+/** Bit 11: the name is in UTF-8. */
+const utf8Flag = 0x800;
 const full = 0xffffffff;
 
 function isSameEntry(local: LocalHeader, record: DirectoryRecord): boolean {
   if (local.method !== record.method) return false;
-  if (((local.flags ^ record.flags) & decisiveFlags) !== 0) return false;
+  const isAscii = local.rawName.every((byte) => byte < 0x80);
+  const free = (isAscii ? utf8Flag : 0) | (local.method === deflated ? effortFlags : 0);
+  if (((local.flags ^ record.flags) & ~free) !== 0) return false;
   if (!local.rawName.equals(record.rawName)) return false;
-  // The rest of what makes the name: the flag for UTF-8 and the extra field.
+  // The rest of what makes the name: the extra field.
   const { madeBy } = record;
   const name = decodeName({ ...local, madeBy });
   if (!local.extra.has(extraId.unicodePath)) {

@@ -22,6 +22,8 @@ export interface DirectoryRecord {
   extra: ExtraFields;
   /** The unix mode; 0 when there is none. */
   mode: number;
+  /** Those of DOS and Windows. */
+  attributes: number;
   headerOffset: number;
 }
 
@@ -102,7 +104,8 @@ async function* readRecords(file: ZipFile, end: ZipEnd): AsyncGenerator<Director
       bytes,
       rawName: rest.subarray(0, nameBytes),
       extra,
-      mode: fixed.readUInt32LE(38) >>> 16,
+      mode: fixed.readUInt16LE(40),
+      attributes: fixed.readUInt16LE(38),
       headerOffset,
     };
     offset = next;

@@ -1,5 +1,5 @@
-import { decodeName } from './decode-name.js';
-import { isExecutable, modeProblem } from './entry-kind.js';
+import { decodeName, otherReadings } from './decode-name.js';
+import { attributeProblem, isExecutable, modeProblem } from './entry-kind.js';
 import { nameProblem } from './entry-name.js';
 import { createEntryTree } from './entry-tree.js';
 import { readLocalHeader } from './local-header.js';
@@ -37,6 +37,7 @@ export async function* readZipEntries(
   }
   const directory = await readZipDirectory(file, end);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
+  const otherNames = createEntryTree({ maxFolders: Number.POSITIVE_INFINITY });
   let unzippedBytes = 0;
   for await (const record of directory.records()) {
     signal.throwIfAborted();
@@ -46,6 +47,11 @@ export async function* readZipEntries(
     const { number, headerOffset } = record;
     const answer = tree.add(path, kind);
     if ('refused' in answer) throw refuseEntry(answer.refused, record);
+    // No other reader may write two entries to one place: which of them would it leave there?
+    for (const name of new Set([path, ...otherReadings(record).map(withoutSlash)])) {
+      const taken = otherNames.add(name, kind);
+      if ('refused' in taken) throw refuseEntry(taken.refused, record);
+    }
     const packed = await readLocalHeader(file, record, directory.nextStart(headerOffset, number));
     yield {
       newFolders: answer.newFolders,
@@ -57,6 +63,10 @@ export async function* readZipEntries(
       content: () => readContent(file, record, packed),
     };
   }
+}
+
+function withoutSlash(name: string): string {
+  return name.endsWith('/') ? name.slice(0, -1) : name;
 }
 
 function checkTotal(unzippedBytes: number, zipBytes: number, limits: ZipLimits): void {
@@ -77,8 +87,11 @@ function checkRecord(record: DirectoryRecord): { path: string; kind: 'file' | 'f
   const decoded = decodeName(record);
   if ('refused' in decoded) throw refuse(decoded.refused);
   const kind = decoded.name.endsWith('/') ? 'folder' : 'file';
-  const path = kind === 'folder' ? decoded.name.slice(0, -1) : decoded.name;
-  const problem = nameProblem(path) ?? modeProblem(record.mode, kind);
+  const path = withoutSlash(decoded.name);
+  const problem =
+    nameProblem(path) ??
+    modeProblem(record.mode, kind) ??
+    attributeProblem(record.attributes, kind);
   if (problem !== undefined) throw refuse(problem);
   if (kind === 'folder' && bytes > 0) throw refuse('folder_with_content');
   if (method === stored && packedBytes !== bytes) throw refuse('size_mismatch');

@@ -65,6 +65,14 @@ export const hostileLocalHeaders: readonly HostileZip[] = [
     madeBy: 20,
     local: { flags: 0 },
   }),
+  second('a flag without a meaning in one of two headers', 'header_mismatch', {
+    name: 'x',
+    local: { flags: flag.utf8 | 0x200 },
+  }),
+  second('UTF-8 in one of two headers that could be', 'header_mismatch', {
+    name: 'ü',
+    local: { flags: 0 },
+  }),
   second('a second name in the local header', 'header_mismatch', {
     name: latin1('\x81'),
     flags: 0,

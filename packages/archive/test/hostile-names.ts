@@ -1,6 +1,6 @@
 import type { ZipRefusal } from '../src/index.js';
 import { latin1, second, type HostileZip } from './hostile-zip.js';
-import { buildZip, unicodeName } from './zip-builder.js';
+import { buildZip, unicodeName, type RawEntry } from './zip-builder.js';
 
 const named = (name: string | Buffer, reason: ZipRefusal): HostileZip =>
   second(`the name ${JSON.stringify(name.toString('latin1' as never)).slice(0, 40)}`, reason, {
@@ -12,6 +12,14 @@ const pair = (what: string, reason: ZipRefusal, ...names: string[]): HostileZip 
   zip: buildZip(names.map((name) => ({ name }))),
   reason,
   entry: names.length,
+});
+
+/** Two entries that some reader or other writes to one place. */
+const twins = (what: string, ...entries: RawEntry[]): HostileZip => ({
+  what: `${what}: ${Buffer.from(entries[1]?.name as string).toString()}`,
+  zip: buildZip(entries),
+  reason: 'duplicate_name',
+  entry: 2,
 });
 
 const ofMode = (what: string, mode: number, reason: ZipRefusal, name = 'x'): HostileZip =>
@@ -60,6 +68,21 @@ export const hostileNames: readonly HostileZip[] = [
     flags: 0,
     extra: unicodeName(Buffer.from('harmless'), Buffer.from('../harmful')),
   }),
+  second('another kind of file in the extra field', 'two_names', {
+    name: 'program.sh',
+    flags: 0,
+    extra: unicodeName(Buffer.from('program.sh'), Buffer.from('größe.txt')),
+  }),
+  second('another name beside letters that the first cannot spell', 'two_names', {
+    name: latin1('program\x94.sh'),
+    flags: 0,
+    extra: unicodeName(latin1('program\x94.sh'), Buffer.from('ö.txt')),
+  }),
+  second('another name in an extra field of version 0', 'two_names', {
+    name: 'harmless',
+    flags: 0,
+    extra: versionZero(unicodeName(Buffer.from('harmless'), Buffer.from('../harmful'))),
+  }),
   second('another UTF-8 name than the flagged one', 'two_names', {
     name: 'ü',
     extra: unicodeName(Buffer.from('ü'), Buffer.from('ä')),
@@ -70,9 +93,9 @@ export const hostileNames: readonly HostileZip[] = [
     extra: unicodeName(latin1('\x81'), Buffer.from('folder/ü')),
   }),
   second('a traversal in the extra field', 'traversal', {
-    name: latin1('a/\x81'),
+    name: latin1('../\x81'),
     flags: 0,
-    extra: unicodeName(latin1('a/\x81'), Buffer.from('../ü')),
+    extra: unicodeName(latin1('../\x81'), Buffer.from('../ü')),
   }),
   second('an extra field that is not UTF-8', 'invalid_utf8', {
     name: 'x',
@@ -88,6 +111,24 @@ export const hostileNames: readonly HostileZip[] = [
   }),
 
   pair('a name twice', 'duplicate_name', 'a', 'b', 'a'),
+  ...(['a/ö', 'ö/'] as const).flatMap((name): HostileZip[] => [
+    twins('the same bytes in two encodings', { name }, { name, flags: 0, madeBy: 20 }),
+    twins(
+      'a name that is another one in code page 437',
+      { name, flags: 0 },
+      { name: name.replace('ö', '├╢') },
+    ),
+    twins(
+      'a name that is another one in ISO 8859-1',
+      { name: latin1(name), flags: 0, madeBy: 20 },
+      { name },
+    ),
+  ]),
+  twins(
+    'one name beside two in extra fields',
+    { name: 'a_', flags: 0, extra: unicodeName(Buffer.from('a_'), Buffer.from('aä')) },
+    { name: 'a_', flags: 0, extra: unicodeName(Buffer.from('a_'), Buffer.from('aö')) },
+  ),
   pair('a folder twice', 'duplicate_name', 'a/', 'a/'),
   pair('a name in two normalisations', 'duplicate_name', 'caf\u00e9', 'cafe\u0301'),
   pair('a folder in two normalisations', 'duplicate_name', 'caf\u00e9/a', 'cafe\u0301/b'),
@@ -105,5 +146,18 @@ export const hostileNames: readonly HostileZip[] = [
   ofMode('no known type', 0o170644, 'special_file'),
   ofMode('a folder by its mode only', 0o040755, 'kind_mismatch'),
   ofMode('a folder by its name only', 0o100644, 'kind_mismatch', 'x/'),
+  second('the label of a disk', 'special_file', { name: 'x', attributes: 0x08, madeBy: 20 }),
+  second('a reparse point', 'symlink', { name: 'x', attributes: 0x400, madeBy: 20 }),
+  second('a folder by its attribute only', 'kind_mismatch', {
+    name: 'x',
+    attributes: 0x10,
+    madeBy: 20,
+  }),
   second('a symbolic link of another system', 'symlink', { name: 'x', mode: 0o120777, madeBy: 20 }),
 ];
+
+/** Which other readers take like version 1. */
+function versionZero(field: Buffer): Buffer {
+  field[4] = 0;
+  return field;
+}

@@ -1,3 +1,4 @@
+import { deflateRawSync } from 'node:zlib';
 import { atEntry, honest, latin1, second, whole, type HostileZip } from './hostile-zip.js';
 import { buildZip, extraField, zip64End, zip64Field, type RawEntry } from './zip-builder.js';
 
@@ -142,6 +143,13 @@ export const hostileStructures: readonly HostileZip[] = [
     name: 'x',
     content: 'abc',
     extra: zip64Field(4, 3),
+  }),
+  second('a ZIP64 size that is the other one when read in order', 'bad_zip64', {
+    name: 'x',
+    content: 'aaaaaaaaaaaaaaaaaaaaaaaa',
+    method: 8,
+    packedBytes: full,
+    extra: zip64Field(24, deflateRawSync('a'.repeat(24)).length),
   }),
   second('no ZIP64 field', 'bad_zip64', { name: 'x', method: 8, bytes: full }),
   second('two ZIP64 fields', 'bad_extra', {

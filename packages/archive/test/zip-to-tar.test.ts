@@ -113,6 +113,18 @@ describe('zipToTar', () => {
     expect(await namesOf(zip)).toEqual(['./', '日', 'renamed']);
   });
 
+  it.each([
+    ['escapes', 'Gr#U00f6#U00dfe #L01f600_?.txt', 'Größe 😀__.txt'],
+    ['marks', 'Gr??e/?.txt', 'Größe/日.txt'],
+    ['letters of one byte', 'Gr\x94\xe1e.txt', 'Größe.txt'],
+    ['letters of two bytes, one of them ASCII', '\x83\x5c\x83\x74.txt', 'ソフ.txt'],
+  ])('takes a name in the extra field for one with %s', async (_what, spelled, expected) => {
+    const raw = Buffer.from(spelled, 'latin1');
+    const extra = unicodeName(raw, Buffer.from(expected));
+    const names = await namesOf(buildZip([{ name: raw, flags: 0, extra }]));
+    expect(names.at(-1)).toBe(expected);
+  });
+
   it('writes long and foreign names that other readers understand', async () => {
     const names = [
       'a'.repeat(100),

@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs';
+import { decodeName } from '../../packages/archive/src/decode-name.js';
+import {
+  readZipDirectory,
+  type DirectoryRecord,
+} from '../../packages/archive/src/zip-directory.js';
+import { readZipEnd } from '../../packages/archive/src/zip-end.js';
+import { openZipFile } from '../../packages/archive/src/zip-file.js';
+import type { Reading, Tree, ZipReader } from './zip-readers.js';
+
+/**
+ * Why a reader reads something else than we do of a zip that the gate lets pass: the reasons of
+ * {@link spellings} and {@link complaints}; undefined when there is more to it than those. What it
+ * extracted must be, entry by entry, what we extract, in full unless it complains.
+ */
+export async function explain(
+  reader: ZipReader['name'],
+  { path, ours, theirs }: { path: string; ours: Tree; theirs: Reading },
+): Promise<string[] | undefined> {
+  const records = await readRecords(path);
+  const reasons: string[] = [];
+  if (theirs.complaint !== undefined) {
+    const { complaint } = theirs;
+    const known = complaints.find(
+      (one) =>
+        one.reader === reader && one.words.test(complaint) && one.fits(records, readFileSync(path)),
+    );
+    if (known === undefined) return undefined;
+    reasons.push(known.why);
+  }
+  const left = new Map(theirs.tree);
+  const folders = new Set<string>();
+  /** The path is accounted for, and the folders that it lies in. */
+  const settle = (path: string, content: string | undefined) => {
+    if (content !== undefined) left.delete(path);
+    else folders.add(path);
+    for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
+      folders.add(path.slice(0, at));
+    }
+  };
+  const otherwise = records.filter((record) => {
+    const path = inBytes(nameOf(record));
+    const content = ours.get(path);
+    const isAlike = left.has(path) && left.get(path) === content;
+    if (isAlike) settle(path, content);
+    return !isAlike;
+  });
+  for (const record of otherwise) {
+    const content = ours.get(inBytes(nameOf(record)));
+    const candidates = spellings
+      .filter((one) => one.reader === reader)
+      .flatMap(({ why, isName }) =>
+        [...left].flatMap(([at, theirContent]) =>
+          theirContent === content && isName(at, record) ? [{ at, why }] : [],
+        ),
+      );
+    // One that nothing accounts for yet, before a folder that something lies in.
+    const spelling = candidates.find(({ at }) => !folders.has(at)) ?? candidates[0];
+    if (spelling === undefined && theirs.complaint === undefined) return undefined;
+    settle(spelling?.at ?? rawName(record), content);
+    if (spelling !== undefined && !reasons.includes(spelling.why)) reasons.push(spelling.why);
+  }
+  // What is left are folders that were stated or that hold a file, or it is an invention of theirs.
+  const isKnown = [...left].every(([at, content]) => content === undefined && folders.has(at));
+  return isKnown ? reasons : undefined;
+}
+
+interface Spelling {
+  reader: ZipReader['name'];
+  why: string;
+  /** Whether the reader may write the entry under this path. */
+  isName(path: string, record: DirectoryRecord): boolean;
+}
+
+const isFat = ({ madeBy }: DirectoryRecord) => [0, 6, 10, 11, 14].includes(madeBy >> 8);
+const isFlagged = ({ flags }: DirectoryRecord) => (flags & 0x800) !== 0;
+
+/** What other letters a reader may make of a name. All agree on those of ASCII, and so on folders. */
+const spellings: readonly Spelling[] = [
+  {
+    reader: 'python',
+    why: 'Python takes each name without a flag to be in code page 437, and knows no field with another',
+    isName: (path, record) => !isFlagged(record) && path === inBytes(inCodePage437(record)),
+  },
+  {
+    reader: '7z',
+    why: '7z takes a name without a flag to be in UTF-8, also from DOS, or else in ISO 8859-1',
+    isName: (path, record) =>
+      !isFlagged(record) && [rawName(record), inBytes(rawName(record))].includes(path),
+  },
+  {
+    reader: 'unzip',
+    why: 'unzip takes a name from Unix as it is, whatever it is in, but for the byte 255',
+    isName: (path, record) => !isFlagged(record) && path === rawName(record).replaceAll('\xff', ''),
+  },
+  {
+    reader: 'unzip',
+    why: 'unzip translates names from DOS as if from its code page, in the C.UTF-8 locale also flagged ones',
+    isName: (path, record) => isFat(record) && isAlike(path, rawName(record)),
+  },
+];
+
+interface Complaint {
+  reader: ZipReader['name'];
+  words: RegExp;
+  why: string;
+  fits(records: readonly DirectoryRecord[], zip: Buffer): boolean;
+}
+
+const isStreamed = ({ flags }: DirectoryRecord) => (flags & 0x8) !== 0;
+
+/** Sound zips that a reader refuses, with its words. None of them reads another content. */
+const complaints: readonly Complaint[] = [
+  {
+    reader: 'unzip',
+    words: /need PK compat\. v/,
+    why: 'unzip knows the format up to version 4.6',
+    fits: (records) => records.some(({ version }) => (version & 0xff) > 46),
+  },
+  {
+    reader: 'unzip',
+    words: /overlapped components \(possible zip bomb\)/,
+    why: 'unzip as Debian mends it misreads the length of some descriptors',
+    fits: (records) => records.some(isStreamed),
+  },
+  {
+    reader: 'unzip',
+    words: /missing \d+ bytes in zipfile/,
+    why: 'unzip knows no ZIP64 end that says of the number of disks 0',
+    fits: (_records, zip) =>
+      zip.readUInt32LE(zip.lastIndexOf('PK\x06\x07', -1, 'latin1') + 16) === 0,
+  },
+  {
+    reader: 'unzip',
+    words: /mapname: {2}conversion of .* failed/,
+    why: 'unzip leaves the byte 255 out, and then no name is left',
+    fits: (records) => records.some((record) => /(^|\/)\xff+(\/|$)/.test(rawName(record))),
+  },
+  {
+    reader: '7z',
+    words: /Cannot open the file as (\[zip\] )?archive/,
+    why: '7z knows no zip without an entry',
+    fits: (records) => records.length === 0,
+  },
+];
+
+/** Whether two names of as many bytes differ in letters only that are not ASCII in the second. */
+function isAlike(path: string, raw: string): boolean {
+  const [one, other] = [Buffer.from(path, 'latin1'), Buffer.from(raw, 'latin1')];
+  return one.length === other.length && other.every((byte, at) => byte > 0x7f || byte === one[at]);
+}
+
+async function readRecords(path: string): Promise<DirectoryRecord[]> {
+  const file = await openZipFile(path);
+  try {
+    const directory = await readZipDirectory(file, await readZipEnd(file));
+    const records: DirectoryRecord[] = [];
+    for await (const record of directory.records()) records.push(record);
+    return records;
+  } finally {
+    await file.close();
+  }
+}
+
+function nameOf(record: DirectoryRecord): string {
+  const decoded = decodeName(record);
+  if ('refused' in decoded) throw new Error(`refused all the same: ${decoded.refused}`);
+  return decoded.name.replace(/\/$/, '');
+}
+
+const inCodePage437 = (record: DirectoryRecord) =>
+  nameOf({ ...record, extra: new Map(), flags: 0, madeBy: 0 });
+const rawName = ({ rawName: raw }: DirectoryRecord) => raw.toString('latin1').replace(/\/$/, '');
+
+export function inBytes(name: string): string {
+  return Buffer.from(name).toString('latin1');
+}
