@@ -1,6 +1,8 @@
+import { compareReaders } from './compare-readers.js';
 import { fuzzMultipart } from './multipart-target.js';
 import { fuzzRoutes } from './route-target.js';
 import { fuzzTar } from './tar-target.js';
+import { fuzzZip } from './zip-target.js';
 
 export interface FuzzTarget {
   name: string;
@@ -12,6 +14,8 @@ export interface FuzzTarget {
 
 /** What `npm run test:fuzz` runs, one after another. */
 export const targets: readonly FuzzTarget[] = [
+  { name: 'zip', cases: { short: 15_000, long: 400_000 }, fuzz: fuzzZip },
+  { name: 'readers', cases: { short: 300, long: 12_000 }, fuzz: compareReaders },
   { name: 'tar', cases: { short: 10_000, long: 300_000 }, fuzz: fuzzTar },
   { name: 'multipart', cases: { short: 15_000, long: 400_000 }, fuzz: fuzzMultipart },
   { name: 'routes', cases: { short: 20_000, long: 400_000 }, fuzz: fuzzRoutes },
