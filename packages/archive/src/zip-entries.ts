@@ -37,7 +37,8 @@ export async function* readZipEntries(
   }
   const directory = await readZipDirectory(file, end);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
-  const otherNames = createEntryTree({ maxFolders: Number.POSITIVE_INFINITY });
+  // Three readings of each at most: only names that were made for it go beyond.
+  const otherNames = createEntryTree({ maxFolders: 4 * limits.maxEntries });
   let unzippedBytes = 0;
   for await (const record of directory.records()) {
     signal.throwIfAborted();

@@ -170,6 +170,21 @@ describe('checkZip', () => {
     expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(64);
   });
 
+  it('nor by such paths behind names in extra fields that share all', async () => {
+    const zip = buildZip(
+      Array.from({ length: 1000 }, (_, index) => {
+        const letter = Buffer.from([0x80 + (index % 32), 0x80 + Math.floor(index / 32)]);
+        const deep = Array.from({ length: 300 }, () => letter.toString('latin1')).join('/');
+        const raw = Buffer.from(`${deep}/${index}`, 'latin1');
+        const name = Buffer.from(`${'ü/'.repeat(300)}${index}`);
+        return { name: raw, flags: 0, extra: unicodeName(raw, name) };
+      }),
+    );
+    const before = process.memoryUsage.rss();
+    expect(await check(zip)).toMatchObject({ finding: { reason: 'too_many_entries' } });
+    expect((process.memoryUsage.rss() - before) / 2 ** 20).toBeLessThan(128);
+  });
+
   it('throws the reason of its signal', async () => {
     await writeFile(join(folder, 'aborted.zip'), buildZip([{ name: 'a' }]));
     const why = new Error('stopping');
