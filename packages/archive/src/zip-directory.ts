@@ -1,3 +1,4 @@
+import { otherReadings } from './decode-name.js';
 import { extraId, parseExtraFields, resolveZip64, type ExtraFields } from './extra-fields.js';
 import type { ZipEnd } from './zip-end.js';
 import type { ZipFile } from './zip-file.js';
@@ -31,6 +32,8 @@ export interface DirectoryRecord {
 export interface ZipDirectory {
   /** In its own order; each call reads it again: memory does not grow with names. */
   records(): AsyncGenerator<DirectoryRecord>;
+  /** Whether readers could make different names of the raw ones. */
+  hasOtherReadings: boolean;
   /** Where the next entry or the directory begins after the entry whose header stands at `offset`. */
   nextStart(offset: number, number: number): number;
 }
@@ -41,7 +44,10 @@ export interface ZipDirectory {
  */
 export async function readZipDirectory(file: ZipFile, end: ZipEnd): Promise<ZipDirectory> {
   const starts = new Float64Array(end.entries);
-  for await (const { number, offset, headerOffset } of readRecords(file, end)) {
+  let hasOtherReadings = false;
+  for await (const record of readRecords(file, end)) {
+    const { number, offset, headerOffset } = record;
+    hasOtherReadings ||= otherReadings(record).length > 0;
     if (headerOffset >= end.directoryStart) {
       throw refuseZip({ reason: 'overlap', entry: number, offset });
     }
@@ -52,6 +58,7 @@ export async function readZipDirectory(file: ZipFile, end: ZipEnd): Promise<ZipD
   if (first > 0) throw refuseZip({ reason: 'prefixed_data', offset: 0 });
   return {
     records: () => readRecords(file, end),
+    hasOtherReadings,
     nextStart(offset, number) {
       // Entries mostly stand in the order of the directory.
       const index = starts[number - 1] === offset ? number - 1 : lowest(starts, offset);

@@ -38,7 +38,9 @@ export async function* readZipEntries(
   const directory = await readZipDirectory(file, end);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
   // Three readings of each at most: only names that were made for it go beyond.
-  const otherNames = createEntryTree({ maxFolders: 4 * limits.maxEntries });
+  const otherNames = directory.hasOtherReadings
+    ? createEntryTree({ maxFolders: 4 * limits.maxEntries })
+    : undefined;
   let unzippedBytes = 0;
   for await (const record of directory.records()) {
     signal.throwIfAborted();
@@ -49,9 +51,11 @@ export async function* readZipEntries(
     const answer = tree.add(path, kind);
     if ('refused' in answer) throw refuseEntry(answer.refused, record);
     // No other reader may write two entries to one place: which of them would it leave there?
-    for (const name of new Set([path, ...otherReadings(record).map(withoutSlash)])) {
-      const taken = otherNames.add(name, kind);
-      if ('refused' in taken) throw refuseEntry(taken.refused, record);
+    if (otherNames !== undefined) {
+      for (const name of new Set([path, ...otherReadings(record).map(withoutSlash)])) {
+        const taken = otherNames.add(name, kind);
+        if ('refused' in taken) throw refuseEntry(taken.refused, record);
+      }
     }
     const packed = await readLocalHeader(file, record, directory.nextStart(headerOffset, number));
     yield {

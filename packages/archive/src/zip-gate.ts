@@ -1,7 +1,9 @@
 import { stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { toAppError } from '@inference-server/errors';
+import { AppError, toAppError } from '@inference-server/errors';
 import type { ZipRules, ZipVerdict } from './check-zip.js';
 import type { GateJob } from './gate-worker.js';
 
@@ -9,38 +11,66 @@ import type { GateJob } from './gate-worker.js';
 export interface ZipGate {
   /** {@link checkZip} in a worker thread. */
   check(path: string, rules: ZipRules, signal: AbortSignal): Promise<ZipVerdict>;
-  /** What is being checked is cut off. */
+  /** What is being checked is cut off, as INTERNAL. */
   close(): Promise<void>;
 }
 
 /**
  * `threads` of them take the large zips, one more takes the small ones, which so never wait behind
- * gibibytes. The rest waits its turn, in no other memory than its place in the line. An abort ends the
- * thread that works on the zip.
+ * gibibytes. The rest waits its turn, in no other memory than its place in the line. An abort is
+ * answered at once; the thread learns of it and comes to its own end, for one that is killed may leave
+ * its file open.
  */
 export function createZipGate({ threads }: { threads: number }): ZipGate {
   const small = createPool(1);
   const large = createPool(threads);
+  const closing = new AbortController();
+  const running = new Set<Promise<ZipVerdict>>();
+
+  function run(pool: Piscina, job: Omit<GateJob, 'stop'>, signal: AbortSignal) {
+    const { port1: stop, port2 } = new MessageChannel();
+    const given: GateJob = { ...job, stop: port2 };
+    const checked = pool.run(given, { transferList: [port2] }) as Promise<ZipVerdict>;
+    running.add(checked);
+    return new Promise<ZipVerdict>((resolve, reject) => {
+      const onAbort = () => {
+        stop.postMessage('stop');
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      const end = () => {
+        running.delete(checked);
+        signal.removeEventListener('abort', onAbort);
+        stop.close();
+      };
+      checked.finally(end).then(resolve, reject);
+    });
+  }
+
   return {
-    async check(path, rules, signal) {
-      signal.throwIfAborted();
+    async check(path, rules, caller) {
+      const signal = AbortSignal.any([caller, closing.signal]);
       try {
         const { size } = await stat(path);
-        const pool = size <= smallBytes ? small : large;
-        const job: GateJob = { path, rules };
-        return (await pool.run(job, { signal })) as ZipVerdict;
+        signal.throwIfAborted();
+        return await run(size <= smallBytes ? small : large, { path, rules }, signal);
       } catch (error) {
         signal.throwIfAborted();
         throw toAppError(error, 'checking a zip');
       }
     },
     async close() {
+      closing.abort(new AppError('INTERNAL', 'the gate is closed'));
+      const ended = Promise.allSettled(running);
+      await Promise.race([ended, sleep(stopWithinMs, undefined, { ref: false })]);
       await Promise.all([small.destroy(), large.destroy()]);
     },
   };
 }
 
 const smallBytes = 16 * 1024 ** 2;
+/** A thread looks up between two chunks; longer takes only a disk that does not answer. */
+const stopWithinMs = 5_000;
 
 function createPool(threads: number): Piscina {
   return new Piscina({

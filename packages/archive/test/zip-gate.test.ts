@@ -50,7 +50,7 @@ describe('the gate', () => {
     );
     let mostOpen = 0;
     const watch = setInterval(() => {
-      void openFilesBelow(folder).then((files) => {
+      void openFilesBelow(large).then((files) => {
         mostOpen = Math.max(mostOpen, files.length);
       });
     }, 10);
