@@ -30,10 +30,13 @@ export async function explain(
   }
   const left = new Map(theirs.tree);
   const folders = new Set<string>();
-  /** The path is accounted for, and the folders that it lies in. */
+  /** The entry is accounted for, and the folders that it lies in. */
   const settle = (path: string, content: string | undefined) => {
     if (content !== undefined) left.delete(path);
     else folders.add(path);
+    settleParents(path);
+  };
+  const settleParents = (path: string) => {
     for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
       folders.add(path.slice(0, at));
     }
@@ -56,9 +59,14 @@ export async function explain(
       );
     // One that nothing accounts for yet, before a folder that something lies in.
     const spelling = candidates.find(({ at }) => !folders.has(at)) ?? candidates[0];
-    if (spelling === undefined && theirs.complaint === undefined) return undefined;
-    settle(spelling?.at ?? rawName(record), content);
-    if (spelling !== undefined && !reasons.includes(spelling.why)) reasons.push(spelling.why);
+    if (spelling !== undefined) {
+      settle(spelling.at, content);
+      if (!reasons.includes(spelling.why)) reasons.push(spelling.why);
+    } else {
+      if (theirs.complaint === undefined) return undefined;
+      // It got no further than the folders of the entry that it complains of.
+      settleParents(rawName(record));
+    }
   }
   // What is left are folders that were stated or that hold a file, or it is an invention of theirs.
   const isKnown = [...left].every(([at, content]) => content === undefined && folders.has(at));
@@ -125,7 +133,7 @@ const complaints: readonly Complaint[] = [
   },
   {
     reader: 'unzip',
-    words: /missing \d+ bytes in zipfile/,
+    words: /missing \d+ bytes in zipfile|didn't find end-of-central-dir signature/,
     why: 'unzip knows no ZIP64 end that says of the number of disks 0',
     fits: (_records, zip) =>
       zip.readUInt32LE(zip.lastIndexOf('PK\x06\x07', -1, 'latin1') + 16) === 0,

@@ -87,7 +87,9 @@ function checkRecord(record: DirectoryRecord): { path: string; kind: 'file' | 'f
   const refuse = (reason: ZipRefusal) => refuseEntry(reason, record);
   const { flags, method, bytes, packedBytes } = record;
   if ((flags & encryptionFlags) !== 0) throw refuse('encrypted');
-  if (method !== stored && method !== deflated) throw refuse('unknown_method');
+  if ((method !== stored && method !== deflated) || (flags & patchFlag) !== 0) {
+    throw refuse('unknown_method');
+  }
   if ((record.version & 0xff) > latestVersion) throw refuse('unknown_version');
   const decoded = decodeName(record);
   if ('refused' in decoded) throw refuse(decoded.refused);
@@ -105,6 +107,8 @@ function checkRecord(record: DirectoryRecord): { path: string; kind: 'file' | 'f
 
 /** Bit 0: the content; bit 6: strongly; bit 13: the directory itself is masked. */
 const encryptionFlags = 0x1 | 0x40 | 0x2000;
+/** Bit 5: the content is a patch of another file. */
+const patchFlag = 0x20;
 const stored = 0;
 const deflated = 8;
 /** 6.3, of which all later ones of the specification are said to need no more. */

@@ -14,6 +14,7 @@ export const hostileContents: readonly HostileZip[] = [
   second('deflate64', 'unknown_method', { name: 'x', method: 9 }),
   second('bzip2', 'unknown_method', { name: 'x', method: 12 }),
   second('zstandard', 'unknown_method', { name: 'x', method: 93 }),
+  second('a patch', 'unknown_method', { name: 'x', flags: flag.utf8 | 0x20 }),
   second('a later version', 'unknown_version', { name: 'x', version: 64 }),
   second('a folder with content', 'folder_with_content', { name: 'x/', content: 'content' }),
   second('a folder with packed content', 'size_mismatch', {
