@@ -42,9 +42,8 @@ async function runTests() {
     tool(
       'vitest/vitest.mjs',
       ['run', '--reporter=default', '--reporter=json', `--outputFile=${report}`],
-      {
-        quiet: false,
-      },
+      // Its workers would go on without it.
+      { quiet: false, asGroup: true },
     ),
   );
   try {
@@ -65,10 +64,11 @@ function tool(path, args, options = {}) {
   return node([join('node_modules', path), ...args], options);
 }
 
-function node(args, { quiet = true } = {}) {
+function node(args, { quiet = true, asGroup = false } = {}) {
   return runCommand(process.execPath, args, {
     cwd: repository,
     quiet,
+    asGroup,
     timeoutMs: 14 * 60_000,
     signal,
   });
