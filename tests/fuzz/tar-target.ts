@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { checkZip, tarToZip } from '@inference-server/archive';
 import { AppError } from '@inference-server/errors';
 import { base256, octal, paxRecords, rawTar, type RawEntry } from './raw-tar.js';
+import { watchStrayErrors } from './stray-errors.js';
 
 /**
  * Turns made and damaged tars into zips: each ends in time and within memory, either as a zip that
@@ -23,16 +24,13 @@ export async function fuzzTar({
 }): Promise<{ cases: number; accepted: number }> {
   const folder = await mkdtemp(join(tmpdir(), 'fuzz-tar-'));
   const before = process.memoryUsage.rss();
-  const stray: unknown[] = [];
-  const onStray = (error: unknown) => void stray.push(error);
-  process.on('unhandledRejection', onStray);
-  process.on('uncaughtException', onStray);
+  const strays = watchStrayErrors();
   let accepted = 0;
   let done = 0;
   try {
     const property = fc.asyncProperty(tarCase, async (made) => {
       if (await convert(made, join(folder, 'output.zip'))) accepted += 1;
-      if (stray.length > 0) throw new Error(`thrown behind the caller's back: ${String(stray[0])}`);
+      strays.throwAny();
       done += 1;
       const growth = done % 100 === 0 ? process.memoryUsage.rss() - before : 0;
       if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
@@ -44,8 +42,7 @@ export async function fuzzTar({
       cause: found.errorInstance,
     });
   } finally {
-    process.off('unhandledRejection', onStray);
-    process.off('uncaughtException', onStray);
+    strays.stop();
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -14,6 +14,7 @@ import {
 } from '@inference-server/archive';
 import { AppError } from '@inference-server/errors';
 import { listTar, type Found } from '../../packages/archive/test/trees.js';
+import { watchStrayErrors } from './stray-errors.js';
 import { zipBytes } from './zip-cases.js';
 
 /**
@@ -32,10 +33,7 @@ export async function fuzzZip({
   // Memory where there is some: a file for each case.
   const folder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'fuzz-zip-'));
   const before = process.memoryUsage.rss();
-  const stray: unknown[] = [];
-  const onStray = (error: unknown) => void stray.push(error);
-  process.on('unhandledRejection', onStray);
-  process.on('uncaughtException', onStray);
+  const strays = watchStrayErrors();
   const path = join(folder, 'case.zip');
   let accepted = 0;
   let done = 0;
@@ -43,7 +41,7 @@ export async function fuzzZip({
     for (const made of drawCases(cases, seed)) {
       try {
         if (await holdsSummary(made, { path, isReadAgain: done % 4 === 0 })) accepted += 1;
-        if (stray.length > 0) throw new Error(`thrown out of turn: ${String(stray[0])}`);
+        strays.throwAny();
         const growth = done % 100 === 0 ? process.memoryUsage.rss() - before : 0;
         if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
       } catch (error) {
@@ -54,8 +52,7 @@ export async function fuzzZip({
     }
     return { cases, accepted };
   } finally {
-    process.off('unhandledRejection', onStray);
-    process.off('uncaughtException', onStray);
+    strays.stop();
     await rm(folder, { recursive: true, force: true });
   }
 }

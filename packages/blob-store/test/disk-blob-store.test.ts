@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { testFolder, waitUntil } from '@inference-server/testing';
+import { openFilesBelow, testFolder, waitUntil } from '@inference-server/testing';
 import { createDiskBlobStore, openBlobStore, receiveFile } from '../src/index.js';
 import { describeBlobStore } from './blob-store-conformance.js';
-import { openFilesBelow } from './open-descriptors.js';
 
 const signal = new AbortController().signal;
 

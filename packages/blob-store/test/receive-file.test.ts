@@ -4,9 +4,8 @@ import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
-import { testFolder } from '@inference-server/testing';
+import { openFilesBelow, testFolder } from '@inference-server/testing';
 import { discardFile, receiveFile } from '../src/index.js';
-import { openFilesBelow } from './open-descriptors.js';
 
 const signal = new AbortController().signal;
 let folder: string;
