@@ -2,6 +2,8 @@
 export interface ReadPart {
   head: string;
   content: Buffer;
+  /** Whether a blank line ends the head: without one, readers differ on what the part is. */
+  hasBlankLine: boolean;
 }
 
 export interface ReadForm {
@@ -29,9 +31,13 @@ export function readForm(body: Buffer, boundary: string): ReadForm {
 
 function readPart(bytes: Buffer): ReadPart {
   const headEnd = bytes.indexOf('\r\n\r\n');
-  if (headEnd < 0) return { head: bytes.toString('latin1'), content: Buffer.alloc(0) };
-  return { head: bytes.toString('latin1', 0, headEnd), content: bytes.subarray(headEnd + 4) };
+  const hasBlankLine = headEnd >= 0;
+  if (!hasBlankLine) return { head: bytes.toString('latin1'), content: nothing, hasBlankLine };
+  const content = bytes.subarray(headEnd + 4);
+  return { head: bytes.toString('latin1', 0, headEnd), content, hasBlankLine };
 }
+
+const nothing = Buffer.alloc(0);
 
 /** What a part is beyond doubt: any reader sees the same name in it; undefined: doubtful. */
 export interface PlainPart {
@@ -41,7 +47,8 @@ export interface PlainPart {
   encoding: string;
 }
 
-export function plainPart({ head }: ReadPart): PlainPart | undefined {
+export function plainPart({ head, hasBlankLine }: ReadPart): PlainPart | undefined {
+  if (!hasBlankLine) return undefined;
   const [rest, ...lines] = head.split('\r\n');
   if (rest !== '' || lines.length > 20 || head.length > 4_000) return undefined;
   const pairs = lines.map((line) => /^([A-Za-z-]+): ([ -~]+)$/.exec(line) ?? []);

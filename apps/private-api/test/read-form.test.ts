@@ -64,6 +64,7 @@ describe('a form that is refused', () => {
     ['a boundary with a blank behind it', part(disposition, 'a').replace('--b', '--b '), malformed],
     ['a content that begins with the boundary', `${part(disposition, '--bPK')}--b--`, malformed],
     ['a boundary in a head', `--b\r\n${disposition}\r\n--b\r\n\r\na\r\n--b--`, malformed],
+    ['a head without an end', `--b\r\n${disposition}\r\n--b--\r\n`, malformed],
     ['no end', part(disposition, 'a'), malformed],
     ['no part', 'nothing', malformed],
     ['a part without a head', `${part('', 'a')}--b--`, invalid],
