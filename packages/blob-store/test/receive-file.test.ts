@@ -42,6 +42,20 @@ describe('receiveFile', () => {
     await expectNothingLeft();
   });
 
+  it('flushes while it comes: the same bytes, and nothing left when the source breaks', async () => {
+    const chunk = randomBytes(2 ** 20);
+    const chunks = Array.from({ length: 100 }, () => chunk);
+    const options = { folder, maxBytes: 2 ** 30, signal, flush: true };
+    const file = await receiveFile(streamOf(chunks), options);
+    expect((await readFile(file.path)).equals(Buffer.concat(chunks))).toBe(true);
+    await discardFile(file);
+    const breaking = streamOf(failingAfter(33 * 2 ** 20, new Error('connection reset')));
+    await expect(receiveFile(breaking, options)).rejects.toMatchObject({
+      code: 'MALFORMED_REQUEST',
+    });
+    await expectNothingLeft();
+  });
+
   it('receives nothing as an empty file', async () => {
     const file = await receiveFile(streamOf([]), { folder, maxBytes: 0, signal, name: 'empty' });
     expect(file).toMatchObject({ path: join(folder, 'empty.part'), bytes: 0 });

@@ -85,6 +85,7 @@ export function createBlobService(deps: {
           signal,
           name: id,
           space,
+          flush: true,
         });
         const verdict = await gate.check(file.path, rules[kind], signal);
         if ('finding' in verdict) throw refuseZip(verdict.finding);
