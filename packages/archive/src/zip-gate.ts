@@ -80,7 +80,8 @@ function createPool(threads: number): Piscina {
     // Starting a thread takes some 30 ms: one that was used stays a while for the next.
     idleTimeout: 60_000,
     maxQueue: Number.POSITIVE_INFINITY,
-    resourceLimits: { maxOldGenerationSizeMb: 256 },
+    // The young generation is small, so that the chunks of a zip do not lie about for long.
+    resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 },
   });
 }
 
