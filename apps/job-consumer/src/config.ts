@@ -50,6 +50,14 @@ export const Config = Type.Object({
   MAX_OUTPUT_ENTRIES: Count(50_000),
   LOG_TAIL_BYTES: Type.Integer({ minimum: 1024, maximum: 256 * 1024, default: 256 * 1024 }),
   WORK_DIR: Type.String({ default: tmpdir() }),
+  /** Whether what runs at a stop is left to the next process of this name, or stopped and given back. */
+  HAND_OVER: Type.Boolean({ default: true }),
+  /** How long a start waits for another process of this name to be heard of no more. */
+  PREDECESSOR_WAIT_S: Seconds(60),
+  /** After so many faults of the device or the engine in a row no task is taken until a probe passes. */
+  QUARANTINE_AFTER: Count(3),
+  /** Before the first probe; each next pause is twice as long, up to ten times. */
+  QUARANTINE_S: Seconds(60),
   STOP_GRACE_S: Seconds(30),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });

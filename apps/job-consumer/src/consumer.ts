@@ -6,13 +6,16 @@ import type { ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
+import { createActiveAttempts } from './active-attempts.js';
 import type { ConsumerIdentity } from './config.js';
 import { watchEngine } from './engine-watch.js';
 import { startHeartbeat } from './heartbeat.js';
 import { removeLeftovers } from './leftovers.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
-import { startAttempt, type RunningAttempt } from './run/attempt.js';
+import { probeStart } from './probe.js';
+import { createQuarantine } from './quarantine.js';
+import { adoptAttempts } from './run/adopt.js';
 import type { RunDeps, RunSettings } from './run/attempt-run.js';
 import { claimAttempt } from './run/claim.js';
 import { createSlots } from './slots.js';
@@ -29,19 +32,26 @@ export interface ConsumerOptions {
   workDir: string;
   version: string;
   settings: Omit<RunSettings, 'gpu' | 'limits' | 'spoolFolder'>;
+  /** How long another process of this name is waited for. */
+  predecessorMs: number;
+  /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
+  quarantine: { after: number; pauseMs: number };
   /** How long closing may take. */
   stopGraceMs: number;
   logger: Logger;
 }
 
 export interface Consumer {
-  /** Takes no more tickets, gives back what runs, and signs off. */
+  /** Takes no more tickets, leaves what runs to its successor or gives it back, and signs off. */
   close(): Promise<void>;
+  /** Rejects when another process has become this consumer; nothing of its attempts is touched then. */
+  replaced: Promise<never>;
 }
 
 /**
- * One consumer at work: registered, taking tickets while it has room and the engine answers. Resolves
- * once it is registered; the engine, Redis and private-api may go away and come back after that.
+ * One consumer at work: registered, what its earlier process left adopted, taking tickets while it has
+ * room and can start containers. Resolves once it is registered; the engine, Redis and private-api may
+ * go away and come back after that.
  */
 export async function startConsumer(
   options: ConsumerOptions,
@@ -57,34 +67,54 @@ export async function startConsumer(
     consumerId: identity.id,
   });
   const slots = createSlots(identity.slots);
-  const active = new Map<string, RunningAttempt>();
   const outOfTime = new AbortController();
   const closing = new AbortController();
+  const isClosing = () => closing.signal.aborted;
   // All attempts share them.
   setMaxListeners(0, outOfTime.signal, closing.signal);
 
   const engineWatch = watchEngine({ engine, logger });
   await engineWatch.known;
+  const quarantine = createQuarantine({
+    ...options.quarantine,
+    probe: (image, signal) =>
+      probeStart(deps, { image, gpu: identity.gpu, random: randomUUID() }, signal),
+    onChange: () => {
+      setOpen();
+      heartbeat.beat();
+    },
+    logger,
+  });
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
-    state: engineWatch.isReady ? 'ready' : 'engine_away',
+    ...stateOf(engineWatch.isReady, quarantine.reason),
     slots: identity.slots,
     gpu_uuid: identity.gpu,
     memory_mib: Math.floor(totalmem() / 1024 ** 2),
     labels: {},
   });
-  const heartbeat = await startHeartbeat({ api, logger }, registration, starting).catch(
-    async (error: unknown) => {
-      await engineWatch.close();
-      await api.close();
-      throw error;
+  let replace: (error: AppError) => void = () => undefined;
+  const replaced = new Promise<never>((_resolve, reject) => (replace = reject));
+  replaced.catch(() => undefined);
+  const heartbeat = await startHeartbeat({ api, logger }, registration, {
+    starting,
+    predecessorMs: options.predecessorMs,
+    onReplaced: (error) => {
+      closing.abort(error);
+      attempts.forgetAll();
+      replace(error);
     },
-  );
+  }).catch(async (error: unknown) => {
+    await engineWatch.close();
+    await api.close();
+    throw error;
+  });
   const names = createNames(heartbeat.registered.installation_id, identity.id);
   const deps: RunDeps = {
     engine,
     engineWatch,
+    quarantine,
     storageWatch: options.storageWatch,
     api,
     names,
@@ -93,48 +123,59 @@ export async function startConsumer(
     settings: { ...options.settings, gpu: identity.gpu, limits: identity.limits, spoolFolder },
   };
 
+  let isTidy = false;
   let tidying = Promise.resolve();
+  const setOpen = () => {
+    slots.setOpen(isTidy && engineWatch.isReady && quarantine.reason === undefined);
+  };
+  /** What was left behind is adopted, or else removed: in this order. */
   const tidy = async (): Promise<void> => {
-    const isActive = (taskUid: string, attempt: number) => active.has(keyOf({ taskUid, attempt }));
+    if (isClosing()) return;
+    const isActive = (taskUid: string, attempt: number) => attempts.has({ taskUid, attempt });
     try {
+      const adoptions = await adoptAttempts(deps, holder, isActive, closing.signal);
+      for (const { claim, adopted } of adoptions) {
+        const { taskUid, attempt } = claim.held;
+        logger.info({ taskUid, attempt, runs: adopted !== 'missing' }, 'adopted');
+        attempts.start(claim, slots.take(), adopted);
+      }
       await removeLeftovers({ engine, names, logger }, isActive, outOfTime.signal);
+      isTidy = true;
     } catch (error) {
-      logger.warn({ reason: messageOf(error) }, 'leftovers could not be removed');
+      if (isClosing()) return;
+      logger.warn({ reason: messageOf(error) }, 'not tidied up');
       engineWatch.suspect(error);
     }
-    slots.setOpen(engineWatch.isReady);
+    setOpen();
   };
   const tidyNext = () => {
     tidying = tidying.then(tidy);
   };
+  const attempts = createActiveAttempts({
+    deps,
+    slots,
+    outOfTime: outOfTime.signal,
+    onTraces: () => {
+      if (engineWatch.isReady) tidyNext();
+    },
+  });
   engineWatch.subscribe((isReady) => {
     heartbeat.beat();
+    setOpen();
     if (isReady) tidyNext();
-    else slots.setOpen(false);
   });
 
   const onTicket = async (ticket: Ticket): Promise<void> => {
-    const key = keyOf(ticket);
     // A ticket can come twice: the second would win the claim of the first, being the same holder.
-    if (active.has(key)) return;
+    if (attempts.has(ticket)) return;
     await slots.waitForRoom(closing.signal);
-    const leave = slots.take();
+    const freeSlot = slots.take();
     try {
       const claim = await claimAttempt({ api, logger }, ticket, holder, outOfTime.signal);
-      if (claim === undefined) {
-        leave();
-        return;
-      }
-      const attempt = startAttempt(deps, claim, outOfTime.signal);
-      active.set(key, attempt);
-      if (closing.signal.aborted) attempt.release();
-      void attempt.settled.then(leave);
-      void attempt.cleaned.then((isClean) => {
-        active.delete(key);
-        if (!isClean && engineWatch.isReady) tidyNext();
-      });
+      if (claim === undefined || attempts.has(ticket)) freeSlot();
+      else attempts.start(claim, freeSlot);
     } catch (error) {
-      leave();
+      freeSlot();
       throw error;
     }
   };
@@ -150,6 +191,7 @@ export async function startConsumer(
   logger.info({ slots: identity.slots, gpu: identity.gpu }, 'ready for tickets');
 
   return {
+    replaced,
     async close() {
       closing.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
       const timer = setTimeout(() => {
@@ -157,11 +199,12 @@ export async function startConsumer(
       }, options.stopGraceMs);
       await receiver.close();
       await heartbeat.close();
-      for (const attempt of active.values()) attempt.release();
+      await quarantine.close();
+      await tidying;
+      attempts.leaveAll();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
-      await Promise.all([...active.values()].map(({ cleaned }) => cleaned));
-      await tidying;
+      await attempts.ended();
       clearTimeout(timer);
       await engineWatch.close();
       await api.close();
@@ -177,8 +220,14 @@ export async function startConsumer(
   }
 }
 
-function keyOf({ taskUid, attempt }: Ticket): string {
-  return `${taskUid}.${attempt}`;
+function stateOf(
+  engineIsReady: boolean,
+  quarantine: string | undefined,
+): Pick<ConsumerRegistration, 'state' | 'reason'> {
+  if (!engineIsReady) return { state: 'engine_away', reason: null };
+  if (quarantine === undefined) return { state: 'ready', reason: null };
+  // PostgreSQL takes no NUL in a text.
+  return { state: 'quarantined', reason: quarantine.replaceAll('\0', '').slice(0, 1000) };
 }
 
 const signOffMs = 2_000;

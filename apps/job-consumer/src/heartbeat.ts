@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerRegistered, ConsumerRegistration } from '@inference-server/contracts';
-import { messageOf } from '@inference-server/errors';
+import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { joinSignals } from './join-signals.js';
 import type { PrivateApiClient } from './private-api-client.js';
@@ -15,17 +15,34 @@ export interface Heartbeat {
 
 /**
  * Registers, however long private-api is away, and keeps registered from then on. `registration` is
- * asked every time. Throws when private-api refuses, since asking again would not help.
+ * asked every time. While another process is the consumer it is waited for, `predecessorMs` at most:
+ * one that was killed is heard of no more by then. Throws when private-api refuses.
  */
 export async function startHeartbeat(
   { api, logger }: { api: PrivateApiClient; logger: Logger },
   registration: () => ConsumerRegistration,
-  starting: AbortSignal,
+  {
+    starting,
+    predecessorMs,
+    onReplaced,
+  }: {
+    starting: AbortSignal;
+    predecessorMs: number;
+    /** Called once when another process has become the consumer. */
+    onReplaced: (error: AppError) => void;
+  },
 ): Promise<Heartbeat> {
-  const registered = await retryPassing(() => api.register(registration(), starting), {
+  const register = () =>
+    retryPassing(() => api.register(registration(), starting), {
+      signal: starting,
+      forMs: Infinity,
+      onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'not registered yet'),
+    });
+  const registered = await retryPassing(register, {
     signal: starting,
-    forMs: Infinity,
-    onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'not registered yet'),
+    forMs: predecessorMs,
+    passes: isReplaced,
+    onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'waiting for it to end'),
   });
   const closing = new AbortController();
   const isClosing = () => closing.signal.aborted;
@@ -47,6 +64,10 @@ export async function startHeartbeat(
         failing = false;
       } catch (error) {
         if (isClosing()) return;
+        if (isReplaced(error)) {
+          onReplaced(error);
+          return;
+        }
         if (!failing) logger.warn({ reason: messageOf(error) }, 'a heartbeat was not taken');
         failing = true;
       }
@@ -62,4 +83,8 @@ export async function startHeartbeat(
       await running;
     },
   };
+}
+
+function isReplaced(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
 }

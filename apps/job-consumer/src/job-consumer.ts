@@ -34,7 +34,10 @@ export async function startJobConsumer(
             maxScratchBytes: config.MAX_SCRATCH_BYTES,
             maxOutputEntries: config.MAX_OUTPUT_ENTRIES,
             logTailBytes: config.LOG_TAIL_BYTES,
+            handsOver: config.HAND_OVER,
           },
+          predecessorMs: config.PREDECESSOR_WAIT_S * 1000,
+          quarantine: { after: config.QUARANTINE_AFTER, pauseMs: config.QUARANTINE_S * 1000 },
           // What is left of the process's own grace is for coming to rest.
           stopGraceMs: graceMs * 0.8,
           logger,
@@ -50,7 +53,8 @@ export async function startJobConsumer(
     await Promise.all(consumers.map((consumer) => consumer.close()));
   };
   const failure = started.find((start) => start.status === 'rejected');
-  if (failure === undefined) return { close };
+  const replaced = Promise.race(consumers.map((consumer) => consumer.replaced));
+  if (failure === undefined) return { close, failed: replaced };
   await close();
   throw failure.reason as Error;
 }

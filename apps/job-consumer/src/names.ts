@@ -11,6 +11,8 @@ export type Kind =
   /** A container through which a model volume is filled, and the one that is the lock on that. */
   | 'model-fill'
   | 'model-data'
+  /** A container that shows whether any can be started. */
+  | 'probe'
   /** A volume that holds nothing: its label names the model volume that is complete. */
   | 'model';
 
@@ -20,6 +22,7 @@ export interface Names {
   own: Labels;
   attempt(taskUid: string, attempt: number): AttemptNames;
   model(versionId: string): ModelNames;
+  probe(random: string): { name: string; labels: Labels };
 }
 
 export interface AttemptNames {
@@ -71,6 +74,7 @@ export function createNames(installationId: string, consumerId: string): Names {
         labels: (kind) => labelled(all, kind),
       };
     },
+    probe: (random) => ({ name: `${prefix}-probe-${random}`, labels: labelled(own, 'probe') }),
     model: (versionId) => {
       const marker = `${prefix}-model-${versionId}`;
       return {

@@ -3,11 +3,14 @@ import { Agent } from 'undici';
 import {
   renewHeldForS,
   routes,
+  type AdoptAnswer,
   type AttemptResult,
   type BlobReference,
   type ClaimAnswer,
   type ConsumerRegistered,
   type ConsumerRegistration,
+  type HeldAttempts,
+  type ParkAnswer,
   type RenewAnswer,
   type SettleAnswer,
 } from '@inference-server/contracts';
@@ -34,8 +37,16 @@ export interface PrivateApiClient {
     holder: string,
     signal: AbortSignal,
   ): Promise<ClaimAnswer>;
+  /** The attempts that processes of this consumer hold. */
+  heldAttempts(signal: AbortSignal): Promise<HeldAttempts>;
+  adopt(
+    attempt: { taskUid: string; attempt: number },
+    holder: string,
+    signal: AbortSignal,
+  ): Promise<AdoptAnswer>;
   /** Held open by the server for up to 5 s. */
-  renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer>;
+  renew(held: HeldAttempt, knowsOfCancel: boolean, signal: AbortSignal): Promise<RenewAnswer>;
+  park(held: HeldAttempt, signal: AbortSignal): Promise<ParkAnswer>;
   openInput(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
   openModelFiles(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
   /** Takes the zip to its end, or destroys it. */
@@ -78,11 +89,27 @@ export function createPrivateApiClient(options: {
         { params: paramsOf(ticket), body: { holder } },
         { signal, timeoutMs },
       ),
-    renew: (held, signal) =>
+    heldAttempts: (signal) =>
+      callJson(address, routes.listHeldAttempts, { params: consumer }, { signal, timeoutMs }),
+    adopt: (attempt, holder, signal) =>
+      callJson(
+        address,
+        routes.adoptAttempt,
+        { params: paramsOf(attempt), body: { holder } },
+        { signal, timeoutMs },
+      ),
+    park: (held, signal) =>
+      callJson(
+        address,
+        routes.parkLease,
+        { params: paramsOf(held), body: leaseOf(held) },
+        { signal, timeoutMs },
+      ),
+    renew: (held, knowsOfCancel, signal) =>
       callJson(
         address,
         routes.renewLease,
-        { params: paramsOf(held), body: leaseOf(held) },
+        { params: paramsOf(held), body: { ...leaseOf(held), knows_of_cancel: knowsOfCancel } },
         { signal, timeoutMs: timeoutMs + renewHeldForS * 1000 },
       ),
     openInput: (held, signal) =>

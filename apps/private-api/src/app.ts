@@ -63,22 +63,10 @@ export async function startPrivateApi(
   });
 
   const models = createModelRepository(database);
-  const consumers = createConsumerRepository(database);
+  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs });
   const attempts = createAttemptRepository(database, {
     leaseMs,
     maxAttempts: config.MAX_ATTEMPTS,
-  });
-  const dispatcher = startDispatcher({
-    rows: createDispatcherRepository(database, {
-      heartbeatTimeoutMs,
-      resendAfterMs: heartbeatIntervalMs,
-    }),
-    attempts,
-    tickets,
-    changes,
-    holder: randomUUID(),
-    timings: { tickMs: 1_000, leaderMs: 10_000, leaderRenewMs: 3_000, leaseGraceMs: leaseMs },
-    logger,
   });
   const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobs = createBlobService({
@@ -94,6 +82,20 @@ export async function startPrivateApi(
       },
     },
     newId: randomUUID,
+    logger,
+  });
+
+  const dispatcher = startDispatcher({
+    rows: createDispatcherRepository(database, {
+      heartbeatTimeoutMs,
+      resendAfterMs: heartbeatIntervalMs,
+    }),
+    attempts,
+    blobs,
+    tickets,
+    changes,
+    holder: randomUUID(),
+    timings: { tickMs: 1_000, leaderMs: 10_000, leaderRenewMs: 3_000, leaseGraceMs: leaseMs },
     logger,
   });
 
@@ -122,7 +124,7 @@ export async function startPrivateApi(
       awaited: {
         redis: () => tickets.check(),
         consumers: async () => {
-          if ((await consumers.countReady(heartbeatTimeoutMs)) === 0) throw new Error('none');
+          if ((await consumers.countReady()) === 0) throw new Error('none');
         },
       },
       timeoutMs: 2_000,
@@ -144,12 +146,16 @@ export async function startPrivateApi(
     http,
     createConsumerService({
       consumers,
+      attempts,
       heartbeatIntervalMs,
       newInstallationId: () => randomBytes(16).toString('hex'),
       onNews: () => dispatcher.wake(),
     }),
   );
-  mountAttemptRoutes(http, createAttemptService({ attempts, blobs, changes, leaseMs }));
+  mountAttemptRoutes(
+    http,
+    createAttemptService({ attempts, blobs, changes, leaseMs, parkMs: config.PARK_S * 1000 }),
+  );
 
   const close = async (): Promise<void> => {
     await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);

@@ -28,8 +28,10 @@ export const Config = Type.Object({
   MAX_ZIP_RATIO: Positive(defaultZipLimits.maxRatio),
   /** How many large zips are checked side by side, each on a core. */
   GATE_THREADS: Type.Integer({ minimum: 1, maximum: 64, default: halfTheCores() }),
-  MAX_ATTEMPTS: Type.Integer({ minimum: 1, default: 3 }),
+  MAX_ATTEMPTS: Type.Integer({ minimum: 1, default: 5 }),
   LEASE_S: Positive(30),
+  /** How long the lease of a consumer that was stopped waits for its successor. */
+  PARK_S: Positive(600),
   HEARTBEAT_S: Positive(5),
   STOP_GRACE_S: Positive(20),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),

@@ -158,6 +158,8 @@ export interface ContainerDetails extends ContainerSummary {
   exitCode: number;
   outOfMemory: boolean;
   startError: string | undefined;
+  /** By the engine's clock; undefined before the start. */
+  startedAt: Date | undefined;
   /** By the engine's clock; undefined before the end. */
   endedAt: Date | undefined;
 }

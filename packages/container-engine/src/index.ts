@@ -17,4 +17,4 @@ export type {
 } from './container-engine.js';
 export { createDockerEngine } from './docker-engine.js';
 export { EngineError, isEngineProblem, type EngineProblem } from './engine-error.js';
-export { modelContainer, runsAsRoot, stagingContainer } from './sandbox.js';
+export { modelContainer, probeContainer, runsAsRoot, stagingContainer } from './sandbox.js';

@@ -36,17 +36,38 @@ export function stagingContainer(options: {
     ...options,
     command: ['/never-started'],
     environment: visibleDevices(null),
-    limits: {
-      memoryBytes: 64 * 1024 ** 2,
-      cpus: 0.1,
-      processes: 1,
-      shmBytes: 1024 ** 2,
-      logBytes: 64 * 1024,
-      fileBytes: 1024 ** 2,
-    },
+    limits: leastLimits,
     gpu: null,
   };
 }
+
+/**
+ * A container that shows whether the engine starts any with this device: its program is none that any
+ * image has, so that nothing of the image runs.
+ */
+export function probeContainer(options: {
+  name: string;
+  image: string;
+  labels: Labels;
+  gpu: string | null;
+}): ContainerSpec {
+  return {
+    ...options,
+    mounts: [],
+    command: ['/inference-server-probe'],
+    environment: visibleDevices(options.gpu),
+    limits: leastLimits,
+  };
+}
+
+const leastLimits: ContainerLimits = {
+  memoryBytes: 64 * 1024 ** 2,
+  cpus: 0.1,
+  processes: 10,
+  shmBytes: 1024 ** 2,
+  logBytes: 64 * 1024,
+  fileBytes: 1024 ** 2,
+};
 
 /** Whether containers of an image with this user setting (`user[:group]`) run as root. */
 export function runsAsRoot(user: string): boolean {

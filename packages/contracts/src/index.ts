@@ -1,5 +1,6 @@
 export { canonicalUrl } from './canonical-url.js';
 export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
+export { backOffAfter, faultCauses, maxBackOffS, type FaultCause } from './fault-causes.js';
 export { openApiDocument } from './openapi.js';
 export type {
   Access,
@@ -18,20 +19,28 @@ export { renewHeldForS } from './routes/attempts.js';
 export { maxTaskWaitS } from './routes/tasks.js';
 export {
   AttemptResult,
+  type AdoptAnswer,
   type AttemptParams,
   type BlobReference,
   type ClaimAnswer,
   type FailureReason,
   type Lease,
+  type ParkAnswer,
   type RenewAnswer,
   type SettleAnswer,
   type Work,
 } from './schemas/attempt.js';
-export { ConsumerRegistration, type ConsumerRegistered } from './schemas/consumer.js';
+export {
+  ConsumerRegistration,
+  type ConsumerDetails,
+  type ConsumerRegistered,
+  type HeldAttempts,
+} from './schemas/consumer.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
-export { Problem, TaskReport } from './schemas/problem.js';
+export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export { type TaskStatus } from './schemas/task.js';
 export { spellBooleans } from './schemas/text-boolean.js';
 export {
   isEnded,

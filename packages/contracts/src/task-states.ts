@@ -1,13 +1,13 @@
 /**
  * The states of a task and the events that move it, as one table.
  *
- *              ┌──── fault, lease lost, released (attempt + 1, up to a limit) ────┐
- *              ▼                                                                  │
+ *              ┌── fault, lease lost, given back, retry of the model's (attempt + 1, up to a limit) ──┐
+ *              ▼                                                                                      │
  *   PENDING ──ticket──▶ QUEUED ──claim──▶ RUNNING ──output accepted──▶ FINISHED
  *      ▲                  │                  ├── the model failed, or the limit ──▶ FAILED
  *      └──ticket returned─┘                  │
  *      └──────────────────┴── the lost holder is heard of again ──▶ RUNNING (attempt − 1)
- *      └── cancel ────────┴── cancel ────────┴──▶ CANCELLED
+ *      └── cancel ────────┴── cancel, once the container is gone ──▶ CANCELLED
  *      └── queue time over ──▶ EXPIRED
  *
  * The repository's conditional updates are written from this table: a row moves only from a state

@@ -4,12 +4,14 @@ import { messageOf } from '@inference-server/errors';
 export interface RunningApp {
   /** Ends the work in hand; must resolve within the grace time. */
   close(): Promise<void>;
+  /** Rejects when it cannot go on: it is closed then, and the process ends with 1. */
+  failed?: Promise<never>;
 }
 
 /**
  * The life of a process: starts the app, waits for SIGINT, SIGTERM or the end of the parent that
- * forked it, closes it and exits: 0 after a clean close, 1 after a failed start or when closing
- * takes longer than `graceMs`. A second signal does not cut the close short.
+ * forked it, or the app's own failure, closes it and exits: 0 after a clean close, 1 after a failed
+ * start, a failure, or when closing takes longer than `graceMs`. A second signal does not cut the close short.
  */
 export async function runUntilStopped(
   start: (signal: AbortSignal) => Promise<RunningApp>,
@@ -24,11 +26,14 @@ export async function runUntilStopped(
   void stopped.then(() => stopping.abort());
   try {
     const app = await start(stopping.signal);
-    const why = await stopped;
-    logger.info({ why }, 'stopping');
+    const failed = app.failed?.catch((error: unknown) => ({ error }));
+    const end = await Promise.race([stopped, failed ?? stopped]);
+    if (typeof end === 'string') logger.info({ why: end }, 'stopping');
+    else logger.fatal(messageOf(end.error));
     const overdue = setTimeout(() => exit(logger, 1, 'the grace time is over'), graceMs);
     await app.close();
     clearTimeout(overdue);
+    if (typeof end !== 'string') return exit(logger, 1, 'failed');
   } catch (error) {
     if (stopping.signal.aborted) return exit(logger, 0, 'stopped while starting');
     logger.fatal({ err: error }, messageOf(error));

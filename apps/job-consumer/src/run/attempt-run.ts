@@ -5,6 +5,7 @@ import type { EngineWatch } from '../engine-watch.js';
 import type { ModelVolumeDeps } from '../model-volume.js';
 import type { AttemptNames, Names } from '../names.js';
 import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
+import type { Quarantine } from '../quarantine.js';
 import type { StorageWatch } from '../storage-watch.js';
 import type { AttemptLog } from './attempt-log.js';
 
@@ -12,6 +13,7 @@ import type { AttemptLog } from './attempt-log.js';
 export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
+  quarantine: Pick<Quarantine, 'note'>;
   storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;
@@ -34,6 +36,8 @@ export interface RunSettings {
   maxScratchBytes: number;
   maxOutputEntries: number;
   logTailBytes: number;
+  /** Whether what runs is left to a successor when the consumer stops, or stopped and given back. */
+  handsOver: boolean;
 }
 
 /** One attempt in the making, as the phases see it. */
@@ -42,9 +46,11 @@ export interface AttemptRun extends RunDeps {
   work: Work;
   own: AttemptNames;
   log: AttemptLog;
-  /** Aborts when the attempt is not to be carried on: released, or superseded. */
+  /** See KeptLease.confirm. */
+  confirmLease(): Promise<void>;
+  /** Aborts when no container is to be waited for: the consumer stops, or `abandoned`. */
   signal: AbortSignal;
-  /** Aborts when nothing is left to be said: superseded, or out of time. What ran may be brought in. */
+  /** Aborts when there is nothing to be brought in any more: cancelled, refused, or out of time. */
   abandoned: AbortSignal;
   /** Aborts when the process must end. */
   outOfTime: AbortSignal;

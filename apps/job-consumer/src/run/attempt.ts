@@ -2,100 +2,168 @@ import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals } from '../join-signals.js';
 import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
+import { cancelAttempt } from './cancel.js';
 import type { Claim } from './claim.js';
 import { cleanUp } from './clean-up.js';
 import { collectOutput } from './collect.js';
-import { executeAttempt } from './execute.js';
+import { executeAttempt, type Runnable } from './execute.js';
+import { causeOf } from './fault-cause.js';
 import { keepLease } from './lease.js';
 import { fault, type Outcome } from './outcome.js';
+import { parkAttempt } from './park.js';
 import { readLog } from './read-log.js';
 import { settleAttempt } from './settle.js';
-import { stageAttempt, type Staged } from './stage.js';
+import { stageAttempt } from './stage.js';
 
 /** An attempt under way. */
 export interface RunningAttempt {
-  /** Resolves once private-api knows the end; never rejects. */
+  /** Resolves once private-api knows the end, or the attempt is left to another; never rejects. */
   settled: Promise<void>;
   /** Resolves once nothing of it is left; `false`: the engine was away, something is. Never rejects. */
   cleaned: Promise<boolean>;
-  /** Gives the attempt back: its container is stopped. What ran to its end already is brought in. */
-  release(): void;
+  /** The consumer stops: what runs is left to its successor, what does not run yet is given back. */
+  leave(): void;
+  /** Somebody else has it: nothing of it is touched any more. */
+  forget(): void;
 }
 
+/** What there is of an attempt that was adopted; `missing`: no container that was ever started. */
+export type Adopted = Runnable | 'missing';
+
+/** Whose the containers and volumes of an attempt are at its end: ours to remove, or another's. */
+type Traces = 'ours' | 'left';
+
 /**
- * Carries a claimed attempt out: stage, execute, collect, settle, with the lease renewed beside it.
- * `outOfTime` aborts when the process must end.
+ * Carries an attempt out, with the lease renewed beside it: stage, execute, collect, settle, from
+ * where the earlier holder of an adopted one came to. `outOfTime` aborts when the process must end.
+ *
+ *   staged ─▶ executed ─▶ collected ─▶ settled ─▶ cleaned
+ *     │           │            │           ├── a cancel came first ─▶ removed ─▶ settled as cancelled
+ *     ├───────────┴────────────┴── cancel ─┘
+ *     ├───────────┴────────────┴── superseded ─▶ cleaned
+ *     ├───────────┴────────────┴── adopted ─▶ left as it is
+ *     │           ├── the consumer stops ─▶ parked, left as it is
+ *     │           │            └── out of time ─▶ parked, left as it is
+ *     └── the consumer stops ─▶ settled as released ─▶ cleaned
  */
 export function startAttempt(
   deps: RunDeps,
   { held, work }: Claim,
   outOfTime: AbortSignal,
+  adopted?: Adopted,
 ): RunningAttempt {
-  const released = new AbortController();
-  const superseded = new AbortController();
-  const joined = joinSignals(released.signal, superseded.signal, outOfTime);
-  const abandoned = joinSignals(superseded.signal, outOfTime);
+  const stopping = new AbortController();
+  const cancelled = new AbortController();
+  const refused = new AbortController();
+  const joined = joinSignals(stopping.signal, cancelled.signal, refused.signal, outOfTime);
+  const abandoned = joinSignals(cancelled.signal, refused.signal, outOfTime);
+  let refusal: 'adopted' | 'superseded' | undefined;
+  const refuse = (why: 'adopted' | 'superseded') => {
+    refusal ??= why;
+    refused.abort(new AppError('CONFLICT', `The attempt is ${refusal}.`));
+  };
+  const lease = keepLease(deps, held, {
+    onRefused: refuse,
+    onCancel: () => {
+      cancelled.abort(new AppError('CONFLICT', 'The task is to be cancelled.'));
+    },
+  });
   const run: AttemptRun = {
     ...deps,
     held,
     work,
     own: deps.names.attempt(held.taskUid, held.attempt),
     log: createAttemptLog(),
+    confirmLease: () => lease.confirm(joined.signal),
     signal: joined.signal,
     abandoned: abandoned.signal,
     outOfTime,
   };
-  const lease = keepLease(deps, held, () => {
-    superseded.abort(new AppError('CONFLICT', 'The attempt is superseded.'));
-  });
-  const settled = (async () => {
-    const outcome = await carryOut(run, released.signal);
-    if (outcome !== undefined) await settleAttempt(run, outcome);
-    else deps.logger.info({ taskUid: held.taskUid, attempt: held.attempt }, 'superseded');
+
+  const live = async (): Promise<Traces> => {
+    const how = await carryOut(run, stopping.signal, adopted);
+    if (refusal !== undefined) return tracesAfter(run, refusal);
+    if (cancelled.signal.aborted) return tracesAfter(run, await cancelAttempt(run));
+    if (how === 'to be left') return tracesAfter(run, await parkAttempt(run));
+    run.quarantine.note(how, work.container_tag);
+    const answer = await settleAttempt(run, how);
+    if (answer === 'untold') return tracesAfter(run, await parkAttempt(run));
+    if (answer === 'cancel_requested') return tracesAfter(run, await cancelAttempt(run));
+    return tracesAfter(run, answer);
+  };
+
+  const ended = (async () => {
+    const traces = await live().catch((error: unknown): Traces => {
+      deps.logger.error({ err: error }, 'an attempt ended in a way that was not foreseen');
+      return 'left';
+    });
     await lease.stop();
     joined.release();
     abandoned.release();
-  })().catch((error: unknown) => {
-    deps.logger.error({ err: error }, 'an attempt ended in a way that was not foreseen');
-  });
+    return traces;
+  })();
   return {
-    settled,
-    cleaned: settled.then(() => cleanUp(run)),
-    release: () => {
-      released.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
+    settled: ended.then(() => undefined),
+    cleaned: ended.then((traces) => (traces === 'ours' ? cleanUp(run) : true)),
+    leave: () => {
+      stopping.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
+    },
+    forget: () => {
+      refuse('adopted');
     },
   };
 }
 
-/** The outcome, its log read; undefined when there is nobody to tell it to. */
-async function carryOut(run: AttemptRun, released: AbortSignal): Promise<Outcome | undefined> {
-  let staged: Staged | undefined;
+function tracesAfter(
+  { held, logger }: AttemptRun,
+  how: 'settled' | 'adopted' | 'superseded' | 'parked' | 'untold' | 'cancel_requested',
+): Traces {
+  const { taskUid, attempt } = held;
+  if (how !== 'settled') logger.info({ taskUid, attempt, how }, 'an attempt is left');
+  return how === 'settled' || how === 'superseded' ? 'ours' : 'left';
+}
+
+/** The outcome, its log read; `to be left`: another goes on from here, or there is nobody to tell. */
+async function carryOut(
+  run: AttemptRun,
+  stopping: AbortSignal,
+  adopted: Adopted | undefined,
+): Promise<Outcome | 'to be left'> {
+  let container: string | undefined;
   let reading: Promise<void> | undefined;
   const phases = async (): Promise<Outcome> => {
-    const stage = await stageAttempt(run);
-    if (stage.kind !== 'staged') return stage;
-    staged = stage;
-    const end = await executeAttempt(run, stage);
+    const runnable = adopted === undefined ? await stageAttempt(run) : await resumable(adopted);
+    if ('kind' in runnable && runnable.kind !== 'staged') return runnable;
+    container = runnable.container;
+    const end = await executeAttempt(run, runnable);
     // Beside the output: the container is at rest.
-    reading = readLog(run, stage.container);
-    return end.kind === 'succeeded' ? await collectOutput(run, stage) : end;
+    reading = readLog(run, container);
+    return end.kind === 'succeeded' ? await collectOutput(run, container) : end;
   };
   let outcome: Outcome;
   try {
     outcome = await phases();
   } catch (error) {
-    if (run.abandoned.aborted) return undefined;
-    outcome = released.aborted ? await stopRun(run, staged) : faultOf(run, error);
+    if (run.abandoned.aborted) return 'to be left';
+    if (!stopping.aborted) outcome = faultOf(run, error);
+    else if (container !== undefined && run.settings.handsOver) return 'to be left';
+    else outcome = await stopRun(run, container);
   }
-  if (staged !== undefined) await (reading ?? readLog(run, staged.container));
+  if (container !== undefined) await (reading ?? readLog(run, container));
   return outcome;
 }
 
-async function stopRun(run: AttemptRun, staged: Staged | undefined): Promise<Outcome> {
-  if (staged !== undefined) {
+/** One that never ran gets another attempt: what was staged for it may be part. */
+async function resumable(adopted: Adopted): Promise<Runnable | Outcome> {
+  if (adopted !== 'missing') return Promise.resolve(adopted);
+  return fault('consumer_restarted', 'The consumer ended before the container was started.');
+}
+
+async function stopRun(run: AttemptRun, container: string | undefined): Promise<Outcome> {
+  if (container !== undefined) {
     const { engine, settings, logger } = run;
     await engine
-      .stopContainer(staged.container, settings.containerGraceMs, run.abandoned)
+      .stopContainer(container, settings.containerGraceMs, run.abandoned)
       .catch((error: unknown) => {
         logger.warn({ reason: messageOf(error) }, 'a container could not be stopped');
       });
@@ -107,5 +175,5 @@ function faultOf(run: AttemptRun, error: unknown): Outcome {
   const { taskUid, attempt } = run.held;
   run.logger.warn({ taskUid, attempt, err: error }, 'an attempt met a fault');
   run.engineWatch.suspect(error);
-  return fault(messageOf(error));
+  return fault(causeOf(error), messageOf(error));
 }

@@ -7,15 +7,14 @@ import { AppError, messageOf } from '@inference-server/errors';
 import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
-import type { Staged } from './stage.js';
 
 /**
  * Brings what is in /output to private-api, as a zip. While private-api is away, or its disk is full,
  * this is tried again for as long as the attempt is ours: hours of work are not thrown away for a
  * restart. The container is at rest, so each try reads the same.
  */
-export async function collectOutput(run: AttemptRun, staged: Staged): Promise<Outcome> {
-  return retryPassing(() => bringOutput(run, staged), {
+export async function collectOutput(run: AttemptRun, container: string): Promise<Outcome> {
+  return retryPassing(() => bringOutput(run, container), {
     signal: run.abandoned,
     forMs: Number.POSITIVE_INFINITY,
     passes: isOnTheWay,
@@ -32,7 +31,7 @@ function isOnTheWay(error: unknown): boolean {
   return error.retryable || error.code === 'UPLOAD_TOO_SLOW';
 }
 
-async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outcome> {
+async function bringOutput(run: AttemptRun, container: string): Promise<Outcome> {
   const { engine, api, settings, abandoned: signal } = run;
   const leftOut = createLeftOut();
   const tar = await engine.getArchive(container, '/output', signal);
@@ -50,7 +49,10 @@ async function bringOutput(run: AttemptRun, { container }: Staged): Promise<Outc
     const stored = await api.putOutput(run.held, passing, signal);
     for (const line of leftOut.lines()) run.log.note(line);
     if (stored.sha256 !== digest()) {
-      return fault('The output was stored with another digest than it was sent with.');
+      return fault(
+        'upload_failed',
+        'The output was stored with another digest than it was sent with.',
+      );
     }
     return { kind: 'finished', outputSha256: stored.sha256, detail: 'Finished.', exitCode: 0 };
   } catch (error) {

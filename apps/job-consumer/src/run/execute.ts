@@ -4,39 +4,47 @@ import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import { overuseOf } from './overuse.js';
-import type { Staged } from './stage.js';
 
 /** The main process ended with exit code 0. */
 export interface Succeeded {
   kind: 'succeeded';
 }
 
+/** A container that is to run, or that runs or ran already under an earlier holder of the attempt. */
+export interface Runnable {
+  container: string;
+  /** What is of no use once the container runs; undefined when it is gone. */
+  helper?: string;
+  /** Undefined: it is still to be started. */
+  startedAt?: Date;
+}
+
 /**
- * Runs the staged container to its end, to the end of its time, or until it has written more than it
- * may. When the run's signal aborts it throws, and the container is left as it is.
+ * Runs a container to its end, to the end of its time, or until it has written more than it may. When
+ * the run's signal aborts it throws, and the container is left as it is.
  */
 export async function executeAttempt(
   run: AttemptRun,
-  { container, helper }: Staged,
+  { container, helper, startedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
   const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
+  const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);
   // Before the start, so that the end of a very short run is not missed.
   const exited = engine.waitForExit(container, bounds);
   exited.catch(() => undefined);
   try {
-    const start = await engine.startContainer(container, uncut);
-    if (!start.started) {
-      const detail = `The container could not be started: ${start.startError}`;
-      return start.fault === 'image' ? failed('start_failed', detail) : fault(detail);
+    const refused = startedAt === undefined ? await start(run, container) : undefined;
+    if (refused !== undefined) return refused;
+    if (helper !== undefined) {
+      // Its work is done; if this fails, the cleaning at the end removes it.
+      engine.removeContainer(helper, uncut).catch(() => undefined);
     }
-    // Its work is done; if this fails, the cleaning at the end removes it.
-    engine.removeContainer(helper, uncut).catch(() => undefined);
     const end = await Promise.race([
       exited,
-      overdueAfter(limitMs, bounds).then(() => ({
+      overdueAfter(limitMs - usedMs, bounds).then(() => ({
         graceMs: settings.containerGraceMs,
         reason: 'timed_out' as const,
         detail: `The run took longer than its ${limitMs / 1000} s.`,
@@ -44,7 +52,9 @@ export async function executeAttempt(
       // Without grace: it would go on writing.
       overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
     ]);
-    if ('exitCode' in end) return judge(end, settings.limits);
+    if ('exitCode' in end) return judge(end, settings.limits, startedAt !== undefined);
+    await run.confirmLease();
+    signal.throwIfAborted();
     await engine.stopContainer(container, end.graceMs, bounds);
     const { exitCode } = await exited;
     return failed(end.reason, end.detail, exitCode);
@@ -53,17 +63,37 @@ export async function executeAttempt(
   }
 }
 
-/** The exit code comes first: with 0, the memory that a child wanted is none of our business. */
+async function start(
+  { engine, settings }: AttemptRun,
+  container: string,
+): Promise<Outcome | undefined> {
+  const start = await engine.startContainer(container, uncut);
+  if (start.started) return undefined;
+  const detail = `The container could not be started: ${start.startError}`;
+  if (start.fault === 'image') return failed('start_failed', detail);
+  return fault(settings.gpu === null ? 'engine_away' : 'device_lost', detail);
+}
+
+/**
+ * The exit code comes first: with 0, the memory that a child wanted is none of our business. The end
+ * of a container that nobody watched was from outside when a signal for that ended it: the engine
+ * that stopped and came back has forgotten that it did.
+ */
 function judge(
   { exitCode, outOfMemory, startError, interrupted }: ContainerExit,
   { fileBytes }: ContainerLimits,
+  wasUnwatched: boolean,
 ) {
   if (exitCode === 0) return { kind: 'succeeded' } as const;
   if (outOfMemory) {
     return failed('out_of_memory', 'The container used more memory than it may.', exitCode);
   }
-  if (interrupted) {
-    return fault(`The container was interrupted from outside (exit code ${exitCode}).`, exitCode);
+  if (interrupted || (wasUnwatched && endedFromOutside.has(exitCode))) {
+    return fault(
+      'interrupted',
+      `The container was interrupted from outside (exit code ${exitCode}).`,
+      exitCode,
+    );
   }
   if (startError !== undefined) {
     return failed('start_failed', `The container could not be started: ${startError}`, exitCode);
@@ -74,6 +104,9 @@ function judge(
   }
   return failed('exit_code', `The container ended with exit code ${exitCode}.`, exitCode);
 }
+
+/** 128 and the numbers of SIGKILL and SIGTERM. */
+const endedFromOutside = new Set([137, 143]);
 
 /** 128 and the number of SIGXFSZ. */
 const fileTooLong = 153;

@@ -3,29 +3,53 @@ import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
 
+export interface LeaseNews {
+  /** The attempt is over, or somebody else's (`adopted`); nothing is renewed any more. */
+  onRefused(why: 'adopted' | 'superseded'): void;
+  /** Called once. */
+  onCancel(): void;
+}
+
+export interface KeptLease {
+  /**
+   * Resolves at once while the lease is fresh, and otherwise when it is again, when the signal aborts,
+   * or after 15 s. To be awaited before a clock stops a container: a process that was frozen finds its
+   * timers due, and may have lost the attempt meanwhile.
+   */
+  confirm(signal: AbortSignal): Promise<void>;
+  stop(): Promise<void>;
+}
+
 /**
  * Renews the lease until it is stopped. Each call is held open by the server, which answers at once
- * when the attempt is over or somebody else's: then `onSuperseded` is called and nothing is renewed
- * any more. While private-api is away the attempt goes on: a lapsed lease may still be renewed.
+ * when there is news. While private-api is away the attempt goes on: a lapsed lease may still be
+ * renewed.
  */
 export function keepLease(
   { api, logger }: { api: PrivateApiClient; logger: Logger },
   held: HeldAttempt,
-  onSuperseded: () => void,
-): { stop: () => Promise<void> } {
+  news: LeaseNews,
+): KeptLease {
   const stopping = new AbortController();
   const { signal } = stopping;
   const isStopping = () => signal.aborted;
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined);
+  let knowsOfCancel = false;
+  let renewedAt = performance.now();
 
   const run = async () => {
     while (!isStopping()) {
       const asked = performance.now();
       try {
-        const answer = await api.renew(held, signal);
-        if (answer.outcome === 'superseded') {
-          onSuperseded();
+        const answer = await api.renew(held, knowsOfCancel, signal);
+        if (answer.outcome !== 'renewed') {
+          news.onRefused(answer.outcome);
           return;
+        }
+        renewedAt = asked;
+        if (answer.cancel_requested && !knowsOfCancel) {
+          knowsOfCancel = true;
+          news.onCancel();
         }
       } catch (error) {
         if (isStopping()) return;
@@ -40,6 +64,13 @@ export function keepLease(
 
   const running = run();
   return {
+    async confirm(caller) {
+      const until = performance.now() + confirmForMs;
+      while (performance.now() - renewedAt > freshMs && performance.now() < until) {
+        await sleep(100, undefined, { signal: caller }).catch(() => undefined);
+        if (caller.aborted || isStopping()) return;
+      }
+    },
     async stop() {
       stopping.abort();
       await running;
@@ -48,3 +79,6 @@ export function keepLease(
 }
 
 const leastIntervalMs = 1_000;
+/** A renewal is asked for every 5 s: an older one tells of a pause, or that private-api is away. */
+const freshMs = 15_000;
+const confirmForMs = 15_000;

@@ -1,12 +1,13 @@
-import type { AttemptResult, FailureReason } from '@inference-server/contracts';
+import type { AttemptResult, FailureReason, FaultCause } from '@inference-server/contracts';
 
 /** How an attempt ended, but for its log. */
 export type Outcome =
   | { kind: 'finished'; outputSha256: string; detail: string; exitCode: number }
   | { kind: 'failed'; reason: FailureReason; detail: string; exitCode: number | null }
-  | { kind: 'fault' | 'released'; detail: string; exitCode: number | null };
+  | { kind: 'fault'; cause: FaultCause; detail: string; exitCode: number | null }
+  | { kind: 'released' | 'cancelled'; detail: string; exitCode: number | null };
 
-/** The model's own doing, which is final. */
+/** The model's own doing. */
 export function failed(
   reason: FailureReason,
   detail: string,
@@ -15,9 +16,9 @@ export function failed(
   return { kind: 'failed', reason, detail, exitCode };
 }
 
-/** Ours: engine, network, disk. */
-export function fault(detail: string, exitCode: number | null = null): Outcome {
-  return { kind: 'fault', detail, exitCode };
+/** Not the model's doing. */
+export function fault(cause: FaultCause, detail: string, exitCode: number | null = null): Outcome {
+  return { kind: 'fault', cause, detail, exitCode };
 }
 
 export function resultOf(outcome: Outcome, log: string): AttemptResult {
@@ -32,7 +33,9 @@ export function resultOf(outcome: Outcome, log: string): AttemptResult {
     case 'failed':
       return { kind: 'failed', reason: outcome.reason, ...ended };
     case 'fault':
+      return { kind: 'fault', cause: outcome.cause, ...ended };
     case 'released':
+    case 'cancelled':
       return { kind: outcome.kind, ...ended };
   }
 }

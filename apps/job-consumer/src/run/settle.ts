@@ -1,14 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { SettleAnswer } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import { isPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { fault, resultOf, type Outcome } from './outcome.js';
 
+/** `untold`: there was no answer before the process had to end. */
+export type Settlement = SettleAnswer['outcome'] | 'untold';
+
 /**
  * Tells private-api how the attempt ended, again and again with the same content until it answers or
- * the time is over. An outcome that it refuses is settled as a fault instead.
+ * the time is over. An outcome that it calls impossible is settled as a fault instead.
  */
-export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<void> {
+export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<Settlement> {
   const { api, held, logger } = run;
   const about = { taskUid: held.taskUid, attempt: held.attempt };
   const signal = run.outOfTime;
@@ -22,18 +26,18 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
         { ...about, kind: told.kind, detail: told.detail, answer: answer.outcome },
         'an attempt ended',
       );
-      return;
+      return answer.outcome;
     } catch (error) {
       if (isOutOfTime()) break;
       const reason = messageOf(error);
       logger.warn({ ...about, reason }, 'a settlement was not taken');
       if (!isPassing(error)) {
-        if (told.kind === 'fault') return;
-        told = fault(`The settlement as ${told.kind} was refused: ${reason}`);
+        if (told.kind === 'fault') return 'superseded';
+        told = fault('internal', `The settlement as ${told.kind} was refused: ${reason}`);
         continue;
       }
     }
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
   }
-  logger.warn(about, 'an attempt ends without a settlement: its lease will lapse');
+  return 'untold';
 }

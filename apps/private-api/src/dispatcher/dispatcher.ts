@@ -5,6 +5,7 @@ import type { TicketSender } from '@inference-server/task-queue';
 import type { TaskChanges } from '../database/task-changes.js';
 import type { AttemptRepository } from '../modules/attempts/repository.js';
 import { assignTickets, type Assignment } from './policy.js';
+import type { BlobService } from '../modules/blobs/service.js';
 import type { DispatcherRepository } from './repository.js';
 
 export interface Dispatcher {
@@ -30,14 +31,15 @@ export interface DispatcherTimings {
  */
 export function startDispatcher(deps: {
   rows: DispatcherRepository;
-  attempts: AttemptRepository;
+  attempts: Pick<AttemptRepository, 'endLapsed'>;
+  blobs: Pick<BlobService, 'removeMarked'>;
   tickets: TicketSender;
   changes: TaskChanges;
   holder: string;
   timings: DispatcherTimings;
   logger: Logger;
 }): Dispatcher {
-  const { rows, attempts, tickets, holder, timings, logger } = deps;
+  const { rows, attempts, blobs, tickets, holder, timings, logger } = deps;
   const closing = new AbortController();
   const alarm = createAlarm();
   let leading: { steadyMs: number } | undefined;
@@ -79,8 +81,9 @@ export function startDispatcher(deps: {
   };
 
   const endLapsedLeases = async (): Promise<void> => {
-    for (const lapsed of await attempts.endLapsed()) {
+    for (const { blobs: left, ...lapsed } of await attempts.endLapsed()) {
       logger.warn(lapsed, 'a lease lapsed');
+      await blobs.removeMarked(left);
     }
   };
 

@@ -20,7 +20,8 @@ export function createDispatcherRepository(
                   - count(t.uid) FILTER (WHERE t.state = 'QUEUED'))::int AS room
            FROM consumers c
            LEFT JOIN tasks t ON t.consumer_id = c.id AND t.state IN ('QUEUED', 'RUNNING')
-          WHERE c.state = 'ready' AND c.heartbeat_at > now() - $1 * interval '1 millisecond'
+          WHERE c.state = 'ready' AND NOT c.draining
+            AND c.heartbeat_at > now() - $1 * interval '1 millisecond'
           GROUP BY c.id
          HAVING greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
                 > count(t.uid) FILTER (WHERE t.state = 'QUEUED')
@@ -29,11 +30,13 @@ export function createDispatcherRepository(
       );
     },
 
-    /** The oldest waiting tasks of a kind. */
+    /** The oldest waiting tasks of a kind, without those that pause after a fault. */
     async backlog(useGpu: boolean, limit: number): Promise<WaitingTask[]> {
       return database.query<WaitingTask>(
         `SELECT uid, attempt, use_gpu AS "useGpu", consumer_id AS "lastConsumerId"
-           FROM tasks WHERE state = 'PENDING' AND use_gpu = $1 ORDER BY seq LIMIT $2`,
+           FROM tasks
+          WHERE state = 'PENDING' AND use_gpu = $1 AND (not_before IS NULL OR not_before <= now())
+          ORDER BY seq LIMIT $2`,
         [useGpu, limit],
       );
     },
@@ -54,13 +57,14 @@ export function createDispatcherRepository(
       );
     },
 
-    /** QUEUED → PENDING where the consumer is gone, silent or cannot start containers. */
+    /** QUEUED → PENDING where the consumer is gone, silent, drained or cannot start containers. */
     async returnTickets(): Promise<number> {
       const returned = await database.query(
         `UPDATE tasks t SET state = 'PENDING'
            FROM consumers c
           WHERE t.state = 'QUEUED' AND c.id = t.consumer_id
-            AND (c.state <> 'ready' OR c.heartbeat_at < now() - $1 * interval '1 millisecond')
+            AND (c.state <> 'ready' OR c.draining
+                 OR c.heartbeat_at < now() - $1 * interval '1 millisecond')
          RETURNING t.uid`,
         [timings.heartbeatTimeoutMs],
       );

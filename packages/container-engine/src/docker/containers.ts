@@ -124,14 +124,18 @@ export async function inspectContainer(
       exitCode: found.State.ExitCode,
       outOfMemory: found.State.OOMKilled,
       startError: found.State.Error === '' ? undefined : found.State.Error,
-      endedAt: found.State.FinishedAt.startsWith('0001-')
-        ? undefined
-        : new Date(found.State.FinishedAt),
+      startedAt: timeOf(found.State.StartedAt),
+      endedAt: timeOf(found.State.FinishedAt),
     };
   } catch (error) {
     if (isEngineProblem(error, 'container_absent')) return undefined;
     throw error;
   }
+}
+
+/** What has not happened has the zero of Go's time. */
+function timeOf(text: string): Date | undefined {
+  return text.startsWith('0001-') ? undefined : new Date(text);
 }
 
 export async function listContainers(

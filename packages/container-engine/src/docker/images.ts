@@ -1,3 +1,4 @@
+import { messageOf } from '@inference-server/errors';
 import type { ImageDetails } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
@@ -31,7 +32,9 @@ export async function pullImage(
   const doing = `pull of ${reference}`;
   const messages = await boundedCall(doing, deadlines.idleMs, signal, (abortSignal) =>
     docker.createImage({ ...pullQuery(reference), abortSignal }),
-  );
+  ).catch((error: unknown) => {
+    throw isEngineProblem(error, 'failed') ? pullFailure(messageOf(error), error) : error;
+  });
   await followPull(doing, messages as NodeJS.ReadableStream & ByteSource, {
     signal,
     idleMs: deadlines.idleMs,
@@ -58,7 +61,7 @@ async function followPull(
     for await (const line of linesOf(messages)) {
       timer.refresh();
       const failure = failureIn(line);
-      if (failure !== undefined) throw new EngineError('failed', `${doing}: ${failure}`);
+      if (failure !== undefined) throw pullFailure(`${doing}: ${failure}`);
       onProgress();
     }
   } catch (error) {
@@ -69,6 +72,12 @@ async function followPull(
     signal.removeEventListener('abort', stop);
     messages.destroy();
   }
+}
+
+/** Only the words tell whether the registry is away or has no such image for us. */
+function pullFailure(detail: string, cause?: unknown): EngineError {
+  const isDefinite = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(detail);
+  return new EngineError(isDefinite ? 'image_absent' : 'failed', detail, { cause });
 }
 
 async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {

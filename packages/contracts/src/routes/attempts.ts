@@ -1,11 +1,13 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import {
+  AdoptAnswer,
   AttemptParams,
   AttemptResult,
   BlobReference,
   ClaimAnswer,
   Lease,
+  ParkAnswer,
   RenewAnswer,
   SettleAnswer,
 } from '../schemas/attempt.js';
@@ -34,6 +36,35 @@ export const claimAttempt = defineRoute({
   callers: ['consumer'],
 });
 
+export const adoptAttempt = defineRoute({
+  operationId: 'adoptAttempt',
+  method: 'POST',
+  path: `${path}/adopt`,
+  tag: 'attempts',
+  summary: 'Take over an attempt of this consumer from its earlier holder',
+  description:
+    'For the process that is registered as the consumer now. Asking again as the same holder gives the same answer.',
+  params: AttemptParams,
+  body: { kind: 'json', schema: Type.Object({ holder: Lease.properties.holder }) },
+  success: { kind: 'json', schema: AdoptAnswer, description: 'Won, or superseded.' },
+  errors,
+  callers: ['consumer'],
+});
+
+export const parkLease = defineRoute({
+  operationId: 'parkLease',
+  method: 'POST',
+  path: `${path}/park`,
+  tag: 'attempts',
+  summary: 'Leave a running attempt to a successor',
+  description: 'The lease is held for a while without being renewed.',
+  params: AttemptParams,
+  body: { kind: 'json', schema: Lease },
+  success: { kind: 'json', schema: ParkAnswer, description: 'Parked, or refused.' },
+  errors,
+  callers: ['consumer'],
+});
+
 /** How long a renewal is held open for news (s): leases of 30 s are so renewed every 5 s. */
 export const renewHeldForS = 5;
 
@@ -44,10 +75,16 @@ export const renewLease = defineRoute({
   tag: 'attempts',
   summary: 'Renew a lease and wait for news',
   description:
-    'The lease is renewed at once; the answer is held until there is news (the attempt was superseded) or the time is over.',
+    'The lease is renewed at once; the answer is held until there is news (the task is to be cancelled, the holder is refused) or the time is over.',
   params: AttemptParams,
-  body: { kind: 'json', schema: Lease },
-  success: { kind: 'json', schema: RenewAnswer, description: 'Renewed, or superseded.' },
+  body: {
+    kind: 'json',
+    schema: Type.Object({
+      ...Lease.properties,
+      knows_of_cancel: Type.Boolean({ description: 'Whether a cancel is no news any more.' }),
+    }),
+  },
+  success: { kind: 'json', schema: RenewAnswer, description: 'Renewed, or refused.' },
   errors,
   callers: ['consumer'],
   heldForS: renewHeldForS,
@@ -115,7 +152,7 @@ export const settleAttempt = defineRoute({
     kind: 'json',
     schema: Type.Object({ lease: Lease, result: AttemptResult }),
   },
-  success: { kind: 'json', schema: SettleAnswer, description: 'Settled, or superseded.' },
+  success: { kind: 'json', schema: SettleAnswer, description: 'Settled, or refused.' },
   errors: [...errors, 'CONFLICT'],
   callers: ['consumer'],
 });

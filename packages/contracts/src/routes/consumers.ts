@@ -1,9 +1,16 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
-import { ConsumerRegistered, ConsumerRegistration } from '../schemas/consumer.js';
+import {
+  ConsumerDetails,
+  ConsumerList,
+  ConsumerRegistered,
+  ConsumerRegistration,
+  HeldAttempts,
+} from '../schemas/consumer.js';
 import { ConsumerId } from '../schemas/names.js';
 
 const ConsumerParams = Type.Object({ consumer_id: ConsumerId });
+const NoQuery = Type.Object({}, { additionalProperties: false });
 const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'CONFLICT'] as const;
 
 export const registerConsumer = defineRoute({
@@ -12,11 +19,12 @@ export const registerConsumer = defineRoute({
   path: '/internal/consumers/:consumer_id',
   tag: 'consumers',
   summary: 'Register a consumer, and keep it registered',
-  description: 'Registration and heartbeat in one: repeated at the interval of the answer.',
+  description:
+    'Registration and heartbeat in one: repeated at the interval of the answer. CONSUMER_EXISTS while another process is heard of under this id.',
   params: ConsumerParams,
   body: { kind: 'json', schema: ConsumerRegistration },
   success: { kind: 'json', schema: ConsumerRegistered, description: 'It is registered.' },
-  errors,
+  errors: [...errors, 'CONSUMER_EXISTS'],
   callers: ['consumer'],
 });
 
@@ -36,4 +44,56 @@ export const signOffConsumer = defineRoute({
   },
   errors,
   callers: ['consumer'],
+});
+
+export const listHeldAttempts = defineRoute({
+  operationId: 'listHeldAttempts',
+  method: 'GET',
+  path: '/internal/consumers/:consumer_id/attempts',
+  tag: 'consumers',
+  summary: 'List the attempts that this consumer may hold or adopt',
+  params: ConsumerParams,
+  success: { kind: 'json', schema: HeldAttempts, description: 'Its attempts that have not ended.' },
+  errors,
+  callers: ['consumer'],
+});
+
+export const listConsumers = defineRoute({
+  operationId: 'listConsumers',
+  method: 'GET',
+  path: '/api/consumers/',
+  tag: 'consumers',
+  summary: 'List the consumers',
+  query: NoQuery,
+  success: { kind: 'json', schema: ConsumerList, description: 'Every consumer, by id.' },
+  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'],
+  callers: ['operator'],
+});
+
+export const drainConsumer = defineRoute({
+  operationId: 'drainConsumer',
+  method: 'POST',
+  path: '/api/consumers/:consumer_id/drain',
+  tag: 'consumers',
+  summary: 'Give a consumer no more tasks',
+  description:
+    'What it runs goes on to its end; what it has tickets for goes elsewhere. It stays so, also through restarts, until it is resumed.',
+  params: ConsumerParams,
+  query: NoQuery,
+  success: { kind: 'json', schema: ConsumerDetails, description: 'It takes nothing any more.' },
+  errors: [...errors, 'NOT_FOUND', 'DUPLICATE_PARAMETER'],
+  callers: ['operator'],
+});
+
+export const resumeConsumer = defineRoute({
+  operationId: 'resumeConsumer',
+  method: 'POST',
+  path: '/api/consumers/:consumer_id/resume',
+  tag: 'consumers',
+  summary: 'Give a drained consumer tasks again',
+  params: ConsumerParams,
+  query: NoQuery,
+  success: { kind: 'json', schema: ConsumerDetails, description: 'It takes tasks again.' },
+  errors: [...errors, 'NOT_FOUND', 'DUPLICATE_PARAMETER'],
+  callers: ['operator'],
 });

@@ -1,6 +1,7 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import { HumanReadableId, TaskUid } from '../schemas/names.js';
+import { TaskStatus } from '../schemas/task.js';
 
 /** The longest that a GET of a task may be held open (s). */
 export const maxTaskWaitS = 60;
@@ -96,6 +97,52 @@ export const getTask = defineRoute({
   heldForS: maxTaskWaitS,
 });
 
+export const getTaskStatus = defineRoute({
+  operationId: 'getTaskStatus',
+  method: 'GET',
+  path: '/api/tasks/:uid/status',
+  tag: 'tasks',
+  summary: 'Get the state of a task and its attempts',
+  params: TaskParams,
+  query: NoQuery,
+  success: { kind: 'json', schema: TaskStatus, description: 'The task as it is now.' },
+  errors: [...readErrors, 'TASK_NOT_FOUND'],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+});
+
+export const cancelTask = defineRoute({
+  operationId: 'cancelTask',
+  method: 'POST',
+  path: '/api/tasks/:uid/cancel',
+  tag: 'tasks',
+  summary: 'Cancel a task',
+  description:
+    'A waiting task is cancelled at once. The container of a running one is stopped and removed; then it is cancelled. Repeating it does no harm. A task that has ended otherwise is a 409.',
+  params: TaskParams,
+  query: Type.Object(
+    {
+      wait: Type.Optional(
+        Type.Number({
+          minimum: 0,
+          maximum: maxTaskWaitS,
+          description: 'How long to hold the request until the container is gone (s).',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  success: {
+    kind: 'json',
+    schema: TaskStatus,
+    description: 'The task: CANCELLED, or RUNNING with `cancel_requested`.',
+  },
+  errors: [...readErrors, 'TASK_ENDED', 'TASK_NOT_FOUND'],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+  heldForS: maxTaskWaitS,
+});
+
 export const getTaskLog = defineRoute({
   operationId: 'getTaskLog',
   method: 'GET',
@@ -118,7 +165,7 @@ export const deleteTask = defineRoute({
   tag: 'tasks',
   summary: 'Delete a task',
   description:
-    'Ends the task when it is waiting or running and removes its input, output and log. From then on it answers 554.',
+    'Cancels the task when it is waiting or running, and removes its input, output and log once its container is gone. From now on it answers 554.',
   params: TaskParams,
   query: NoQuery,
   success: {

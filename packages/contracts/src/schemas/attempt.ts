@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { faultCauses, type FaultCause as FaultCauseName } from '../fault-causes.js';
 import { PullPolicy } from './model.js';
 import { maxStoredInteger, minStoredInteger } from './stored-integer.js';
 
@@ -34,12 +35,14 @@ export const Work = Type.Object({
 });
 export type Work = Static<typeof Work>;
 
+const Won = Type.Object({
+  outcome: Type.Literal('won'),
+  epoch: Type.Integer({ minimum: 1 }),
+  work: Work,
+});
+
 export const ClaimAnswer = Type.Union([
-  Type.Object({
-    outcome: Type.Literal('won'),
-    epoch: Type.Integer({ minimum: 1 }),
-    work: Work,
-  }),
+  Won,
   Type.Object({
     outcome: Type.Literal('refused'),
     reason: Type.String({ description: 'For the log: the ticket is stale.' }),
@@ -47,15 +50,44 @@ export const ClaimAnswer = Type.Union([
 ]);
 export type ClaimAnswer = Static<typeof ClaimAnswer>;
 
-/**
- * `superseded`: the attempt is over or somebody else's; remove its container. A renewed lease ends
- * `lease_ms` after the database took the call.
- */
+/** Nothing is to be done for the attempt any more: it is over, or another one has taken its place. */
+const Superseded = Type.Object({
+  outcome: Type.Literal('superseded', { description: 'Remove its container.' }),
+});
+
+/** Why a holder is refused. */
+const Refused = [
+  Type.Object({
+    outcome: Type.Literal('adopted', {
+      description:
+        'The attempt has a later holder, whose its container is: forget it, touch nothing.',
+    }),
+  }),
+  Superseded,
+] as const;
+
+export const AdoptAnswer = Type.Union([Won, Superseded]);
+export type AdoptAnswer = Static<typeof AdoptAnswer>;
+
+/** A renewed lease ends `lease_ms` after the database took the call. */
 export const RenewAnswer = Type.Union([
-  Type.Object({ outcome: Type.Literal('renewed'), lease_ms: Type.Integer() }),
-  Type.Object({ outcome: Type.Literal('superseded') }),
+  Type.Object({
+    outcome: Type.Literal('renewed'),
+    lease_ms: Type.Integer(),
+    cancel_requested: Type.Boolean({ description: 'Stop the container, remove it, settle.' }),
+  }),
+  ...Refused,
 ]);
 export type RenewAnswer = Static<typeof RenewAnswer>;
+
+export const ParkAnswer = Type.Union([
+  Type.Object({
+    outcome: Type.Literal('parked'),
+    parked_ms: Type.Integer({ description: 'How long the lease now waits for a successor.' }),
+  }),
+  ...Refused,
+]);
+export type ParkAnswer = Static<typeof ParkAnswer>;
 
 /** Why a model failed. */
 export const FailureReason = Type.Union([
@@ -82,10 +114,14 @@ const Ended = {
   }),
 };
 
+/** What went wrong that is not the model's doing. */
+const FaultCause = Type.Enum(Object.keys(faultCauses) as FaultCauseName[]);
+
 /**
- * How an attempt ended. `failed` is the model's own doing and final; `fault` is ours (engine,
- * network, disk) and gives another attempt up to the limit; `released` gives the attempt back
- * because the consumer stops, and counts towards no limit.
+ * How an attempt ended. `failed` is the model's own doing, and final unless the model asks for
+ * retries; `fault` is ours (engine, network, disk) and gives another attempt up to the limit;
+ * `released` gives the attempt back because the consumer stops, and counts towards no limit;
+ * `cancelled` says that a container whose task is to be cancelled is gone.
  */
 export const AttemptResult = Type.Union([
   Type.Object({
@@ -101,12 +137,19 @@ export const AttemptResult = Type.Union([
     reason: FailureReason,
     ...Ended,
   }),
-  Type.Object({ kind: Type.Literal('fault'), ...Ended }),
+  Type.Object({ kind: Type.Literal('fault'), cause: FaultCause, ...Ended }),
   Type.Object({ kind: Type.Literal('released'), ...Ended }),
+  Type.Object({ kind: Type.Literal('cancelled'), ...Ended }),
 ]);
 export type AttemptResult = Static<typeof AttemptResult>;
 
-export const SettleAnswer = Type.Object({
-  outcome: Type.Union([Type.Literal('settled'), Type.Literal('superseded')]),
-});
+export const SettleAnswer = Type.Union([
+  Type.Object({ outcome: Type.Literal('settled') }),
+  Type.Object({
+    outcome: Type.Literal('cancel_requested', {
+      description: 'A cancel came first: remove the container and settle as cancelled.',
+    }),
+  }),
+  ...Refused,
+]);
 export type SettleAnswer = Static<typeof SettleAnswer>;

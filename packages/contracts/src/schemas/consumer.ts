@@ -4,6 +4,16 @@ import { maxStoredInteger } from './stored-integer.js';
 /** What PostgreSQL takes in a JSON text: no NUL, and no half of a surrogate pair. */
 const storable = '^[^\\u0000\\p{Surrogate}]*$';
 
+/**
+ * Whether a consumer can start containers now. `engine_away`: its engine does not answer.
+ * `quarantined`: its device or engine failed again and again; it looks whether that has passed.
+ */
+const ReportedState = Type.Union([
+  Type.Literal('ready'),
+  Type.Literal('engine_away'),
+  Type.Literal('quarantined'),
+]);
+
 /** What a consumer says of itself with every heartbeat. */
 export const ConsumerRegistration = Type.Object(
   {
@@ -13,8 +23,9 @@ export const ConsumerRegistration = Type.Object(
       description: 'Names this start of the process: the holder of its leases.',
     }),
     version: Type.String({ maxLength: 100 }),
-    state: Type.Union([Type.Literal('ready'), Type.Literal('engine_away')], {
-      description: 'Whether it can start containers now.',
+    state: ReportedState,
+    reason: Type.Union([Type.String({ maxLength: 1000, pattern: storable }), Type.Null()], {
+      description: 'Of a state that is not ready: why, for a person.',
     }),
     slots: Type.Integer({ minimum: 1, maximum: 1024, description: 'Tasks side by side.' }),
     gpu_uuid: Type.Union([Type.String({ maxLength: 200 }), Type.Null()], {
@@ -40,3 +51,29 @@ export const ConsumerRegistered = Type.Object({
   heartbeat_interval_ms: Type.Integer(),
 });
 export type ConsumerRegistered = Static<typeof ConsumerRegistered>;
+
+/** An attempt by its name. */
+export const HeldAttempts = Type.Array(
+  Type.Object({ task_uid: Type.String(), attempt: Type.Integer({ minimum: 1 }) }),
+);
+export type HeldAttempts = Static<typeof HeldAttempts>;
+
+export const ConsumerDetails = Type.Object({
+  id: Type.String(),
+  version: Type.String(),
+  state: Type.Union([...ReportedState.anyOf, Type.Literal('silent'), Type.Literal('gone')], {
+    description: '`silent`: not heard of lately. `gone`: signed off.',
+  }),
+  reason: Type.Union([Type.String(), Type.Null()]),
+  draining: Type.Boolean({ description: 'Whether it is given no more tasks.' }),
+  slots: Type.Integer(),
+  gpu_uuid: Type.Union([Type.String(), Type.Null()]),
+  memory_mib: Type.Integer(),
+  labels: Type.Record(Type.String(), Type.String()),
+  running: Type.Integer({ description: 'Attempts that it holds.' }),
+  queued: Type.Integer({ description: 'Tickets that it has been sent.' }),
+  heartbeat_at: Type.String({ format: 'date-time' }),
+});
+export type ConsumerDetails = Static<typeof ConsumerDetails>;
+
+export const ConsumerList = Type.Array(ConsumerDetails);

@@ -34,6 +34,23 @@ export const Problem = Type.Object(
 );
 export type Problem = Static<typeof Problem>;
 
+/** One try at running a task, from its claim on. */
+export const AttemptReport = Type.Object({
+  number: Type.Integer({ minimum: 1 }),
+  consumer: Type.String(),
+  claimed_at: Type.String({ format: 'date-time' }),
+  ended_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()]),
+  outcome: Type.Union([Type.String(), Type.Null()], {
+    description:
+      'finished, failed (the model), fault (the server), released (given back), lost (not heard of), cancelled; null while it runs.',
+  }),
+  reason: Type.Union([Type.String(), Type.Null()], {
+    description: 'Of a failure or a fault: why, in one word.',
+  }),
+  exit_code: Type.Union([Type.Integer(), Type.Null()]),
+});
+export type AttemptReport = Static<typeof AttemptReport>;
+
 /** What 551 and 552 tell of a task. */
 export const TaskReport = Type.Object(
   {
@@ -54,6 +71,10 @@ export const TaskReport = Type.Object(
     log_tail: Type.Optional(
       Type.Array(Type.String(), { description: 'The last lines that the container wrote.' }),
     ),
+    cancel_requested: Type.Optional(
+      Type.Boolean({ description: 'Whether a running task is being cancelled.' }),
+    ),
+    attempts: Type.Array(AttemptReport, { description: 'Every try so far, the first one first.' }),
   },
   { $id: 'TaskReport', additionalProperties: false },
 );

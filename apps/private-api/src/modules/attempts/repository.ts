@@ -1,21 +1,19 @@
 import type { PullPolicy } from '@inference-server/contracts';
-import type { Database, Queryable } from '../../database/database.js';
 import { AppError } from '@inference-server/errors';
-import { markStored } from '../blobs/repository.js';
+import type { Database, Queryable } from '../../database/database.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { endHeld, endIfLapsed, finishTask, moveOn, type AttemptEnd } from './end-attempt.js';
+import {
+  isCurrentLease,
+  leaseValues,
+  lockTask,
+  resumeLapsed,
+  resumeOwn,
+  type AttemptClaim,
+  type HeldAttempt,
+} from './held-attempt.js';
 
 export type AttemptRepository = ReturnType<typeof createAttemptRepository>;
-
-/** An attempt as its holder names it. */
-export interface HeldAttempt {
-  taskUid: string;
-  attempt: number;
-  epoch: number;
-  holder: string;
-}
-
-/** What the holder of a ticket asks for. */
-export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
 
 export interface WorkRow {
   modelVersionId: string;
@@ -33,23 +31,45 @@ export interface WorkRow {
   inputStoredAt: Date;
 }
 
-/** What is kept of an attempt that ended. */
-export interface AttemptEnd {
-  outcome: 'finished' | 'failed' | 'fault' | 'released' | 'lost';
-  reason: string | null;
-  detail: string;
-  exitCode: number | null;
-  log: string | null;
+/** The lease is the asker's, who may have to stop. */
+export interface Holding {
+  cancelRequested: boolean;
 }
+
+/** `blobs`: those that nothing refers to any more. */
+export type Settled = { outcome: 'settled'; blobs: string[] } | { outcome: 'cancel_requested' };
 
 export function createAttemptRepository(
   database: Database,
   { leaseMs, maxAttempts }: { leaseMs: number; maxAttempts: number },
 ) {
+  /** The lease for so long from now on; undefined: it is no longer this holder's. */
+  async function extend(held: HeldAttempt, ms: number): Promise<Holding | undefined> {
+    const extended = () =>
+      database.query<Holding>(
+        `UPDATE attempts SET lease_until = now() + $5 * interval '1 millisecond'
+          WHERE ${isCurrentLease}
+         RETURNING (SELECT cancel_requested_at IS NOT NULL FROM tasks WHERE uid = $1)
+                   AS "cancelRequested"`,
+        [...leaseValues(held), ms],
+      );
+    const [holding] = await extended();
+    if (holding !== undefined) return holding;
+    if (!(await resume(held))) return undefined;
+    return (await extended())[0];
+  }
+
+  function resume(held: HeldAttempt): Promise<boolean> {
+    return database.transaction(async (tx) => {
+      await lockTask(tx, held.taskUid);
+      return resumeOwn(tx, held);
+    });
+  }
+
   return {
     /**
-     * Hot. QUEUED → RUNNING with a first lease, for the consumer that was sent the ticket; or the
-     * lease that this holder won before. Undefined: the ticket is stale.
+     * Hot. QUEUED → RUNNING with a first lease, for the process that speaks for the consumer that was
+     * sent the ticket; or the lease that this holder won before. Undefined: the ticket is stale.
      */
     async claim(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
       const { taskUid, attempt, consumerId, holder } = claim;
@@ -57,6 +77,7 @@ export function createAttemptRepository(
         `WITH task AS (
            UPDATE tasks SET state = 'RUNNING'
             WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state = 'QUEUED'
+              AND EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)
            RETURNING uid, attempt
          )
          INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
@@ -64,14 +85,42 @@ export function createAttemptRepository(
          RETURNING epoch`,
         [taskUid, attempt, consumerId, holder, leaseMs],
       );
-      if (won !== undefined) return won;
-      const [held] = await database.query<{ epoch: number }>(
-        `SELECT epoch FROM attempts
-          WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder = $4
-            AND ended_at IS NULL`,
-        [taskUid, attempt, consumerId, holder],
+      return won ?? (await heldAlready(claim));
+    },
+
+    /**
+     * The lease of an attempt of the consumer, under the next epoch, for the process that speaks for
+     * the consumer now; or the one that this process adopted before. Undefined: it is over.
+     */
+    async adopt(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
+      const { taskUid, attempt, consumerId, holder } = claim;
+      const adopted = await database.transaction(async (tx) => {
+        await lockTask(tx, taskUid);
+        const take = () =>
+          tx.query<{ epoch: number }>(
+            `UPDATE attempts
+                SET epoch = epoch + 1, holder = $4, lease_until = now() + $5 * interval '1 millisecond'
+              WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder <> $4
+                AND ended_at IS NULL
+                AND EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)
+             RETURNING epoch`,
+            [taskUid, attempt, consumerId, holder, leaseMs],
+          );
+        const [taken] = await take();
+        if (taken !== undefined) return taken;
+        const lapsed = { condition: 'a.consumer_id = $3', values: [consumerId] };
+        return (await resumeLapsed(tx, claim, lapsed)) ? (await take())[0] : undefined;
+      });
+      return adopted ?? (await heldAlready(claim));
+    },
+
+    /** The attempts that a consumer's processes hold, parked or not. */
+    async heldBy(consumerId: string): Promise<{ taskUid: string; attempt: number }[]> {
+      return database.query(
+        `SELECT task_uid AS "taskUid", number AS attempt FROM attempts
+          WHERE consumer_id = $1 AND ended_at IS NULL ORDER BY claimed_at`,
+        [consumerId],
       );
-      return held;
     },
 
     /** What the attempts of a task work on. */
@@ -93,29 +142,33 @@ export function createAttemptRepository(
       return row;
     },
 
-    /** Hot. The lease anew from now; false: it is no longer this holder's. */
-    async renew(held: HeldAttempt): Promise<boolean> {
-      const renewed = () =>
-        database.query(
-          `UPDATE attempts SET lease_until = now() + $5 * interval '1 millisecond'
-            WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4
-              AND ended_at IS NULL
-           RETURNING number`,
-          [...leaseValues(held), leaseMs],
-        );
-      if ((await renewed()).length > 0) return true;
-      if (!(await database.transaction((tx) => resume(tx, held)))) return false;
-      return (await renewed()).length > 0;
-    },
+    /** Hot. The lease anew from now; undefined: it is no longer this holder's. */
+    renew: (held: HeldAttempt) => extend(held, leaseMs),
+
+    /** The lease for a longer while, in which a successor may come. */
+    park: (held: HeldAttempt, parkMs: number) => extend(held, parkMs),
 
     /** Whether the attempt is this holder's, or was until its lease lapsed and is again now. */
-    async isHeld(held: HeldAttempt): Promise<boolean> {
+    async holding(held: HeldAttempt): Promise<Holding | undefined> {
+      const look = () =>
+        database.query<Holding>(
+          `SELECT (SELECT cancel_requested_at IS NOT NULL FROM tasks WHERE uid = $1)
+                  AS "cancelRequested"
+             FROM attempts WHERE ${isCurrentLease}`,
+          leaseValues(held),
+        );
+      const [holding] = await look();
+      if (holding !== undefined) return holding;
+      return (await resume(held)) ? (await look())[0] : undefined;
+    },
+
+    /** Whether a later holder has taken this very attempt over, be it ended by now or not. */
+    async wasAdopted({ taskUid, attempt, epoch }: HeldAttempt): Promise<boolean> {
       const rows = await database.query(
-        `SELECT number FROM attempts
-          WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL`,
-        leaseValues(held),
+        `SELECT 1 FROM attempts WHERE task_uid = $1 AND number = $2 AND epoch > $3`,
+        [taskUid, attempt, epoch],
       );
-      return rows.length > 0 || (await database.transaction((tx) => resume(tx, held)));
+      return rows.length > 0;
     },
 
     /** Whether this very holder has settled the attempt before (its answer was lost). */
@@ -138,9 +191,7 @@ export function createAttemptRepository(
     ): Promise<{ blobId: string | null } | undefined> {
       return database.transaction(async (tx) => {
         const [before] = await tx.query<{ blobId: string | null }>(
-          `SELECT output_blob_id AS "blobId" FROM attempts
-            WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL
-              FOR UPDATE`,
+          `SELECT output_blob_id AS "blobId" FROM attempts WHERE ${isCurrentLease} FOR UPDATE`,
           leaseValues(held),
         );
         if (before === undefined) return undefined;
@@ -159,154 +210,69 @@ export function createAttemptRepository(
 
     /**
      * Ends an attempt that `held` holds, and moves its task on: FINISHED with the output that was
-     * kept, FAILED, or back to the backlog. All or nothing; false: the lease is not current, nothing
-     * was changed. Throws CONFLICT when the kept output is another than the one meant.
+     * kept, FAILED, CANCELLED, or back to the backlog. A result that comes after a request to cancel
+     * is not taken. All or nothing; undefined: the lease is not current, nothing was changed. Throws
+     * CONFLICT when the kept output is another than the one meant, and for a cancel nobody asked for.
      */
     async settle(
       held: HeldAttempt,
       end: AttemptEnd,
       outputSha256: string | null,
-    ): Promise<boolean> {
+    ): Promise<Settled | undefined> {
       return database.transaction(async (tx) => {
-        await resume(tx, held);
-        if (!(await endHeld(tx, held, end))) return false;
-        if (outputSha256 === null) {
-          await retryOrFail(tx, held.taskUid, held.attempt, end.outcome, maxAttempts);
-        } else {
-          await finishTask(tx, held, outputSha256);
+        const task = await lockTask(tx, held.taskUid);
+        const cancelRequested = task?.cancelRequested ?? false;
+        await resumeOwn(tx, held);
+        if (cancelRequested && (end.outcome === 'finished' || end.outcome === 'failed')) {
+          return (await isCurrent(tx, held)) ? { outcome: 'cancel_requested' } : undefined;
         }
-        return true;
+        if (end.outcome === 'cancelled' && !cancelRequested) {
+          throw new AppError('CONFLICT', 'Nobody asked to cancel this task.');
+        }
+        if (!(await endHeld(tx, held, end))) return undefined;
+        if (outputSha256 === null) {
+          return { outcome: 'settled', blobs: await moveOn(tx, held.taskUid, end, maxAttempts) };
+        }
+        await finishTask(tx, held, outputSha256);
+        return { outcome: 'settled', blobs: [] };
       });
     },
 
     /** Ends attempts whose lease has lapsed; returns them. Each is ended only if still lapsed. */
-    async endLapsed(): Promise<{ taskUid: string; attempt: number; consumerId: string }[]> {
-      const lapsed = await database.query<{ uid: string; number: number; consumer_id: string }>(
-        `SELECT task_uid AS uid, number, consumer_id FROM attempts
+    async endLapsed(): Promise<LapsedAttempt[]> {
+      const lapsed = await database.query<Omit<LapsedAttempt, 'blobs'>>(
+        `SELECT task_uid AS "taskUid", number AS attempt, consumer_id AS "consumerId" FROM attempts
           WHERE ended_at IS NULL AND lease_until < now() ORDER BY lease_until LIMIT 100`,
       );
       const ended = [];
-      for (const { uid, number, consumer_id: consumerId } of lapsed) {
-        if (await endIfLapsed(database, uid, number, maxAttempts)) {
-          ended.push({ taskUid: uid, attempt: number, consumerId });
-        }
+      for (const attempt of lapsed) {
+        const blobs = await endIfLapsed(database, attempt.taskUid, attempt.attempt, maxAttempts);
+        if (blobs !== undefined) ended.push({ ...attempt, blobs });
       }
       return ended;
     },
   };
+
+  async function heldAlready(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
+    const [held] = await database.query<{ epoch: number }>(
+      `SELECT epoch FROM attempts
+        WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder = $4
+          AND ended_at IS NULL`,
+      [claim.taskUid, claim.attempt, claim.consumerId, claim.holder],
+    );
+    return held;
+  }
 }
 
-function leaseValues({ taskUid, attempt, epoch, holder }: HeldAttempt): unknown[] {
-  return [taskUid, attempt, epoch, holder];
-}
-
-/** Everything that ends an attempt locks its task first: no two ends at once, no deadlock. */
-async function lockTask(tx: Queryable, uid: string): Promise<void> {
-  await tx.query(`SELECT uid FROM tasks WHERE uid = $1 FOR UPDATE`, [uid]);
-}
-
-/**
- * Gives an attempt that was ended for its lapsed lease back to its holder, as long as no other
- * attempt was claimed: the work that is done is not thrown away. False: there is nothing to resume.
- */
-async function resume(tx: Queryable, held: HeldAttempt): Promise<boolean> {
-  await lockTask(tx, held.taskUid);
-  const tasks = await tx.query(
-    `UPDATE tasks t
-        SET state = 'RUNNING', attempt = a.number, consumer_id = a.consumer_id
-       FROM attempts a
-      WHERE a.task_uid = $1 AND a.number = $2 AND a.epoch = $3 AND a.holder = $4
-        AND a.outcome = 'lost'
-        AND t.uid = a.task_uid AND t.attempt = a.number + 1 AND t.state IN ('PENDING', 'QUEUED')
-     RETURNING t.uid`,
-    leaseValues(held),
-  );
-  if (tasks.length === 0) return false;
-  await tx.query(
-    `UPDATE attempts SET ended_at = NULL, outcome = NULL, reason = NULL, detail = NULL,
-            lease_until = now()
-      WHERE task_uid = $1 AND number = $2`,
-    [held.taskUid, held.attempt],
-  );
-  return true;
-}
-
-async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd): Promise<boolean> {
-  const rows = await tx.query(
-    `UPDATE attempts
-        SET ended_at = now(), outcome = $5::attempt_outcome, reason = $6, detail = $7,
-            exit_code = $8, log = $9
-      WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL
-     RETURNING number`,
-    [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log],
-  );
+async function isCurrent(tx: Queryable, held: HeldAttempt): Promise<boolean> {
+  const rows = await tx.query(`SELECT 1 FROM attempts WHERE ${isCurrentLease}`, leaseValues(held));
   return rows.length > 0;
 }
 
-async function finishTask(
-  tx: Queryable,
-  { taskUid, attempt }: HeldAttempt,
-  sha256: string,
-): Promise<void> {
-  const [output] = await tx.query<{ id: string; bytes: string }>(
-    `SELECT b.id, b.bytes FROM attempts a JOIN blobs b ON b.id = a.output_blob_id
-      WHERE a.task_uid = $1 AND a.number = $2 AND b.sha256 = $3`,
-    [taskUid, attempt, sha256],
-  );
-  if (
-    output === undefined ||
-    !(await markStored(tx, { id: output.id, bytes: Number(output.bytes), sha256 }))
-  ) {
-    throw new AppError('CONFLICT', 'The settlement names an output that is not stored.');
-  }
-  await tx.query(
-    `UPDATE tasks SET state = 'FINISHED', output_blob_id = $3, ended_at = now()
-      WHERE uid = $1 AND attempt = $2 AND state = 'RUNNING'`,
-    [taskUid, attempt, output.id],
-  );
-}
-
-/**
- * A model's own failure is final. A fault or a lost lease gives the next attempt while fewer than
- * `maxAttempts` of the task's attempts ended so; a released attempt does not count.
- */
-async function retryOrFail(
-  tx: Queryable,
-  uid: string,
-  attempt: number,
-  outcome: AttemptEnd['outcome'],
-  maxAttempts: number,
-): Promise<void> {
-  await tx.query(
-    `UPDATE tasks
-        SET state = CASE WHEN retry.again THEN 'PENDING'::task_state ELSE 'FAILED' END,
-            attempt = attempt + CASE WHEN retry.again THEN 1 ELSE 0 END,
-            ended_at = CASE WHEN retry.again THEN NULL ELSE now() END
-       FROM (SELECT $3 = 'released'
-                    OR ($3 IN ('fault', 'lost') AND count(*) < $4) AS again
-               FROM attempts WHERE task_uid = $1 AND outcome IN ('fault', 'lost')) AS retry
-      WHERE uid = $1 AND attempt = $2 AND state = 'RUNNING'`,
-    [uid, attempt, outcome, maxAttempts],
-  );
-}
-
-async function endIfLapsed(
-  database: Database,
-  uid: string,
-  number: number,
-  maxAttempts: number,
-): Promise<boolean> {
-  return database.transaction(async (tx) => {
-    await lockTask(tx, uid);
-    const rows = await tx.query(
-      `UPDATE attempts SET ended_at = now(), outcome = 'lost', reason = 'lease_lost',
-              detail = 'The consumer that ran the task was not heard of any more.'
-        WHERE task_uid = $1 AND number = $2 AND ended_at IS NULL AND lease_until < now()
-       RETURNING number`,
-      [uid, number],
-    );
-    if (rows.length === 0) return false;
-    await retryOrFail(tx, uid, number, 'lost', maxAttempts);
-    return true;
-  });
+export interface LapsedAttempt {
+  taskUid: string;
+  attempt: number;
+  consumerId: string;
+  /** Those that nothing refers to any more. */
+  blobs: string[];
 }

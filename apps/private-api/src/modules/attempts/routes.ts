@@ -4,7 +4,7 @@ import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service
 import type { FastifyInstance } from 'fastify';
 import { consumerIdOf } from '../../http/authorization.js';
 import { zipUploadOf } from '../../http/zip-upload.js';
-import type { HeldAttempt } from './repository.js';
+import type { HeldAttempt } from './held-attempt.js';
 import type { AttemptService } from './service.js';
 
 export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptService): void {
@@ -17,9 +17,20 @@ export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptServic
     }),
   );
 
-  mountRoute(app, routes.renewLease, ({ params, body }, reply) =>
-    attempts.renew(heldBy(params, body), abortedByClient(reply)),
+  mountRoute(app, routes.adoptAttempt, ({ params, body, http }) =>
+    attempts.adopt({
+      taskUid: params.task_uid,
+      attempt: params.attempt,
+      consumerId: consumerIdOf(http),
+      holder: body.holder,
+    }),
   );
+
+  mountRoute(app, routes.renewLease, ({ params, body }, reply) =>
+    attempts.renew(heldBy(params, body), body.knows_of_cancel, abortedByClient(reply)),
+  );
+
+  mountRoute(app, routes.parkLease, ({ params, body }) => attempts.park(heldBy(params, body)));
 
   mountRoute(app, routes.getAttemptInput, async ({ params, query, http }, reply) => {
     const input = await attempts.input(heldBy(params, query), abortedByClient(reply));

@@ -1,8 +1,10 @@
 import {
   renewHeldForS,
+  type AdoptAnswer,
   type AttemptResult,
   type BlobReference,
   type ClaimAnswer,
+  type ParkAnswer,
   type RenewAnswer,
   type SettleAnswer,
   type Work,
@@ -12,13 +14,9 @@ import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
-import type {
-  AttemptClaim,
-  AttemptEnd,
-  AttemptRepository,
-  HeldAttempt,
-  WorkRow,
-} from './repository.js';
+import type { AttemptEnd } from './end-attempt.js';
+import type { AttemptClaim, HeldAttempt } from './held-attempt.js';
+import type { AttemptRepository, WorkRow } from './repository.js';
 
 export type AttemptService = ReturnType<typeof createAttemptService>;
 
@@ -31,12 +29,22 @@ export function createAttemptService(deps: {
   blobs: BlobService;
   changes: TaskChanges;
   leaseMs: number;
+  /** How long a parked lease waits for a successor. */
+  parkMs: number;
 }) {
-  const { attempts, blobs, changes, leaseMs } = deps;
+  const { attempts, blobs, changes, leaseMs, parkMs } = deps;
 
   const requireLease = async (held: HeldAttempt): Promise<void> => {
-    if (!(await attempts.isHeld(held))) throw new AppError('CONFLICT', 'The lease is not current.');
+    if ((await attempts.holding(held)) === undefined) {
+      throw new AppError('CONFLICT', 'The lease is not current.');
+    }
   };
+
+  /** Why a holder is refused: it must know whether the container is somebody else's now. */
+  const refusal = async (held: HeldAttempt) =>
+    (await attempts.wasAdopted(held))
+      ? ({ outcome: 'adopted' } as const)
+      : ({ outcome: 'superseded' } as const);
 
   const workUnder = async (held: HeldAttempt): Promise<WorkRow> => {
     await requireLease(held);
@@ -55,20 +63,45 @@ export function createAttemptService(deps: {
       return { outcome: 'won', epoch: won.epoch, work: toWork(work) };
     },
 
-    /** Renews at once; answers when the attempt is superseded, or after the time it may be held. */
-    async renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer> {
+    async adopt(claim: AttemptClaim): Promise<AdoptAnswer> {
+      const won = await attempts.adopt(claim);
+      const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
+      if (won === undefined || work === undefined) return { outcome: 'superseded' };
+      return { outcome: 'won', epoch: won.epoch, work: toWork(work) };
+    },
+
+    /**
+     * Renews at once; answers when there is news (the holder is refused, or is to cancel and does not
+     * know it), or after the time it may be held.
+     */
+    async renew(
+      held: HeldAttempt,
+      knowsOfCancel: boolean,
+      signal: AbortSignal,
+    ): Promise<RenewAnswer> {
       const over = AbortSignal.any([signal, AbortSignal.timeout(renewHeldForS * 1000)]);
+      const isOver = () => over.aborted;
       const watch = changes.watch(held.taskUid);
       try {
-        if (!(await attempts.renew(held))) return { outcome: 'superseded' };
-        for (;;) {
+        let holding = await attempts.renew(held);
+        while (holding !== undefined) {
+          const isNews = holding.cancelRequested && !knowsOfCancel;
+          if (isNews || isOver()) {
+            const cancel_requested = holding.cancelRequested;
+            return { outcome: 'renewed', lease_ms: leaseMs, cancel_requested };
+          }
           await watch.next(over);
-          if (over.aborted) return { outcome: 'renewed', lease_ms: leaseMs };
-          if (!(await attempts.isHeld(held))) return { outcome: 'superseded' };
+          if (!isOver()) holding = await attempts.holding(held);
         }
+        return await refusal(held);
       } finally {
         watch.close();
       }
+    },
+
+    async park(held: HeldAttempt): Promise<ParkAnswer> {
+      const parked = await attempts.park(held, parkMs);
+      return parked === undefined ? await refusal(held) : { outcome: 'parked', parked_ms: parkMs };
     },
 
     /** The input zip. Throws CONFLICT without the lease. */
@@ -107,10 +140,11 @@ export function createAttemptService(deps: {
     async settle(held: HeldAttempt, result: AttemptResult): Promise<SettleAnswer> {
       const end = toEnd(result);
       const sha256 = result.kind === 'finished' ? result.output_sha256 : null;
-      const settled =
-        (await attempts.settle(held, end, sha256)) ||
-        (await attempts.wasSettled(held, end.outcome));
-      return { outcome: settled ? 'settled' : 'superseded' };
+      const settled = await attempts.settle(held, end, sha256);
+      if (settled?.outcome === 'settled') await blobs.removeMarked(settled.blobs);
+      if (settled !== undefined) return { outcome: settled.outcome };
+      if (await attempts.wasSettled(held, end.outcome)) return { outcome: 'settled' };
+      return refusal(held);
     },
   };
 }
@@ -154,9 +188,14 @@ function filesOf(row: WorkRow): StoredBlob | null {
 function toEnd(result: AttemptResult): AttemptEnd {
   return {
     outcome: result.kind,
-    reason: result.kind === 'failed' ? result.reason : result.kind === 'fault' ? 'fault' : null,
+    reason: reasonOf(result),
     detail: result.detail,
     exitCode: result.exit_code,
     log: result.log,
   };
+}
+
+function reasonOf(result: AttemptResult): string | null {
+  if (result.kind === 'failed') return result.reason;
+  return result.kind === 'fault' ? result.cause : null;
 }

@@ -1,29 +1,78 @@
-import type { ConsumerRegistration } from '@inference-server/contracts';
+import type { ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database } from '../../database/database.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
 
-export function createConsumerRepository(database: Database) {
+export function createConsumerRepository(
+  database: Database,
+  { heartbeatTimeoutMs }: { heartbeatTimeoutMs: number },
+) {
+  /** Of those that meet a condition with values from $2 on. */
+  async function details(condition: string, values: unknown[]): Promise<ConsumerDetails[]> {
+    const rows = await database.query<DetailsRow>(
+      `SELECT c.id, c.version, c.reason, c.draining, c.slots, c.gpu_uuid, c.memory_mib, c.labels,
+              c.heartbeat_at,
+              CASE WHEN c.state = 'gone' OR c.heartbeat_at > now() - $1 * interval '1 millisecond'
+                   THEN c.state::text ELSE 'silent' END AS state,
+              (SELECT count(*)::int FROM tasks t
+                WHERE t.consumer_id = c.id AND t.state = 'RUNNING') AS running,
+              (SELECT count(*)::int FROM tasks t
+                WHERE t.consumer_id = c.id AND t.state = 'QUEUED') AS queued
+         FROM consumers c WHERE ${condition} ORDER BY c.id`,
+      [heartbeatTimeoutMs, ...values],
+    );
+    return rows.map((row) => ({ ...row, heartbeat_at: row.heartbeat_at.toISOString() }));
+  }
+
   return {
-    /** Registers, or keeps registered; a change of state wakes the dispatcher through its timer. */
-    async register(id: string, registration: ConsumerRegistration): Promise<{ isNews: boolean }> {
-      const { holder, version, state, slots, gpu_uuid, memory_mib, labels } = registration;
-      const [row] = await database.query<{ news: boolean }>(
+    /**
+     * Registers, or keeps registered. Undefined, and nothing changed, while another process is heard
+     * of under this id: two would run each other's tasks.
+     */
+    async register(
+      id: string,
+      registration: ConsumerRegistration,
+    ): Promise<{ isNews: boolean } | undefined> {
+      const { holder, version, state, reason, slots, gpu_uuid, memory_mib, labels } = registration;
+      const [row] = await database.query<{ isNews: boolean }>(
         `WITH before AS (SELECT state, holder, slots FROM consumers WHERE id = $1)
-         INSERT INTO consumers (id, holder, version, state, slots, gpu_uuid, memory_mib, labels, heartbeat_at)
-         VALUES ($1, $2, $3, $4::consumer_state, $5, $6, $7, $8, now())
+         INSERT INTO consumers
+           (id, holder, version, state, reason, slots, gpu_uuid, memory_mib, labels, heartbeat_at)
+         VALUES ($1, $2, $3, $4::consumer_state, $5, $6, $7, $8, $9, now())
          ON CONFLICT (id) DO UPDATE
            SET holder = excluded.holder, version = excluded.version, state = excluded.state,
-               slots = excluded.slots, gpu_uuid = excluded.gpu_uuid,
+               reason = excluded.reason, slots = excluded.slots, gpu_uuid = excluded.gpu_uuid,
                memory_mib = excluded.memory_mib, labels = excluded.labels, heartbeat_at = now()
+         WHERE consumers.holder = excluded.holder OR consumers.state = 'gone'
+            OR consumers.heartbeat_at < now() - $10 * interval '1 millisecond'
          RETURNING NOT EXISTS (
            SELECT 1 FROM before
             WHERE before.state = consumers.state AND before.holder = consumers.holder
-              AND before.slots = consumers.slots) AS news`,
-        [id, holder, version, state, slots, gpu_uuid, memory_mib, JSON.stringify(labels)],
+              AND before.slots = consumers.slots) AS "isNews"`,
+        [
+          id,
+          holder,
+          version,
+          state,
+          reason,
+          slots,
+          gpu_uuid,
+          memory_mib,
+          JSON.stringify(labels),
+          heartbeatTimeoutMs,
+        ],
       );
-      return { isNews: row?.news ?? false };
+      return row;
+    },
+
+    /** Every consumer that was ever registered, by id. */
+    list: () => details('true', []),
+
+    /** Undefined when there is none. */
+    async setDraining(id: string, draining: boolean): Promise<ConsumerDetails | undefined> {
+      await database.query(`UPDATE consumers SET draining = $2 WHERE id = $1`, [id, draining]);
+      return (await details('c.id = $2', [id]))[0];
     },
 
     /**
@@ -52,10 +101,10 @@ export function createConsumerRepository(database: Database) {
     },
 
     /** How many consumers were heard of lately and can start containers. */
-    async countReady(heartbeatTimeoutMs: number): Promise<number> {
+    async countReady(): Promise<number> {
       const [row] = await database.query<{ count: string }>(
         `SELECT count(*) FROM consumers
-          WHERE state = 'ready' AND heartbeat_at > now() - $1 * interval '1 millisecond'`,
+          WHERE state = 'ready' AND NOT draining AND heartbeat_at > now() - $1 * interval '1 millisecond'`,
         [heartbeatTimeoutMs],
       );
       return Number(row?.count ?? 0);
@@ -73,3 +122,5 @@ export function createConsumerRepository(database: Database) {
     },
   };
 }
+
+type DetailsRow = Omit<ConsumerDetails, 'heartbeat_at'> & { heartbeat_at: Date };

@@ -10,4 +10,10 @@ export function mountConsumerRoutes(app: FastifyInstance, consumers: ConsumerSer
   mountRoute(app, routes.signOffConsumer, ({ params, query }) =>
     consumers.signOff(params.consumer_id, query.holder),
   );
+  mountRoute(app, routes.listHeldAttempts, ({ params }) =>
+    consumers.heldAttempts(params.consumer_id),
+  );
+  mountRoute(app, routes.listConsumers, () => consumers.list());
+  mountRoute(app, routes.drainConsumer, ({ params }) => consumers.drain(params.consumer_id));
+  mountRoute(app, routes.resumeConsumer, ({ params }) => consumers.resume(params.consumer_id));
 }

@@ -1,22 +1,42 @@
-import type { ConsumerRegistered, ConsumerRegistration } from '@inference-server/contracts';
+import type {
+  ConsumerDetails,
+  ConsumerRegistered,
+  ConsumerRegistration,
+  HeldAttempts,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { AttemptRepository } from '../attempts/repository.js';
 import type { ConsumerRepository } from './repository.js';
 
 export type ConsumerService = ReturnType<typeof createConsumerService>;
 
 export function createConsumerService(deps: {
   consumers: ConsumerRepository;
+  attempts: Pick<AttemptRepository, 'heldBy'>;
   heartbeatIntervalMs: number;
   newInstallationId: () => string;
   /** Tells the dispatcher that there may be somebody to give tickets to. */
   onNews: () => void;
 }) {
+  const { consumers, attempts } = deps;
   let installationId: string | undefined;
 
+  const setDraining = async (id: string, draining: boolean): Promise<ConsumerDetails> => {
+    const consumer = await consumers.setDraining(id, draining);
+    if (consumer === undefined) throw new AppError('NOT_FOUND', 'There is no such consumer.');
+    deps.onNews();
+    return consumer;
+  };
+
   return {
+    /** Throws CONSUMER_EXISTS while another process is heard of under this id. */
     async register(id: string, registration: ConsumerRegistration): Promise<ConsumerRegistered> {
-      installationId ??= await deps.consumers.installationId(deps.newInstallationId);
-      const { isNews } = await deps.consumers.register(id, registration);
-      if (isNews) deps.onNews();
+      installationId ??= await consumers.installationId(deps.newInstallationId);
+      const registered = await consumers.register(id, registration);
+      if (registered === undefined) {
+        throw new AppError('CONSUMER_EXISTS', `Another process is the consumer ${id} already.`);
+      }
+      if (registered.isNews) deps.onNews();
       return {
         installation_id: installationId,
         heartbeat_interval_ms: deps.heartbeatIntervalMs,
@@ -24,7 +44,20 @@ export function createConsumerService(deps: {
     },
 
     async signOff(id: string, holder: string): Promise<{ returned_tickets: number }> {
-      return { returned_tickets: await deps.consumers.signOff(id, holder) };
+      return { returned_tickets: await consumers.signOff(id, holder) };
     },
+
+    async heldAttempts(id: string): Promise<HeldAttempts> {
+      const held = await attempts.heldBy(id);
+      return held.map(({ taskUid, attempt }) => ({ task_uid: taskUid, attempt }));
+    },
+
+    list: () => consumers.list(),
+
+    /** Nothing more is given to it, and its tickets go back. Throws NOT_FOUND. */
+    drain: (id: string) => setDraining(id, true),
+
+    /** Throws NOT_FOUND. */
+    resume: (id: string) => setDraining(id, false),
   };
 }

@@ -11,11 +11,15 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   );
 
   mountRoute(app, routes.getTask, async ({ params, query, http }, reply) => {
-    // Timers take whole milliseconds and nothing else.
-    const waitMs = Math.ceil((query.wait ?? 0) * 1000);
-    const output = await tasks.output(params.uid, waitMs, abortedByClient(reply));
+    const output = await tasks.output(params.uid, waitMsOf(query), abortedByClient(reply));
     return sendBlob(http, reply, output, { fileName: `${params.uid}.zip` });
   });
+
+  mountRoute(app, routes.getTaskStatus, ({ params }) => tasks.status(params.uid));
+
+  mountRoute(app, routes.cancelTask, ({ params, query }, reply) =>
+    tasks.cancel(params.uid, waitMsOf(query), abortedByClient(reply)),
+  );
 
   mountRoute(app, routes.getTaskLog, async ({ params }, reply) =>
     reply.type('text/plain; charset=utf-8').send(await tasks.log(params.uid)),
@@ -25,6 +29,11 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     await tasks.delete(params.uid);
     return { detail: 'The task is deleted.' };
   });
+}
+
+/** Timers take whole milliseconds and nothing else. */
+function waitMsOf({ wait = 0 }: { wait?: number }): number {
+  return Math.ceil(wait * 1000);
 }
 
 /** `human_readable_id`, or its old name; both only when they agree. */

@@ -1,4 +1,10 @@
-import { isEnded, type TaskReport } from '@inference-server/contracts';
+import {
+  faultCauses,
+  isEnded,
+  type FaultCause,
+  type TaskReport,
+  type TaskStatus,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
@@ -60,7 +66,7 @@ export function createTaskService(deps: {
      * answer is held until the task ends.
      */
     async output(uid: string, waitMs: number, signal: AbortSignal): Promise<SendableBlob> {
-      const view = waitMs === 0 ? await tasks.view(uid) : await waitForEnd(uid, waitMs, signal);
+      const view = await viewAtEnd(uid, waitMs, signal);
       if (view === undefined || view.deleted) throw taskNotFound();
       switch (view.state) {
         case 'PENDING':
@@ -83,6 +89,27 @@ export function createTaskService(deps: {
       return log;
     },
 
+    async status(uid: string): Promise<TaskStatus> {
+      const status = await tasks.status(uid);
+      if (status === undefined) throw taskNotFound();
+      return status;
+    },
+
+    /**
+     * Cancels the task, as often as it is asked for. With `waitMs` the answer is held until the
+     * container is gone. Throws TASK_ENDED when the task has ended otherwise.
+     */
+    async cancel(uid: string, waitMs: number, signal: AbortSignal): Promise<TaskStatus> {
+      const isUnderWay = await tasks.cancel(uid);
+      if (isUnderWay) await viewAtEnd(uid, waitMs, signal);
+      const status = await tasks.status(uid);
+      if (status === undefined) throw taskNotFound();
+      if (!isUnderWay && status.state !== 'CANCELLED') {
+        throw new AppError('TASK_ENDED', `The task is ${status.state.toLowerCase()} already.`);
+      }
+      return status;
+    },
+
     async delete(uid: string): Promise<void> {
       const blobIds = await tasks.bury(uid);
       if (blobIds === undefined) throw taskNotFound();
@@ -91,11 +118,12 @@ export function createTaskService(deps: {
   };
 
   /** The task as it is once it has ended, or when the time is over. */
-  async function waitForEnd(
+  async function viewAtEnd(
     uid: string,
     waitMs: number,
     signal: AbortSignal,
   ): Promise<TaskView | undefined> {
+    if (waitMs === 0) return tasks.view(uid);
     const over = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
     const watch = changes.watch(uid);
     try {
@@ -118,16 +146,23 @@ function outputGone(): AppError {
   return new AppError('OUTPUT_NOT_FOUND', 'The task is finished; its output is no longer stored.');
 }
 
-function taskPending({ state, attempt }: TaskView): AppError {
-  const detail = state === 'RUNNING' ? 'The task is running.' : 'The task is waiting for its turn.';
-  return new AppError('TASK_PENDING', detail, {
-    retryAfterS: 1,
-    extensions: { task: { state, attempt } },
-  });
+function taskPending({ state, attempt, attempts, cancelRequested }: TaskView): AppError {
+  const detail = cancelRequested
+    ? 'The task is being cancelled.'
+    : state === 'RUNNING'
+      ? 'The task is running.'
+      : 'The task is waiting for its turn.';
+  const task: TaskReport = {
+    state,
+    attempt,
+    ...(cancelRequested && { cancel_requested: true }),
+    attempts,
+  };
+  return new AppError('TASK_PENDING', detail, { retryAfterS: 1, extensions: { task } });
 }
 
 function taskFailed(view: TaskView): AppError {
-  const { state, attempt, reason, exitCode, log } = view;
+  const { state, attempt, attempts, reason, exitCode, log } = view;
   const task: TaskReport = {
     state,
     attempt,
@@ -136,6 +171,7 @@ function taskFailed(view: TaskView): AppError {
     out_of_memory: reason === 'out_of_memory',
     timed_out: reason === 'timed_out',
     log_tail: log === null ? [] : tailOf(log),
+    attempts,
   };
   return new AppError('TASK_FAILED', detailOf(view), { extensions: { task } });
 }
@@ -145,15 +181,12 @@ function taskFailed(view: TaskView): AppError {
  * paths, which are for the operator: the row and the consumer's log keep them.
  */
 function detailOf({ state, attempt, reason, detail }: TaskView): string {
-  switch (reason) {
-    case 'fault':
-    case 'lease_lost':
-      return `The task was given up after ${attempt} attempts that met faults of the server.`;
-    case 'image_unavailable':
-      return 'The image of the model cannot be had.';
-    default:
-      return detail ?? `The task is ${state.toLowerCase()}.`;
+  if (reason === 'image_unavailable') return 'The image of the model cannot be had.';
+  if (reason !== null && reason in faultCauses) {
+    const last = faultCauses[reason as FaultCause].meaning;
+    return `The task was given up after ${attempt} attempts that met faults of the server. The last: ${last}`;
   }
+  return detail ?? `The task is ${state.toLowerCase()}.`;
 }
 
 function tailOf(log: string): string[] {

@@ -1,0 +1,121 @@
+import { backOffAfter, faultCauses, type FaultCause } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { Database, Queryable } from '../../database/database.js';
+import { markStored } from '../blobs/repository.js';
+import { dropFilesOfDeleted } from '../tasks/dropped-files.js';
+import { isCurrentLease, leaseValues, lockTask, type HeldAttempt } from './held-attempt.js';
+
+/** What is kept of an attempt that ended. */
+export interface AttemptEnd {
+  outcome: 'finished' | 'failed' | 'fault' | 'released' | 'lost' | 'cancelled';
+  /** Of a failure: the contract's reason; of a fault: its cause. */
+  reason: string | null;
+  detail: string;
+  exitCode: number | null;
+  log: string | null;
+}
+
+/** Ends the attempt; false: the lease is not current, nothing was changed. */
+export async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd): Promise<boolean> {
+  const rows = await tx.query(
+    `UPDATE attempts
+        SET ended_at = now(), outcome = $5::attempt_outcome, reason = $6, detail = $7,
+            exit_code = $8, log = $9
+      WHERE ${isCurrentLease}
+     RETURNING number`,
+    [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log],
+  );
+  return rows.length > 0;
+}
+
+/** Throws CONFLICT when the attempt's stored output is another than the one meant. */
+export async function finishTask(
+  tx: Queryable,
+  { taskUid, attempt }: HeldAttempt,
+  sha256: string,
+): Promise<void> {
+  const [output] = await tx.query<{ id: string; bytes: string }>(
+    `SELECT b.id, b.bytes FROM attempts a JOIN blobs b ON b.id = a.output_blob_id
+      WHERE a.task_uid = $1 AND a.number = $2 AND b.sha256 = $3`,
+    [taskUid, attempt, sha256],
+  );
+  if (
+    output === undefined ||
+    !(await markStored(tx, { id: output.id, bytes: Number(output.bytes), sha256 }))
+  ) {
+    throw new AppError('CONFLICT', 'The settlement names an output that is not stored.');
+  }
+  await tx.query(
+    `UPDATE tasks SET state = 'FINISHED', output_blob_id = $3, ended_at = now()
+      WHERE uid = $1 AND attempt = $2 AND state = 'RUNNING'`,
+    [taskUid, attempt, output.id],
+  );
+}
+
+/**
+ * Moves a task on whose attempt ended without a result. A cancel that was asked for comes true. A
+ * fault or a lost lease gives the next attempt while fewer than `maxAttempts` of the task's attempts
+ * ended so, after a pause; a model's own failure does while the model asks for retries; an attempt
+ * that was given back does always, and counts towards nothing. Returns the blobs that nothing refers
+ * to any more.
+ */
+export async function moveOn(
+  tx: Queryable,
+  uid: string,
+  { outcome, reason }: Pick<AttemptEnd, 'outcome' | 'reason'>,
+  maxAttempts: number,
+): Promise<string[]> {
+  const [past] = await tx.query<{ faults: number; failures: number; retries: number }>(
+    `SELECT count(*) FILTER (WHERE a.outcome IN ('fault', 'lost'))::int AS faults,
+            count(*) FILTER (WHERE a.outcome = 'failed')::int AS failures, v.retries
+       FROM tasks t
+       JOIN model_versions v ON v.id = t.model_version_id
+       JOIN attempts a ON a.task_uid = t.uid
+      WHERE t.uid = $1 GROUP BY v.retries`,
+    [uid],
+  );
+  const { faults = 0, failures = 0, retries = 0 } = past ?? {};
+  const isFault = outcome === 'fault' || outcome === 'lost';
+  const again =
+    outcome === 'released' ||
+    (isFault && faults < maxAttempts) ||
+    (outcome === 'failed' && failures <= retries);
+  const pauseS = isFault ? backOffAfter(causeOf(reason), faults) : 0;
+  await tx.query(
+    `UPDATE tasks
+        SET state = next.state, attempt = attempt + (next.state = 'PENDING')::int,
+            ended_at = CASE WHEN next.state = 'PENDING' THEN NULL ELSE now() END,
+            not_before = now() + $3 * interval '1 second'
+       FROM (SELECT uid, CASE WHEN cancel_requested_at IS NOT NULL THEN 'CANCELLED'
+                              WHEN $2 THEN 'PENDING' ELSE 'FAILED' END::task_state AS state
+               FROM tasks WHERE uid = $1) AS next
+      WHERE tasks.uid = next.uid AND tasks.state = 'RUNNING'`,
+    [uid, again, pauseS],
+  );
+  return dropFilesOfDeleted(tx, uid);
+}
+
+/** Ends the attempt if its lease has still lapsed; undefined when it has not. */
+export async function endIfLapsed(
+  database: Database,
+  uid: string,
+  number: number,
+  maxAttempts: number,
+): Promise<string[] | undefined> {
+  return database.transaction(async (tx) => {
+    await lockTask(tx, uid);
+    const rows = await tx.query(
+      `UPDATE attempts SET ended_at = now(), outcome = 'lost', reason = 'lease_lost',
+              detail = 'The consumer that ran the task was not heard of any more.'
+        WHERE task_uid = $1 AND number = $2 AND ended_at IS NULL AND lease_until < now()
+       RETURNING number`,
+      [uid, number],
+    );
+    if (rows.length === 0) return undefined;
+    return moveOn(tx, uid, { outcome: 'lost', reason: 'lease_lost' }, maxAttempts);
+  });
+}
+
+function causeOf(reason: string | null): FaultCause {
+  return reason !== null && reason in faultCauses ? (reason as FaultCause) : 'internal';
+}

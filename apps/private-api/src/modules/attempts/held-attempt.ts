@@ -1,0 +1,70 @@
+import type { Queryable } from '../../database/database.js';
+
+/** An attempt as its holder names it. */
+export interface HeldAttempt {
+  taskUid: string;
+  attempt: number;
+  epoch: number;
+  holder: string;
+}
+
+/** What a process that speaks for a consumer asks for: an attempt that it does not hold yet. */
+export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
+
+/** The fence. Whatever a holder does to its attempt is conditional on this, with {@link leaseValues}. */
+export const isCurrentLease =
+  'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL';
+
+export function leaseValues({ taskUid, attempt, epoch, holder }: HeldAttempt): unknown[] {
+  return [taskUid, attempt, epoch, holder];
+}
+
+/** Everything that ends or moves an attempt locks its task first: no two at once, no deadlock. */
+export async function lockTask(
+  tx: Queryable,
+  uid: string,
+): Promise<{ cancelRequested: boolean } | undefined> {
+  const [task] = await tx.query<{ cancelRequested: boolean }>(
+    `SELECT cancel_requested_at IS NOT NULL AS "cancelRequested"
+       FROM tasks WHERE uid = $1 FOR UPDATE`,
+    [uid],
+  );
+  return task;
+}
+
+/**
+ * Gives an attempt that was ended for its lapsed lease back, as long as no other attempt was claimed:
+ * the work that is done is not thrown away. `whose` is a condition on the attempt `a` with values
+ * from $3 on. The task is locked. False: there is nothing to resume.
+ */
+export async function resumeLapsed(
+  tx: Queryable,
+  { taskUid, attempt }: Pick<HeldAttempt, 'taskUid' | 'attempt'>,
+  whose: { condition: string; values: readonly unknown[] },
+): Promise<boolean> {
+  const tasks = await tx.query(
+    `UPDATE tasks t
+        SET state = 'RUNNING', attempt = a.number, consumer_id = a.consumer_id, not_before = NULL
+       FROM attempts a
+      WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition} AND a.outcome = 'lost'
+        AND t.uid = a.task_uid AND t.attempt = a.number + 1 AND t.state IN ('PENDING', 'QUEUED')
+     RETURNING t.uid`,
+    [taskUid, attempt, ...whose.values],
+  );
+  if (tasks.length === 0) return false;
+  await tx.query(
+    `UPDATE attempts SET ended_at = NULL, outcome = NULL, reason = NULL, detail = NULL,
+            lease_until = now()
+      WHERE task_uid = $1 AND number = $2`,
+    [taskUid, attempt],
+  );
+  return true;
+}
+
+/** {@link resumeLapsed} for the holder that let the lease lapse. */
+export function resumeOwn(tx: Queryable, held: HeldAttempt): Promise<boolean> {
+  return resumeLapsed(tx, held, {
+    condition: 'a.epoch = $3 AND a.holder = $4',
+    values: [held.epoch, held.holder],
+  });
+}
