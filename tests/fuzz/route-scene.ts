@@ -185,7 +185,15 @@ export async function openScene() {
   async function run(uid: string, name: string): Promise<void> {
     const at = `/internal/attempts/${uid}/1`;
     await ask('PUT', `/internal/consumers/${consumer}`, {
-      ...{ holder, version: '0', state: 'ready', slots: 1000, gpu_uuid: null, memory_mib: 1 },
+      ...{
+        holder,
+        version: '0',
+        state: 'ready',
+        reason: null,
+        slots: 1000,
+        gpu_uuid: null,
+        memory_mib: 1,
+      },
       labels: {},
     });
     const isMine = async () => {

@@ -17,7 +17,7 @@ export interface AttemptBench {
   deps: RunDeps;
   /** What the phases took for a sign that the engine is away. */
   suspicions: unknown[];
-  start(task: TestTask): Promise<RunningAttempt>;
+  start(task: TestTask, settings?: Partial<RunSettings>): Promise<RunningAttempt>;
   close(): Promise<void>;
 }
 
@@ -42,6 +42,7 @@ export async function createAttemptBench(options: {
     engine,
     storageWatch: createStorageWatch({ engine, logger, pauseMs: 200 }),
     engineWatch: { suspect: (error) => suspicions.push(error) },
+    quarantine: { note: () => undefined },
     api: client,
     names,
     modelVolumes: {
@@ -70,6 +71,7 @@ export async function createAttemptBench(options: {
       maxScratchBytes: 10 * 1024 ** 2,
       maxOutputEntries: 100,
       logTailBytes: 10_000,
+      handsOver: true,
       ...options.settings,
     },
   };
@@ -78,12 +80,13 @@ export async function createAttemptBench(options: {
     names,
     deps,
     suspicions,
-    async start(task) {
+    async start(task, settings) {
       const never = new AbortController().signal;
       const ticket = { taskUid: task.uid, attempt: task.attempt };
       const claim = await claimAttempt({ api: client, logger }, ticket, consumerId, never);
       if (claim === undefined) throw new Error('the claim was refused');
-      return startAttempt(deps, claim, never);
+      const own = { ...deps, settings: { ...deps.settings, ...settings } };
+      return startAttempt(own, claim, never);
     },
     close: () => client.close(),
   };

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tarEnd, tarHeader } from '@inference-server/archive';
@@ -177,9 +180,26 @@ describe('a model that fails', () => {
   it('for want of an image, after the time for that', async () => {
     const started = performance.now();
     const { result } = await run('true', { image: '127.0.0.1:9/absent:1' });
-    expect(result).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
+    // Another consumer, or another time, may find the registry there.
+    expect(result).toMatchObject({ kind: 'fault', cause: 'registry_away' });
     expect(result.detail).toContain('127.0.0.1:9/absent:1');
     expect(performance.now() - started).toBeLessThan(5_000);
+  });
+
+  it('for an image that its registry does not have', async () => {
+    const registry = createServer((request, response) => {
+      response.writeHead(request.url === '/v2/' ? 200 : 404, {
+        'content-type': 'application/json',
+      });
+      response.end('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}');
+    });
+    registry.listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+    const { port } = registry.address() as AddressInfo;
+    const { result } = await run('true', { image: `127.0.0.1:${port}/absent:1` });
+    registry.close();
+    registry.closeAllConnections();
+    expect(result).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
   });
 
   it('for want of an image that must not be pulled', async () => {
@@ -255,18 +275,66 @@ describe('what is left out of an output', () => {
 });
 
 describe('an attempt that is ended from outside', () => {
-  it('is given back when the consumer stops', async () => {
+  it('is given back when a consumer stops that hands nothing over', async () => {
     const task = taskOf(
       scriptZip('trap "echo stopping; exit 0" TERM; echo up; while true; do sleep 0.1; done'),
       {},
     );
-    const running = await bench.start(task);
+    const running = await bench.start(task, { handsOver: false });
     await expect.poll(() => logOf(task), { timeout: 10_000 }).toBe('up\n');
-    running.release();
+    running.leave();
     const result = await task.settled;
     expect(result).toMatchObject({ kind: 'released', exit_code: null });
     expect(result.log).toBe('up\nstopping\n');
     expect(await running.cleaned).toBe(true);
+    expect(await traces()).toEqual([]);
+  });
+
+  it('is parked when the consumer stops, its container left as it is', async () => {
+    const task = taskOf(scriptZip('echo up; sleep 100'), {});
+    const running = await bench.start(task);
+    await expect.poll(() => logOf(task), { timeout: 10_000 }).toBe('up\n');
+    running.leave();
+    expect(await running.cleaned).toBe(true);
+    expect(task).toMatchObject({ parked: true, settlements: [] });
+    const [left] = await containersOf(task);
+    expect(left).toMatchObject({ state: 'running' });
+    await removeAll(task);
+  });
+
+  it('touches nothing when it was adopted', async () => {
+    const task = taskOf(scriptZip('sleep 100'), {});
+    const running = await bench.start(task);
+    await untilRunning(task);
+    task.epoch += 1;
+    expect(await running.cleaned).toBe(true);
+    expect(task).toMatchObject({ parked: false, settlements: [] });
+    expect(await containersOf(task)).toMatchObject([{ state: 'running' }]);
+    await removeAll(task);
+  });
+
+  it('is stopped and removed when the task is cancelled, and then says so', async () => {
+    const task = taskOf(
+      scriptZip('trap "exit 0" TERM; echo up; while true; do sleep 0.1; done'),
+      {},
+    );
+    const running = await bench.start(task);
+    await expect.poll(() => logOf(task), { timeout: 10_000 }).toBe('up\n');
+    const gone = task.settled.then(() => containersOf(task));
+    task.cancelRequested = true;
+    expect(await task.settled).toMatchObject({ kind: 'cancelled' });
+    expect(await gone).toEqual([]);
+    await running.cleaned;
+    expect(await traces()).toEqual([]);
+  });
+
+  it('is cancelled too when the cancel comes between the output and the settlement', async () => {
+    const task = taskOf(scriptZip('echo done > /output/a'), {});
+    // As if the news had not come through: only the settlement is refused.
+    Object.defineProperty(task, 'cancelRequested', { get: () => task.outputs.length > 0 });
+    const running = await bench.start(task);
+    expect(await task.settled).toMatchObject({ kind: 'cancelled' });
+    await running.cleaned;
     expect(await traces()).toEqual([]);
   });
 
@@ -373,6 +441,23 @@ async function runInput(input: Buffer, options: RunOptions = {}) {
 
 function containerOf(task: TestTask): string {
   return bench.names.attempt(task.uid, task.attempt).name('run');
+}
+
+async function containersOf(task: TestTask) {
+  const { all } = bench.names.attempt(task.uid, task.attempt);
+  const found = await bench.engine.listContainers(all, signal);
+  return found.filter(({ name }) => name === containerOf(task));
+}
+
+/** What an attempt has left for another to go on with. */
+async function removeAll(task: TestTask): Promise<void> {
+  const { all } = bench.names.attempt(task.uid, task.attempt);
+  for (const { id } of await bench.engine.listContainers(all, signal)) {
+    await bench.engine.removeContainer(id, signal);
+  }
+  for (const { name } of await bench.engine.listVolumes(all, signal)) {
+    await bench.engine.removeVolume(name, signal);
+  }
 }
 
 async function untilRunning(task: TestTask): Promise<void> {

@@ -91,6 +91,43 @@ describe('a consumer', () => {
     expect(await tracesOf()).toEqual([]);
   });
 
+  it('adopts what its predecessor left: what runs is waited for, what ended is collected', async () => {
+    const { id } = await start({ handsOver: true, slots: 3 });
+    const running = addTask(
+      'trap "echo ran > /output/a; exit 0" USR1; while true; do sleep 0.1; done',
+    );
+    const ended = addTask('sleep 1; echo ended > /output/a');
+    const never = addTask('sleep 100');
+    await send(id, [running, ended]);
+    await untilContainer(id, running);
+    await untilContainer(id, ended);
+    await closeAll();
+    expect([running, ended]).toMatchObject([
+      { parked: true, settlements: [] },
+      { parked: true, settlements: [] },
+    ]);
+    // One more of which the predecessor had come no further than its claim.
+    never.holder = 'predecessor';
+    const stateOf = async (task: TestTask) => {
+      const { State } = (await own.api.call('GET', `/containers/${runOf(id, task)}/json`)) as {
+        State: { Status: string };
+      };
+      return State.Status;
+    };
+    await expect.poll(() => stateOf(ended), { timeout: 10_000 }).toBe('exited');
+    expect(await stateOf(running)).toBe('running');
+
+    await start({ id, slots: 3 });
+    expect(await ended.settled).toMatchObject({ kind: 'finished', exit_code: 0 });
+    expect(await never.settled).toMatchObject({ kind: 'fault', cause: 'consumer_restarted' });
+    await own.api.call('POST', `/containers/${runOf(id, running)}/kill?signal=USR1`);
+    expect(await running.settled).toMatchObject({ kind: 'finished', exit_code: 0 });
+    expect(readZip(running.outputs[0] ?? Buffer.alloc(0))['a']).toBe('ran\n');
+    expect([running.epoch, ended.epoch]).toEqual([2, 2]);
+    await closeAll();
+    expect(await tracesOf()).toEqual([]);
+  });
+
   it('removes at its start what an earlier one of its name has left, and nothing else', async () => {
     const mine = createNames(own.installationId, `consumer-${count + 1}`).attempt(
       't'.repeat(43),
@@ -176,9 +213,15 @@ describe('a consumer whose engine goes away', () => {
 });
 
 async function start(
-  options: { slots?: number; dockerHost?: string; starting?: AbortSignal } = {},
+  options: {
+    id?: string;
+    slots?: number;
+    dockerHost?: string;
+    handsOver?: boolean;
+    starting?: AbortSignal;
+  } = {},
 ): Promise<{ id: string }> {
-  const id = `consumer-${(count += 1)}`;
+  const id = options.id ?? `consumer-${(count += 1)}`;
   const engine = createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost });
   const consumer = await startConsumer(
     {
@@ -211,7 +254,10 @@ async function start(
         maxScratchBytes: 1024 ** 3,
         maxOutputEntries: 1000,
         logTailBytes: 10_000,
+        handsOver: options.handsOver ?? false,
       },
+      predecessorMs: 1_000,
+      quarantine: { after: 3, pauseMs: 300 },
       stopGraceMs: 20_000,
       logger,
     },
@@ -241,13 +287,17 @@ function registrationsOf(id: string) {
 }
 
 async function untilContainer(id: string, task: TestTask, engine = own.api): Promise<void> {
-  const name = createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
+  const name = runOf(id, task);
   const isRunning = async () => {
     const found = (await engine.call('GET', `/containers/${name}/json`).catch(() => undefined)) as
       { State: { Running: boolean } } | undefined;
     return found?.State.Running;
   };
   await expect.poll(isRunning, { timeout: 10_000 }).toBe(true);
+}
+
+function runOf(id: string, task: TestTask): string {
+  return createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
 }
 
 async function tracesOf(): Promise<string[]> {

@@ -42,7 +42,10 @@ export interface TestTask {
   input: Buffer;
   modelFiles: Buffer | undefined;
   holder: string | undefined;
+  epoch: number;
   isSuperseded: boolean;
+  cancelRequested: boolean;
+  parked: boolean;
   renewals: number;
   outputs: Buffer[];
   settlements: AttemptResult[];
@@ -101,7 +104,10 @@ export async function startTestPrivateApi(
         input,
         modelFiles,
         holder: undefined,
+        epoch: 1,
         isSuperseded: false,
+        cancelRequested: false,
+        parked: false,
         renewals: 0,
         refusals: 0,
         outputs: [],
@@ -135,15 +141,42 @@ export async function startTestPrivateApi(
       return { outcome: 'refused', reason: 'the ticket is stale' } as const;
     }
     task.holder = body.holder;
-    return { outcome: 'won', epoch: 1, work: task.work } as const;
+    return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
   });
-  mountRoute(app, routes.renewLease, async ({ params }) => {
+  mountRoute(app, routes.listHeldAttempts, async () =>
+    [...tasks.values()]
+      .filter((task) => task.holder !== undefined && task.settlements.length === 0)
+      .map(({ uid, attempt }) => ({ task_uid: uid, attempt })),
+  );
+  mountRoute(app, routes.adoptAttempt, async ({ params, body }) => {
+    const task = tasks.get(params.task_uid);
+    if (task?.holder === undefined || task.isSuperseded || task.settlements.length > 0) {
+      return { outcome: 'superseded' } as const;
+    }
+    if (task.holder !== body.holder) {
+      task.epoch += 1;
+      task.holder = body.holder;
+      task.parked = false;
+    }
+    return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
+  });
+  mountRoute(app, routes.parkLease, async ({ params, body }) => {
+    const task = taskOf(params);
+    const refusal = refusalOf(task, body.epoch);
+    if (refusal !== undefined) return refusal;
+    task.parked = true;
+    return { outcome: 'parked', parked_ms: 600_000 } as const;
+  });
+  mountRoute(app, routes.renewLease, async ({ params, body }) => {
     const task = taskOf(params);
     task.renewals += 1;
-    for (let waited = 0; waited < leaseCallMs && !task.isSuperseded; waited += 20) await sleep(20);
-    return task.isSuperseded
-      ? ({ outcome: 'superseded' } as const)
-      : ({ outcome: 'renewed', lease_ms: 30_000 } as const);
+    const isNews = () =>
+      refusalOf(task, body.epoch) !== undefined || (task.cancelRequested && !body.knows_of_cancel);
+    for (let waited = 0; waited < leaseCallMs && !isNews(); waited += 20) await sleep(20);
+    return (
+      refusalOf(task, body.epoch) ??
+      ({ outcome: 'renewed', lease_ms: 30_000, cancel_requested: task.cancelRequested } as const)
+    );
   });
   mountRoute(app, routes.getAttemptInput, async ({ params }, reply) => {
     const { input } = taskOf(params);
@@ -167,7 +200,10 @@ export async function startTestPrivateApi(
   });
   mountRoute(app, routes.settleAttempt, async ({ params, body }) => {
     const task = taskOf(params);
-    if (task.isSuperseded) return { outcome: 'superseded' } as const;
+    const refusal = refusalOf(task, body.lease.epoch);
+    if (refusal !== undefined) return refusal;
+    const isResult = body.result.kind === 'finished' || body.result.kind === 'failed';
+    if (task.cancelRequested && isResult) return { outcome: 'cancel_requested' } as const;
     task.settlements.push(body.result);
     task.settle(body.result);
     return { outcome: 'settled' } as const;
@@ -177,6 +213,11 @@ export async function startTestPrivateApi(
   api.url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   whenFileEnds('test private-api', api.close);
   return api;
+}
+
+function refusalOf({ isSuperseded, epoch }: TestTask, heldEpoch: number) {
+  if (heldEpoch < epoch) return { outcome: 'adopted' } as const;
+  return isSuperseded ? ({ outcome: 'superseded' } as const) : undefined;
 }
 
 function referenceOf(bytes: Buffer) {

@@ -114,14 +114,33 @@ describe('the rules of an attempt', () => {
       await consumer.claim(uid, attempt);
       await consumer.settle(
         uid,
-        { kind: 'fault', ...ended, detail: 'The engine is away.' },
+        {
+          kind: 'fault',
+          cause: 'consumer_restarted',
+          ...ended,
+          detail: 'Unheard of: /run/secret.',
+        },
         attempt,
       );
     }
     expect(await problemOfTask(api, uid)).toMatchObject({
       status: 552,
-      detail: 'The task was given up after 4 attempts that met faults of the server.',
-      task: { state: 'FAILED', reason: 'fault', attempt: 4 },
+      detail:
+        'The task was given up after 4 attempts that met faults of the server. The last: The consumer ended before the container ran.',
+      task: {
+        state: 'FAILED',
+        reason: 'consumer_restarted',
+        attempt: 4,
+        attempts: [
+          { number: 1, consumer: 'c1', outcome: 'released', reason: null },
+          ...[2, 3, 4].map((number) => ({
+            number,
+            consumer: 'c1',
+            outcome: 'fault',
+            reason: 'consumer_restarted',
+          })),
+        ],
+      },
     });
   });
 

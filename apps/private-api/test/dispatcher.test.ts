@@ -117,6 +117,7 @@ describe('the dispatcher', () => {
   it('does not sign off a consumer on behalf of its predecessor', async () => {
     const api = await start();
     await api.postTask('copy');
+    await api.database.query(`UPDATE consumers SET heartbeat_at = now() - interval '1 hour'`);
     await api.consumer('c1', 'new process').register();
     await reaches(api, { QUEUED: 1 });
     expect(await api.consumer('c1', 'old process').signOff()).toEqual({ returned_tickets: 0 });
@@ -134,8 +135,10 @@ describe('the dispatcher', () => {
     const [second] = await api.database.query('SELECT consumer_id, attempt FROM tasks');
     expect(second).toEqual({ consumer_id: 'c2', attempt: 2 });
     await api.consumer('c2').claim(uid, 2);
-    expect(await api.consumer('c1').renew(uid, 1)).toEqual({ outcome: 'superseded' });
-    const settled = await api.consumer('c1').settle(uid, { kind: 'fault', ...ended }, 1);
+    expect(await api.consumer('c1').renew(uid)).toEqual({ outcome: 'superseded' });
+    const settled = await api
+      .consumer('c1')
+      .settle(uid, { kind: 'fault', cause: 'internal', ...ended }, 1);
     expect(settled).toEqual({ outcome: 'superseded' });
     await reaches(api, { QUEUED: 1 });
     const [third] = await api.database.query<{ consumer_id: string }>(

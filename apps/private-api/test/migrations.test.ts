@@ -6,10 +6,13 @@ describe('applyMigrations', () => {
   it('applies each migration once, also when two processes start at the same time', async () => {
     const { url, query } = await createTestDatabase({ empty: true });
     const applied = await Promise.all([applyMigrations(url), applyMigrations(url)]);
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 1]);
+    const names = applied.flat();
+    expect(names.length).toBeGreaterThan(0);
+    expect(new Set(names).size).toBe(names.length);
+    expect(applied.map((own) => own.length).sort((a, b) => a - b)).toEqual([0, names.length]);
     expect(await applyMigrations(url)).toEqual([]);
     const rows = await query('SELECT finished_at IS NOT NULL AS done FROM _prisma_migrations');
-    expect(rows).toEqual([{ done: true }]);
+    expect(rows).toEqual(names.map(() => ({ done: true })));
   });
 
   it('leads to the tables, columns and types that the schema describes', async () => {

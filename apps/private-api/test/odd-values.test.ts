@@ -41,13 +41,20 @@ describe('numbers that the database does not take', () => {
     expect(await send('POST', `${at}/${number}/claim`, { holder: 'h' })).toEqual(refused);
     expect(await ask(`${at}/1/input?holder=h&epoch=${number}`)).toEqual(refused);
     expect(await send('POST', `${at}/1/renew`, { ...lease, epoch: number })).toEqual(refused);
-    const result = { kind: 'fault', ...ended, exit_code: number };
+    const result = { kind: 'fault', cause: 'internal', ...ended, exit_code: number };
     expect(await send('POST', `${at}/1/settle`, { lease, result })).toEqual(refused);
   });
 });
 
 describe('a registration', () => {
-  const registration = { holder: 'h', version: '0', state: 'ready', slots: 1, gpu_uuid: null };
+  const registration = {
+    holder: 'h',
+    version: '0',
+    state: 'ready',
+    reason: null,
+    slots: 1,
+    gpu_uuid: null,
+  };
   const register = (more: object) =>
     send('PUT', '/internal/consumers/c1', { ...registration, memory_mib: 1, labels: {}, ...more });
 

@@ -3,10 +3,13 @@ import type { AddressInfo } from 'node:net';
 import AdmZip from 'adm-zip';
 import { pino } from 'pino';
 import type {
+  AdoptAnswer,
   AttemptResult,
   BlobReference,
   ClaimAnswer,
   ConsumerRegistration,
+  HeldAttempts,
+  ParkAnswer,
   RenewAnswer,
   SettleAnswer,
 } from '@inference-server/contracts';
@@ -41,6 +44,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     GATE_THREADS: 1,
     MAX_ATTEMPTS: 3,
     LEASE_S: 30,
+    PARK_S: 600,
     HEARTBEAT_S: 5,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
@@ -123,10 +127,16 @@ type Call = (path: string, init?: RequestInit, token?: string) => Promise<Respon
 /** A consumer as private-api sees one: the calls of the contract, by hand. */
 function actAsConsumer(call: Call, operatorToken: string, id: string, holder: string) {
   const token = consumerToken(operatorToken, id);
-  const ask = async <Answer>(method: string, path: string, body: unknown): Promise<Answer> => {
+  const ask = async <Answer>(method: string, path: string, body?: unknown): Promise<Answer> => {
     const response = await call(
       path,
-      { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } },
+      body === undefined
+        ? { method }
+        : {
+            method,
+            body: JSON.stringify(body),
+            headers: { 'content-type': 'application/json' },
+          },
       token,
     );
     if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
@@ -142,6 +152,7 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
         holder,
         version: '0',
         state: 'ready',
+        reason: null,
         slots: 2,
         gpu_uuid: null,
         memory_mib: 1024,
@@ -152,8 +163,17 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
       ask<{ returned_tickets: number }>('DELETE', `/internal/consumers/${id}?holder=${holder}`, {}),
     claim: (uid: string, attempt = 1) =>
       ask<ClaimAnswer>('POST', `${at(uid, attempt)}/claim`, { holder }),
-    renew: (uid: string, attempt = 1, epoch = 1) =>
-      ask<RenewAnswer>('POST', `${at(uid, attempt)}/renew`, { epoch, holder }),
+    adopt: (uid: string, attempt = 1) =>
+      ask<AdoptAnswer>('POST', `${at(uid, attempt)}/adopt`, { holder }),
+    heldAttempts: () => ask<HeldAttempts>('GET', `/internal/consumers/${id}/attempts`),
+    renew: (uid: string, { attempt = 1, epoch = 1, knowsOfCancel = false } = {}) =>
+      ask<RenewAnswer>('POST', `${at(uid, attempt)}/renew`, {
+        epoch,
+        holder,
+        knows_of_cancel: knowsOfCancel,
+      }),
+    park: (uid: string, { attempt = 1, epoch = 1 } = {}) =>
+      ask<ParkAnswer>('POST', `${at(uid, attempt)}/park`, { epoch, holder }),
     fetch: (uid: string, what: 'input' | 'model-files', attempt = 1) =>
       call(`${at(uid, attempt)}/${what}?epoch=1&holder=${holder}`, {}, token),
     putOutput: async (uid: string, zip: Buffer<ArrayBuffer>, attempt = 1) =>
@@ -162,9 +182,9 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
         { method: 'PUT', body: zip, headers: { 'content-type': 'application/zip' } },
         token,
       ),
-    settle: (uid: string, result: AttemptResult, attempt = 1) =>
+    settle: (uid: string, result: AttemptResult, attempt = 1, epoch = 1) =>
       ask<SettleAnswer>('POST', `${at(uid, attempt)}/settle`, {
-        lease: { epoch: 1, holder },
+        lease: { epoch, holder },
         result,
       }),
     async finish(uid: string, zip: Buffer<ArrayBuffer>, attempt = 1): Promise<SettleAnswer> {

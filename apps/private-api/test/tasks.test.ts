@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import {
+  ended,
   finished,
   formOf,
   runPrivateApi,
@@ -273,7 +274,7 @@ describe('getting a task', () => {
     const begun = performance.now();
     await api.database.query(
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND query = 'LISTEN task_changed'`,
+        WHERE datname = current_database() AND pid <> pg_backend_pid()`,
     );
     expect(await held).toMatchObject({ status: 552, task: { state: 'EXPIRED' } });
     expect(performance.now() - begun).toBeLessThan(10_000);
@@ -306,16 +307,22 @@ describe('deleting a task', () => {
     expect([after.blobs, after.files]).toEqual([before.blobs, before.files]);
   });
 
-  it('ends a running one: its holder hears of it, and its settlement is refused', async () => {
+  it('cancels a running one; its files go with its container', async () => {
+    const before = await api.stored();
     const uid = await api.postTask('copy');
     const consumer = await claimed(uid);
     const news = consumer.renew(uid);
     await sleep(200);
     expect((await remove(uid)).status).toBe(200);
-    expect(await news).toEqual({ outcome: 'superseded' });
-    expect((await consumer.putOutput(uid, zipOf({ a: 'b' }))).status).toBe(409);
-    expect(await consumer.settle(uid, finished('0'.repeat(64)))).toEqual({ outcome: 'superseded' });
+    expect(await problemOf(uid)).toMatchObject({ status: 554 });
+    expect(await news).toMatchObject({ outcome: 'renewed', cancel_requested: true });
+    expect(await consumer.finish(uid, zipOf({ a: 'b' }))).toEqual({ outcome: 'cancel_requested' });
+    expect(await consumer.settle(uid, { kind: 'cancelled', ...ended })).toEqual({
+      outcome: 'settled',
+    });
     expect(await stateOf(uid)).toMatchObject({ state: 'CANCELLED' });
+    const after = await api.stored();
+    expect([after.blobs, after.files]).toEqual([before.blobs, before.files]);
   });
 
   it('wakes a held request', async () => {

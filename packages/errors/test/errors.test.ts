@@ -24,7 +24,7 @@ describe('toAppError', () => {
 
 describe('errorOfProblem', () => {
   it('rebuilds what another process threw', () => {
-    const task = { state: 'FAILED', attempt: 1 };
+    const task = { state: 'FAILED', attempt: 1, attempts: [] };
     const rebuilt = errorOfProblem({
       type: 'about:blank',
       title: 't',
