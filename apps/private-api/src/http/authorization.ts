@@ -26,7 +26,8 @@ export function requireTokens(app: FastifyInstance, operatorToken: string): void
     }
     request.principal = principal;
     const { consumer_id: consumerId } = request.params as { consumer_id?: string };
-    if (consumerId !== undefined && consumerId !== consumerIdOf(request)) {
+    const isStrange = principal.kind === 'consumer' && principal.consumerId !== consumerId;
+    if (consumerId !== undefined && isStrange) {
       throw new AppError('FORBIDDEN', 'This token belongs to another consumer.');
     }
   });

@@ -29,6 +29,13 @@ export const ModelQuery = Type.Object(
         description: 'The longest run of a task in seconds.',
       }),
     ),
+    retries: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 100,
+        description: 'How often a task is run again that failed by its own doing. Default: never.',
+      }),
+    ),
     input_mountpoint: MountPoint('/input'),
     output_mountpoint: MountPoint('/output'),
     model_mountpoint: MountPoint('/model'),

@@ -20,6 +20,9 @@ export const Model = Type.Object(
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "The longest run of a task; null: the consumer's default.",
     }),
+    retries: Type.Integer({
+      description: 'How often a task is run again that failed by its own doing.',
+    }),
     created_at: Type.String({ format: 'date-time' }),
   },
   { $id: 'Model', additionalProperties: false },

@@ -12,6 +12,7 @@ export interface NewModel {
   useGpu: boolean;
   pullPolicy: PullPolicy;
   timeoutS: number | null;
+  retries: number;
   files: PendingBlob | null;
 }
 
@@ -24,6 +25,7 @@ interface ModelRow {
   use_gpu: boolean;
   pull_policy: PullPolicy;
   timeout_s: number | null;
+  retries: number;
   created_at: Date;
 }
 
@@ -46,15 +48,17 @@ export function createModelRepository(database: Database) {
         if (model.files !== null) await requireStored(tx, model.files);
         const [row] = await tx.query<ModelRow>(
           `INSERT INTO model_versions
-             (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, files_blob_id)
-           VALUES ($1, 1, $2, $3, $4::pull_policy, $5, $6)
-           RETURNING *, $7::text AS description`,
+             (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
+              files_blob_id)
+           VALUES ($1, 1, $2, $3, $4::pull_policy, $5, $6, $7)
+           RETURNING *, $8::text AS description`,
           [
             model.humanReadableId,
             model.containerTag,
             model.useGpu,
             model.pullPolicy,
             model.timeoutS,
+            model.retries,
             model.files?.id ?? null,
             model.description,
           ],
@@ -100,6 +104,7 @@ function toModel(row: ModelRow): Model {
     use_gpu: row.use_gpu,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
+    retries: row.retries,
     created_at: row.created_at.toISOString(),
   };
 }

@@ -27,6 +27,7 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
           useGpu: query.use_gpu ?? false,
           pullPolicy: query.pull_policy ?? 'missing',
           timeoutS: query.timeout_s ?? null,
+          retries: query.retries ?? 0,
           files,
         });
       } catch (error) {
