@@ -6,13 +6,12 @@ import { runServer, type RunningServer } from './running-server.js';
 
 let server: RunningServer;
 let privateApi: TestApp;
-let consumer: TestApp;
 
 beforeAll(async () => {
   server = await runServer();
   privateApi = await server.startPrivateApi();
   await server.startPublicApi();
-  consumer = await server.startConsumer();
+  await server.startConsumer();
   await server.postModel('script');
 }, 60_000);
 
@@ -146,31 +145,5 @@ describe('a task', () => {
     privateApi = await server.startPrivateApi();
     expect((await outputOf(uid)).readAsText('result')).toBe('fine\n');
     expect(await attemptsOf(uid)).toMatchObject([{ number: 1, outcome: 'finished' }]);
-  });
-
-  it('is given back by a consumer that stops, and run by the next', async () => {
-    const uid = await post('sleep 2; echo fine > /output/result');
-    expect(await waitUntil(() => runsIn(uid), { timeoutMs: 10_000 })).toBe(true);
-    await consumer.stop();
-    expect(await server.inEngine()).toEqual([]);
-    consumer = await server.startConsumer();
-    expect((await outputOf(uid)).readAsText('result')).toBe('fine\n');
-    expect(await attemptsOf(uid)).toMatchObject([
-      { number: 1, outcome: 'released' },
-      { number: 2, outcome: 'finished' },
-    ]);
-  });
-
-  it('has another attempt after its consumer was killed, which removes what was left', async () => {
-    const uid = await post('sleep 2; echo fine > /output/result');
-    expect(await waitUntil(() => runsIn(uid), { timeoutMs: 10_000 })).toBe(true);
-    await consumer.kill();
-    consumer = await server.startConsumer();
-    expect((await outputOf(uid)).readAsText('result')).toBe('fine\n');
-    expect(await attemptsOf(uid)).toMatchObject([
-      { number: 1, outcome: 'lost' },
-      { number: 2, outcome: 'finished' },
-    ]);
-    await expectNothingLeft();
   });
 });

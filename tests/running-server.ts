@@ -88,6 +88,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
   const client = createClient({ baseUrl: publicApiUrl });
   return {
     database,
+    redis,
     engine,
     folder,
     token,

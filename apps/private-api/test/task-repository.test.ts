@@ -22,6 +22,7 @@ beforeAll(async () => {
     useGpu: false,
     pullPolicy: 'missing',
     timeoutS: null,
+    retries: 0,
     files: null,
   });
   versionId = (await models.currentVersion('copy'))?.id ?? '';

@@ -4,6 +4,7 @@ import {
   type Model,
   type QueryOf,
   type Readiness,
+  type TaskStatus,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { FinishedTask, TaskAnswer } from './task-answer.js';
@@ -46,6 +47,13 @@ export interface Client {
    * that is away for some minutes.
    */
   waitForTask(uid: string, options?: CallOptions): Promise<FinishedTask>;
+  /** The task as it is now, with every attempt so far. */
+  getTaskStatus(uid: string, options?: CallOptions): Promise<TaskStatus>;
+  /**
+   * Cancels a task; twice is fine. Held open for up to `waitS` (default 0, at most 60) until its
+   * container is gone. TASK_ENDED: it has ended otherwise.
+   */
+  cancelTask(uid: string, options?: CallOptions & { waitS?: number }): Promise<TaskStatus>;
   /** The end of what the container wrote; empty until an attempt has ended. */
   getTaskLog(uid: string, options?: CallOptions): Promise<string>;
   deleteTask(uid: string, options?: CallOptions): Promise<void>;
@@ -96,6 +104,14 @@ export function createClient(options: ClientOptions): Client {
         () => getTask(uid, { waitS: maxTaskWaitS, ...(signal && { signal }) }),
         signal,
       ),
+    getTaskStatus: (uid, { signal } = {}) =>
+      transport.callForJson(routes.getTaskStatus, { params: { uid }, signal }),
+    cancelTask: (uid, { waitS = 0, signal } = {}) =>
+      transport.callForJson(routes.cancelTask, {
+        params: { uid },
+        query: waitS > 0 ? { wait: waitS } : {},
+        signal,
+      }),
     getTaskLog: async (uid, { signal } = {}) => {
       const answer = await transport.call(routes.getTaskLog, { params: { uid }, signal });
       return answer.text();

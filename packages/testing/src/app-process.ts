@@ -27,7 +27,7 @@ export interface TestApp {
   log(): Promise<string>;
   /** SIGTERM; throws, with the log, unless it ends with exit code 0. Doing it twice is fine. */
   stop(): Promise<void>;
-  /** SIGKILL, for tests of crashes. */
+  /** SIGKILL, for tests of crashes; after that, or once it has ended, any exit code is fine. */
   kill(): Promise<void>;
 }
 
@@ -69,7 +69,7 @@ export async function startApp(spec: AppSpec): Promise<TestApp> {
     stop,
     kill: async () => {
       killed = true;
-      process.kill(child.pid, 'SIGKILL');
+      if (end === undefined) process.kill(child.pid, 'SIGKILL');
       await child.ended;
     },
   };

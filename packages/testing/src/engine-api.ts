@@ -17,6 +17,8 @@ export interface EngineApi {
   call(method: string, path: string, body?: unknown): Promise<unknown>;
   /** Sends a tar; the answer is the engine's progress as text. */
   upload(method: string, path: string, tar: Readable): Promise<string>;
+  /** How often containers with this label were started, by the engine's events. */
+  countStarts(label: string): Promise<number>;
   /** Every container, volume and network that somebody has made. */
   listObjects(): Promise<EngineObject[]>;
 }
@@ -52,6 +54,17 @@ export function createEngineApi(dockerHost: string): EngineApi {
       const sent = open(method, path, { 'content-type': 'application/x-tar' });
       const [text] = await Promise.all([textOf(sent, `${method} ${path}`), pipeline(tar, sent)]);
       return text;
+    },
+    async countStarts(label) {
+      const query = new URLSearchParams({
+        since: '0',
+        until: String(Math.ceil(Date.now() / 1000)),
+        filters: JSON.stringify({ type: ['container'], event: ['start'], label: [label] }),
+      });
+      const sent = open('GET', `/events?${query.toString()}`, {});
+      sent.end();
+      const text = await textOf(sent, 'GET /events');
+      return text.split('\n').filter((line) => line !== '').length;
     },
     async listObjects() {
       const containers = (await call('GET', '/containers/json?all=1')) as RawContainer[];

@@ -10,19 +10,21 @@ export interface TestRedis {
   readonly prefix: string;
   /** Every key under the prefix. */
   keys(): Promise<string[]>;
+  /** What FLUSHALL does, under the prefix. */
+  wipe(): Promise<void>;
 }
 
 /** The run's Redis, and a prefix of the caller's own in it. */
 export async function testRedis(): Promise<TestRedis> {
   const { url } = await askFixtureHost(inject('fixtureHost'), 'redis');
   const prefix = `is-test-${randomBytes(6).toString('hex')}`;
-  whenFileEnds('test redis', async () => {
-    await withClient(url, async (client) => {
+  const wipe = () =>
+    withClient(url, async (client) => {
       const keys = await keysOf(client, prefix);
       if (keys.length > 0) await client.unlink(...keys);
     });
-  });
-  return { url, prefix, keys: () => withClient(url, (client) => keysOf(client, prefix)) };
+  whenFileEnds('test redis', wipe);
+  return { url, prefix, keys: () => withClient(url, (client) => keysOf(client, prefix)), wipe };
 }
 
 async function withClient<Result>(

@@ -33,6 +33,8 @@ export function createAttemptService(deps: {
   parkMs: number;
 }) {
   const { attempts, blobs, changes, leaseMs, parkMs } = deps;
+  // Two renewals may fail before the lease lapses.
+  const heldForMs = Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 3));
 
   const requireLease = async (held: HeldAttempt): Promise<void> => {
     if ((await attempts.holding(held)) === undefined) {
@@ -79,7 +81,7 @@ export function createAttemptService(deps: {
       knowsOfCancel: boolean,
       signal: AbortSignal,
     ): Promise<RenewAnswer> {
-      const over = AbortSignal.any([signal, AbortSignal.timeout(renewHeldForS * 1000)]);
+      const over = AbortSignal.any([signal, AbortSignal.timeout(heldForMs)]);
       const isOver = () => over.aborted;
       const watch = changes.watch(held.taskUid);
       try {
