@@ -1,3 +1,4 @@
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inject } from 'vitest';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -212,11 +213,62 @@ describe('a consumer whose engine goes away', () => {
   });
 });
 
+describe('a consumer whose device fails', () => {
+  it('goes into quarantine after three faults, says why, and comes back when a probe passes', async () => {
+    const dataDir = await testFolder();
+    const hooks = await testFolder();
+    // In place of the vendor's: the engine calls it for every container that is to have a device.
+    const hook = join(hooks, 'nvidia-container-runtime-hook');
+    await writeFile(hook, deviceHook(hooks), { mode: 0o755 });
+    const environment = inject('environment');
+    const engine = await startDockerEngine({
+      dataDir,
+      logFile: join(dataDir, 'engine.log'),
+      environment: { ...environment, PATH: `${hooks}:${environment['PATH']}` },
+      signal: AbortSignal.timeout(60_000),
+    });
+    whenFileEnds('own engine', () => engine.stop());
+    const theirs = createEngineApi(engine.url);
+    await copyImage(image, own.dockerHost, theirs);
+    const { id } = await start({ dockerHost: engine.url, gpu: 'GPU-6f1c2a3b' });
+    const stateNow = () => registrationsOf(id).at(-1);
+
+    await writeFile(join(hooks, 'broken'), '');
+    for (let fault = 1; fault <= 3; fault += 1) {
+      expect(stateNow()?.state).toBe('ready');
+      const task = addTask('true');
+      await send(id, [task]);
+      expect(await task.settled).toMatchObject({ kind: 'fault', cause: 'device_lost' });
+    }
+    await expect.poll(() => stateNow()?.state, { timeout: 10_000 }).toBe('quarantined');
+    expect(stateNow()?.reason).toContain('no such device');
+    const next = addTask('true');
+    await send(id, [next]);
+    // Two probes and more.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(next.holder).toBeUndefined();
+    expect(stateNow()?.state).toBe('quarantined');
+    await rm(join(hooks, 'broken'));
+    expect(await next.settled).toMatchObject({ kind: 'finished' });
+    expect(stateNow()).toMatchObject({ state: 'ready', reason: null });
+    await closeAll();
+    expect(await theirs.listObjects()).toEqual([]);
+  });
+});
+
+function deviceHook(folder: string): string {
+  return `#!/bin/sh
+[ -e ${folder}/broken ] && { echo "no such device" >&2; exit 1; }
+cat > /dev/null
+`;
+}
+
 async function start(
   options: {
     id?: string;
     slots?: number;
     dockerHost?: string;
+    gpu?: string;
     handsOver?: boolean;
     starting?: AbortSignal;
   } = {},
@@ -229,7 +281,7 @@ async function start(
         id,
         token: 'none',
         slots: options.slots ?? 1,
-        gpu: null,
+        gpu: options.gpu ?? null,
         limits: {
           memoryBytes: 64 * 1024 ** 2,
           cpus: 1,

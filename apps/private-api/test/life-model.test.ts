@@ -1,0 +1,315 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import {
+  isEnded,
+  nextTaskState,
+  type TaskEvent,
+  type TaskState,
+} from '@inference-server/contracts';
+import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { openDatabase, type Database } from '../src/database/database.js';
+import { createDispatcherRepository } from '../src/dispatcher/repository.js';
+import { createAttemptRepository } from '../src/modules/attempts/repository.js';
+import { createBlobRepository } from '../src/modules/blobs/repository.js';
+import { createConsumerRepository } from '../src/modules/consumers/repository.js';
+import { createModelRepository } from '../src/modules/models/repository.js';
+import { createTaskRepository } from '../src/modules/tasks/repository.js';
+
+// Random orders of what can happen to a task, at the repositories on a real database, held against
+// the table of the contract and a model of the lease that is a few lines long.
+
+let test: TestDatabase;
+let database: Database;
+let versionId: string;
+
+const maxAttempts = 3;
+const heartbeatTimeoutMs = 3_600_000;
+
+beforeAll(async () => {
+  test = await createTestDatabase();
+  database = openDatabase(test.url, pino({ level: 'silent' }));
+  const models = createModelRepository(database);
+  await models.insert({
+    humanReadableId: 'copy',
+    containerTag: 'busybox:1',
+    description: '',
+    useGpu: false,
+    pullPolicy: 'missing',
+    timeoutS: null,
+    retries: 0,
+    files: null,
+  });
+  versionId = (await models.currentVersion('copy'))?.id ?? '';
+});
+afterAll(() => database.close());
+
+const consumerIds = ['a', 'b'] as const;
+type ConsumerId = (typeof consumerIds)[number];
+
+type Happening =
+  | { kind: 'assign' | 'claim' | 'adopt' | 'restart'; consumer: ConsumerId }
+  | { kind: 'return' | 'lapse' | 'cancel' | 'delete' }
+  | { kind: 'renew' | 'park' | 'finish' | 'fail' | 'fault' | 'release' | 'gone'; lease: number };
+
+const happenings: fc.Arbitrary<Happening> = fc.oneof(
+  fc.record({
+    kind: fc.constantFrom('assign', 'assign', 'claim', 'claim', 'adopt', 'restart'),
+    consumer: fc.constantFrom(...consumerIds),
+  }),
+  fc.record({ kind: fc.constantFrom('return', 'lapse', 'lapse', 'cancel', 'delete') }),
+  fc.record({
+    kind: fc.constantFrom('renew', 'park', 'finish', 'fail', 'fault', 'release', 'gone'),
+    // Which of the leases that were ever won: the last ones most of the time.
+    lease: fc.oneof(fc.constant(0), fc.nat({ max: 3 })),
+  }),
+);
+
+/** Random from the start, or from where a holder has it, or is to let go of it. */
+const stories: fc.Arbitrary<Happening[]> = fc
+  .tuple(
+    fc.constantFrom<Happening[]>(
+      [],
+      [
+        { kind: 'assign', consumer: 'a' },
+        { kind: 'claim', consumer: 'a' },
+      ],
+      [{ kind: 'assign', consumer: 'a' }, { kind: 'claim', consumer: 'a' }, { kind: 'cancel' }],
+    ),
+    fc.array(happenings, { minLength: 3, maxLength: 20 }),
+  )
+  .map(([start, rest]) => [...start, ...rest]);
+
+interface Lease {
+  attempt: number;
+  epoch: number;
+  holder: string;
+  consumer: ConsumerId;
+}
+
+it('keeps to the table and to one holder, whatever comes in whatever order', async () => {
+  const seen = { finished: 0, cancelled: 0, failed: 0, resumed: 0, adopted: 0, refused: 0 };
+  await fc.assert(
+    fc.asyncProperty(stories, async (story) => {
+      await live(story, seen);
+    }),
+    { numRuns: 80, endOnFailure: true, seed: 4 },
+  );
+  // Each branch was reached.
+  for (const [branch, count] of Object.entries(seen))
+    expect([branch, count > 0]).toEqual([branch, true]);
+}, 240_000);
+
+async function live(story: readonly Happening[], seen: Record<string, number>): Promise<void> {
+  const attempts = createAttemptRepository(database, { leaseMs: 60_000, maxAttempts });
+  const dispatcher = createDispatcherRepository(database, {
+    heartbeatTimeoutMs,
+    resendAfterMs: heartbeatTimeoutMs,
+  });
+  const tasks = createTaskRepository(database);
+  const blobs = createBlobRepository(database);
+  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0 });
+  const uid = randomBytes(32).toString('base64url');
+  const holders = { a: randomUUID(), b: randomUUID() };
+  const register = (id: ConsumerId) =>
+    consumers.register(id, {
+      holder: holders[id],
+      version: '0',
+      state: 'ready',
+      reason: null,
+      slots: 1,
+      gpu_uuid: null,
+      memory_mib: 1,
+      labels: {},
+    });
+  const newBlob = async () => {
+    const blob = { id: randomUUID(), bytes: 1, sha256: randomBytes(32).toString('hex') };
+    await blobs.insertPending(blob.id);
+    return blob;
+  };
+  for (const id of consumerIds) await register(id);
+  await tasks.insert(uid, versionId, await newBlob());
+
+  const read = async () => {
+    const [row] = await test.query<{ state: TaskState; attempt: number; cancel: boolean }>(
+      `SELECT state, attempt, cancel_requested_at IS NOT NULL AS cancel FROM tasks WHERE uid = $1`,
+      [uid],
+    );
+    if (row === undefined) throw new Error('the row of the task is gone');
+    return row;
+  };
+  const current = async (): Promise<Lease | undefined> => {
+    const [row] = await test.query<Lease>(
+      `SELECT number AS attempt, epoch, holder, consumer_id AS consumer FROM attempts
+        WHERE task_uid = $1 AND ended_at IS NULL`,
+      [uid],
+    );
+    return row;
+  };
+  const won: Lease[] = [];
+
+  for (const happening of story) {
+    const before = await read();
+    const held = await current();
+    const happened = await take(happening, before, held);
+    const after = await read();
+    // Every move stands in the table, under the event that happened.
+    if (after.state !== before.state) {
+      // A lapsed lease is resumed and settled in one.
+      const from = happened.includes('attempt_resumed')
+        ? [before.state, 'RUNNING' as const]
+        : [before.state];
+      const allowed = from.flatMap((state) => happened.map((event) => nextTaskState(state, event)));
+      expect(allowed).toContain(after.state);
+    }
+    if (isEnded(before.state)) expect(after).toEqual(before);
+    // One attempt at most is under way, and one is exactly while the task runs.
+    const open = await test.query(
+      `SELECT number FROM attempts WHERE task_uid = $1 AND ended_at IS NULL`,
+      [uid],
+    );
+    expect(open).toHaveLength(after.state === 'RUNNING' ? 1 : 0);
+    const [counted] = await test.query<{ faults: number; accepted: number }>(
+      `SELECT count(*) FILTER (WHERE outcome IN ('fault', 'lost'))::int AS faults,
+              count(*) FILTER (WHERE outcome = 'finished')::int AS accepted
+         FROM attempts WHERE task_uid = $1`,
+      [uid],
+    );
+    expect(counted?.faults).toBeLessThanOrEqual(maxAttempts);
+    expect(counted?.accepted).toBe(after.state === 'FINISHED' ? 1 : 0);
+  }
+
+  /** Does it, holds its answer against what the lease allows, and tells which events it may be. */
+  async function take(
+    happening: Happening,
+    before: Awaited<ReturnType<typeof read>>,
+    held: Lease | undefined,
+  ): Promise<TaskEvent[]> {
+    switch (happening.kind) {
+      case 'restart':
+        holders[happening.consumer] = randomUUID();
+        await register(happening.consumer);
+        return [];
+      case 'assign': {
+        await test.query(`UPDATE tasks SET not_before = NULL WHERE uid = $1`, [uid]);
+        const wanted = { uid, attempt: before.attempt, consumerId: happening.consumer };
+        const taken = await dispatcher.assign([wanted]);
+        expect(taken.length > 0).toBe(before.state === 'PENDING');
+        return ['ticket_sent'];
+      }
+      case 'return':
+        await test.query(`UPDATE tasks SET state = 'PENDING' WHERE uid = $1 AND state = 'QUEUED'`, [
+          uid,
+        ]);
+        return ['ticket_returned'];
+      case 'claim':
+      case 'adopt': {
+        const { kind, consumer } = happening;
+        const holder = holders[consumer];
+        for (const attempt of kind === 'claim'
+          ? [before.attempt]
+          : [before.attempt, before.attempt - 1]) {
+          const asked = { taskUid: uid, attempt, consumerId: consumer, holder };
+          const answer = await attempts[kind](asked);
+          if (answer === undefined) continue;
+          const now = await current();
+          expect(now).toEqual({ attempt, epoch: answer.epoch, holder, consumer });
+          if (held?.holder !== holder)
+            won.unshift({ attempt, epoch: answer.epoch, holder, consumer });
+          if (kind === 'adopt' && held !== undefined && held.holder !== holder) count('adopted');
+          if (kind === 'adopt' && held === undefined) count('resumed');
+        }
+        return kind === 'claim' ? ['claimed'] : ['attempt_resumed'];
+      }
+      case 'lapse':
+        await test.query(
+          `UPDATE attempts SET lease_until = now() - interval '1 s'
+            WHERE task_uid = $1 AND ended_at IS NULL`,
+          [uid],
+        );
+        await attempts.endLapsed();
+        return before.cancel ? ['cancelled'] : ['attempt_retried', 'attempt_failed'];
+      case 'cancel': {
+        const isUnderWay = await tasks.cancel(uid);
+        if (isEnded(before.state)) expect(isUnderWay).toBe(false);
+        return before.state === 'RUNNING' ? [] : ['cancelled'];
+      }
+      case 'delete':
+        await tasks.bury(uid);
+        return before.state === 'RUNNING' ? [] : ['cancelled'];
+      case 'renew':
+      case 'park': {
+        const lease = won[happening.lease];
+        if (lease === undefined) return [];
+        const named = { taskUid: uid, ...lease };
+        const answer = await (happening.kind === 'renew'
+          ? attempts.renew(named)
+          : attempts.park(named, 600_000));
+        const resumed = held === undefined && answer !== undefined;
+        if (resumed) count('resumed');
+        if (held !== undefined) expect(answer !== undefined).toBe(isSame(held, lease));
+        if (answer === undefined) count('refused');
+        return ['attempt_resumed'];
+      }
+      default:
+        return settle(happening.kind, won[happening.lease], before, held);
+    }
+  }
+
+  async function settle(
+    kind: 'finish' | 'fail' | 'fault' | 'release' | 'gone',
+    lease: Lease | undefined,
+    before: Awaited<ReturnType<typeof read>>,
+    held: Lease | undefined,
+  ): Promise<TaskEvent[]> {
+    if (lease === undefined) return [];
+    const named = { taskUid: uid, ...lease };
+    const end = { reason: null, detail: '', exitCode: null, log: null };
+    const outcome = (
+      {
+        finish: 'finished',
+        fail: 'failed',
+        fault: 'fault',
+        release: 'released',
+        gone: 'cancelled',
+      } as const
+    )[kind];
+    let sha256: string | null = null;
+    if (kind === 'finish') {
+      const output = await newBlob();
+      const kept = await attempts.keepOutput(named, output);
+      // A lapsed lease must be renewed before its output is taken.
+      if (kept === undefined) return [];
+      sha256 = output.sha256;
+    }
+    const settled = await attempts
+      .settle(named, { ...end, outcome }, sha256)
+      .catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'CONFLICT' });
+        expect([kind, before.cancel]).toEqual(['gone', false]);
+        return 'impossible' as const;
+      });
+    if (settled === 'impossible') return [];
+    if (settled === undefined) count('refused');
+    if (held !== undefined && !isSame(held, lease)) expect(settled).toBeUndefined();
+    if (settled?.outcome !== 'settled') return ['attempt_resumed'];
+    if (before.cancel) expect(['finish', 'fail']).not.toContain(kind);
+    const after = await read();
+    if (after.state === 'FINISHED') count('finished');
+    if (after.state === 'CANCELLED') count('cancelled');
+    if (after.state === 'FAILED') count('failed');
+    if (before.state !== 'RUNNING') {
+      return ['attempt_resumed', 'output_accepted', 'attempt_failed', 'attempt_retried'];
+    }
+    return ['output_accepted', 'attempt_failed', 'attempt_retried', 'cancelled'];
+  }
+
+  function count(branch: string): void {
+    seen[branch] = (seen[branch] ?? 0) + 1;
+  }
+}
+
+function isSame(one: Lease, other: Lease): boolean {
+  return one.attempt === other.attempt && one.epoch === other.epoch && one.holder === other.holder;
+}
