@@ -31,6 +31,8 @@ export const Config = Type.Object({
   MAX_ATTEMPTS: Type.Integer({ minimum: 1, default: 3 }),
   LEASE_S: Positive(30),
   HEARTBEAT_S: Positive(5),
+  /** How often what is of no use any more is looked for. */
+  SWEEP_INTERVAL_S: Positive(60),
   STOP_GRACE_S: Positive(20),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });

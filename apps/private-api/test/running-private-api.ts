@@ -42,6 +42,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     MAX_ATTEMPTS: 3,
     LEASE_S: 30,
     HEARTBEAT_S: 5,
+    SWEEP_INTERVAL_S: 60,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
     ...overrides,

@@ -27,7 +27,11 @@ export {
   type SettleAnswer,
   type Work,
 } from './schemas/attempt.js';
-export { ConsumerRegistration, type ConsumerRegistered } from './schemas/consumer.js';
+export {
+  ConsumerRegistration,
+  maxModelVersionIds,
+  type ConsumerRegistered,
+} from './schemas/consumer.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';

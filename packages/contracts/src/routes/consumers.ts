@@ -1,6 +1,11 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
-import { ConsumerRegistered, ConsumerRegistration } from '../schemas/consumer.js';
+import {
+  ConsumerRegistered,
+  ConsumerRegistration,
+  ModelVersionIds,
+  UnusedModelVersions,
+} from '../schemas/consumer.js';
 import { ConsumerId } from '../schemas/names.js';
 
 const ConsumerParams = Type.Object({ consumer_id: ConsumerId });
@@ -35,5 +40,20 @@ export const signOffConsumer = defineRoute({
     description: 'It is signed off.',
   },
   errors,
+  callers: ['consumer'],
+});
+
+export const findUnusedModelVersions = defineRoute({
+  operationId: 'findUnusedModelVersions',
+  method: 'POST',
+  path: '/internal/consumers/:consumer_id/model-versions/unused',
+  tag: 'consumers',
+  summary: 'Ask which model versions are of no use any more',
+  description:
+    'Of use is the current version of a model that is not deleted, and a version that a task which has not ended is bound to. A consumer removes the volumes of the others from its engine.',
+  params: ConsumerParams,
+  body: { kind: 'json', schema: ModelVersionIds },
+  success: { kind: 'json', schema: UnusedModelVersions, description: 'Those of no use.' },
+  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
   callers: ['consumer'],
 });

@@ -40,3 +40,18 @@ export const ConsumerRegistered = Type.Object({
   heartbeat_interval_ms: Type.Integer(),
 });
 export type ConsumerRegistered = Static<typeof ConsumerRegistered>;
+
+const ModelVersionId = Type.String({ pattern: '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$' });
+
+/** How many model versions can be asked about at once. */
+export const maxModelVersionIds = 1_000;
+
+/** The model versions that an engine has volumes of. */
+export const ModelVersionIds = Type.Object(
+  { model_version_ids: Type.Array(ModelVersionId, { maxItems: maxModelVersionIds }) },
+  { additionalProperties: false },
+);
+
+export const UnusedModelVersions = Type.Object({
+  unused: Type.Array(ModelVersionId),
+});
