@@ -10,6 +10,7 @@ import type { ConsumerIdentity } from './config.js';
 import { watchEngine } from './engine-watch.js';
 import { startHeartbeat } from './heartbeat.js';
 import { removeLeftovers } from './leftovers.js';
+import { startModelVolumeSweeps, type ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { startAttempt, type RunningAttempt } from './run/attempt.js';
@@ -29,6 +30,7 @@ export interface ConsumerOptions {
   workDir: string;
   version: string;
   settings: Omit<RunSettings, 'gpu' | 'limits' | 'spoolFolder'>;
+  modelVolumes: ModelVolumeLimits & { intervalMs: number };
   /** How long closing may take. */
   stopGraceMs: number;
   logger: Logger;
@@ -88,7 +90,7 @@ export async function startConsumer(
     storageWatch: options.storageWatch,
     api,
     names,
-    modelVolumes: { engine, names, newRandom: randomUUID },
+    modelVolumes: { engine, names, newRandom: randomUUID, now: () => new Date() },
     logger,
     settings: { ...options.settings, gpu: identity.gpu, limits: identity.limits, spoolFolder },
   };
@@ -112,6 +114,11 @@ export async function startConsumer(
     if (isReady) tidyNext();
     else slots.setOpen(false);
   });
+
+  const sweeps = startModelVolumeSweeps(
+    { ...deps.modelVolumes, api, engineWatch, logger },
+    options.modelVolumes,
+  );
 
   const onTicket = async (ticket: Ticket): Promise<void> => {
     const key = keyOf(ticket);
@@ -162,6 +169,7 @@ export async function startConsumer(
       await signOff();
       await Promise.all([...active.values()].map(({ cleaned }) => cleaned));
       await tidying;
+      await sweeps.close();
       clearTimeout(timer);
       await engineWatch.close();
       await api.close();

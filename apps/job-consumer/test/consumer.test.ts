@@ -212,6 +212,7 @@ async function start(
         maxOutputEntries: 1000,
         logTailBytes: 10_000,
       },
+      modelVolumes: { maxAgeMs: 3_600_000, maxBytes: 0, intervalMs: 300 },
       stopGraceMs: 20_000,
       logger,
     },
