@@ -161,11 +161,15 @@ export function modelNotFound(): AppError {
   });
 }
 
-/** Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. */
+/**
+ * Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. The
+ * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
+ * rather read the table, and all of it when there is none.
+ */
 const isOfUse = `(
   m.deleted_at IS NULL AND m.current_version = v.number
-  OR EXISTS (SELECT 1 FROM tasks t
-              WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')))`;
+  OR (SELECT min(t.seq) FROM tasks t
+       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
 
 const currentVersions = `
   SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s,
