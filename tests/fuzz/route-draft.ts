@@ -59,6 +59,8 @@ const usual: Record<string, fc.Arbitrary<string>> = {
 
 /** Names under which much is done at once have more of it done to them than is good for the scene. */
 const usualOf: Record<string, Record<string, fc.Arbitrary<string>>> = {
+  putModel: { human_readable_id: fc.constant('put-model') },
+  deleteModel: { human_readable_id: fc.constant('put-model') },
   deleteTask: { uid: fc.constantFrom('{disposable}', '{disposable}', '{gone}', '{unknown}') },
 };
 

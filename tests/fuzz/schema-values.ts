@@ -13,6 +13,7 @@ export interface Schema {
   maxLength?: number;
   minimum?: number;
   maximum?: number;
+  items?: Schema;
 }
 
 /** A value that goes into a JSON text as it is, whether it is JSON or not. */
@@ -42,6 +43,8 @@ export function fitting(schema: Schema): fc.Arbitrary<unknown> {
       return fittingNumber(schema);
     case 'string':
       return fittingText(schema);
+    case 'array':
+      return fc.array(fitting(schema.items ?? {}), { maxLength: 4 });
     case 'object':
       return fittingObject(schema);
     default:

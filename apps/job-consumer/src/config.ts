@@ -49,6 +49,12 @@ export const Config = Type.Object({
   MAX_SCRATCH_BYTES: Count(50 * gib),
   MAX_OUTPUT_ENTRIES: Count(50_000),
   LOG_TAIL_BYTES: Type.Integer({ minimum: 1024, maximum: 256 * 1024, default: 256 * 1024 }),
+  /** How long a model's files stay in the engine that no task uses. */
+  MODEL_VOLUME_MAX_AGE_S: Seconds(30 * 24 * 3600),
+  /** What the files of all models may take there together. 0: as much as they like. */
+  MODEL_VOLUMES_MAX_BYTES: Type.Integer({ minimum: 0, default: 0 }),
+  /** How often what is of no use any more is looked for. */
+  SWEEP_INTERVAL_S: Seconds(60),
   WORK_DIR: Type.String({ default: tmpdir() }),
   /** Whether what runs at a stop is left to the next process of this name, or stopped and given back. */
   HAND_OVER: Type.Boolean({ default: true }),

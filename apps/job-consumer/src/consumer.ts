@@ -11,6 +11,7 @@ import type { ConsumerIdentity } from './config.js';
 import { watchEngine } from './engine-watch.js';
 import { startHeartbeat } from './heartbeat.js';
 import { removeLeftovers } from './leftovers.js';
+import { startModelVolumeSweeps, type ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { probeStart } from './probe.js';
@@ -36,6 +37,7 @@ export interface ConsumerOptions {
   predecessorMs: number;
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
   quarantine: { after: number; pauseMs: number };
+  modelVolumes: ModelVolumeLimits & { intervalMs: number };
   /** How long closing may take. */
   stopGraceMs: number;
   logger: Logger;
@@ -118,7 +120,7 @@ export async function startConsumer(
     storageWatch: options.storageWatch,
     api,
     names,
-    modelVolumes: { engine, names, newRandom: randomUUID },
+    modelVolumes: { engine, names, newRandom: randomUUID, now: () => new Date() },
     logger,
     settings: { ...options.settings, gpu: identity.gpu, limits: identity.limits, spoolFolder },
   };
@@ -165,6 +167,11 @@ export async function startConsumer(
     if (isReady) tidyNext();
   });
 
+  const sweeps = startModelVolumeSweeps(
+    { ...deps.modelVolumes, api, engineWatch, logger },
+    options.modelVolumes,
+  );
+
   const onTicket = async (ticket: Ticket): Promise<void> => {
     // A ticket can come twice: the second would win the claim of the first, being the same holder.
     if (attempts.has(ticket)) return;
@@ -205,6 +212,7 @@ export async function startConsumer(
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
       await attempts.ended();
+      await sweeps.close();
       clearTimeout(timer);
       await engineWatch.close();
       await api.close();

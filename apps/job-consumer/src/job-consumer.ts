@@ -38,6 +38,11 @@ export async function startJobConsumer(
           },
           predecessorMs: config.PREDECESSOR_WAIT_S * 1000,
           quarantine: { after: config.QUARANTINE_AFTER, pauseMs: config.QUARANTINE_S * 1000 },
+          modelVolumes: {
+            maxAgeMs: config.MODEL_VOLUME_MAX_AGE_S * 1000,
+            maxBytes: config.MODEL_VOLUMES_MAX_BYTES,
+            intervalMs: config.SWEEP_INTERVAL_S * 1000,
+          },
           // What is left of the process's own grace is for coming to rest.
           stopGraceMs: graceMs * 0.8,
           logger,

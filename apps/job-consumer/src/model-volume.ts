@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import {
+  EngineError,
   isEngineProblem,
   stagingContainer,
   type ContainerEngine,
@@ -8,6 +9,7 @@ import {
   type Labels,
   type VolumeMount,
 } from '@inference-server/container-engine';
+import { noteModelUse } from './model-volume-use.js';
 import { labelNames, type ModelNames, type Names } from './names.js';
 import { uncut } from './uncut.js';
 
@@ -15,6 +17,7 @@ export interface ModelVolumeDeps {
   engine: ContainerEngine;
   names: Names;
   newRandom: () => string;
+  now: () => Date;
   /** How often a consumer that waits for another's fill looks, and when it takes that for dead. */
   pollMs?: number;
   staleAfterMs?: number;
@@ -44,8 +47,42 @@ export interface ModelVolumeRequest {
  *
  * Who comes second to the marker removes its own volume and takes the other. A fill that was cut
  * short has no marker: its volume is never used, and removed as a leftover.
+ *
+ * Until a container mounts it the volume may be removed again: see {@link requireMounted}.
  */
 export async function requireModelVolume(
+  deps: ModelVolumeDeps,
+  request: ModelVolumeRequest,
+  signal: AbortSignal,
+): Promise<string> {
+  const volume = await findOrFill(deps, request, signal);
+  await noteModelUse(deps, request.versionId, signal);
+  return volume;
+}
+
+/**
+ * To be called once a container that mounts the volume was created: from then on the engine refuses
+ * to remove it. A volume that was removed just before that was made anew by the engine, empty and
+ * without labels: it goes, and the container with it. Throws `volume_absent` then.
+ */
+export async function requireMounted(
+  engine: ContainerEngine,
+  container: string,
+  volume: string,
+): Promise<void> {
+  const mounted = await engine.inspectVolume(volume, uncut);
+  if (mounted?.labels[labelNames.kind] === 'model-data') return;
+  await engine.removeContainer(container, uncut);
+  try {
+    await engine.removeVolume(volume, uncut);
+  } catch (error) {
+    // By the container of another attempt, which comes here as well.
+    if (!isEngineProblem(error, 'in_use')) throw error;
+  }
+  throw new EngineError('volume_absent', `the model volume ${volume} was removed before its use`);
+}
+
+async function findOrFill(
   deps: ModelVolumeDeps,
   request: ModelVolumeRequest,
   signal: AbortSignal,

@@ -14,7 +14,9 @@ export type Kind =
   /** A container that shows whether any can be started. */
   | 'probe'
   /** A volume that holds nothing: its label names the model volume that is complete. */
-  | 'model';
+  | 'model'
+  /** Another: its label tells when that was last used. */
+  | 'model-use';
 
 /** Names and labels of all that a consumer makes in an engine. */
 export interface Names {
@@ -23,6 +25,8 @@ export interface Names {
   attempt(taskUid: string, attempt: number): AttemptNames;
   model(versionId: string): ModelNames;
   probe(random: string): { name: string; labels: Labels };
+  /** On everything of the kind, whoever made it. */
+  ofAll(kind: Kind): Labels;
 }
 
 export interface AttemptNames {
@@ -37,6 +41,9 @@ export interface ModelNames {
   /** The volume that names the complete one, and what it says of itself. */
   marker: string;
   markerLabels(dataVolume: string): Labels;
+  /** The volume that tells of the last use. */
+  use: string;
+  useLabels(usedAt: Date): Labels;
   /** The container whose name is the lock on filling. */
   lock: string;
   /** A filler's own volume, and its own container to fill that through. */
@@ -52,6 +59,7 @@ export const labelNames = {
   attempt: 'inference-server.attempt',
   modelVersion: 'inference-server.model-version',
   volume: 'inference-server.volume',
+  usedAt: 'inference-server.used-at',
 } as const;
 
 /** Every label set begins with the installation: nothing without it is ever touched. */
@@ -75,6 +83,7 @@ export function createNames(installationId: string, consumerId: string): Names {
       };
     },
     probe: (random) => ({ name: `${prefix}-probe-${random}`, labels: labelled(own, 'probe') }),
+    ofAll: (kind) => labelled(installation, kind),
     model: (versionId) => {
       const marker = `${prefix}-model-${versionId}`;
       return {
@@ -84,6 +93,12 @@ export function createNames(installationId: string, consumerId: string): Names {
           ...labelled(installation, 'model'),
           [labelNames.modelVersion]: versionId,
           [labelNames.volume]: dataVolume,
+        }),
+        use: `${prefix}-used-${versionId}`,
+        useLabels: (usedAt) => ({
+          ...labelled(installation, 'model-use'),
+          [labelNames.modelVersion]: versionId,
+          [labelNames.usedAt]: usedAt.toISOString(),
         }),
         lock: `${prefix}-fill-${versionId}`,
         data: (random) => `${marker}-${random}`,

@@ -32,6 +32,8 @@ export interface HeldAttempt {
 export interface PrivateApiClient {
   register(registration: ConsumerRegistration, signal: AbortSignal): Promise<ConsumerRegistered>;
   signOff(holder: string, signal: AbortSignal): Promise<void>;
+  /** Those of the model versions that nothing needs any more. */
+  unusedModelVersions(versionIds: readonly string[], signal: AbortSignal): Promise<string[]>;
   claim(
     ticket: { taskUid: string; attempt: number },
     holder: string,
@@ -81,6 +83,11 @@ export function createPrivateApiClient(options: {
     async signOff(holder, signal) {
       const input = { params: consumer, query: { holder } };
       await callJson(address, routes.signOffConsumer, input, { signal, timeoutMs });
+    },
+    async unusedModelVersions(versionIds, signal) {
+      const input = { params: consumer, body: { model_version_ids: [...versionIds] } };
+      const route = routes.findUnusedModelVersions;
+      return (await callJson(address, route, input, { signal, timeoutMs })).unused;
     },
     claim: (ticket, holder, signal) =>
       callJson(

@@ -28,6 +28,7 @@ export async function createAttemptBench(options: {
   consumerId?: string;
   settings?: Partial<RunSettings>;
   staleAfterMs?: number;
+  now?: () => Date;
 }): Promise<AttemptBench> {
   const { consumerId = 'consumer-a' } = options;
   const engine = createDockerEngine({
@@ -49,6 +50,7 @@ export async function createAttemptBench(options: {
       engine,
       names,
       newRandom: randomUUID,
+      now: options.now ?? (() => new Date()),
       pollMs: 50,
       staleAfterMs: options.staleAfterMs ?? 60_000,
     },

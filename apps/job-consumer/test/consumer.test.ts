@@ -310,6 +310,7 @@ async function start(
       },
       predecessorMs: 1_000,
       quarantine: { after: 3, pauseMs: 300 },
+      modelVolumes: { maxAgeMs: 3_600_000, maxBytes: 0, intervalMs: 300 },
       stopGraceMs: 20_000,
       logger,
     },

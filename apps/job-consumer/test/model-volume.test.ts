@@ -50,7 +50,7 @@ describe("a model's files", () => {
     const later = await runWithModel(benches[1]!);
     for (const task of [...first, later]) expect(seenBy(task)).toBe('liver 100000 read-only');
     expect(api.modelFetches).toHaveLength(1);
-    expect(await kindsOf()).toEqual(['model', 'model-data']);
+    expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
   });
 
   it('are brought for each version', async () => {
@@ -83,7 +83,7 @@ describe("a model's files", () => {
     await removeLeftovers({ engine, names: dead, logger }, () => false, signal);
     expect(await engine.inspectVolume(half, signal)).toBeUndefined();
     await removeLeftovers({ ...benches[0]!, logger }, () => false, signal);
-    expect(await kindsOf()).toEqual(['model', 'model-data']);
+    expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
   });
 
   it('are kept of a fill that was taken for dead, and then finishes', async () => {
@@ -99,7 +99,7 @@ describe("a model's files", () => {
     slower.finish();
     expect(await slower.volume).toBe(volume);
     expect((await volumesOf()).map(({ name }) => name).sort()).toEqual(
-      [a.names.model(versionId).marker, volume].sort(),
+      [a.names.model(versionId).marker, a.names.model(versionId).use, volume].sort(),
     );
     expect(await containersOf()).toEqual([]);
   });

@@ -27,6 +27,8 @@ export interface TestPrivateApi {
   tasks: Map<string, TestTask>;
   /** How often a model's files were asked for. */
   modelFetches: string[];
+  /** The model versions that are said to be of no use. */
+  unusedVersions: Set<string>;
   addTask(task: { work: Partial<Work>; input: Buffer; modelFiles?: Buffer }): TestTask;
   /** Breaks off the next downloads half-way. */
   breakDownloads(count: number): void;
@@ -84,6 +86,7 @@ export async function startTestPrivateApi(
     signedOff: [],
     tasks,
     modelFetches: [],
+    unusedVersions: new Set(),
     away: false,
     addTask: ({ work, input, modelFiles }) => {
       let settle: (result: AttemptResult) => void = () => undefined;
@@ -135,6 +138,9 @@ export async function startTestPrivateApi(
     api.signedOff.push(params.consumer_id);
     return { returned_tickets: 0 };
   });
+  mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
+    unused: body.model_version_ids.filter((id) => api.unusedVersions.has(id)),
+  }));
   mountRoute(app, routes.claimAttempt, async ({ params, body }) => {
     const task = tasks.get(params.task_uid);
     if (task === undefined || (task.holder ?? body.holder) !== body.holder) {

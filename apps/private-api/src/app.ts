@@ -36,6 +36,8 @@ import { createOperationsService } from './modules/operations/service.js';
 import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
+import { sweepModels } from './retention/model-sweep.js';
+import { startRetention } from './retention/retention.js';
 
 export const privateApiDocument = openApiDocument(allRoutes, {
   title: 'InferenceServer private API',
@@ -68,6 +70,10 @@ export async function startPrivateApi(
     leaseMs,
     maxAttempts: config.MAX_ATTEMPTS,
   });
+  const dispatcherRows = createDispatcherRepository(database, {
+    heartbeatTimeoutMs,
+    resendAfterMs: heartbeatIntervalMs,
+  });
   const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobs = createBlobService({
     store,
@@ -84,12 +90,16 @@ export async function startPrivateApi(
     newId: randomUUID,
     logger,
   });
+  const retention = startRetention({
+    rows: dispatcherRows,
+    holder: randomUUID(),
+    intervalMs: config.SWEEP_INTERVAL_S * 1000,
+    sweeps: { models: () => sweepModels({ models, blobs, logger }) },
+    logger,
+  });
 
   const dispatcher = startDispatcher({
-    rows: createDispatcherRepository(database, {
-      heartbeatTimeoutMs,
-      resendAfterMs: heartbeatIntervalMs,
-    }),
+    rows: dispatcherRows,
     attempts,
     blobs,
     tickets,
@@ -160,6 +170,7 @@ export async function startPrivateApi(
   const close = async (): Promise<void> => {
     await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
     await gate.close();
+    await retention.close();
     await dispatcher.close();
     await changes.close();
     await tickets.close();

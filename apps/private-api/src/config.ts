@@ -33,6 +33,8 @@ export const Config = Type.Object({
   /** How long the lease of a consumer that was stopped waits for its successor. */
   PARK_S: Positive(600),
   HEARTBEAT_S: Positive(5),
+  /** How often what is of no use any more is looked for. */
+  SWEEP_INTERVAL_S: Positive(60),
   STOP_GRACE_S: Positive(20),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });

@@ -37,6 +37,7 @@ const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => 
   return {
     address: path
       .replace(/:(task_)?uid/, 'A'.repeat(43))
+      .replace(':human_readable_id', 'a%20b:c')
       .replace(':attempt', '1')
       .replace(':consumer_id', 'c1'),
     contracts,

@@ -46,6 +46,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     LEASE_S: 30,
     PARK_S: 600,
     HEARTBEAT_S: 5,
+    SWEEP_INTERVAL_S: 60,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
     ...overrides,

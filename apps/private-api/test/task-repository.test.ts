@@ -1,31 +1,37 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
-import { createModelRepository } from '../src/modules/models/repository.js';
+import {
+  createModelRepository,
+  requireCurrentVersion,
+  type ModelRepository,
+  type NewModel,
+} from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
 
 let test: TestDatabase;
 let database: Database;
-let versionId: string;
+let models: ModelRepository;
+
+const copy: NewModel = {
+  humanReadableId: 'copy',
+  containerTag: 'busybox:1',
+  description: '',
+  useGpu: false,
+  pullPolicy: 'missing',
+  timeoutS: null,
+  retries: 0,
+  files: null,
+};
 
 beforeAll(async () => {
   test = await createTestDatabase();
   database = openDatabase(test.url, pino({ level: 'silent' }));
-  const models = createModelRepository(database);
-  await models.insert({
-    humanReadableId: 'copy',
-    containerTag: 'busybox:1',
-    description: '',
-    useGpu: false,
-    pullPolicy: 'missing',
-    timeoutS: null,
-    retries: 0,
-    files: null,
-  });
-  versionId = (await models.currentVersion('copy'))?.id ?? '';
+  models = createModelRepository(database);
+  await models.insert(copy);
 });
 afterAll(() => database.close());
 
@@ -39,16 +45,44 @@ const tasks = () => test.query('SELECT uid FROM tasks');
 it('acknowledges no task whose input was taken for abandoned', async () => {
   const input = await pendingBlob();
   expect(await createBlobRepository(database).abandon(input.id)).toBe(true);
-  const inserting = createTaskRepository(database).insert('a'.repeat(43), versionId, input);
+  const inserting = createTaskRepository(database).insert('a'.repeat(43), 'copy', input);
   await expect(inserting).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
   expect(await tasks()).toEqual([]);
 });
 
-it('acknowledges no task of a model version that is gone', async () => {
+it('acknowledges no task of a model that is gone', async () => {
   const input = await pendingBlob();
-  const inserting = createTaskRepository(database).insert('b'.repeat(43), randomUUID(), input);
+  const inserting = createTaskRepository(database).insert('b'.repeat(43), 'gone', input);
   await expect(inserting).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
   expect(await tasks()).toEqual([]);
   // All or nothing: the blob is still its owner's to give up.
   expect(await createBlobRepository(database).abandon(input.id)).toBe(true);
+});
+
+it('a task is bound to the version that is current until its transaction has ended', async () => {
+  const waiting = () =>
+    test.query(
+      `SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+  for (const change of [
+    () => models.put({ ...copy, containerTag: 'busybox:2' }),
+    () => models.delete('copy'),
+  ]) {
+    let isChanged = false;
+    let changing: Promise<unknown> = Promise.resolve();
+    await database.transaction(async (tx) => {
+      const version = await requireCurrentVersion(tx, 'copy');
+      changing = change().then(() => (isChanged = true));
+      const isWaiting = async () => isChanged || (await waiting()).length > 0;
+      expect(await waitUntil(isWaiting, { timeoutMs: 5_000 })).toBe(true);
+      expect(isChanged).toBe(false);
+      // Another task is not held up by the first.
+      await database.transaction((other) =>
+        requireCurrentVersion(other, 'copy').then((same) => expect(same).toBe(version)),
+      );
+    });
+    await changing;
+  }
+  expect(await models.find('copy')).toBeUndefined();
 });

@@ -6,7 +6,6 @@ import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import {
   ended,
-  finished,
   formOf,
   runPrivateApi,
   zipOf,

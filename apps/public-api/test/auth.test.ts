@@ -8,6 +8,9 @@ const postModelByEmptyTag = ['POST', '/api/tasks/?container%5Ftag='] as const;
 const postTask = ['POST', '/api/tasks/?human_readable_id=a'] as const;
 const getTask = ['GET', `/api/tasks/${uid}`] as const;
 const listModels = ['GET', '/api/models'] as const;
+const putModel = ['PUT', '/api/models/a%20b?container_tag=a'] as const;
+const deleteModel = ['DELETE', '/api/models/a:b'] as const;
+const getModel = ['GET', '/api/models/a.b/'] as const;
 
 /** The status of an anonymous request and the code of its problem; 200 when it was relayed. */
 async function ask(
@@ -22,16 +25,22 @@ async function ask(
 }
 
 describe('ANONYMOUS_ROLE', () => {
-  test.each([postModel, postTask, getTask, listModels])('none: 401 for %s %s', async (...route) => {
-    const answer = await ask(route, { anonymousRole: 'none' });
-    expect(answer).toMatchObject({ status: 401, code: 'UNAUTHORIZED' });
-  });
+  test.each([postModel, putModel, deleteModel, getModel, postTask, getTask, listModels])(
+    'none: 401 for %s %s',
+    async (...route) => {
+      const answer = await ask(route, { anonymousRole: 'none' });
+      expect(answer).toMatchObject({ status: 401, code: 'UNAUTHORIZED' });
+    },
+  );
 
-  test.each([postTask, getTask, listModels])('submit: 200 for %s %s', async (...route) => {
-    expect(await ask(route, { anonymousRole: 'submit' })).toMatchObject({ status: 200 });
-  });
+  test.each([postTask, getTask, listModels, getModel])(
+    'submit: 200 for %s %s',
+    async (...route) => {
+      expect(await ask(route, { anonymousRole: 'submit' })).toMatchObject({ status: 200 });
+    },
+  );
 
-  test.each([postModel, postModelAsTask, postModelByEmptyTag])(
+  test.each([postModel, postModelAsTask, postModelByEmptyTag, putModel, deleteModel])(
     'submit: 403 for %s %s',
     async (...route) => {
       const answer = await ask(route, { anonymousRole: 'submit' });
@@ -40,7 +49,7 @@ describe('ANONYMOUS_ROLE', () => {
     },
   );
 
-  test.each([postModel, postModelAsTask, postTask, getTask, listModels])(
+  test.each([postModel, postModelAsTask, putModel, deleteModel, postTask, getTask, getModel])(
     'publish: 200 for %s %s',
     async (...route) => {
       expect(await ask(route, {})).toMatchObject({ status: 200 });
@@ -56,7 +65,7 @@ describe('ANONYMOUS_ROLE', () => {
   });
 });
 
-test.each([postModel, postModelAsTask, postModelByEmptyTag])(
+test.each([postModel, postModelAsTask, postModelByEmptyTag, putModel, deleteModel])(
   'without ALLOW_PUBLIC_POST_MODEL, 403 naming it for %s %s',
   async (...route) => {
     const answer = await ask(route, { allowPublicPostModel: false });

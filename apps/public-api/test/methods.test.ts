@@ -6,7 +6,8 @@ import { publicRoutes } from '@inference-server/contracts';
 import { problemType, send, startPair, startPublicApi, uid } from './servers.js';
 
 const nobody = 'http://127.0.0.1:9';
-const addressOf = (path: string) => path.replace(':uid', uid);
+const addressOf = (path: string) =>
+  path.replace(':uid', uid).replace(':human_readable_id', 'a%20b:c');
 
 /** Each address with the methods that it has. */
 const addresses = [...new Set(publicRoutes.map(({ path }) => path))].map((path) => ({

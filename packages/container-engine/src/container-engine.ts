@@ -30,6 +30,12 @@ export interface ContainerEngine {
   /** Absent is fine. Throws `in_use` while a container has it. */
   removeVolume(name: string, signal: AbortSignal): Promise<void>;
 
+  /**
+   * The length of what is in each volume, by name, measured as {@link measureStorage} measures it and
+   * as slow. Undefined where the engine fails to measure.
+   */
+  measureVolumes(signal: AbortSignal): Promise<ReadonlyMap<string, number | undefined>>;
+
   /** Returns the id. Throws `name_in_use`, `image_absent`, or `refused` for what cannot run at all. */
   createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;
   /** Starting a container that runs already is no error. */

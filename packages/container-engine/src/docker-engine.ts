@@ -12,7 +12,7 @@ import {
 import { waitForExit } from './docker/exit.js';
 import { inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
-import { measureStorage } from './docker/storage.js';
+import { measureStorage, measureVolumes } from './docker/storage.js';
 import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
 
 /**
@@ -39,6 +39,7 @@ export function createDockerEngine(options: {
     inspectVolume: (name, signal) => inspectVolume(engine, name, signal),
     listVolumes: (labels, signal) => listVolumes(engine, labels, signal),
     removeVolume: (name, signal) => removeVolume(engine, name, signal),
+    measureVolumes: (signal) => measureVolumes(engine, signal),
     createContainer: (spec, signal) => createContainer(engine, spec, signal),
     startContainer: (container, signal) => startContainer(engine, container, signal),
     waitForExit: (container, signal) => waitForExit(engine, container, signal),

@@ -32,6 +32,7 @@ export {
 } from './schemas/attempt.js';
 export {
   ConsumerRegistration,
+  maxModelVersionIds,
   type ConsumerDetails,
   type ConsumerRegistered,
   type HeldAttempts,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import Schema from 'typebox/schema';
 import { canonicalUrl, ConsumerId, HumanReadableId, spellBooleans, TaskUid } from '../src/index.js';
-import { ModelQuery } from '../src/routes/models.js';
+import { postModel } from '../src/routes/models.js';
 import { ContainerTag } from '../src/schemas/names.js';
 
 const accepts = (schema: object, value: unknown) => Schema.Check(schema as never, value);
@@ -63,7 +63,7 @@ describe('names', () => {
 describe('spellBooleans', () => {
   it('reads True and False as Python writes them, for boolean parameters only', () => {
     const query = { use_gpu: 'True', model_available: 'False', description: 'True' };
-    expect(spellBooleans(ModelQuery, query)).toEqual({
+    expect(spellBooleans(postModel.query, query)).toEqual({
       use_gpu: 'true',
       model_available: 'false',
       description: 'True',
@@ -71,7 +71,7 @@ describe('spellBooleans', () => {
   });
 
   it('leaves anything else for the validation to refuse', () => {
-    expect(spellBooleans(ModelQuery, { use_gpu: 'yes' })).toEqual({ use_gpu: 'yes' });
+    expect(spellBooleans(postModel.query, { use_gpu: 'yes' })).toEqual({ use_gpu: 'yes' });
   });
 });
 

@@ -35,6 +35,15 @@ export interface Client {
   listModels(options?: CallOptions): Promise<Model[]>;
   /** `model_available` follows from whether a zip is given. MODEL_EXISTS: the id is taken. */
   postModel(model: ModelRegistration, options?: CallOptions): Promise<Model>;
+  /**
+   * The same for a model that may be there already: it gets its next version, or keeps the one that
+   * it has when that is the same. `version` of the answer tells.
+   */
+  putModel(model: ModelRegistration, options?: CallOptions): Promise<Model>;
+  /** MODEL_NOT_FOUND: there is none of this id, or none any more. */
+  getModel(humanReadableId: string, options?: CallOptions): Promise<Model>;
+  /** Nothing can be posted to it from then on; its tasks that wait or run go on to their end. */
+  deleteModel(humanReadableId: string, options?: CallOptions): Promise<void>;
   /** Answers with the uid of the task, which from then on will run. */
   postTask(task: TaskPost, options?: CallOptions): Promise<string>;
   /**
@@ -97,6 +106,18 @@ export function createClient(options: ClientOptions): Client {
         zip,
         signal,
       }),
+    putModel: ({ zip, human_readable_id, ...parameters }, { signal } = {}) =>
+      transport.callForJson(routes.putModel, {
+        params: { human_readable_id },
+        query: { ...parameters, model_available: zip !== undefined },
+        zip,
+        signal,
+      }),
+    getModel: (human_readable_id, { signal } = {}) =>
+      transport.callForJson(routes.getModel, { params: { human_readable_id }, signal }),
+    deleteModel: async (human_readable_id, { signal } = {}) => {
+      await transport.callForJson(routes.deleteModel, { params: { human_readable_id }, signal });
+    },
     postTask: ({ human_readable_id, zip }, { signal } = {}) =>
       transport.callForJson(routes.postTask, { query: { human_readable_id }, zip, signal }),
     waitForTask: (uid, { signal } = {}) =>

@@ -81,8 +81,12 @@ describe('requests', () => {
   test('a registration with files says so', async () => {
     const { client, seen } = await record({});
     await client.postModel({ container_tag: 'a', human_readable_id: 'a', zip: Buffer.from('zip') });
-    expect(seen[0]?.request.url).toContain('model_available=true');
-    expect(seen[0]?.body.toString()).toBe('zip');
+    await client.putModel({ container_tag: 'a', human_readable_id: 'a', zip: Buffer.from('zip') });
+    for (const { request, body } of seen) {
+      expect(request.url).toContain('model_available=true');
+      expect(body.toString()).toBe('zip');
+    }
+    expect(seen.map(({ request }) => request.method)).toEqual(['POST', 'PUT']);
   });
 
   test('the other routes, under a token and below a prefix', async () => {
@@ -93,11 +97,21 @@ describe('requests', () => {
     });
     const client = createClient({ baseUrl: `${url}/prefix`, token: 'secret' });
     await client.listModels();
+    await client.getModel('a b');
+    await client.deleteModel('a/b');
+    await client.putModel({ human_readable_id: 'a:b', container_tag: 'c:1' });
     await client.getTaskLog('a/b');
     await client.deleteTask(uid);
     await client.getReadiness();
     expect(urls).toEqual([
       ['GET', '/prefix/api/models/', 'Bearer secret'],
+      ['GET', '/prefix/api/models/a%20b', 'Bearer secret'],
+      ['DELETE', '/prefix/api/models/a%2Fb', 'Bearer secret'],
+      [
+        'PUT',
+        '/prefix/api/models/a%3Ab?container_tag=c%3A1&model_available=false',
+        'Bearer secret',
+      ],
       ['GET', '/prefix/api/tasks/a%2Fb/log', 'Bearer secret'],
       ['DELETE', `/prefix/api/tasks/${uid}`, 'Bearer secret'],
       ['GET', '/prefix/readyz', 'Bearer secret'],

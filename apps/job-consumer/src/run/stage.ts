@@ -9,7 +9,7 @@ import {
   stagingContainer,
 } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
-import { requireModelVolume } from '../model-volume.js';
+import { requireModelVolume, requireMounted } from '../model-volume.js';
 import { labelNames } from '../names.js';
 import { sideBySide } from '../side-by-side.js';
 import { uncut } from '../uncut.js';
@@ -30,13 +30,14 @@ export interface Staged {
 
 /**
  * Brings to the engine what the run needs: image, volumes, input, the model's files, the container.
- * A name that is taken is of an earlier try at this very attempt: its traces are removed, once.
+ * A name that is taken is of an earlier try at this very attempt, and a model volume may have been
+ * swept away under it: its traces are removed, once.
  */
 export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
   try {
     return await stage(run);
   } catch (error) {
-    if (!isEngineProblem(error, 'name_in_use')) throw error;
+    if (!isEngineProblem(error, 'name_in_use', 'volume_absent')) throw error;
     await removeTraces(run);
     return await stage(run);
   }
@@ -190,7 +191,9 @@ async function createModelContainer(
     gpu: settings.gpu,
   });
   try {
-    return await engine.createContainer(spec, uncut);
+    const container = await engine.createContainer(spec, uncut);
+    if (modelVolume !== null) await requireMounted(engine, container, modelVolume);
+    return container;
   } catch (error) {
     if (isEngineProblem(error, 'refused')) return failed('start_failed', (error as Error).message);
     throw error;

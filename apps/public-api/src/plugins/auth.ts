@@ -21,11 +21,11 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     if (!options.allowPublicPostModel) {
       throw new AppError(
         'FORBIDDEN',
-        'Models cannot be posted from outside: ALLOW_PUBLIC_POST_MODEL is not set.',
+        'Models cannot be changed from outside: ALLOW_PUBLIC_POST_MODEL is not set.',
       );
     }
     if (role !== 'publish') {
-      throw new AppError('FORBIDDEN', 'Posting a model needs the role publish.');
+      throw new AppError('FORBIDDEN', 'Changing models needs the role publish.');
     }
   });
 }

@@ -27,9 +27,7 @@ export async function measureStorage(
         abortSignal,
       }),
   )) as unknown as DockerContainer[];
-  const sizes = await boundedCall('sizes of volumes', deadlines.slowCallMs, signal, (bounded) =>
-    measureVolumes(connection, bounded),
-  );
+  const sizes = await measureVolumes(connection, signal);
   return found.map(({ Id, SizeRw, Mounts }) => ({
     id: Id,
     layerBytes: measured(SizeRw ?? 0),
@@ -37,10 +35,20 @@ export async function measureStorage(
       ({ Name = '', Destination }) => ({
         volume: Name,
         path: Destination,
-        bytes: measured(sizes.get(Name) ?? -1),
+        bytes: sizes.get(Name),
       }),
     ),
   }));
+}
+
+export async function measureVolumes(
+  connection: EngineConnection,
+  signal: AbortSignal,
+): Promise<Map<string, number | undefined>> {
+  const { slowCallMs } = connection.deadlines;
+  return boundedCall('sizes of volumes', slowCallMs, signal, (bounded) =>
+    askForSizes(connection, bounded),
+  );
 }
 
 /** The engine says -1 when it failed. */
@@ -49,10 +57,10 @@ function measured(bytes: number): number | undefined {
 }
 
 /** Older engines refuse a second such question while they work on one: it is asked again. */
-async function measureVolumes(
+async function askForSizes(
   connection: EngineConnection,
   signal: AbortSignal,
-): Promise<Map<string, number>> {
+): Promise<Map<string, number | undefined>> {
   // `verbose` is what newer engines need to name each volume; older ones pass over what they do not know.
   const query = { type: 'volume', verbose: '1' };
   for (;;) {
@@ -75,12 +83,18 @@ async function measureVolumes(
 const busyPauseMs = 250;
 
 /** Throws `failed` for an answer in a form that is not known: silence would pass for empty volumes. */
-function sizesIn({ Volumes, VolumeUsage, VolumesUsage }: DiskUsage): Map<string, number> {
+function sizesIn({
+  Volumes,
+  VolumeUsage,
+  VolumesUsage,
+}: DiskUsage): Map<string, number | undefined> {
   const listed = (VolumeUsage ?? VolumesUsage)?.Items ?? Volumes;
   if (listed === undefined) {
     throw new EngineError('failed', 'sizes of volumes: the engine does not tell them.');
   }
-  return new Map((listed ?? []).map(({ Name, UsageData }) => [Name, UsageData?.Size ?? -1]));
+  return new Map(
+    (listed ?? []).map(({ Name, UsageData }) => [Name, measured(UsageData?.Size ?? -1)]),
+  );
 }
 
 interface DockerContainer {

@@ -6,6 +6,8 @@ import {
   ConsumerRegistered,
   ConsumerRegistration,
   HeldAttempts,
+  ModelVersionIds,
+  UnusedModelVersions,
 } from '../schemas/consumer.js';
 import { ConsumerId } from '../schemas/names.js';
 
@@ -96,4 +98,19 @@ export const resumeConsumer = defineRoute({
   success: { kind: 'json', schema: ConsumerDetails, description: 'It takes tasks again.' },
   errors: [...errors, 'NOT_FOUND', 'DUPLICATE_PARAMETER'],
   callers: ['operator'],
+});
+
+export const findUnusedModelVersions = defineRoute({
+  operationId: 'findUnusedModelVersions',
+  method: 'POST',
+  path: '/internal/consumers/:consumer_id/model-versions/unused',
+  tag: 'consumers',
+  summary: 'Ask which model versions are of no use any more',
+  description:
+    'Of use is the current version of a model that is not deleted, and a version that a task which has not ended is bound to. A consumer removes the volumes of the others from its engine.',
+  params: ConsumerParams,
+  body: { kind: 'json', schema: ModelVersionIds },
+  success: { kind: 'json', schema: UnusedModelVersions, description: 'Those of no use.' },
+  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
+  callers: ['consumer'],
 });

@@ -11,37 +11,54 @@ const MountPoint = (path: string) =>
 /** Lines of text: no control characters but tab and the ends of lines. */
 const printable = '^[^\\u0000-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]*$';
 
-/** The query of a model registration. Booleans may be spelled True and False. */
-export const ModelQuery = Type.Object(
-  {
-    container_tag: ContainerTag,
-    human_readable_id: HumanReadableId,
-    description: Type.Optional(Type.String({ maxLength: 10_000, pattern: printable, default: '' })),
-    model_available: Type.Optional(
-      Type.Boolean({ default: false, description: 'Whether `zip_file` brings files for /model.' }),
-    ),
-    use_gpu: Type.Optional(Type.Boolean({ default: false })),
-    pull_policy: Type.Optional(PullPolicy),
-    timeout_s: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        maximum: 30 * 24 * 3600,
-        description: 'The longest run of a task in seconds.',
-      }),
-    ),
-    retries: Type.Optional(
-      Type.Integer({
-        minimum: 0,
-        maximum: 100,
-        description: 'How often a task is run again that failed by its own doing. Default: never.',
-      }),
-    ),
-    input_mountpoint: MountPoint('/input'),
-    output_mountpoint: MountPoint('/output'),
-    model_mountpoint: MountPoint('/model'),
-  },
-  { additionalProperties: false },
-);
+/** What a registration says of a model beside its name. Booleans may be spelled True and False. */
+const parameters = {
+  container_tag: ContainerTag,
+  description: Type.Optional(Type.String({ maxLength: 10_000, pattern: printable, default: '' })),
+  model_available: Type.Optional(
+    Type.Boolean({ default: false, description: 'Whether `zip_file` brings files for /model.' }),
+  ),
+  use_gpu: Type.Optional(Type.Boolean({ default: false })),
+  pull_policy: Type.Optional(PullPolicy),
+  timeout_s: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 30 * 24 * 3600,
+      description: 'The longest run of a task in seconds.',
+    }),
+  ),
+  retries: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 100,
+      description: 'How often a task is run again that failed by its own doing. Default: never.',
+    }),
+  ),
+  input_mountpoint: MountPoint('/input'),
+  output_mountpoint: MountPoint('/output'),
+  model_mountpoint: MountPoint('/model'),
+};
+
+const files = {
+  kind: 'zip-upload',
+  optional: true,
+  form: true,
+  description: 'The static files of the model, when `model_available` is true.',
+} as const;
+
+const ModelParams = Type.Object({ human_readable_id: HumanReadableId });
+const NoQuery = Type.Object({}, { additionalProperties: false });
+const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'] as const;
+const uploadErrors = [
+  ...errors,
+  'MALFORMED_REQUEST',
+  'UPLOAD_TOO_SLOW',
+  'PAYLOAD_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'INVALID_FORM',
+  'ZIP_REFUSED',
+  'STORAGE_FULL',
+] as const;
 
 export const postModel = defineRoute({
   operationId: 'postModel',
@@ -51,28 +68,68 @@ export const postModel = defineRoute({
   summary: 'Register a model',
   description:
     'Puts a container image under a unique name. `model_available` says whether `zip_file` comes along: its files are mounted read-only on /model.',
-  query: ModelQuery,
-  body: {
-    kind: 'zip-upload',
-    optional: true,
-    form: true,
-    description: 'The static files of the model, when `model_available` is true.',
-  },
+  query: Type.Object(
+    { human_readable_id: HumanReadableId, ...parameters },
+    { additionalProperties: false },
+  ),
+  body: files,
   success: { kind: 'json', schema: Model, description: 'The registered model.' },
-  errors: [
-    'MALFORMED_REQUEST',
-    'DUPLICATE_PARAMETER',
-    'UNAUTHORIZED',
-    'FORBIDDEN',
-    'MODEL_EXISTS',
-    'UPLOAD_TOO_SLOW',
-    'PAYLOAD_TOO_LARGE',
-    'UNSUPPORTED_MEDIA_TYPE',
-    'VALIDATION_FAILED',
-    'INVALID_FORM',
-    'ZIP_REFUSED',
-    'STORAGE_FULL',
-  ],
+  errors: [...uploadErrors, 'MODEL_EXISTS'],
+  access: 'publish',
+  callers: ['public-api', 'operator'],
+});
+
+export const putModel = defineRoute({
+  operationId: 'putModel',
+  method: 'PUT',
+  path: '/api/models/:human_readable_id',
+  tag: 'models',
+  summary: 'Register a model, or its next version',
+  description:
+    'Takes all that a registration takes, and replaces all of it: what is left out has its default again, files that are not sent again are none. Tasks that were posted before keep the version that they have. The same image, options and files as those of the current version make no new one, so that it can be repeated; neither does another description.',
+  params: ModelParams,
+  query: Type.Object(parameters, { additionalProperties: false }),
+  body: files,
+  success: {
+    kind: 'json',
+    schema: Model,
+    description: 'The model at its current version, which the next task has.',
+  },
+  errors: uploadErrors,
+  access: 'publish',
+  callers: ['public-api', 'operator'],
+});
+
+export const getModel = defineRoute({
+  operationId: 'getModel',
+  method: 'GET',
+  path: '/api/models/:human_readable_id',
+  tag: 'models',
+  summary: 'Get a model',
+  params: ModelParams,
+  query: NoQuery,
+  success: { kind: 'json', schema: Model, description: 'The model at its current version.' },
+  errors: [...errors, 'MODEL_NOT_FOUND'],
+  access: 'submit',
+  callers: ['public-api', 'operator'],
+});
+
+export const deleteModel = defineRoute({
+  operationId: 'deleteModel',
+  method: 'DELETE',
+  path: '/api/models/:human_readable_id',
+  tag: 'models',
+  summary: 'Delete a model',
+  description:
+    'From then on nothing can be posted to it. Tasks that wait or run go on to their end; the files of the model are removed after that. The name can be registered again: that makes the next version.',
+  params: ModelParams,
+  query: NoQuery,
+  success: {
+    kind: 'json',
+    schema: Type.Object({ detail: Type.String() }),
+    description: 'The model is gone.',
+  },
+  errors: [...errors, 'MODEL_NOT_FOUND'],
   access: 'publish',
   callers: ['public-api', 'operator'],
 });
@@ -88,8 +145,8 @@ export const listModels = defineRoute({
     schema: Type.Array(Model),
     description: 'Every model at its current version, by name.',
   },
-  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'],
-  query: Type.Object({}, { additionalProperties: false }),
+  errors,
+  query: NoQuery,
   access: 'submit',
   callers: ['public-api', 'operator'],
 });

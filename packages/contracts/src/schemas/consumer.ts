@@ -77,3 +77,17 @@ export const ConsumerDetails = Type.Object({
 export type ConsumerDetails = Static<typeof ConsumerDetails>;
 
 export const ConsumerList = Type.Array(ConsumerDetails);
+const ModelVersionId = Type.String({ pattern: '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$' });
+
+/** How many model versions can be asked about at once. */
+export const maxModelVersionIds = 1_000;
+
+/** The model versions that an engine has volumes of. */
+export const ModelVersionIds = Type.Object(
+  { model_version_ids: Type.Array(ModelVersionId, { maxItems: maxModelVersionIds }) },
+  { additionalProperties: false },
+);
+
+export const UnusedModelVersions = Type.Object({
+  unused: Type.Array(ModelVersionId),
+});

@@ -1,6 +1,7 @@
 import type { Model, PullPolicy } from '@inference-server/contracts';
-import type { Database } from '../../database/database.js';
-import { requireStored } from '../blobs/repository.js';
+import { AppError } from '@inference-server/errors';
+import type { Database, Queryable } from '../../database/database.js';
+import { markDeleting, requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
@@ -16,12 +17,20 @@ export interface NewModel {
   files: PendingBlob | null;
 }
 
+/** The files of a model version that nothing refers to any more. */
+export interface ReleasedFiles {
+  blobId: string;
+  humanReadableId: string;
+  version: number;
+  bytes: number;
+}
+
 interface ModelRow {
   human_readable_id: string;
   number: number;
   container_tag: string;
   description: string;
-  files_blob_id: string | null;
+  files_sha256: string | null;
   use_gpu: boolean;
   pull_policy: PullPolicy;
   timeout_s: number | null;
@@ -31,67 +40,220 @@ interface ModelRow {
 
 export function createModelRepository(database: Database) {
   return {
-    async exists(humanReadableId: string): Promise<boolean> {
-      const found = await database.prismaCall((prisma) =>
-        prisma.model.findUnique({ where: { humanReadableId }, select: { humanReadableId: true } }),
-      );
-      return found !== null;
-    },
-
-    /** The model with its first version, and its files stored. Throws CONFLICT when it exists. */
+    /** The model with its next version, and its files stored. Throws CONFLICT when it exists. */
     async insert(model: NewModel): Promise<Model> {
       return database.transaction(async (tx) => {
-        await tx.query(
-          `INSERT INTO models (human_readable_id, description, current_version) VALUES ($1, $2, 1)`,
-          [model.humanReadableId, model.description],
-        );
-        if (model.files !== null) await requireStored(tx, model.files);
-        const [row] = await tx.query<ModelRow>(
-          `INSERT INTO model_versions
-             (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
-              files_blob_id)
-           VALUES ($1, 1, $2, $3, $4::pull_policy, $5, $6, $7)
-           RETURNING *, $8::text AS description`,
-          [
-            model.humanReadableId,
-            model.containerTag,
-            model.useGpu,
-            model.pullPolicy,
-            model.timeoutS,
-            model.retries,
-            model.files?.id ?? null,
-            model.description,
-          ],
-        );
-        return toModel(row as ModelRow);
+        const { version, current } = await lockName(tx, model.humanReadableId);
+        if (current !== undefined) throw new AppError('CONFLICT', 'A model of that name exists.');
+        return addVersion(tx, model, version + 1);
       });
+    },
+
+    /**
+     * The model as it is from now on: with its next version and its files stored, or, when nothing
+     * but its description differs, at the version that it has, the files not taken.
+     */
+    async put(model: NewModel): Promise<{ model: Model; isNewVersion: boolean }> {
+      return database.transaction(async (tx) => {
+        const { version, current } = await lockName(tx, model.humanReadableId);
+        if (current === undefined || !runsAlike(current, model)) {
+          return { model: await addVersion(tx, model, version + 1), isNewVersion: true };
+        }
+        await tx.query(`UPDATE models SET description = $2 WHERE human_readable_id = $1`, [
+          model.humanReadableId,
+          model.description,
+        ]);
+        return {
+          model: toModel({ ...current, description: model.description }),
+          isNewVersion: false,
+        };
+      });
+    },
+
+    /** False when there is no such model. Waits for the tasks that are being bound to it. */
+    async delete(humanReadableId: string): Promise<boolean> {
+      return database.transaction(async (tx) => {
+        const [living] = await tx.query(
+          `SELECT 1 FROM models WHERE human_readable_id = $1 AND deleted_at IS NULL FOR UPDATE`,
+          [humanReadableId],
+        );
+        if (living === undefined) return false;
+        await tx.query(`UPDATE models SET deleted_at = now() WHERE human_readable_id = $1`, [
+          humanReadableId,
+        ]);
+        return true;
+      });
+    },
+
+    /** The model at its current version; undefined when there is none, or none any more. */
+    async find(humanReadableId: string): Promise<Model | undefined> {
+      const row = await findCurrent(database, humanReadableId);
+      return row && toModel(row);
     },
 
     /** Every model at its current version, by name. */
     async list(): Promise<Model[]> {
       const rows = await database.query<ModelRow>(
-        `SELECT v.*, m.description, m.created_at
-           FROM models m
-           JOIN model_versions v
-             ON v.human_readable_id = m.human_readable_id AND v.number = m.current_version
-          ORDER BY m.human_readable_id`,
+        `${currentVersions} ORDER BY m.human_readable_id`,
       );
       return rows.map(toModel);
     },
 
-    /** The current version of a model: what a new task is bound to. */
-    async currentVersion(humanReadableId: string): Promise<{ id: string } | undefined> {
-      const [row] = await database.query<{ id: string }>(
-        `SELECT v.id
-           FROM models m
-           JOIN model_versions v
-             ON v.human_readable_id = m.human_readable_id AND v.number = m.current_version
-          WHERE m.human_readable_id = $1`,
-        [humanReadableId],
+    /**
+     * Takes the files from up to `limit` versions of no use, and marks their blobs for removal. Who
+     * does the same beside it takes others.
+     */
+    async releaseFiles(limit: number): Promise<ReleasedFiles[]> {
+      return database.transaction(async (tx) => {
+        const rows = await tx.query<Omit<ReleasedFiles, 'bytes'> & { bytes: string }>(
+          `WITH released AS (
+             SELECT v.id, v.files_blob_id
+               FROM model_versions v JOIN models m USING (human_readable_id)
+              WHERE v.files_blob_id IS NOT NULL AND NOT ${isOfUse}
+              LIMIT $1 FOR UPDATE OF v SKIP LOCKED
+           )
+           UPDATE model_versions v SET files_blob_id = NULL
+             FROM released JOIN blobs b ON b.id = released.files_blob_id
+            WHERE v.id = released.id
+           RETURNING b.id AS "blobId", v.human_readable_id AS "humanReadableId",
+                     v.number AS version, b.bytes`,
+          [limit],
+        );
+        const ids = rows.map(({ blobId }) => blobId);
+        await markDeleting(tx, ids);
+        return rows.map((row) => ({ ...row, bytes: Number(row.bytes) }));
+      });
+    },
+
+    /** Those of the versions that are of no use, or not known at all. */
+    async unused(versionIds: readonly string[]): Promise<string[]> {
+      const rows = await database.query<{ id: string }>(
+        `SELECT asked.id FROM unnest($1::uuid[]) AS asked(id)
+          WHERE NOT EXISTS (
+            SELECT 1 FROM model_versions v JOIN models m USING (human_readable_id)
+             WHERE v.id = asked.id AND ${isOfUse})`,
+        [versionIds],
       );
-      return row;
+      return rows.map(({ id }) => id);
     },
   };
+}
+
+/**
+ * The number of the model's current version, which stays the current one until `tx` ends: a next
+ * version and a deletion wait for it, other tasks do not. So none is bound to a version whose files
+ * are about to go. Throws MODEL_NOT_FOUND.
+ */
+export async function requireCurrentVersion(
+  tx: Queryable,
+  humanReadableId: string,
+): Promise<number> {
+  const [model] = await tx.query<{ version: number }>(
+    `SELECT current_version AS version FROM models
+      WHERE human_readable_id = $1 AND deleted_at IS NULL FOR KEY SHARE`,
+    [humanReadableId],
+  );
+  if (model === undefined) throw modelNotFound();
+  return model.version;
+}
+
+export function modelNotFound(): AppError {
+  return new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
+    extensions: { parameter: 'human_readable_id' },
+  });
+}
+
+/**
+ * Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. The
+ * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
+ * rather read the table, and all of it when there is none.
+ */
+const isOfUse = `(
+  m.deleted_at IS NULL AND m.current_version = v.number
+  OR (SELECT min(t.seq) FROM tasks t
+       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
+
+const currentVersions = `
+  SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s, v.retries,
+         m.description, m.created_at, f.sha256 AS files_sha256
+    FROM models m
+    JOIN model_versions v
+      ON v.human_readable_id = m.human_readable_id AND v.number = m.current_version
+         AND m.deleted_at IS NULL
+    LEFT JOIN blobs f ON f.id = v.files_blob_id`;
+
+/**
+ * Makes the name one's own until `tx` ends: a new name too, as that of a model that is deleted and
+ * had no version. `version` is the highest number so far, `current` that of a model that lives.
+ */
+async function lockName(
+  tx: Queryable,
+  humanReadableId: string,
+): Promise<{ version: number; current: ModelRow | undefined }> {
+  await tx.query(
+    `INSERT INTO models (human_readable_id, description, current_version, deleted_at)
+     VALUES ($1, '', 0, now()) ON CONFLICT (human_readable_id) DO NOTHING`,
+    [humanReadableId],
+  );
+  const [name] = await tx.query<{ version: number }>(
+    `SELECT current_version AS version FROM models WHERE human_readable_id = $1 FOR UPDATE`,
+    [humanReadableId],
+  );
+  if (name === undefined) throw new AppError('INTERNAL', 'a name that was locked has no row');
+  return { version: name.version, current: await findCurrent(tx, humanReadableId) };
+}
+
+async function findCurrent(
+  from: Queryable,
+  humanReadableId: string,
+): Promise<ModelRow | undefined> {
+  const [row] = await from.query<ModelRow>(`${currentVersions} WHERE m.human_readable_id = $1`, [
+    humanReadableId,
+  ]);
+  return row;
+}
+
+/** Whether a task of the one runs as a task of the other does. */
+function runsAlike(row: ModelRow, model: NewModel): boolean {
+  return (
+    row.container_tag === model.containerTag &&
+    row.use_gpu === model.useGpu &&
+    row.pull_policy === model.pullPolicy &&
+    row.timeout_s === model.timeoutS &&
+    row.retries === model.retries &&
+    row.files_sha256 === (model.files?.sha256 ?? null)
+  );
+}
+
+/** Who had the name before, and was deleted, does not count for when the model was registered. */
+async function addVersion(tx: Queryable, model: NewModel, number: number): Promise<Model> {
+  if (model.files !== null) await requireStored(tx, model.files);
+  await tx.query(
+    `INSERT INTO model_versions
+       (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
+        files_blob_id)
+     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8)`,
+    [
+      model.humanReadableId,
+      number,
+      model.containerTag,
+      model.useGpu,
+      model.pullPolicy,
+      model.timeoutS,
+      model.retries,
+      model.files?.id ?? null,
+    ],
+  );
+  await tx.query(
+    `UPDATE models
+        SET current_version = $2, description = $3, deleted_at = NULL,
+            created_at = CASE WHEN deleted_at IS NULL THEN created_at ELSE now() END
+      WHERE human_readable_id = $1`,
+    [model.humanReadableId, number, model.description],
+  );
+  const row = await findCurrent(tx, model.humanReadableId);
+  if (row === undefined) throw new AppError('INTERNAL', 'a version that was added is not current');
+  return toModel(row);
 }
 
 function toModel(row: ModelRow): Model {
@@ -100,7 +262,7 @@ function toModel(row: ModelRow): Model {
     version: row.number,
     container_tag: row.container_tag,
     description: row.description,
-    model_available: row.files_blob_id !== null,
+    model_available: row.files_sha256 !== null,
     use_gpu: row.use_gpu,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,

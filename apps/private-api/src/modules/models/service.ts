@@ -2,43 +2,83 @@ import type { Model, QueryOf, routes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
-import type { ModelRepository } from './repository.js';
+import { modelNotFound, type ModelRepository, type NewModel } from './repository.js';
 
 export type ModelService = ReturnType<typeof createModelService>;
 
-/** Registration: a name, an image, and the files for /model where the model has some. */
+type Registration = QueryOf<typeof routes.postModel>;
+
+/** The life of a model: a name, and under it an image with the files for /model, in versions. */
 export function createModelService(deps: { models: ModelRepository; blobs: BlobService }) {
   const { models, blobs } = deps;
 
   return {
     async register(
-      query: QueryOf<typeof routes.postModel>,
+      registration: Registration,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
-      const { human_readable_id: humanReadableId, model_available: withFiles = false } = query;
-      if (await models.exists(humanReadableId)) throw modelExists();
-      const files = await receiveFiles(upload, withFiles, signal);
+      if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
+      const model = await receive(registration, upload, signal);
       try {
-        return await models.insert({
-          humanReadableId,
-          containerTag: query.container_tag,
-          description: query.description ?? '',
-          useGpu: query.use_gpu ?? false,
-          pullPolicy: query.pull_policy ?? 'missing',
-          timeoutS: query.timeout_s ?? null,
-          retries: query.retries ?? 0,
-          files,
-        });
+        return await models.insert(model);
       } catch (error) {
-        if (files !== null) await blobs.abandon(files.id);
+        await abandonFiles(model);
         // Two registrations of one name at the same time: the database lets one in.
         throw error instanceof AppError && error.code === 'CONFLICT' ? modelExists() : error;
       }
     },
 
+    /** The model at its next version, or at the one that it has when that is the same. */
+    async put(
+      registration: Registration,
+      upload: ZipUploadReader,
+      signal: AbortSignal,
+    ): Promise<Model> {
+      const model = await receive(registration, upload, signal);
+      try {
+        const { model: after, isNewVersion } = await models.put(model);
+        if (!isNewVersion) await abandonFiles(model);
+        return after;
+      } catch (error) {
+        await abandonFiles(model);
+        throw error;
+      }
+    },
+
+    async get(humanReadableId: string): Promise<Model> {
+      const model = await models.find(humanReadableId);
+      if (model === undefined) throw modelNotFound();
+      return model;
+    },
+
+    /** Its files go with a sweep, when the last of its tasks has ended. */
+    async delete(humanReadableId: string): Promise<void> {
+      if (!(await models.delete(humanReadableId))) throw modelNotFound();
+    },
+
     list: () => models.list(),
+
+    unusedVersions: (versionIds: readonly string[]) => models.unused(versionIds),
   };
+
+  async function receive(
+    registration: Registration,
+    upload: ZipUploadReader,
+    signal: AbortSignal,
+  ): Promise<NewModel> {
+    const files = await receiveFiles(upload, registration.model_available ?? false, signal);
+    return {
+      humanReadableId: registration.human_readable_id,
+      containerTag: registration.container_tag,
+      description: registration.description ?? '',
+      useGpu: registration.use_gpu ?? false,
+      pullPolicy: registration.pull_policy ?? 'missing',
+      timeoutS: registration.timeout_s ?? null,
+      retries: registration.retries ?? 0,
+      files,
+    };
+  }
 
   /** The uploaded files, held against what `model_available` says. */
   async function receiveFiles(
@@ -63,6 +103,10 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
       });
     }
     return files ?? null;
+  }
+
+  async function abandonFiles({ files }: NewModel): Promise<void> {
+    if (files !== null) await blobs.abandon(files.id);
   }
 }
 

@@ -1,8 +1,8 @@
 import type { AttemptReport, TaskState, TaskStatus } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
 import type { Database } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
+import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
@@ -25,18 +25,20 @@ export interface TaskView {
 
 export function createTaskRepository(database: Database) {
   return {
-    /** The task, waiting, and its input stored, in one transaction. */
-    async insert(uid: string, modelVersionId: string, input: PendingBlob): Promise<void> {
+    /**
+     * The task, waiting, bound to the current version of its model, and its input stored, in one
+     * transaction. Throws MODEL_NOT_FOUND.
+     */
+    async insert(uid: string, modelId: string, input: PendingBlob): Promise<void> {
       await database.transaction(async (tx) => {
         await requireStored(tx, input);
-        const inserted = await tx.query(
+        const version = await requireCurrentVersion(tx, modelId);
+        await tx.query(
           `INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id)
-           SELECT $1, id, use_gpu, $3 FROM model_versions WHERE id = $2 RETURNING uid`,
-          [uid, modelVersionId, input.id],
+           SELECT $1, id, use_gpu, $4 FROM model_versions
+            WHERE human_readable_id = $2 AND number = $3`,
+          [uid, modelId, version, input.id],
         );
-        if (inserted.length === 0) {
-          throw new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.');
-        }
       });
     },
 

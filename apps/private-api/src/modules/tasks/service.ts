@@ -10,7 +10,7 @@ import type { SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
-import type { ModelRepository } from '../models/repository.js';
+import { modelNotFound, type ModelRepository } from '../models/repository.js';
 import type { TaskRepository, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
@@ -36,12 +36,8 @@ export function createTaskService(deps: {
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
-      const version = await models.currentVersion(humanReadableId);
-      if (version === undefined) {
-        throw new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
-          extensions: { parameter: 'human_readable_id' },
-        });
-      }
+      // Before the body is read; whose model is deleted meanwhile is told by the insert.
+      if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
       const input = await upload.read(
         (zip) => blobs.receive(zip, { kind: 'upload', signal }),
         (received) => blobs.abandon(received.id),
@@ -53,7 +49,7 @@ export function createTaskService(deps: {
       }
       const uid = deps.newTaskUid();
       try {
-        await tasks.insert(uid, version.id, input);
+        await tasks.insert(uid, humanReadableId, input);
       } catch (error) {
         await blobs.abandon(input.id);
         throw error;

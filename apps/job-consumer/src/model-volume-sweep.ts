@@ -1,0 +1,192 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isEngineProblem, type Volume } from '@inference-server/container-engine';
+import { maxModelVersionIds } from '@inference-server/contracts';
+import { messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import type { EngineWatch } from './engine-watch.js';
+import { lastUse, noteModelUse, type ModelUseDeps } from './model-volume-use.js';
+import { isComplete } from './model-volume.js';
+import { labelNames } from './names.js';
+import type { PrivateApiClient } from './private-api-client.js';
+
+export interface ModelVolumeLimits {
+  /** How long files stay that no task uses (ms). */
+  maxAgeMs: number;
+  /** What the files of all models may take together. 0: as much as they like. */
+  maxBytes: number;
+}
+
+export interface ModelVolumeSweepDeps extends ModelUseDeps {
+  api: Pick<PrivateApiClient, 'unusedModelVersions'>;
+  logger: Logger;
+}
+
+/** A volume with the files of a model version, as its marker names it. */
+interface ModelVolume {
+  versionId: string;
+  volume: string;
+  usedAt: Date;
+}
+
+type Reason = 'no task can need it' | 'not used for long' | 'over the limit in bytes';
+
+/**
+ * Removes model volumes from the engine: of versions that private-api says are of no use, of versions
+ * that were not used for long, and, least recently used first, what is over the limit in bytes.
+ * Several consumers of one engine may do so at once, beside others that fill and use.
+ *
+ * The data volume goes first: the engine refuses that, in one step, while a container has it, and
+ * then nothing has changed. A marker that names a volume which is gone is no hindrance to anyone (see
+ * model-volume.ts) and goes next, or, when the process ends in between, with the next sweep. What is
+ * not complete has no marker and is not looked at here. Who found a volume complete, and mounts it
+ * when it is gone, hears so from `requireMounted`.
+ */
+export async function sweepModelVolumes(
+  deps: ModelVolumeSweepDeps,
+  { maxAgeMs, maxBytes }: ModelVolumeLimits,
+  signal: AbortSignal,
+): Promise<void> {
+  const volumes = await listModelVolumes(deps, signal);
+  const unused = await askForUnused(deps, volumes, signal);
+  const oldest = deps.now().getTime() - maxAgeMs;
+  const doomed = new Map<ModelVolume, Reason>();
+  for (const volume of volumes) {
+    if (unused.has(volume.versionId)) doomed.set(volume, 'no task can need it');
+    else if (volume.usedAt.getTime() < oldest) doomed.set(volume, 'not used for long');
+  }
+  if (doomed.size === 0 && (maxBytes === 0 || volumes.length === 0)) return;
+  const sizes = await deps.engine.measureVolumes(signal);
+  const sizeOf = ({ volume }: ModelVolume) => sizes.get(volume) ?? 0;
+  let total = volumes.reduce((sum, volume) => sum + sizeOf(volume), 0);
+  const remove = async (volume: ModelVolume, why: Reason) => {
+    if (!(await removeModelVolume(deps, volume, signal))) return;
+    total -= sizeOf(volume);
+    const { versionId, volume: name } = volume;
+    deps.logger.info(
+      { modelVersion: versionId, volume: name, bytes: sizes.get(name), why },
+      'removed a model volume',
+    );
+  };
+  for (const [volume, why] of doomed) await remove(volume, why);
+  if (maxBytes === 0) return;
+  const left = volumes.filter((volume) => !doomed.has(volume));
+  for (const volume of left.sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime())) {
+    if (total > maxBytes) await remove(volume, 'over the limit in bytes');
+  }
+}
+
+/** Sweeps from time to time, whenever the engine answers. */
+export function startModelVolumeSweeps(
+  deps: ModelVolumeSweepDeps & { engineWatch: Pick<EngineWatch, 'isReady' | 'suspect'> },
+  { intervalMs, ...limits }: ModelVolumeLimits & { intervalMs: number },
+): { close(): Promise<void> } {
+  const { engineWatch, logger } = deps;
+  const closing = new AbortController();
+  const isClosing = () => closing.signal.aborted;
+
+  const run = async () => {
+    let failing = false;
+    while (!isClosing()) {
+      try {
+        if (engineWatch.isReady) await sweepModelVolumes(deps, limits, closing.signal);
+        failing = false;
+      } catch (error) {
+        if (isClosing()) return;
+        if (!failing) logger.warn({ reason: messageOf(error) }, 'model volumes cannot be swept');
+        failing = true;
+        engineWatch.suspect(error);
+      }
+      await sleep(intervalMs, undefined, { signal: closing.signal }).catch(() => undefined);
+    }
+  };
+
+  const running = run();
+  return {
+    async close() {
+      closing.abort();
+      await running;
+    },
+  };
+}
+
+/**
+ * The complete volumes, with their last use: now where none was noted. What tells of a volume that is
+ * gone is removed: half of an earlier removal.
+ */
+async function listModelVolumes(
+  deps: ModelVolumeSweepDeps,
+  signal: AbortSignal,
+): Promise<ModelVolume[]> {
+  const { engine, names } = deps;
+  // In this order: a data volume is there before its marker is.
+  const markers = await engine.listVolumes(names.ofAll('model'), signal);
+  const data = await engine.listVolumes(names.ofAll('model-data'), signal);
+  const uses = await engine.listVolumes(names.ofAll('model-use'), signal);
+  const isThere = new Set(data.map(({ name }) => name));
+  const usesOf = new Map(uses.map((use) => [versionOf(use), use]));
+  const found: ModelVolume[] = [];
+  for (const marker of markers) {
+    const versionId = versionOf(marker);
+    const volume = marker.labels[labelNames.volume] ?? '';
+    if (!isThere.has(volume)) {
+      await removeMarker(deps, { versionId, volume }, signal);
+      continue;
+    }
+    const use = usesOf.get(versionId);
+    usesOf.delete(versionId);
+    const usedAt = use && lastUse(use);
+    if (usedAt === undefined) await noteModelUse(deps, versionId, signal);
+    found.push({ versionId, volume, usedAt: usedAt ?? deps.now() });
+  }
+  for (const { name } of usesOf.values()) await engine.removeVolume(name, signal);
+  return found;
+}
+
+async function askForUnused(
+  { api }: ModelVolumeSweepDeps,
+  volumes: readonly ModelVolume[],
+  signal: AbortSignal,
+): Promise<Set<string>> {
+  const unused = new Set<string>();
+  for (let at = 0; at < volumes.length; at += maxModelVersionIds) {
+    const ids = volumes.slice(at, at + maxModelVersionIds).map(({ versionId }) => versionId);
+    for (const id of await api.unusedModelVersions(ids, signal)) unused.add(id);
+  }
+  return unused;
+}
+
+/** False when a container has it. */
+async function removeModelVolume(
+  deps: ModelVolumeSweepDeps,
+  { versionId, volume }: ModelVolume,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { engine, names } = deps;
+  try {
+    await engine.removeVolume(volume, signal);
+  } catch (error) {
+    if (!isEngineProblem(error, 'in_use')) throw error;
+    await noteModelUse(deps, versionId, signal);
+    return false;
+  }
+  await removeMarker(deps, { versionId, volume }, signal);
+  await engine.removeVolume(names.model(versionId).use, signal);
+  return true;
+}
+
+/**
+ * Looks once more: another may have filled anew meanwhile. Were that to happen right after the look,
+ * its files would be brought once more.
+ */
+async function removeMarker(
+  { engine, names }: ModelVolumeSweepDeps,
+  { versionId, volume }: Pick<ModelVolume, 'versionId' | 'volume'>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!(await isComplete({ engine, names }, versionId, volume, signal))) return;
+  await engine.removeVolume(names.model(versionId).marker, signal);
+}
+
+function versionOf({ labels }: Volume): string {
+  return labels[labelNames.modelVersion] ?? '';
+}
