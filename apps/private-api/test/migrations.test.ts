@@ -6,10 +6,11 @@ describe('applyMigrations', () => {
   it('applies each migration once, also when two processes start at the same time', async () => {
     const { url, query } = await createTestDatabase({ empty: true });
     const applied = await Promise.all([applyMigrations(url), applyMigrations(url)]);
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 1]);
+    expect(applied.filter((names) => names.length > 0)).toHaveLength(1);
     expect(await applyMigrations(url)).toEqual([]);
-    const rows = await query('SELECT finished_at IS NOT NULL AS done FROM _prisma_migrations');
-    expect(rows).toEqual([{ done: true }]);
+    const rows = await query('SELECT migration_name, finished_at FROM _prisma_migrations');
+    expect(rows.map((row) => row['migration_name'])).toEqual(applied.flat());
+    expect(rows.filter((row) => row['finished_at'] === null)).toEqual([]);
   });
 
   it('leads to the tables, columns and types that the schema describes', async () => {

@@ -11,6 +11,7 @@ export const errorCodes = {
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },
   UPLOAD_TOO_SLOW: { status: 408, title: 'Upload too slow', retryable: false },
   MODEL_EXISTS: { status: 409, title: 'Model exists', retryable: false },
+  IDEMPOTENCY_KEY_REUSED: { status: 409, title: 'Idempotency key reused', retryable: false },
   CONFLICT: { status: 409, title: 'Conflict', retryable: false },
   PRECONDITION_FAILED: { status: 412, title: 'Precondition failed', retryable: false },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'Body too large', retryable: false },

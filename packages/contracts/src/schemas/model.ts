@@ -20,6 +20,9 @@ export const Model = Type.Object(
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "The longest run of a task; null: the consumer's default.",
     }),
+    retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long an output is kept at most; null: the server's default.",
+    }),
     created_at: Type.String({ format: 'date-time' }),
   },
   { $id: 'Model', additionalProperties: false },

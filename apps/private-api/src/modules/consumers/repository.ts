@@ -61,15 +61,21 @@ export function createConsumerRepository(database: Database) {
       return Number(row?.count ?? 0);
     },
 
+    /** The id of this installation; undefined: nobody has asked for it yet. */
+    async knownInstallationId(): Promise<string | undefined> {
+      const [row] = await database.query<{ id: string }>(`SELECT id FROM installations`);
+      return row?.id;
+    },
+
     /** The id of this installation: made by whoever asks first. */
     async installationId(newId: () => string): Promise<string> {
       await database.query(
         `INSERT INTO installations (id) VALUES ($1) ON CONFLICT (singleton) DO NOTHING`,
         [newId()],
       );
-      const [row] = await database.query<{ id: string }>(`SELECT id FROM installations`);
-      if (row === undefined) throw new AppError('INTERNAL', 'the installation has no row');
-      return row.id;
+      const id = await this.knownInstallationId();
+      if (id === undefined) throw new AppError('INTERNAL', 'the installation has no row');
+      return id;
     },
   };
 }

@@ -6,12 +6,14 @@ import type { PendingBlob } from '../blobs/service.js';
 export type ModelRepository = ReturnType<typeof createModelRepository>;
 
 export interface NewModel {
+  versionId: string;
   humanReadableId: string;
   containerTag: string;
   description: string;
   useGpu: boolean;
   pullPolicy: PullPolicy;
   timeoutS: number | null;
+  retentionS: number | null;
   files: PendingBlob | null;
 }
 
@@ -24,6 +26,7 @@ interface ModelRow {
   use_gpu: boolean;
   pull_policy: PullPolicy;
   timeout_s: number | null;
+  retention_s: number | null;
   created_at: Date;
 }
 
@@ -46,8 +49,9 @@ export function createModelRepository(database: Database) {
         if (model.files !== null) await requireStored(tx, model.files);
         const [row] = await tx.query<ModelRow>(
           `INSERT INTO model_versions
-             (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, files_blob_id)
-           VALUES ($1, 1, $2, $3, $4::pull_policy, $5, $6)
+             (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, files_blob_id,
+              retention_s, id)
+           VALUES ($1, 1, $2, $3, $4::pull_policy, $5, $6, $8, $9)
            RETURNING *, $7::text AS description`,
           [
             model.humanReadableId,
@@ -57,10 +61,23 @@ export function createModelRepository(database: Database) {
             model.timeoutS,
             model.files?.id ?? null,
             model.description,
+            model.retentionS,
+            model.versionId,
           ],
         );
         return toModel(row as ModelRow);
       });
+    },
+
+    /** The model whose first version has this id, if it is there. */
+    async inserted(versionId: string): Promise<Model | undefined> {
+      const [row] = await database.query<ModelRow>(
+        `SELECT v.*, m.description, m.created_at
+           FROM model_versions v JOIN models m ON m.human_readable_id = v.human_readable_id
+          WHERE v.id = $1`,
+        [versionId],
+      );
+      return row && toModel(row);
     },
 
     /** Every model at its current version, by name. */
@@ -100,6 +117,7 @@ function toModel(row: ModelRow): Model {
     use_gpu: row.use_gpu,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
+    retention_s: row.retention_s,
     created_at: row.created_at.toISOString(),
   };
 }

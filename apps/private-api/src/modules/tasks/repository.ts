@@ -3,6 +3,8 @@ import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { markDeleting, requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
+import { keyedPost, takeKey } from './idempotency-keys.js';
+import type { WaitingLimits } from './waiting-limits.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
 
@@ -19,21 +21,67 @@ export interface TaskView {
   log: string | null;
 }
 
-export function createTaskRepository(database: Database) {
+/** What a post makes a task of. */
+export interface NewTask {
+  uid: string;
+  owner: string;
+  humanReadableId: string;
+  /** Undefined: there is no such model, any more. */
+  modelVersionId: string | undefined;
+  input: PendingBlob;
+  idempotencyKey: string | undefined;
+}
+
+export function createTaskRepository(database: Database, limits: WaitingLimits) {
   return {
-    /** The task, waiting, and its input stored, in one transaction. */
-    async insert(uid: string, modelVersionId: string, input: PendingBlob): Promise<void> {
-      await database.transaction(async (tx) => {
-        await requireStored(tx, input);
+    /** Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait. */
+    requireRoom: (owner: string) => limits.requireRoom(database, owner),
+
+    /** The model of the post that this key stands for now. */
+    async modelUnderKey(owner: string, key: string): Promise<string | undefined> {
+      return (await keyedPost(database, owner, key))?.humanReadableId;
+    },
+
+    /**
+     * The task, waiting, its input stored and its key taken, in one transaction; answers with its
+     * uid, or with that of the task that the same post under the same key has made before: then
+     * nothing is written. Throws IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS, MODEL_NOT_FOUND.
+     */
+    async insert(task: NewTask): Promise<string> {
+      return database.transaction(async (tx) => {
+        const earlier = task.idempotencyKey && (await takeKey(tx, task, task.idempotencyKey));
+        if (earlier) return earlier;
+        await limits.requireRoom(tx, task.owner);
+        await requireStored(tx, task.input);
         const inserted = await tx.query(
-          `INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id)
-           SELECT $1, id, use_gpu, $3 FROM model_versions WHERE id = $2 RETURNING uid`,
-          [uid, modelVersionId, input.id],
+          `INSERT INTO tasks (uid, owner, model_version_id, use_gpu, input_blob_id)
+           SELECT $1, $2, id, use_gpu, $4 FROM model_versions WHERE id = $3 RETURNING uid`,
+          [task.uid, task.owner, task.modelVersionId, task.input.id],
         );
-        if (inserted.length === 0) {
-          throw new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.');
-        }
+        if (inserted.length === 0) throw modelNotFound();
+        return task.uid;
       });
+    },
+
+    /**
+     * The uid if the task is there. Waits for a transaction that is still at it: it holds the row of
+     * the input.
+     */
+    async inserted({ uid, input }: NewTask): Promise<string | undefined> {
+      await database.query(`SELECT id FROM blobs WHERE id = $1 FOR SHARE`, [input.id]);
+      const [row] = await database.query<{ uid: string }>(`SELECT uid FROM tasks WHERE uid = $1`, [
+        uid,
+      ]);
+      return row?.uid;
+    },
+
+    /** Notes that the output went out whole; only the first time counts. */
+    async noteFetched(uid: string): Promise<void> {
+      await database.query(
+        `UPDATE tasks SET fetched_at = now()
+          WHERE uid = $1 AND state = 'FINISHED' AND fetched_at IS NULL`,
+        [uid],
+      );
     },
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
@@ -134,4 +182,10 @@ async function endAttemptsAsCancelled(tx: Queryable, uid: string): Promise<(stri
   );
   await tx.query(`UPDATE attempts SET output_blob_id = NULL WHERE task_uid = $1`, [uid]);
   return rows.map((row) => row.output_blob_id);
+}
+
+export function modelNotFound(): AppError {
+  return new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
+    extensions: { parameter: 'human_readable_id' },
+  });
 }

@@ -1,13 +1,21 @@
 import { isEnded, type TaskReport } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
-import type { SendableBlob } from '@inference-server/service-kit';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger, SendableBlob } from '@inference-server/service-kit';
+import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import type { ModelRepository } from '../models/repository.js';
-import type { TaskRepository, TaskView } from './repository.js';
+import { keyReused } from './idempotency-keys.js';
+import { modelNotFound, type NewTask, type TaskRepository, type TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
+
+export interface TaskPost {
+  owner: string;
+  humanReadableId: string;
+  idempotencyKey: string | undefined;
+}
 
 /** How many of the container's last lines a 552 shows. */
 const logTailLines = 40;
@@ -18,23 +26,26 @@ export function createTaskService(deps: {
   blobs: BlobService;
   changes: TaskChanges;
   newTaskUid: () => string;
+  logger: Logger;
 }) {
   const { tasks, models, blobs, changes } = deps;
 
   return {
     /**
      * Accepts a task. A uid that this returns is a task that will run: bytes and rows are durable.
+     * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      humanReadableId: string,
+      { owner, humanReadableId, idempotencyKey }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
+      const repeated = idempotencyKey && (await tasks.modelUnderKey(owner, idempotencyKey));
+      if (repeated && repeated !== humanReadableId) throw keyReused();
       const version = await models.currentVersion(humanReadableId);
-      if (version === undefined) {
-        throw new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
-          extensions: { parameter: 'human_readable_id' },
-        });
+      if (!repeated) {
+        if (version === undefined) throw modelNotFound();
+        await tasks.requireRoom(owner);
       }
       const input = await upload.read(
         (zip) => blobs.receive(zip, { kind: 'upload', signal }),
@@ -45,14 +56,30 @@ export function createTaskService(deps: {
           extensions: { parameter: 'zip_file' },
         });
       }
-      const uid = deps.newTaskUid();
+      const task: NewTask = {
+        uid: deps.newTaskUid(),
+        owner,
+        humanReadableId,
+        modelVersionId: version?.id,
+        input,
+        idempotencyKey,
+      };
+      let uid: string | undefined;
       try {
-        await tasks.insert(uid, version.id, input);
-      } catch (error) {
-        await blobs.abandon(input.id);
-        throw error;
+        uid = await tasks
+          .insert(task)
+          .catch((error: unknown) => readAgain(error, () => tasks.inserted(task)));
+        return uid;
+      } finally {
+        if (uid !== task.uid) await blobs.abandon(input.id);
       }
-      return uid;
+    },
+
+    /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
+    async noteFetched(uid: string): Promise<void> {
+      await tasks.noteFetched(uid).catch((error: unknown) => {
+        deps.logger.warn({ reason: messageOf(error) }, 'a fetched output could not be noted');
+      });
     },
 
     /**
@@ -127,7 +154,8 @@ function taskPending({ state, attempt }: TaskView): AppError {
 }
 
 function taskFailed(view: TaskView): AppError {
-  const { state, attempt, reason, exitCode, log } = view;
+  const { state, attempt, exitCode, log } = view;
+  const reason = state === 'EXPIRED' ? 'queue_time_over' : view.reason;
   const task: TaskReport = {
     state,
     attempt,
@@ -145,6 +173,7 @@ function taskFailed(view: TaskView): AppError {
  * paths, which are for the operator: the row and the consumer's log keep them.
  */
 function detailOf({ state, attempt, reason, detail }: TaskView): string {
+  if (state === 'EXPIRED') return 'The task waited for longer than tasks may wait here.';
   switch (reason) {
     case 'fault':
     case 'lease_lost':

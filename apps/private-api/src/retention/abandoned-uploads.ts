@@ -1,0 +1,35 @@
+import type { Database } from '../database/database.js';
+import { createRowSweep } from './row-sweep.js';
+import type { Sweep } from './sweep.js';
+
+/**
+ * Pending blobs of which no process has been heard for so long: the upload died with its process. The
+ * output of an attempt that runs, or whose holder may come back to it, waits for its settlement. The
+ * row becomes `deleting`, so that nobody can begin to refer to it; then the files may go.
+ */
+export function sweepAbandonedUploads(
+  database: Database,
+  { abandonedAfterS, everyMs }: { abandonedAfterS: number; everyMs: number },
+): Sweep {
+  const due = `
+    SELECT b.id, b.bytes FROM blobs b
+     WHERE b.state = 'pending' AND b.touched_at <= now() - $1 * interval '1 second'
+       AND NOT EXISTS (
+         SELECT FROM attempts a JOIN tasks t ON t.uid = a.task_uid
+          WHERE a.output_blob_id = b.id
+            AND (a.ended_at IS NULL OR (a.outcome = 'lost' AND t.ended_at IS NULL)))
+     ORDER BY b.touched_at LIMIT $2`;
+  return createRowSweep(database, {
+    name: 'abandoned-uploads',
+    what: 'uploads that nobody goes on with',
+    everyMs,
+    due,
+    take: `
+      due AS (${due} FOR UPDATE OF b SKIP LOCKED),
+      taken AS (
+        UPDATE blobs SET state = 'deleting', touched_at = now()
+         WHERE id IN (SELECT id FROM due) AND state = 'pending'
+        RETURNING bytes)`,
+    values: [abandonedAfterS],
+  });
+}
