@@ -51,7 +51,9 @@ const tasks = () => test.query('SELECT uid FROM tasks');
 it('acknowledges no task whose input was taken for abandoned', async () => {
   const input = await pendingBlob();
   expect(await createBlobRepository(database).abandon(input.id)).toBe(true);
-  await expect(insert('a', versionId, input)).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+  await expect(insert('a', versionId, input)).rejects.toMatchObject({
+    code: 'SERVICE_UNAVAILABLE',
+  });
   expect(await tasks()).toEqual([]);
 });
 
