@@ -61,6 +61,9 @@ async function inTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise<
     throw toDatabaseError(error);
   });
   let broken = true;
+  // A connection that breaks says so beside the statement that fails: unheard, it ends the process.
+  const ignore = () => undefined;
+  client.on('error', ignore);
   try {
     await run(client, 'BEGIN');
     const result = await work({ query: (sql, values) => run(client, sql, values) });
@@ -70,6 +73,7 @@ async function inTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise<
   } finally {
     // A connection whose transaction did not commit is closed, which rolls it back.
     client.release(broken);
+    client.off('error', ignore);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.js';
 import { createRowSweep } from './row-sweep.js';
-import type { Sweep } from './sweep.js';
+import { batchSize, type Sweep } from './sweep.js';
 
 /**
  * Pending blobs of which no process has been heard for so long: the upload died with its process. The
@@ -18,17 +18,17 @@ export function sweepAbandonedUploads(
          SELECT FROM attempts a JOIN tasks t ON t.uid = a.task_uid
           WHERE a.output_blob_id = b.id
             AND (a.ended_at IS NULL OR (a.outcome = 'lost' AND t.ended_at IS NULL)))
-     ORDER BY b.touched_at LIMIT $2`;
+     ORDER BY b.touched_at`;
   return createRowSweep(database, {
     name: 'abandoned-uploads',
     what: 'uploads that nobody goes on with',
     everyMs,
     due,
     take: `
-      due AS (${due} FOR UPDATE OF b SKIP LOCKED),
+      due AS (${due} LIMIT ${batchSize} FOR UPDATE OF b SKIP LOCKED),
       taken AS (
         UPDATE blobs SET state = 'deleting', touched_at = now()
-         WHERE id IN (SELECT id FROM due) AND state = 'pending'
+         WHERE id = ANY(ARRAY(SELECT id FROM due)) AND state = 'pending'
         RETURNING bytes)`,
     values: [abandonedAfterS],
   });

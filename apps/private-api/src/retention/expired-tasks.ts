@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.js';
 import { createRowSweep } from './row-sweep.js';
-import type { Sweep } from './sweep.js';
+import { batchSize, type Sweep } from './sweep.js';
 
 /**
  * Tasks that nobody started in time: PENDING, QUEUED → EXPIRED. The time counts from the post, also
@@ -13,17 +13,17 @@ export function sweepExpiredTasks(
   const due = `
     SELECT uid, 0 AS bytes FROM tasks
      WHERE state IN ('PENDING', 'QUEUED') AND created_at < now() - $1 * interval '1 second'
-     ORDER BY created_at LIMIT $2`;
+     ORDER BY created_at`;
   return createRowSweep(database, {
     name: 'expired-tasks',
     what: 'tasks that waited for too long: they expire',
     everyMs,
     due,
     take: `
-      due AS (${due} FOR UPDATE SKIP LOCKED),
+      due AS (${due} LIMIT ${batchSize} FOR UPDATE SKIP LOCKED),
       taken AS (
         UPDATE tasks SET state = 'EXPIRED', ended_at = now()
-         WHERE uid IN (SELECT uid FROM due) AND state IN ('PENDING', 'QUEUED')
+         WHERE uid = ANY(ARRAY(SELECT uid FROM due)) AND state IN ('PENDING', 'QUEUED')
         RETURNING 0 AS bytes)`,
     values: [queueTtlS],
   });

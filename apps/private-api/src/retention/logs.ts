@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.js';
 import { createRowSweep } from './row-sweep.js';
-import type { Sweep } from './sweep.js';
+import { batchSize, type Sweep } from './sweep.js';
 
 /** What containers wrote, of attempts that ended so long ago. The attempt itself stays. */
 export function sweepLogs(
@@ -8,19 +8,19 @@ export function sweepLogs(
   { logRetentionS, everyMs }: { logRetentionS: number; everyMs: number },
 ): Sweep {
   const due = `
-    SELECT task_uid, number, octet_length(log) AS bytes FROM attempts
+    SELECT ctid AS place, octet_length(log) AS bytes FROM attempts
      WHERE log IS NOT NULL AND ended_at <= now() - $1 * interval '1 second'
-     ORDER BY ended_at LIMIT $2`;
+     ORDER BY ended_at`;
   return createRowSweep(database, {
     name: 'logs',
     what: 'logs of attempts',
     everyMs,
     due,
     take: `
-      due AS (${due} FOR UPDATE SKIP LOCKED),
+      due AS (${due} LIMIT ${batchSize} FOR UPDATE SKIP LOCKED),
       taken AS (
         UPDATE attempts a SET log = NULL FROM due
-         WHERE a.task_uid = due.task_uid AND a.number = due.number
+         WHERE a.ctid = ANY(ARRAY(SELECT place FROM due)) AND a.ctid = due.place
         RETURNING due.bytes)`,
     values: [logRetentionS],
   });

@@ -1,10 +1,10 @@
 import type { Database } from '../database/database.js';
-import { batchSize, type Amount, type Sweep } from './sweep.js';
+import { batchSize, nothing, type Amount, type Sweep } from './sweep.js';
 
 /**
- * A sweep of rows. `due` selects what is due, with its `bytes`; `take` is a list of WITH queries, the
- * first of which may be named `due` again and the last `taken`: what was taken, with its `bytes`.
- * Both get `values` and, after them, the most that may be selected: null for `due` alone.
+ * A sweep of rows. `due` selects all that is due, with its `bytes`; `take` is a list of WITH queries,
+ * the last of them named `taken`: what was taken, with its `bytes`, at most {@link batchSize}. Rows are
+ * named in arrays there: the planner takes those for short, and never reads a whole table for them.
  */
 export function createRowSweep(
   database: Database,
@@ -15,15 +15,15 @@ export function createRowSweep(
   },
 ): Sweep {
   const { due, take, values, ...named } = sweep;
-  const amountOf = async (statement: string, limit: number | null): Promise<Amount> => {
-    const [row] = await database.query<Amount>(statement, [...values, limit]);
-    return row ?? { count: 0, bytes: 0 };
+  const amountOf = async (statement: string): Promise<Amount> => {
+    const [row] = await database.query<Amount>(statement, values);
+    return row ?? nothing;
   };
   return {
     ...named,
-    look: () => amountOf(`SELECT ${amount} FROM (${due}) AS due`, null),
+    look: () => amountOf(`SELECT ${amount} FROM (${due}) AS due`),
     async take() {
-      const taken = await amountOf(`WITH ${take} SELECT ${amount} FROM taken`, batchSize);
+      const taken = await amountOf(`WITH ${take} SELECT ${amount} FROM taken`);
       return { ...taken, more: taken.count === batchSize };
     },
   };
