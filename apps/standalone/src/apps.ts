@@ -66,7 +66,8 @@ export async function startApps(parts: Parts, services: Services, given: Given):
         ...(config.cpuSlots === undefined ? {} : { CPU_SLOTS: String(config.cpuSlots) }),
       },
       // Started again later, it waits by itself for whatever is away then.
-      serves: async () => registered || (registered = await says(addresses.publicApi, ['ready'])),
+      // A given Redis may keep the server degraded (its eviction policy) and this consumer none the less up.
+      serves: async () => registered || (registered = await hasConsumer(addresses.publicApi)),
     });
     print(`${name.padEnd(15)} ${consumerId}`);
   }
@@ -99,9 +100,17 @@ interface App {
 }
 
 async function says(baseUrl: string, states: readonly Readiness['status'][]): Promise<boolean> {
+  const answer = await readinessOf(baseUrl);
+  return answer !== undefined && states.includes(answer.status);
+}
+
+async function hasConsumer(baseUrl: string): Promise<boolean> {
+  return (await readinessOf(baseUrl))?.checks['consumers'] === 'up';
+}
+
+async function readinessOf(baseUrl: string): Promise<Readiness | undefined> {
   const signal = AbortSignal.timeout(5_000);
-  const answer = await createClient({ baseUrl })
+  return createClient({ baseUrl })
     .getReadiness({ signal })
     .catch(() => undefined);
-  return answer !== undefined && states.includes(answer.status);
 }
