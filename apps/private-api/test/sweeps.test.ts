@@ -93,6 +93,24 @@ describe('blobs that are marked for removal', () => {
     expect(await scene.blobStates()).toEqual({ [stored]: 'stored' });
   });
 
+  it('wait for no one who is at the task, and go the next time', async () => {
+    const output = await scene.file(await scene.row('deleting', { bytes: 3 }));
+    const uid = await scene.task('FINISHED', { ended_at: new Date() });
+    await attempt(uid, { ended_at: new Date(), outcome: 'finished', output_blob_id: output });
+    await scene.database.transaction(async (tx) => {
+      await tx.query('SELECT uid FROM tasks WHERE uid = $1 FOR UPDATE', [uid]);
+      await tx.query('UPDATE attempts SET log = NULL WHERE task_uid = $1', [uid]);
+      await scene.take('deleted-blobs');
+      // As a deletion goes on: it has the attempt, and takes its output.
+      await tx.query('UPDATE attempts SET output_blob_id = NULL WHERE task_uid = $1', [uid]);
+      await tx.query(`UPDATE blobs SET state = 'deleting' WHERE id = $1`, [output]);
+    });
+    expect(await scene.blobStates()).toEqual({ [output]: 'deleting' });
+    expect(existsSync(scene.pathOf(output))).toBe(false);
+    await scene.take('deleted-blobs');
+    expect(await scene.blobStates()).toEqual({});
+  });
+
   it('of which many cannot be removed hold the others up for one pass only', async () => {
     const stuck = await scene.query<{ id: string }>(
       `INSERT INTO blobs (id, state, touched_at)

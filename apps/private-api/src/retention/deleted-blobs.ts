@@ -29,6 +29,37 @@ export function sweepDeletedBlobs(
     }
   };
 
+  /**
+   * Attempts that ended may refer to an output still. Whoever deletes a task has them first and its
+   * blobs then; here neither is waited for while the other is held. What is locked goes the next time.
+   */
+  const removeRows = async (ids: readonly string[]): Promise<Set<string>> => {
+    await database.query(
+      `UPDATE attempts SET output_blob_id = NULL
+        WHERE ctid = ANY(ARRAY(
+          SELECT ctid FROM attempts WHERE output_blob_id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED))`,
+      [ids],
+    );
+    const removed = await database.query<{ id: string }>(
+      `DELETE FROM blobs b
+        WHERE id = ANY($1::uuid[]) AND state = 'deleting'
+          AND NOT EXISTS (SELECT FROM attempts WHERE output_blob_id = b.id)
+       RETURNING id`,
+      [ids],
+    );
+    return new Set(removed.map(({ id }) => id));
+  };
+
+  const putLast = async (ids: readonly string[]): Promise<void> => {
+    await database.query(
+      `UPDATE blobs SET touched_at = now()
+        WHERE id = ANY(ARRAY(
+          SELECT id FROM blobs WHERE id = ANY($1::uuid[]) AND state = 'deleting'
+             FOR UPDATE SKIP LOCKED))`,
+      [ids],
+    );
+  };
+
   return {
     name: 'deleted-blobs',
     what: 'blobs that are marked for removal',
@@ -46,23 +77,17 @@ export function sweepDeletedBlobs(
           WHERE state = 'deleting' ORDER BY touched_at LIMIT $1`,
         [batchSize],
       );
-      const removed: MarkedBlob[] = [];
+      const without: string[] = [];
       const waiting = marked.values();
       const work = async () => {
-        for (const blob of waiting) if (await removeFiles(blob, signal)) removed.push(blob);
+        for (const blob of waiting) if (await removeFiles(blob, signal)) without.push(blob.id);
       };
       await Promise.all(Array.from({ length: atOnce }, work));
-      const ids = removed.map(({ id }) => id);
-      await database.query(`DELETE FROM blobs WHERE id = ANY($1::uuid[]) AND state = 'deleting'`, [
-        ids,
-      ]);
+      const gone = await removeRows(without);
       signal.throwIfAborted();
-      const left = marked.filter((blob) => !removed.includes(blob)).map(({ id }) => id);
-      if (left.length > 0) {
-        await database.query(`UPDATE blobs SET touched_at = now() WHERE id = ANY($1::uuid[])`, [
-          left,
-        ]);
-      }
+      const removed = marked.filter(({ id }) => gone.has(id));
+      const left = marked.filter(({ id }) => !gone.has(id));
+      if (left.length > 0) await putLast(left.map(({ id }) => id));
       return {
         count: removed.length,
         bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0),

@@ -63,9 +63,10 @@ async function countNewer(on: Queryable, at: string): Promise<number> {
   return row?.tasks ?? 0;
 }
 
+/** Since the transaction began: what is posted beside it counts twice rather than not at all. */
 async function countAll(on: Queryable, most: number): Promise<{ at: string; tasks: number }> {
   const [row] = await on.query<{ at: string; tasks: number }>(
-    `SELECT statement_timestamp()::text AS at, count(*)::int AS tasks
+    `SELECT now()::text AS at, count(*)::int AS tasks
        FROM (SELECT FROM tasks WHERE state IN ('PENDING', 'QUEUED') LIMIT $1) AS waiting`,
     [most],
   );
