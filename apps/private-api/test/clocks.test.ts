@@ -35,7 +35,7 @@ const answers = async (uid: string, status: number) =>
   );
 /** A pass of every sweep begins and ends after this is called. */
 async function wholePass(): Promise<void> {
-  for (const _twice of [1, 2]) {
+  for (let pass = 0; pass < 2; pass += 1) {
     const { id } = (
       await api.database.query<{ id: string }>(
         `INSERT INTO blobs (id, state) VALUES (gen_random_uuid(), 'deleting') RETURNING id`,

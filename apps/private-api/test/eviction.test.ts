@@ -7,6 +7,12 @@ import { ownRedis, waitUntil } from '@inference-server/testing';
 import { watchEviction } from '../src/modules/operations/eviction-watch.js';
 import { runPrivateApi } from './running-private-api.js';
 
+interface LogLine {
+  level: number;
+  msg: string;
+  policy?: string;
+}
+
 const inTime = { timeoutMs: 10_000 };
 const opened: { close(): Promise<unknown> }[] = [];
 afterEach(async () => {
@@ -20,8 +26,8 @@ async function admin(url: string): Promise<Redis> {
 }
 
 function watch(redisUrl: string, times = {}) {
-  const logged: { level: number; msg: string; policy?: string }[] = [];
-  const logger = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
+  const logged: LogLine[] = [];
+  const logger = pino({}, { write: (line: string) => logged.push(JSON.parse(line) as LogLine) });
   const tickets = createTicketSender({ redisUrl, prefix: 'x', logger: pino({ level: 'silent' }) });
   const watching = watchEviction({ tickets, logger, retryMs: 50, ...times });
   opened.push(tickets, watching);

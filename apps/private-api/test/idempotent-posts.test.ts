@@ -16,7 +16,11 @@ const zip = zipOf({ a: 'b' });
 
 const post = (
   key: string | undefined,
-  { model = 'copy', body = zip as BodyInit, owner = undefined as string | undefined } = {},
+  {
+    model = 'copy',
+    body = zip as NonNullable<RequestInit['body']>,
+    owner = undefined as string | undefined,
+  } = {},
 ) =>
   api.call(
     `/api/tasks/?human_readable_id=${model}`,

@@ -40,8 +40,8 @@ afterAll(() => scene.close());
 /** The plan of a statement that is prepared once and used for ever. */
 async function planOf(sql: string, values: readonly unknown[]): Promise<string> {
   const literals = values.map((value) => {
-    if (value === null) return 'NULL';
-    return `'${Array.isArray(value) ? `{${value.join()}}` : String(value)}'`;
+    if (Array.isArray(value)) return `'{${value.join()}}'`;
+    return `'${String(value as string | number)}'`;
   });
   const client = new pg.Client({ connectionString: scene.url });
   await client.connect();

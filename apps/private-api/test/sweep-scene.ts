@@ -19,8 +19,11 @@ export async function openSweepScene() {
   const database = openDatabase(test.url, pino({ level: 'silent' }));
   const store = await openBlobStore(folder);
   const consumers = createConsumerRepository(database);
-  const logged: { level: number; msg: string; [name: string]: unknown }[] = [];
-  const logger: Logger = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
+  const logged: LogLine[] = [];
+  const logger: Logger = pino(
+    {},
+    { write: (line: string) => logged.push(JSON.parse(line) as LogLine) },
+  );
   const settings: SweepSettings = {
     QUEUE_TTL_S: 7 * day,
     INPUT_RETENTION_S: 0,
@@ -81,7 +84,7 @@ export async function openSweepScene() {
     /** A row, touched so long ago. */
     async row(
       state: 'pending' | 'stored' | 'deleting',
-      { ageS = 0, bytes = null as number | null, id = randomUUID() as string } = {},
+      { ageS = 0, bytes = null as number | null, id = randomUUID().toString() } = {},
     ): Promise<string> {
       await test.query(
         `INSERT INTO blobs (id, state, bytes, sha256, touched_at)
@@ -133,6 +136,12 @@ export async function openSweepScene() {
       return { rows, files: contents.sort() };
     },
   };
+}
+
+interface LogLine {
+  level: number;
+  msg: string;
+  [name: string]: unknown;
 }
 
 export type SweepScene = Awaited<ReturnType<typeof openSweepScene>>;

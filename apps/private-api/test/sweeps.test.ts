@@ -2,6 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { BlobStore } from '@inference-server/blob-store';
+import { sweepUnknownFiles } from '../src/retention/unknown-files.js';
 import { openSweepScene, type SweepScene } from './sweep-scene.js';
 
 const hour = 3600;
@@ -140,6 +142,22 @@ describe('files that no row knows', () => {
       true,
       true,
     ]);
+  });
+
+  it('stay when a second look finds their row', async () => {
+    const old = await scene.file(randomUUID(), { ageS: 9 * hour });
+    const { store, database } = scene;
+    const lists: BlobStore = {
+      ...store,
+      async *list(signal) {
+        for await (const files of store.list(signal)) yield files;
+        await scene.row('stored', { id: old, bytes: 3 });
+      },
+    };
+    const sweep = sweepUnknownFiles(database, lists, { orphanedAfterS: hour, everyMs: 1 });
+    const { signal } = new AbortController();
+    expect(await sweep.take(signal)).toEqual({ count: 0, bytes: 0, more: false });
+    expect(existsSync(scene.pathOf(old))).toBe(true);
   });
 
   it('stay in a store that belongs to another installation, with a loud word', async () => {
