@@ -41,7 +41,7 @@ afterAll(() => scene.close());
 async function planOf(sql: string, values: readonly unknown[]): Promise<string> {
   const literals = values.map((value) => {
     if (Array.isArray(value)) return `'{${value.join()}}'`;
-    return `'${String(value as string | number)}'`;
+    return `'${typeof value === 'number' ? value : (value as string)}'`;
   });
   const client = new pg.Client({ connectionString: scene.url });
   await client.connect();

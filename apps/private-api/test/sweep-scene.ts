@@ -84,8 +84,9 @@ export async function openSweepScene() {
     /** A row, touched so long ago. */
     async row(
       state: 'pending' | 'stored' | 'deleting',
-      { ageS = 0, bytes = null as number | null, id = randomUUID().toString() } = {},
+      given: { ageS?: number; bytes?: number; id?: string } = {},
     ): Promise<string> {
+      const { ageS = 0, bytes = null, id = randomUUID() } = given;
       await test.query(
         `INSERT INTO blobs (id, state, bytes, sha256, touched_at)
          VALUES ($1, $2::blob_state, $3, '', now() - $4 * interval '1 second')`,
