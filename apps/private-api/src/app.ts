@@ -26,7 +26,7 @@ import { mountAttemptRoutes } from './modules/attempts/routes.js';
 import { createAttemptService } from './modules/attempts/service.js';
 import { createBlobRepository } from './modules/blobs/repository.js';
 import { createBlobService } from './modules/blobs/service.js';
-import { tellOfBlobsUnderWay } from './modules/blobs/under-way.js';
+import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js';
 import { createConsumerRepository } from './modules/consumers/repository.js';
 import { mountConsumerRoutes } from './modules/consumers/routes.js';
 import { createConsumerService } from './modules/consumers/service.js';
@@ -91,7 +91,7 @@ export async function startPrivateApi(
   const blobRows = createBlobRepository(database);
   const underWay = tellOfBlobsUnderWay({
     rows: blobRows,
-    everyMs: (config.ABANDONED_AFTER_S * 1000) / 15,
+    everyMs: toldOfEveryMs(config.ABANDONED_AFTER_S),
     logger,
   });
   const blobs = createBlobService({

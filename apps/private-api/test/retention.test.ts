@@ -78,3 +78,15 @@ it('takes batch after batch, tells what it took, and goes on after a fault', asy
     expect.objectContaining({ level: 30, sweep: 'many', count: 1501, bytes: 4 }),
   );
 });
+
+it('leaves to others the time to come back before what asks for it', async () => {
+  const [usual, patient] = [
+    counting('usual'),
+    { ...counting('patient'), afterLeadingMs: 3_600_000 },
+  ];
+  start([patient, usual]);
+  expect(await waitUntil(() => usual.passes > 20, inTime)).toBe(true);
+  expect(patient.passes).toBe(0);
+  await database.query(`UPDATE leaders SET steady_since = now() - interval '2 hours'`);
+  expect(await waitUntil(() => patient.passes > 0, inTime)).toBe(true);
+});

@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.js';
+import { toldOfEveryMs } from '../modules/blobs/under-way.js';
 import { createRowSweep } from './row-sweep.js';
 import { batchSize, type Sweep } from './sweep.js';
 
@@ -23,6 +24,8 @@ export function sweepAbandonedUploads(
     name: 'abandoned-uploads',
     what: 'uploads that nobody goes on with',
     everyMs,
+    // After an outage every upload that goes on is told of first.
+    afterLeadingMs: 3 * toldOfEveryMs(abandonedAfterS),
     due,
     take: `
       due AS (${due} LIMIT ${batchSize} FOR UPDATE OF b SKIP LOCKED),

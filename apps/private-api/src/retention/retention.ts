@@ -22,32 +22,34 @@ export function startRetention(deps: {
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {
       for (const sweep of sweeps) {
-        if (performance.now() < (dueAt.get(sweep) ?? 0) || !(await isLeader())) continue;
+        if (performance.now() < (dueAt.get(sweep) ?? 0)) continue;
+        if ((await ledForMs()) < (sweep.afterLeadingMs ?? 0)) continue;
         dueAt.set(sweep, performance.now() + sweep.everyMs);
         await run(sweep);
       }
       await sleep(tickMs, undefined, { signal }).catch(() => undefined);
       // Between the passes too: otherwise another process would take over and sweep as often again.
-      await isLeader();
+      await ledForMs();
     }
     await leadership.resign();
   };
 
-  const isLeader = async (): Promise<boolean> => {
-    if (signal.aborted) return false;
+  /** Since when this process is the leader; below 0: it is not. */
+  const ledForMs = async (): Promise<number> => {
+    if (signal.aborted) return -1;
     try {
-      return (await leadership.lead()) !== undefined;
+      return (await leadership.lead())?.steadyMs ?? -1;
     } catch (error) {
       leadership.doubt();
       logger.debug({ reason: messageOf(error) }, 'who sweeps could not be learned');
-      return false;
+      return -1;
     }
   };
 
   const run = async (sweep: Sweep): Promise<void> => {
     let taken: Amount = nothing;
     try {
-      for (let more = true; more && (await isLeader());) {
+      for (let more = true; more && (await ledForMs()) >= 0;) {
         const batch = await sweep.take(signal);
         taken = { count: taken.count + batch.count, bytes: taken.bytes + batch.bytes };
         more = batch.more;

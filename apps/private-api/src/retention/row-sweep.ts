@@ -8,7 +8,7 @@ import { batchSize, nothing, type Amount, type Sweep } from './sweep.js';
  */
 export function createRowSweep(
   database: Database,
-  sweep: Pick<Sweep, 'name' | 'what' | 'everyMs'> & {
+  sweep: Pick<Sweep, 'name' | 'what' | 'everyMs' | 'afterLeadingMs'> & {
     due: string;
     take: string;
     values: readonly unknown[];

@@ -14,6 +14,8 @@ export interface Sweep {
   /** What goes, for a person. */
   what: string;
   everyMs: number;
+  /** Not before this process has led for so long: whoever the database was away for comes back first. */
+  afterLeadingMs?: number;
   /** What would go now. Changes nothing. */
   look(signal: AbortSignal): Promise<Amount>;
   /** Takes some of it, in bounded memory; `more`: there is more to take at once. */

@@ -10,6 +10,11 @@ export interface BlobsUnderWay {
   close(): Promise<void>;
 }
 
+/** How often (ms) a blob is told of that counts as abandoned after so long. */
+export function toldOfEveryMs(abandonedAfterS: number): number {
+  return (abandonedAfterS * 1000) / 15;
+}
+
 /** Touches their rows every `everyMs`, all in one statement. */
 export function tellOfBlobsUnderWay(deps: {
   rows: Pick<BlobRepository, 'touch'>;

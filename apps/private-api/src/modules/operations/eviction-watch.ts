@@ -9,7 +9,7 @@ export interface EvictionWatch {
   close(): Promise<void>;
 }
 
-const times = { repeatMs: 3_600_000, retryMs: 10_000 };
+const times = { repeatMs: 3_600_000, retryMs: 1_000 };
 
 /**
  * Says in the log, at the start and once an hour, that Redis throws keys away when its memory is full:
