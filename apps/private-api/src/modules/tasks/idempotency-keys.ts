@@ -1,8 +1,8 @@
 import { idempotencyKeyKeptS } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Queryable } from '../../database/database.js';
-import type { NewTask } from './repository.js';
 
+/** What a key stands for: the task that was made, and of what. */
 interface KeyedPost {
   uid: string;
   humanReadableId: string;
@@ -31,7 +31,7 @@ export async function keyedPost(
  */
 export async function takeKey(
   tx: Queryable,
-  { uid, owner, humanReadableId, input }: NewTask,
+  { uid, owner, humanReadableId, sha256 }: KeyedPost & { owner: string },
   key: string,
 ): Promise<string | undefined> {
   const taken = await tx.query(
@@ -42,7 +42,7 @@ export async function takeKey(
            sha256 = excluded.sha256, created_at = excluded.created_at
      WHERE k.created_at <= now() - $6 * interval '1 second'
      RETURNING key`,
-    [owner, key, uid, humanReadableId, input.sha256, idempotencyKeyKeptS],
+    [owner, key, uid, humanReadableId, sha256, idempotencyKeyKeptS],
   );
   if (taken.length > 0) return undefined;
   const earlier = await keyedPost(tx, owner, key);
@@ -50,7 +50,7 @@ export async function takeKey(
     // It stood for a post until this moment.
     throw new AppError('SERVICE_UNAVAILABLE', 'The Idempotency-Key has just run out; send again.');
   }
-  if (earlier.humanReadableId !== humanReadableId || earlier.sha256 !== input.sha256) {
+  if (earlier.humanReadableId !== humanReadableId || earlier.sha256 !== sha256) {
     throw keyReused();
   }
   return earlier.uid;

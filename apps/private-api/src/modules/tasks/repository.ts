@@ -49,14 +49,16 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      */
     async insert(task: NewTask): Promise<string> {
       return database.transaction(async (tx) => {
-        const earlier = task.idempotencyKey && (await takeKey(tx, task, task.idempotencyKey));
+        const { idempotencyKey, input } = task;
+        const post = { ...task, sha256: input.sha256 };
+        const earlier = idempotencyKey && (await takeKey(tx, post, idempotencyKey));
         if (earlier) return earlier;
         await limits.requireRoom(tx, task.owner);
-        await requireStored(tx, task.input);
+        await requireStored(tx, input);
         const inserted = await tx.query(
           `INSERT INTO tasks (uid, owner, model_version_id, use_gpu, input_blob_id)
            SELECT $1, $2, id, use_gpu, $4 FROM model_versions WHERE id = $3 RETURNING uid`,
-          [task.uid, task.owner, task.modelVersionId, task.input.id],
+          [task.uid, task.owner, task.modelVersionId, input.id],
         );
         if (inserted.length === 0) throw modelNotFound();
         return task.uid;
