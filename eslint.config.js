@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 /** What may read the environment: the beginnings of processes. */
 const entryPoints = [
   '**/src/main.ts',
-  'apps/private-api/src/migrate.ts',
+  'apps/private-api/src/{migrate,sweep}.ts',
   'packages/testing/src/global-setup.ts',
   'benchmarks/**',
   'examples/**',

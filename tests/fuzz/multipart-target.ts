@@ -99,7 +99,7 @@ async function startServer({ minFreeBytes }: { minFreeBytes: number }) {
   };
 
   const app = createHttpServer({ logger: createLogger('fuzz', 'silent') });
-  await acceptZipUploads(app, { maxBytes, space: counted });
+  await acceptZipUploads(app, { maxBytes, space: counted, outputMinFreeBytes: 0 });
   app.addHook('onSend', async ({ headers }, reply) => {
     reply.header('x-case', headers['x-case'] ?? 'none');
   });

@@ -14,11 +14,12 @@ import {
 export type Change = (draft: Draft) => void;
 
 /** Every place of a route that a caller can put a value, by the contract alone. */
-export function placesOf({ params, query, body, success }: RouteContract): string[] {
+export function placesOf({ params, query, headers, body, success }: RouteContract): string[] {
   const names = (schema: unknown) => Object.keys((schema as Schema | undefined)?.properties ?? {});
   return [
     ...names(params).map((name) => `path ${name}`),
     ...names(query).map((name) => `query ${name}`),
+    ...names(headers).map((name) => `header ${name}`),
     ...(body?.kind === 'json' ? propertiesOf(body.schema as Schema) : []).map(
       ([path]) => `body ${path}`,
     ),
@@ -43,7 +44,7 @@ const conditions = [
 export function changesOf(
   contract: RouteContract,
 ): { weight: number; arbitrary: fc.Arbitrary<Change> }[] {
-  const { params, query, body } = contract;
+  const { params, query, headers, body } = contract;
   const noted = (place: string, arbitrary: fc.Arbitrary<Change>, weight = 3) => ({
     weight,
     arbitrary: arbitrary.map((change): Change => (draft) => {
@@ -67,6 +68,9 @@ export function changesOf(
   return [
     ...inPath,
     ...inQuery,
+    ...Object.keys(schemaOf(headers).properties ?? {}).map((name) =>
+      noted(`header ${name}`, ownHeader(name)),
+    ),
     ...inBody.map(([path, schema]) =>
       noted(
         `body ${path}`,
@@ -258,13 +262,34 @@ const header = (name: string) =>
       (draft) =>
         draft.headers.push([name, value]),
   );
+/** A text, mostly one of a few, so that two requests have the same. */
+const ownHeader = (name: string) =>
+  fc
+    .oneof(
+      headerValue,
+      fc.constantFrom('a', 'b', 'c', '"quoted, or not', 'k'.repeat(255), 'k'.repeat(256), 'a\tb'),
+    )
+    .map(
+      (value): Change =>
+        (draft) =>
+          draft.headers.push([name, value]),
+    );
 const otherHeader: fc.Arbitrary<Change> = fc
   .oneof(
     fc.tuple(
       fc.constantFrom(
         ...['accept', 'accept-encoding', 'cookie', 'forwarded', 'x-forwarded-for', 'origin'],
         ...['user-agent', 'referer', 'x-request-id', 'if-match', 'range', 'content-range', 'te'],
-        ...['content-encoding', 'expect', 'upgrade', 'trailer', 'x-http-method-override', 'via'],
+        ...[
+          'inference-owner',
+          'idempotency-key',
+          'content-encoding',
+          'expect',
+          'upgrade',
+          'trailer',
+          'x-http-method-override',
+          'via',
+        ],
       ),
       fc.oneof(headerValue, fc.constantFrom('gzip', '100-continue', 'h2c', 'null', 'DELETE', '#')),
     ),

@@ -15,6 +15,8 @@ import {
 import { createTicketSender } from '@inference-server/task-queue';
 import type { Config } from './config.js';
 import { openDatabase } from './database/database.js';
+import { createInstallation } from './database/installation.js';
+import { createLeadership } from './database/leader.js';
 import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
@@ -25,19 +27,22 @@ import { mountAttemptRoutes } from './modules/attempts/routes.js';
 import { createAttemptService } from './modules/attempts/service.js';
 import { createBlobRepository } from './modules/blobs/repository.js';
 import { createBlobService } from './modules/blobs/service.js';
+import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js';
 import { createConsumerRepository } from './modules/consumers/repository.js';
 import { mountConsumerRoutes } from './modules/consumers/routes.js';
 import { createConsumerService } from './modules/consumers/service.js';
 import { createModelRepository } from './modules/models/repository.js';
 import { mountModelRoutes } from './modules/models/routes.js';
 import { createModelService } from './modules/models/service.js';
+import { watchEviction } from './modules/operations/eviction-watch.js';
 import { mountOperationsRoutes } from './modules/operations/routes.js';
 import { createOperationsService } from './modules/operations/service.js';
 import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
-import { sweepModels } from './retention/model-sweep.js';
+import { createWaitingLimits } from './modules/tasks/waiting-limits.js';
 import { startRetention } from './retention/retention.js';
+import { createSweeps } from './retention/sweeps.js';
 
 export const privateApiDocument = openApiDocument(allRoutes, {
   title: 'InferenceServer private API',
@@ -55,6 +60,7 @@ export async function startPrivateApi(
   const heartbeatIntervalMs = config.HEARTBEAT_S * 1000;
   const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
 
+  const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
   const changes = listenToTaskChanges(config.DATABASE_URL, logger);
@@ -70,15 +76,18 @@ export async function startPrivateApi(
     leaseMs,
     maxAttempts: config.MAX_ATTEMPTS,
   });
-  const dispatcherRows = createDispatcherRepository(database, {
-    heartbeatTimeoutMs,
-    resendAfterMs: heartbeatIntervalMs,
-  });
   const gate = createZipGate({ threads: config.GATE_THREADS });
+  const blobRows = createBlobRepository(database);
+  const underWay = tellOfBlobsUnderWay({
+    rows: blobRows,
+    everyMs: toldOfEveryMs(config.ABANDONED_AFTER_S),
+    logger,
+  });
   const blobs = createBlobService({
     store,
     gate,
-    rows: createBlobRepository(database),
+    rows: blobRows,
+    underWay,
     limits: {
       maxUploadBytes: config.MAX_UPLOAD_BYTES,
       zip: {
@@ -90,24 +99,33 @@ export async function startPrivateApi(
     newId: randomUUID,
     logger,
   });
-  const retention = startRetention({
-    rows: dispatcherRows,
-    holder: randomUUID(),
-    intervalMs: config.SWEEP_INTERVAL_S * 1000,
-    sweeps: { models: () => sweepModels({ models, blobs, logger }) },
-    logger,
-  });
-
   const dispatcher = startDispatcher({
-    rows: dispatcherRows,
+    rows: createDispatcherRepository(database, {
+      heartbeatTimeoutMs,
+      resendAfterMs: heartbeatIntervalMs,
+    }),
     attempts,
     blobs,
     tickets,
     changes,
-    holder: randomUUID(),
-    timings: { tickMs: 1_000, leaderMs: 10_000, leaderRenewMs: 3_000, leaseGraceMs: leaseMs },
+    leadership: createLeadership(database, 'dispatcher', holder),
+    timings: { tickMs: 1_000, leaseGraceMs: leaseMs },
     logger,
   });
+
+  const installation = createInstallation(database, () => randomBytes(16).toString('hex'));
+  const retention = startRetention({
+    sweeps: createSweeps({
+      database,
+      store,
+      installation,
+      settings: config,
+      logger,
+    }),
+    leadership: createLeadership(database, 'retention', holder),
+    logger,
+  });
+  const eviction = watchEviction({ tickets, logger });
 
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
@@ -122,6 +140,7 @@ export async function startPrivateApi(
       folder: store.stagingFolder,
       minFreeBytes: config.MIN_FREE_BYTES,
     }),
+    outputMinFreeBytes: config.MIN_FREE_BYTES / 10,
   });
   await serveDocs(http, privateApiDocument);
   mountOperationsRoutes(
@@ -133,6 +152,7 @@ export async function startPrivateApi(
       },
       awaited: {
         redis: () => tickets.check(),
+        redis_eviction: () => eviction.check(),
         consumers: async () => {
           if ((await consumers.countReady()) === 0) throw new Error('none');
         },
@@ -141,15 +161,30 @@ export async function startPrivateApi(
       rememberMs: 1_000,
     }),
   );
-  mountModelRoutes(http, createModelService({ models, blobs }));
+  mountModelRoutes(
+    http,
+    createModelService({
+      models,
+      blobs,
+      newVersionId: randomUUID,
+      limits: { runTimeoutS: config.MAX_RUN_TIMEOUT_S, retentionS: config.OUTPUT_RETENTION_S },
+    }),
+  );
   mountTaskRoutes(
     http,
     createTaskService({
-      tasks: createTaskRepository(database),
+      tasks: createTaskRepository(
+        database,
+        createWaitingLimits({
+          total: config.MAX_WAITING_TASKS,
+          perOwner: config.MAX_WAITING_TASKS_PER_OWNER,
+        }),
+      ),
       models,
       blobs,
       changes,
       newTaskUid: () => randomBytes(32).toString('base64url'),
+      logger,
     }),
   );
   mountConsumerRoutes(
@@ -158,7 +193,7 @@ export async function startPrivateApi(
       consumers,
       attempts,
       heartbeatIntervalMs,
-      newInstallationId: () => randomBytes(16).toString('hex'),
+      installation,
       onNews: () => dispatcher.wake(),
     }),
   );
@@ -170,8 +205,9 @@ export async function startPrivateApi(
   const close = async (): Promise<void> => {
     await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
     await gate.close();
-    await retention.close();
-    await dispatcher.close();
+    await underWay.close();
+    await eviction.close();
+    await Promise.all([retention.close(), dispatcher.close()]);
     await changes.close();
     await tickets.close();
     await database.close();

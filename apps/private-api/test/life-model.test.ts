@@ -16,6 +16,7 @@ import { createBlobRepository } from '../src/modules/blobs/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
+import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -31,6 +32,7 @@ beforeAll(async () => {
   database = openDatabase(test.url, pino({ level: 'silent' }));
   const models = createModelRepository(database);
   await models.insert({
+    versionId: randomUUID(),
     humanReadableId: 'copy',
     containerTag: 'busybox:1',
     description: '',
@@ -38,6 +40,7 @@ beforeAll(async () => {
     pullPolicy: 'missing',
     timeoutS: null,
     retries: 0,
+    retentionS: null,
     files: null,
   });
 });
@@ -106,7 +109,8 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     heartbeatTimeoutMs,
     resendAfterMs: heartbeatTimeoutMs,
   });
-  const tasks = createTaskRepository(database);
+  const limits = createWaitingLimits({ total: 1_000_000, perOwner: 0 });
+  const tasks = createTaskRepository(database, limits);
   const blobs = createBlobRepository(database);
   const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0 });
   const uid = randomBytes(32).toString('base64url');
@@ -128,7 +132,13 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     return blob;
   };
   for (const id of consumerIds) await register(id);
-  await tasks.insert(uid, 'copy', await newBlob());
+  await tasks.insert({
+    uid,
+    owner: 'anonymous',
+    humanReadableId: 'copy',
+    input: await newBlob(),
+    idempotencyKey: undefined,
+  });
 
   const read = async () => {
     const [row] = await test.query<{ state: TaskState; attempt: number; cancel: boolean }>(

@@ -19,6 +19,7 @@ import { startPrivateApi } from '../src/app.js';
 import type { Config } from '../src/config.js';
 
 const gib = 1024 ** 3;
+const day = 24 * 3600;
 
 /** The real private-api on its own database, queue prefix and folder, and ways to talk to it. */
 export async function runPrivateApi(overrides: Partial<Config> = {}) {
@@ -42,11 +43,22 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     MAX_ZIP_ENTRIES: 1_000,
     MAX_ZIP_RATIO: 200,
     GATE_THREADS: 1,
+    MAX_WAITING_TASKS: 1_000_000,
+    MAX_WAITING_TASKS_PER_OWNER: 0,
+    QUEUE_TTL_S: 7 * day,
+    MAX_RUN_TIMEOUT_S: 30 * day,
+    INPUT_RETENTION_S: 7 * day,
+    OUTPUT_RETENTION_S: 7 * day,
+    FETCHED_RETENTION_S: day,
+    LOG_RETENTION_S: 30 * day,
+    SWEEP_INTERVAL_S: day,
+    STORAGE_SWEEP_INTERVAL_S: day,
+    ABANDONED_AFTER_S: 900,
+    ORPHANED_AFTER_S: 3600,
     MAX_ATTEMPTS: 3,
     LEASE_S: 30,
     PARK_S: 600,
     HEARTBEAT_S: 5,
-    SWEEP_INTERVAL_S: 60,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
     ...overrides,
@@ -99,7 +111,9 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
                 (SELECT count(*)::int FROM models) AS models`,
       );
       const entries = await readdir(config.STORAGE_URL, { recursive: true, withFileTypes: true });
-      return { ...rows, files: entries.filter((entry) => entry.isFile()).length };
+      // Without what sweeps and checks put there for a moment.
+      const files = entries.filter(({ name }) => /^[0-9a-f-]{36}(\.part)?$/.test(name));
+      return { ...rows, files: files.length };
     },
   };
 }

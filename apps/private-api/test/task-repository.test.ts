@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createTestDatabase, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
+import type { PendingBlob } from '../src/modules/blobs/service.js';
 import {
   createModelRepository,
   requireCurrentVersion,
@@ -11,12 +12,14 @@ import {
   type NewModel,
 } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
+import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 
 let test: TestDatabase;
 let database: Database;
 let models: ModelRepository;
 
 const copy: NewModel = {
+  versionId: randomUUID(),
   humanReadableId: 'copy',
   containerTag: 'busybox:1',
   description: '',
@@ -24,6 +27,7 @@ const copy: NewModel = {
   pullPolicy: 'missing',
   timeoutS: null,
   retries: 0,
+  retentionS: null,
   files: null,
 };
 
@@ -40,20 +44,26 @@ async function pendingBlob() {
   await createBlobRepository(database).insertPending(blob.id);
   return blob;
 }
+const insert = (uid: string, humanReadableId: string, input: PendingBlob) =>
+  createTaskRepository(database, createWaitingLimits({ total: 10, perOwner: 0 })).insert({
+    uid: uid.repeat(43),
+    owner: 'anonymous',
+    humanReadableId,
+    input,
+    idempotencyKey: undefined,
+  });
 const tasks = () => test.query('SELECT uid FROM tasks');
 
 it('acknowledges no task whose input was taken for abandoned', async () => {
   const input = await pendingBlob();
   expect(await createBlobRepository(database).abandon(input.id)).toBe(true);
-  const inserting = createTaskRepository(database).insert('a'.repeat(43), 'copy', input);
-  await expect(inserting).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+  await expect(insert('a', 'copy', input)).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
   expect(await tasks()).toEqual([]);
 });
 
 it('acknowledges no task of a model that is gone', async () => {
   const input = await pendingBlob();
-  const inserting = createTaskRepository(database).insert('b'.repeat(43), 'gone', input);
-  await expect(inserting).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
+  await expect(insert('b', 'gone', input)).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
   expect(await tasks()).toEqual([]);
   // All or nothing: the blob is still its owner's to give up.
   expect(await createBlobRepository(database).abandon(input.id)).toBe(true);
@@ -66,7 +76,7 @@ it('a task is bound to the version that is current until its transaction has end
         WHERE datname = current_database() AND wait_event_type = 'Lock'`,
     );
   for (const change of [
-    () => models.put({ ...copy, containerTag: 'busybox:2' }),
+    () => models.put({ ...copy, versionId: randomUUID(), containerTag: 'busybox:2' }),
     () => models.delete('copy'),
   ]) {
     let isChanged = false;

@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { rawExchange, testFolder, waitUntil, type RawStep } from '@inference-server/testing';
-import { runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import { claimTask } from './task-helpers.js';
 
 const mib = 1024 ** 2;
 
@@ -105,6 +106,43 @@ describe.runIf(process.getuid?.() === 0)('uploads to a small disk', () => {
     expect(await waitUntil(fits, { timeoutMs: 5_000 })).toBe(true);
     const clean = async () => JSON.stringify(await api.stored()) === JSON.stringify(before);
     expect(await waitUntil(clean, { timeoutMs: 5_000 })).toBe(true);
+  });
+
+  it('stop before results do: an output may use most of what posts leave free', async () => {
+    const uid = await api.postTask('copy', zipOf({ a: 'b' }));
+    const consumer = await claimTask(api, uid);
+    // What is free lies between what posts and what outputs have to leave.
+    const filler = join(api.config.STORAGE_URL, 'filler');
+    const { bavail, bsize } = await statfs(api.config.STORAGE_URL);
+    await writeFile(filler, Buffer.alloc(bavail * bsize - 8 * mib));
+    try {
+      const isFull = async () =>
+        (
+          await api.call('/api/tasks/?human_readable_id=copy', {
+            method: 'POST',
+            body: zipOf({ a: 'b' }),
+            headers: { 'content-type': 'application/zip' },
+          })
+        ).status === 507;
+      expect(await waitUntil(isFull, { timeoutMs: 5_000 })).toBe(true);
+      const zip = zipOf({ result: 'x' });
+      expect(await consumer.finish(uid, zip)).toEqual({ outcome: 'settled' });
+      const got = await (await api.call(`/api/tasks/${uid}`)).arrayBuffer();
+      expect(Buffer.from(got).equals(zip)).toBe(true);
+    } finally {
+      await rm(filler);
+    }
+    const fits = async () => {
+      const answer = await api.call(
+        '/api/models/?container_tag=a:1&human_readable_id=b&model_available=true',
+        {
+          method: 'POST',
+          body: formOf(['zip_file', zipOf({ a: 'b' })]),
+        },
+      );
+      return answer.status === 200;
+    };
+    expect(await waitUntil(fits, { timeoutMs: 5_000 })).toBe(true);
   });
 
   it('go on with a small one', async () => {

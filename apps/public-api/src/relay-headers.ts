@@ -1,10 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { anonymousOwner, ownerHeader } from '@inference-server/contracts';
 
 const passedOn = [
   'accept',
   'accept-encoding',
   'content-length',
   'content-type',
+  'idempotency-key',
   'if-match',
   'if-modified-since',
   'if-none-match',
@@ -19,7 +21,11 @@ const passedOn = [
  * our word about the caller (X-Forwarded-…) stay here, and so does Expect, which is answered here.
  */
 export function requestHeaders(headers: IncomingHttpHeaders, token: string): IncomingHttpHeaders {
-  const rewritten: IncomingHttpHeaders = { authorization: `Bearer ${token}` };
+  const rewritten: IncomingHttpHeaders = {
+    authorization: `Bearer ${token}`,
+    // Nobody can show a key yet.
+    [ownerHeader]: anonymousOwner,
+  };
   for (const name of passedOn) {
     if (headers[name] !== undefined) rewritten[name] = headers[name];
   }

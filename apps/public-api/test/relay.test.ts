@@ -61,6 +61,7 @@ describe('what reaches private-api', () => {
     const { url, seen } = await startMirror();
     const headers = {
       'x-token': 'secret',
+      'inference-owner': 'somebody else',
       'x-forwarded-for': '10.0.0.1',
       'x-forwarded-host': 'example.org',
       forwarded: 'for=10.0.0.1',
@@ -75,8 +76,21 @@ describe('what reaches private-api', () => {
       'authorization',
       'connection',
       'host',
+      'inference-owner',
     ]);
     expect(seen[0]?.headers.authorization).toBe('Bearer the-token');
+    expect(seen[0]?.headers['inference-owner']).toBe('anonymous');
+  });
+
+  test('the key of a post, byte for byte', async () => {
+    const { url, seen } = await startMirror();
+    const key = '"a" \xe9\xff b';
+    const headers = { 'idempotency-key': key };
+    expect((await send(url + post, { method: 'POST', headers })).status).toBe(200);
+    expect(seen[0]?.headers['idempotency-key']).toBe(key);
+    const twice = { 'idempotency-key': ['a', 'a'] };
+    expect((await send(url + post, { method: 'POST', headers: twice })).status).toBe(400);
+    expect(seen).toHaveLength(1);
   });
 
   test('no Expect: the caller gets its 100 here', async () => {

@@ -61,12 +61,15 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       settings: {
         CONSUMER_ID: consumerId,
         DOCKER_HOST: services.dockerHost,
+        // What runs in an engine that is about to stop would only wait for its end.
+        HAND_OVER: String(!services.engineIsOwn),
         WORK_DIR: join(folder.path, 'work', consumerId),
         GPUS: gpus,
         ...(config.cpuSlots === undefined ? {} : { CPU_SLOTS: String(config.cpuSlots) }),
       },
       // Started again later, it waits by itself for whatever is away then.
-      serves: async () => registered || (registered = await says(addresses.publicApi, ['ready'])),
+      // A given Redis may keep the server degraded (its eviction policy) and this consumer none the less up.
+      serves: async () => registered || (registered = await hasConsumer(addresses.publicApi)),
     });
     print(`${name.padEnd(15)} ${consumerId}`);
   }
@@ -99,9 +102,17 @@ interface App {
 }
 
 async function says(baseUrl: string, states: readonly Readiness['status'][]): Promise<boolean> {
+  const answer = await readinessOf(baseUrl);
+  return answer !== undefined && states.includes(answer.status);
+}
+
+async function hasConsumer(baseUrl: string): Promise<boolean> {
+  return (await readinessOf(baseUrl))?.checks['consumers'] === 'up';
+}
+
+async function readinessOf(baseUrl: string): Promise<Readiness | undefined> {
   const signal = AbortSignal.timeout(5_000);
-  const answer = await createClient({ baseUrl })
+  return createClient({ baseUrl })
     .getReadiness({ signal })
     .catch(() => undefined);
-  return answer !== undefined && states.includes(answer.status);
 }

@@ -24,6 +24,8 @@ export interface Services {
   databaseUrl: string;
   redisUrl: string;
   dockerHost: string;
+  /** Started here, and stopped with everything else: no container outlives this server. */
+  engineIsOwn: boolean;
 }
 
 /** What is given by address is used; what is not is started here. */
@@ -31,7 +33,7 @@ export async function startServices(parts: Parts, given: Given): Promise<Service
   return {
     databaseUrl: await database(parts, given),
     redisUrl: await redis(parts, given),
-    dockerHost: await dockerEngine(parts, given),
+    ...(await dockerEngine(parts, given)),
   };
 }
 
@@ -70,7 +72,7 @@ async function dockerEngine(parts: Parts, { config, folder, environment, signal,
   const usual = config.dockerHost ?? 'unix:///var/run/docker.sock';
   if (await askDockerEngine(usual)) {
     print(`Docker engine   the one at ${usual}`);
-    return usual;
+    return { dockerHost: usual, engineIsOwn: false };
   }
   if (config.dockerHost !== undefined || process.getuid?.() !== 0) {
     throw new AppError(
@@ -86,5 +88,5 @@ async function dockerEngine(parts: Parts, { config, folder, environment, signal,
     startDockerEngine({ dataDir: folder.path, logFile, environment, signal }),
   );
   print(`Docker engine   started, ${url}`);
-  return url;
+  return { dockerHost: url, engineIsOwn: true };
 }

@@ -25,6 +25,10 @@ beforeAll(async () => {
   DOCKER_HOST = (await testEngine()).dockerHost;
 });
 
+async function environmentOf(pid: number | undefined): Promise<string[]> {
+  return (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0');
+}
+
 describe('npm start', () => {
   test(
     'with nothing given: all services, the demo, a stop that leaves nothing, a second start that keeps everything',
@@ -44,6 +48,8 @@ describe('npm start', () => {
       expect(Object.keys(pids)).toEqual(
         expect.arrayContaining(['postgres', 'redis', 'private-api', 'public-api', 'job-consumer']),
       );
+      // The engine ends with the server: there is nothing to hand over.
+      expect(await environmentOf(pids['job-consumer'])).toContain('HAND_OVER=false');
       first.signal('SIGINT', 'group');
       await first.ended;
       expect(await waitUntil(() => allGone(pids), { timeoutMs: 60_000 })).toBe(true);
@@ -71,6 +77,7 @@ describe('npm start', () => {
       const server = await startServer({ DATA_DIR, DOCKER_HOST }, { by: 'npm' });
       await server.untilSays(up);
       const pids = recordedPids(DATA_DIR);
+      expect(await environmentOf(pids['job-consumer'])).toContain('HAND_OVER=true');
       server.signal(name);
       expect(await waitUntil(() => allGone(pids), { timeoutMs: 60_000 })).toBe(true);
       // Nobody that could be waited for is left: the server's own last steps are awaited by looking.

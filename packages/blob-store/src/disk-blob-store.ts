@@ -1,25 +1,43 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, rename, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import {
+  link,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
 import {
   assertBlobId,
+  assertStagedName,
+  isBlobId,
+  isStagedName,
   type BlobStore,
   type ByteRange,
+  type ListedFile,
   type OpenBlob,
   type ReceivedFile,
 } from './blob-store.js';
+import { clockOf, listFiles } from './list-files.js';
 
 /**
  * Blobs as files: `<root>/blobs/<first two of the id>/<id>`, uploads in `<root>/staging`. A blob
  * appears by one rename after its bytes were flushed, so that no reader and no crash ever shows
- * part of it. Makes the folders. Several processes may share a root.
+ * part of it. `<root>/owner` says whose they are. Makes the folders. Several processes may share a root.
  */
 export async function createDiskBlobStore(options: { root: string }): Promise<BlobStore> {
   const root = resolve(options.root);
   const blobs = join(root, 'blobs');
   const stagingFolder = join(root, 'staging');
+  const ownerFile = join(root, 'owner');
   const folders = new Map<string, Promise<void>>();
 
   const folderOf = (id: string) => join(blobs, id.slice(0, 2));
@@ -64,6 +82,42 @@ export async function createDiskBlobStore(options: { root: string }): Promise<Bl
         assertBlobId(id);
         await unlessAbsent(unlink(pathOf(id)).then(() => flush(folderOf(id))));
       }),
+
+    size: (id, signal) =>
+      guarded('looking at a blob', signal, async () => {
+        assertBlobId(id);
+        return (await unlessAbsent(stat(pathOf(id))))?.size;
+      }),
+
+    list: (signal) =>
+      listGuarded('listing the blobs', signal, async function* () {
+        const now = await clockOf(stagingFolder);
+        for (const name of await readdir(blobs)) {
+          // A file that lies in another folder than its own is none that would be found.
+          const isOurs = (id: string) => isBlobId(id) && id.startsWith(name);
+          if (name.length === 2) yield* listFiles(join(blobs, name), { isOurs, now, signal });
+        }
+      }),
+
+    listStaged: (signal) =>
+      listGuarded('listing the staging folder', signal, async function* () {
+        const now = await clockOf(stagingFolder);
+        yield* listFiles(stagingFolder, { isOurs: isStagedName, now, signal });
+      }),
+
+    removeStaged: (name, signal) =>
+      guarded('removing a staged file', signal, async () => {
+        assertStagedName(name);
+        await unlessAbsent(unlink(join(stagingFolder, name)));
+      }),
+
+    owner: (signal) =>
+      guarded('reading who owns the blob store', signal, () =>
+        unlessAbsent(readFile(ownerFile, 'utf8')),
+      ),
+
+    claim: (owner, signal) =>
+      guarded('claiming the blob store', signal, () => claimOnce(ownerFile, stagingFolder, owner)),
 
     check: (signal) =>
       guarded('checking the blob store', signal, () =>
@@ -129,6 +183,20 @@ async function openStream(
 
 const readChunkBytes = 256 * 1024;
 
+/** A link appears with all that it names, or not at all, and never in the place of another. */
+async function claimOnce(file: string, stagingFolder: string, owner: string): Promise<void> {
+  const draft = join(stagingFolder, `${randomUUID()}.owner`);
+  try {
+    await writeFile(draft, owner, { flag: 'wx', mode: 0o600, flush: true });
+    await link(draft, file);
+    await flush(dirname(file));
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
 async function writeProbe(path: string): Promise<void> {
   try {
     const file = await open(path, 'wx', 0o600);
@@ -172,6 +240,21 @@ async function guarded<T>(doing: string, signal: AbortSignal, work: () => Promis
   signal.throwIfAborted();
   try {
     return await work();
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) throw error;
+    throw toAppError(error, doing);
+  }
+}
+
+/** The same for a listing. */
+async function* listGuarded(
+  doing: string,
+  signal: AbortSignal,
+  list: () => AsyncGenerator<ListedFile[]>,
+): AsyncGenerator<ListedFile[]> {
+  signal.throwIfAborted();
+  try {
+    yield* list();
   } catch (error) {
     if (signal.aborted && error === signal.reason) throw error;
     throw toAppError(error, doing);

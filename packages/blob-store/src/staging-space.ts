@@ -4,9 +4,10 @@ import { AppError, toAppError } from '@inference-server/errors';
 export interface StagingSpace {
   /**
    * Sets space apart for one upload; of `declaredBytes` at once, of an upload that declares nothing
-   * as it grows. Throws STORAGE_FULL when it does not fit.
+   * as it grows. Throws STORAGE_FULL when it does not fit beside what it has to leave free: the
+   * `minFreeBytes` of the space, or others of its own.
    */
-  reserve(declaredBytes?: number): Promise<SpaceReservation>;
+  reserve(declaredBytes?: number, minFreeBytes?: number): Promise<SpaceReservation>;
 }
 
 export interface SpaceReservation {
@@ -47,11 +48,11 @@ export function createStagingSpace(options: {
   }
 
   return {
-    async reserve(declaredBytes) {
+    async reserve(declaredBytes, minFreeBytes = options.minFreeBytes) {
       const own = { reserved: 0, written: 0 };
 
       const claim = async (bytes: number): Promise<void> => {
-        const free = (await freeBytes()) - options.minFreeBytes;
+        const free = (await freeBytes()) - minFreeBytes;
         const promised = [...open].reduce((sum, each) => sum + each.reserved - each.written, 0);
         if (bytes - own.reserved > free - promised) throw storageFull();
         own.reserved = bytes;

@@ -1,11 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
-import { receiveFile, type BlobStore, type ReceivedFile } from '../src/index.js';
+import { receiveFile, type BlobStore, type ListedFile, type ReceivedFile } from '../src/index.js';
 
 const signal = new AbortController().signal;
 
@@ -146,7 +146,78 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       await expect(store.open(id, { signal: aborted })).rejects.toBe(why);
       await expect(store.remove(id, aborted)).rejects.toBe(why);
       await expect(store.check(aborted)).rejects.toBe(why);
+      await expect(store.size(id, aborted)).rejects.toBe(why);
+      await expect(allOf(store.list(aborted))).rejects.toBe(why);
+      await expect(allOf(store.listStaged(aborted))).rejects.toBe(why);
+      await expect(store.removeStaged('x', aborted)).rejects.toBe(why);
       expect(await read(id)).toBeDefined();
+    });
+
+    it('knows the size of a blob', async () => {
+      const id = await putNew(randomBytes(1234));
+      expect(await store.size(id, signal)).toBe(1234);
+      expect(await store.size(randomUUID(), signal)).toBeUndefined();
+    });
+
+    it('lists nothing when it is empty', async () => {
+      expect(await allOf(store.list(signal))).toEqual([]);
+      expect(await allOf(store.listStaged(signal))).toEqual([]);
+    });
+
+    it('lists every blob in small batches, and nothing that is staged', async () => {
+      const content = randomBytes(100);
+      const ids = await Promise.all(Array.from({ length: 600 }, () => putNew(content)));
+      await writeFile(join(store.stagingFolder, 'x.part'), 'half of it');
+      const batches = [];
+      for await (const batch of store.list(signal)) batches.push(batch);
+      expect(Math.max(...batches.map(({ length }) => length))).toBeLessThanOrEqual(500);
+      const files = batches.flat();
+      expect(files.map(({ name }) => name).sort()).toEqual(ids.sort());
+      expect(new Set(files.map(({ bytes }) => bytes))).toEqual(new Set([100]));
+      // By its own clock, which need not agree with ours to the millisecond.
+      for (const { ageMs } of files) expect(Math.abs(ageMs)).toBeLessThan(60_000);
+    });
+
+    it('lists what is staged, with its age, and removes it', async () => {
+      const path = join(store.stagingFolder, 'old.part');
+      await writeFile(path, 'half of it');
+      const anHourAgo = new Date(Date.now() - 3_600_000);
+      await utimes(path, anHourAgo, anHourAgo);
+      const [file, ...others] = await allOf(store.listStaged(signal));
+      expect(others).toEqual([]);
+      expect(file).toMatchObject({ name: 'old.part', bytes: 10 });
+      expect(Math.abs((file?.ageMs ?? 0) - 3_600_000)).toBeLessThan(60_000);
+      await store.removeStaged('old.part', signal);
+      await store.removeStaged('old.part', signal);
+      expect(await readdir(store.stagingFolder)).toEqual([]);
+    });
+
+    it.each(['', '.', '..', '../x', 'a/b', '.hidden'])('stages nothing as "%s"', async (name) => {
+      const refused = { code: 'VALIDATION_FAILED' };
+      await expect(store.removeStaged(name, signal)).rejects.toMatchObject(refused);
+    });
+
+    it('belongs to the first who claims it', async () => {
+      expect(await store.owner(signal)).toBeUndefined();
+      const owners = ['a', 'b', 'c', 'd'];
+      await Promise.all(owners.map((owner) => store.claim(owner, signal)));
+      const owner = await store.owner(signal);
+      expect(owners).toContain(owner);
+      await store.claim('another', signal);
+      expect(await store.owner(signal)).toBe(owner);
+      expect(await readdir(store.stagingFolder)).toEqual([]);
+      expect(await allOf(store.list(signal))).toEqual([]);
+    });
+
+    it('lists while blobs come and go', async () => {
+      const kept = await Promise.all(Array.from({ length: 20 }, () => putNew(randomBytes(10))));
+      const going = await Promise.all(Array.from({ length: 20 }, () => putNew(randomBytes(10))));
+      const [files] = await Promise.all([
+        allOf(store.list(signal)),
+        ...going.map((id) => store.remove(id, signal)),
+        ...going.map(() => putNew(randomBytes(10))),
+      ]);
+      expect(files.map(({ name }) => name)).toEqual(expect.arrayContaining(kept));
     });
 
     it('stops a read that is aborted half-way', async () => {
@@ -169,6 +240,12 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
       expect(error).toBeInstanceOf(AppError);
     });
   });
+}
+
+async function allOf(batches: AsyncIterable<ListedFile[]>): Promise<ListedFile[]> {
+  const files: ListedFile[] = [];
+  for await (const batch of batches) files.push(...batch);
+  return files;
 }
 
 /** Buffers are compared byte by byte by the test runner, which takes seconds. */

@@ -42,6 +42,17 @@ describe.runIf(process.getuid?.() === 0)('the space for uploads', () => {
     third.release();
   });
 
+  it('has a reserve that some uploads may use', async () => {
+    const space = createStagingSpace({ folder: await smallDisk(64), minFreeBytes: 16 * mib });
+    const usual = await space.reserve(48 * mib);
+    await expect(space.reserve(mib)).rejects.toMatchObject(full);
+    const other = await space.reserve(14 * mib, 2 * mib);
+    await expect(space.reserve(mib, 2 * mib)).rejects.toMatchObject(full);
+    usual.release();
+    await expect(space.reserve(48 * mib)).rejects.toMatchObject(full);
+    other.release();
+  });
+
   it('is not promised twice to uploads that begin at the same time', async () => {
     const space = createStagingSpace({ folder: await smallDisk(64), minFreeBytes: 0 });
     const begun = await Promise.allSettled([1, 2, 3, 4].map(() => space.reserve(24 * mib)));

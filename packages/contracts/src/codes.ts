@@ -13,6 +13,7 @@ export const errorCodes = {
   MODEL_EXISTS: { status: 409, title: 'Model exists', retryable: false },
   CONSUMER_EXISTS: { status: 409, title: 'Consumer exists', retryable: false },
   TASK_ENDED: { status: 409, title: 'Task has ended', retryable: false },
+  IDEMPOTENCY_KEY_REUSED: { status: 409, title: 'Idempotency key reused', retryable: false },
   CONFLICT: { status: 409, title: 'Conflict', retryable: false },
   PRECONDITION_FAILED: { status: 412, title: 'Precondition failed', retryable: false },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'Body too large', retryable: false },

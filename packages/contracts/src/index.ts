@@ -2,11 +2,13 @@ export { canonicalUrl } from './canonical-url.js';
 export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
 export { backOffAfter, faultCauses, maxBackOffS, type FaultCause } from './fault-causes.js';
 export { openApiDocument } from './openapi.js';
+export { anonymousOwner, ownerHeader } from './owner.js';
 export type {
   Access,
   AnswerOf,
   BodyOf,
   Caller,
+  HeadersOf,
   JsonBody,
   ParamsOf,
   QueryOf,
@@ -16,7 +18,7 @@ export type {
 } from './route.js';
 export { allRoutes, publicRoutes, routes } from './routes.js';
 export { renewHeldForS } from './routes/attempts.js';
-export { maxTaskWaitS } from './routes/tasks.js';
+export { idempotencyKeyKeptS, maxTaskWaitS } from './routes/tasks.js';
 export {
   AttemptResult,
   type AdoptAnswer,

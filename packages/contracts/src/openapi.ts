@@ -1,4 +1,4 @@
-import type { TSchema } from 'typebox';
+import type { TObject, TSchema } from 'typebox';
 import { errorCodes, type ErrorCode } from './codes.js';
 import type { RouteContract, SuccessResponse, ZipUpload } from './route.js';
 import { Model } from './schemas/model.js';
@@ -39,6 +39,7 @@ function operation(route: RouteContract): Json {
     parameters: [
       ...parameters(route.params, 'path'),
       ...parameters(route.query, 'query'),
+      ...parameters(route.headers, 'header'),
       ...(route.success.kind === 'zip' ? downloadParameters : []),
     ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
@@ -47,7 +48,7 @@ function operation(route: RouteContract): Json {
   };
 }
 
-function parameters(schema: RouteContract['query'], place: 'path' | 'query'): Json[] {
+function parameters(schema: TObject | undefined, place: 'path' | 'query' | 'header'): Json[] {
   if (schema === undefined) return [];
   // TypeBox leaves the list out when it is empty, which its types do not say.
   const { required = [] } = schema as { required?: readonly string[] };

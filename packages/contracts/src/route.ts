@@ -44,6 +44,8 @@ export interface RouteContract {
   description?: string;
   params?: TObject;
   query?: TObject;
+  /** Headers of its own, by their names in lower case. What else a request brings is let be. */
+  headers?: TObject;
   body?: ZipUpload | JsonBody;
   success: SuccessResponse;
   /** Every error this route answers with, beyond INTERNAL and SERVICE_UNAVAILABLE. */
@@ -63,6 +65,7 @@ type SchemaOf<Schema> = Schema extends TSchema ? Static<Schema> : Record<string,
 
 export type ParamsOf<Contract extends RouteContract> = SchemaOf<Contract['params']>;
 export type QueryOf<Contract extends RouteContract> = SchemaOf<Contract['query']>;
+export type HeadersOf<Contract extends RouteContract> = SchemaOf<Contract['headers']>;
 export type BodyOf<Contract extends RouteContract> = Contract['body'] extends {
   kind: 'json';
   schema: infer Schema;

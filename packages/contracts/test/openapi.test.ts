@@ -45,6 +45,14 @@ describe('the OpenAPI document', () => {
     expect(Object.keys(list?.responses ?? {})).not.toContain('206');
   });
 
+  it('describes the headers that a route has of its own', () => {
+    const post = paths['/api/tasks/']?.['post'];
+    expect(post?.parameters).toContainEqual(
+      expect.objectContaining({ name: 'idempotency-key', in: 'header', required: false }),
+    );
+    expect(post?.responses).toHaveProperty('429.headers.Retry-After');
+  });
+
   it('describes both ways to upload', () => {
     const content = paths['/api/tasks/']?.['post']?.requestBody?.content ?? {};
     expect(Object.keys(content)).toEqual(['multipart/form-data', 'application/zip']);

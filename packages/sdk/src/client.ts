@@ -25,6 +25,8 @@ export type ModelRegistration = Omit<QueryOf<typeof routes.postModel>, 'model_av
 export interface TaskPost {
   human_readable_id: string;
   zip: ZipSource;
+  /** The same post under the same key, within 24 hours, makes no second task: for one sent again. */
+  idempotency_key?: string;
 }
 
 /**
@@ -118,8 +120,13 @@ export function createClient(options: ClientOptions): Client {
     deleteModel: async (human_readable_id, { signal } = {}) => {
       await transport.callForJson(routes.deleteModel, { params: { human_readable_id }, signal });
     },
-    postTask: ({ human_readable_id, zip }, { signal } = {}) =>
-      transport.callForJson(routes.postTask, { query: { human_readable_id }, zip, signal }),
+    postTask: ({ human_readable_id, zip, idempotency_key }, { signal } = {}) =>
+      transport.callForJson(routes.postTask, {
+        query: { human_readable_id },
+        headers: idempotency_key === undefined ? {} : { 'idempotency-key': idempotency_key },
+        zip,
+        signal,
+      }),
     waitForTask: (uid, { signal } = {}) =>
       waitUntilFinished(
         () => getTask(uid, { waitS: maxTaskWaitS, ...(signal && { signal }) }),

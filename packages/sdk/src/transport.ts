@@ -1,4 +1,10 @@
-import type { AnswerOf, ParamsOf, QueryOf, RouteContract } from '@inference-server/contracts';
+import type {
+  AnswerOf,
+  HeadersOf,
+  ParamsOf,
+  QueryOf,
+  RouteContract,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { errorOfAnswer } from './error-of-answer.js';
 import { openZip, type ZipSource } from './zip-upload.js';
@@ -20,6 +26,7 @@ export interface ClientOptions {
 interface Call<Contract extends RouteContract> {
   params?: ParamsOf<Contract>;
   query?: QueryOf<Contract>;
+  headers?: HeadersOf<Contract>;
   zip?: ZipSource | undefined;
   signal?: AbortSignal | undefined;
   /** A status beside 200 under which the route's success may come. */
@@ -47,13 +54,14 @@ export function createTransport({
 
   async function call<Contract extends RouteContract>(
     contract: Contract,
-    { params, query, zip, signal, alsoOk }: Call<Contract>,
+    { params, query, headers: own, zip, signal, alsoOk }: Call<Contract>,
   ): Promise<Response> {
     const url = new URL(pathOf(contract.path, params ?? {}), base);
     for (const [name, value] of Object.entries((query ?? {}) as QueryValues)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    const headers = new Headers(token === undefined ? {} : { authorization: `Bearer ${token}` });
+    const headers = new Headers(own as Record<string, string> | undefined);
+    if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
     const upload = zip === undefined ? undefined : await openZip(zip);
     if (upload !== undefined) headers.set('content-type', 'application/zip');
     if (upload?.bytes !== undefined) headers.set('content-length', String(upload.bytes));

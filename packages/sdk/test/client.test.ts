@@ -137,6 +137,16 @@ describe('uploads', () => {
     ['a ReadableStream', () => new Blob([bytes]).stream(), false],
   ];
 
+  test('with the key of a post that may be sent again', async () => {
+    const { client, seen } = await record(uid);
+    await client.postTask({ human_readable_id: 'copy', zip: bytes, idempotency_key: 'k 1' });
+    await client.postTask({ human_readable_id: 'copy', zip: bytes });
+    expect(seen.map(({ request }) => request.headers['idempotency-key'])).toEqual([
+      'k 1',
+      undefined,
+    ]);
+  });
+
   test.each(sources)('%s', async (_name, source, lengthIsKnown) => {
     const { client, seen } = await record(uid);
     expect(await client.postTask({ human_readable_id: 'copy', zip: await source() })).toBe(uid);

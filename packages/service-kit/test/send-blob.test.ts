@@ -42,6 +42,8 @@ let app: FastifyInstance;
 let port: number;
 let folder: string;
 const opened: Readable[] = [];
+/** How often a last byte went out. */
+let lastBytes = 0;
 
 beforeAll(async () => {
   folder = await testFolder();
@@ -64,7 +66,11 @@ beforeAll(async () => {
   };
   app = createHttpServer({ logger: pino({ level: 'silent' }) });
   mountRoute(app, route, ({ params, http }, reply) =>
-    sendBlob(http, reply, params.kind === 'gone' ? gone : blob, { fileName: 'a.zip', stalledMs }),
+    sendBlob(http, reply, params.kind === 'gone' ? gone : blob, {
+      fileName: 'a.zip',
+      stalledMs,
+      onLastByte: () => (lastBytes += 1),
+    }),
   );
   await app.listen({ host: '127.0.0.1', port: 0 });
   ({ port } = app.server.address() as AddressInfo);
@@ -194,11 +200,27 @@ describe('a client', () => {
       });
     });
 
-  it('that goes away frees the file', async () => {
+  it('that goes away frees the file, and has not had the last byte', async () => {
+    const before = lastBytes;
     const socket = await stopReading();
     expect(await isFree()).toBe(false);
     socket.destroy();
     expect(await waitUntil(isFree, { timeoutMs: 5_000 })).toBe(true);
+    expect(lastBytes).toBe(before);
+  });
+
+  it.each([
+    ['the whole', 'GET', undefined, 1],
+    ['the last part', 'GET', 'bytes=1000-', 1],
+    ['an earlier part', 'GET', 'bytes=0-999', 0],
+    ['nothing but the headers', 'HEAD', undefined, 0],
+  ])('that gets %s', async (_what, method, range, times) => {
+    const before = lastBytes;
+    const answer = await ask(range === undefined ? {} : { range }, method);
+    await answer.arrayBuffer();
+    // Said when the server is through with it, which may be after the client is.
+    const isSaid = () => lastBytes === before + times;
+    expect(await waitUntil(isSaid, { timeoutMs: 5_000 })).toBe(true);
   });
 
   it('that stops reading frees the file, and is cut', async () => {

@@ -11,6 +11,11 @@ export interface TicketSender {
   send(consumerId: string, tickets: readonly Ticket[]): Promise<void>;
   /** Throws SERVICE_UNAVAILABLE when Redis does not answer. */
   check(): Promise<void>;
+  /**
+   * What Redis does when its memory is full: tickets are safe under `noeviction` alone. Undefined: it
+   * does not say, or we may not ask. Throws SERVICE_UNAVAILABLE when Redis does not answer.
+   */
+  evictionPolicy(): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
@@ -55,9 +60,26 @@ export function createTicketSender(options: {
       await boundedCall(redis, timeoutMs, () => redis.ping());
     },
 
+    evictionPolicy: () =>
+      boundedCall(redis, timeoutMs, async () => {
+        try {
+          // Told also where CONFIG is forbidden, as hosted services have it.
+          const memory = await redis.info('memory');
+          return /^maxmemory_policy:(\S+)/m.exec(memory)?.[1];
+        } catch (error) {
+          if (isRefusal(error)) return undefined;
+          throw error;
+        }
+      }),
+
     async close() {
       await Promise.all([...queues.values()].map((queue) => queue.close()));
       redis.disconnect();
     },
   };
+}
+
+/** Redis answered, and what it said is that we may not. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof Error && /^(NOPERM|ERR)\b/.test(error.message);
 }

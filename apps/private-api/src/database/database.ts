@@ -1,6 +1,6 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
-import { messageOf } from '@inference-server/errors';
+import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { PrismaClient } from '../generated/prisma/client.js';
 import { toDatabaseError } from './database-error.js';
@@ -13,7 +13,10 @@ export interface Queryable {
 export interface Database extends Queryable {
   /** For the statements that are not hot; errors are AppErrors. */
   prismaCall<T>(call: (prisma: PrismaClient) => Promise<T>): Promise<T>;
-  /** All of `work` or nothing. Never hold one across docker, HTTP or blob calls. */
+  /**
+   * All of `work` or nothing; which of them, nobody knows when the answer to its COMMIT is lost
+   * ({@link isInDoubt}). Never hold one across docker, HTTP or blob calls.
+   */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
@@ -58,17 +61,33 @@ async function inTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise<
     throw toDatabaseError(error);
   });
   let broken = true;
+  // A connection that breaks says so beside the statement that fails: unheard, it ends the process.
+  const ignore = () => undefined;
+  client.on('error', ignore);
   try {
     await run(client, 'BEGIN');
     const result = await work({ query: (sql, values) => run(client, sql, values) });
-    await run(client, 'COMMIT');
+    await commit(client);
     broken = false;
     return result;
   } finally {
     // A connection whose transaction did not commit is closed, which rolls it back.
     client.release(broken);
+    client.off('error', ignore);
   }
 }
+
+async function commit(client: pg.PoolClient): Promise<void> {
+  try {
+    await run(client, 'COMMIT');
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') inDoubt.add(error);
+    throw error;
+  }
+}
+
+/** Errors of transactions that may have been committed, or may be yet. */
+const inDoubt = new WeakSet<AppError>();
 
 async function run<Row>(
   on: pg.Pool | pg.PoolClient,
@@ -100,3 +119,8 @@ function nameOf(sql: string): string {
 }
 
 const names = new Map<string, string>();
+
+/** Whether what threw this is a transaction that may have been committed all the same. */
+export function isInDoubt(error: unknown): boolean {
+  return error instanceof AppError && inDoubt.has(error);
+}

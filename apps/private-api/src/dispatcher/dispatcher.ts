@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { TicketSender } from '@inference-server/task-queue';
+import type { Leadership } from '../database/leader.js';
 import type { TaskChanges } from '../database/task-changes.js';
 import type { AttemptRepository } from '../modules/attempts/repository.js';
 import { assignTickets, type Assignment } from './policy.js';
@@ -17,9 +18,6 @@ export interface Dispatcher {
 export interface DispatcherTimings {
   /** The longest time between two passes without a reason. */
   tickMs: number;
-  /** How long a leadership lasts, and how often it is renewed. */
-  leaderMs: number;
-  leaderRenewMs: number;
   /** No lease ends while the leader is younger than this: consumers come back first. */
   leaseGraceMs: number;
 }
@@ -35,15 +33,13 @@ export function startDispatcher(deps: {
   blobs: Pick<BlobService, 'removeMarked'>;
   tickets: TicketSender;
   changes: TaskChanges;
-  holder: string;
+  leadership: Leadership;
   timings: DispatcherTimings;
   logger: Logger;
 }): Dispatcher {
-  const { rows, attempts, blobs, tickets, holder, timings, logger } = deps;
+  const { rows, attempts, blobs, tickets, leadership, timings, logger } = deps;
   const closing = new AbortController();
   const alarm = createAlarm();
-  let leading: { steadyMs: number } | undefined;
-  let askAgainAt = 0;
   let tidyAt = 0;
 
   deps.changes.onAnyChange(alarm.ring);
@@ -51,31 +47,23 @@ export function startDispatcher(deps: {
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       try {
-        if (await lead()) await pass();
+        const leading = await leadership.lead();
+        if (leading !== undefined) await pass(leading);
       } catch (error) {
         logger.warn({ reason: messageOf(error) }, 'a dispatcher pass failed');
-        askAgainAt = 0;
+        leadership.doubt();
         await pause(500);
       }
       await alarm.next(timings.tickMs);
     }
-    await rows.resign(leaderName, holder).catch(() => undefined);
+    await leadership.resign();
   };
 
-  const lead = async (): Promise<boolean> => {
-    if (performance.now() >= askAgainAt) {
-      const asked = performance.now();
-      leading = await rows.lead(leaderName, holder, timings.leaderMs);
-      askAgainAt = asked + timings.leaderRenewMs;
-    }
-    return leading !== undefined;
-  };
-
-  const pass = async (): Promise<void> => {
+  const pass = async ({ steadyMs }: { steadyMs: number }): Promise<void> => {
     await send(await assignRoom());
     if (performance.now() < tidyAt) return;
     tidyAt = performance.now() + timings.tickMs;
-    if ((leading?.steadyMs ?? 0) > timings.leaseGraceMs) await endLapsedLeases();
+    if (steadyMs > timings.leaseGraceMs) await endLapsedLeases();
     await rows.returnTickets();
     await send(await rows.overdueTickets());
   };
@@ -128,8 +116,6 @@ export function startDispatcher(deps: {
     },
   };
 }
-
-const leaderName = 'dispatcher';
 
 /** Rings are kept: one that comes during a pass ends the next wait at once. */
 function createAlarm() {

@@ -80,34 +80,5 @@ export function createDispatcherRepository(
         [timings.resendAfterMs],
       );
     },
-
-    /**
-     * Takes or keeps the leadership for `leaderMs`; undefined while another holds it. Answers since
-     * when it has been held without a gap (ms). By the database's clock.
-     */
-    async lead(
-      name: string,
-      holder: string,
-      leaderMs: number,
-    ): Promise<{ steadyMs: number } | undefined> {
-      const [row] = await database.query<{ steadyMs: number }>(
-        `INSERT INTO leaders (name, holder, leader_until, steady_since)
-         VALUES ($1, $2, now() + $3 * interval '1 millisecond', now())
-         ON CONFLICT (name) DO UPDATE
-           SET holder = excluded.holder, leader_until = excluded.leader_until,
-               steady_since = CASE
-                 WHEN leaders.holder = excluded.holder AND leaders.leader_until > now()
-                 THEN leaders.steady_since ELSE now() END
-         WHERE leaders.holder = excluded.holder OR leaders.leader_until < now()
-         RETURNING (extract(epoch FROM now() - steady_since) * 1000)::float8 AS "steadyMs"`,
-        [name, holder, leaderMs],
-      );
-      return row;
-    },
-
-    /** Gives the leadership up, so that another process need not wait for its end. */
-    async resign(name: string, holder: string): Promise<void> {
-      await database.query(`DELETE FROM leaders WHERE name = $1 AND holder = $2`, [name, holder]);
-    },
   };
 }

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { anonymousOwner, ownerHeader } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { verifyToken, type Principal } from '@inference-server/service-kit';
 
@@ -24,6 +25,9 @@ export function requireTokens(app: FastifyInstance, operatorToken: string): void
     if (!contract.callers.includes(principal.kind)) {
       throw new AppError('FORBIDDEN', 'This token does not open this route.');
     }
+    if (principal.kind !== 'public-api' && request.headers[ownerHeader] !== undefined) {
+      throw new AppError('FORBIDDEN', 'Only public-api may say whom it acts for.');
+    }
     request.principal = principal;
     const { consumer_id: consumerId } = request.params as { consumer_id?: string };
     const isStrange = principal.kind === 'consumer' && principal.consumerId !== consumerId;
@@ -39,6 +43,16 @@ export function consumerIdOf({ principal }: FastifyRequest): string {
     throw new AppError('FORBIDDEN', "Only a consumer's token opens this route.");
   }
   return principal.consumerId;
+}
+
+/** Whose request it is: whom public-api names, or the operator. */
+export function ownerOf({ headers, principal }: FastifyRequest): string {
+  if (principal?.kind !== 'public-api') return principal?.kind ?? anonymousOwner;
+  const owner = headers[ownerHeader] ?? anonymousOwner;
+  if (typeof owner === 'string' && /^[\x20-\x7e]{1,200}$/.test(owner)) return owner;
+  throw new AppError('VALIDATION_FAILED', `${ownerHeader} is out of form.`, {
+    extensions: { parameter: ownerHeader },
+  });
 }
 
 function bearerOf(request: FastifyRequest): string {

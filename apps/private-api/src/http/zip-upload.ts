@@ -8,8 +8,15 @@ import { invalidForm, readForm, type FormPart } from './read-form.js';
 
 declare module 'fastify' {
   interface FastifyInstance {
-    zipUploads: { maxBytes: number; space: StagingSpace };
+    zipUploads: ZipUploadBounds;
   }
+}
+
+interface ZipUploadBounds {
+  maxBytes: number;
+  space: StagingSpace;
+  /** What outputs leave free: less than posts, so that what runs can end when nothing new fits. */
+  outputMinFreeBytes: number;
 }
 
 /** The zip of a request, whichever way it comes: the form part `zip_file`, or the bare body. */
@@ -37,7 +44,7 @@ const formType = 'multipart/form-data';
 
 export async function acceptZipUploads(
   app: FastifyInstance,
-  options: { maxBytes: number; space: StagingSpace },
+  options: ZipUploadBounds,
 ): Promise<void> {
   app.decorate('zipUploads', options);
   for (const type of ['application/zip', 'application/x-zip-compressed', formType]) {
@@ -52,15 +59,20 @@ export async function acceptZipUploads(
   });
 }
 
-export function zipUploadOf(request: FastifyRequest): ZipUploadReader {
-  const { maxBytes, space } = request.server.zipUploads;
+/** `output`: what a consumer brings of a run; everything else is `posted`. */
+export function zipUploadOf(
+  request: FastifyRequest,
+  kind: 'posted' | 'output' = 'posted',
+): ZipUploadReader {
+  const { maxBytes, space, outputMinFreeBytes } = request.server.zipUploads;
+  const minFreeBytes = kind === 'output' ? outputMinFreeBytes : undefined;
   return {
     async read(receive, discard) {
       if (!carriesBody(request.raw)) return undefined;
       const declaredBytes = declaredLength(request.raw);
       const isForm = isOfForm(request);
       if ((declaredBytes ?? 0) > maxBytes + (isForm ? maxAroundZipBytes : 0)) throw tooLarge();
-      const reserved = await space.reserve(declaredBytes);
+      const reserved = await space.reserve(declaredBytes, minFreeBytes);
       try {
         const hand = (stream: Readable) => receive({ stream, space: reserved });
         if (isForm) return await readZipFile(request, hand, discard);

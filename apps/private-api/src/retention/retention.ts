@@ -1,42 +1,66 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
-import type { DispatcherRepository } from '../dispatcher/repository.js';
+import { leaderRenewMs, type Leadership } from '../database/leader.js';
+import { nothing, type Amount, type Sweep } from './sweep.js';
 
 /**
- * Does what is done from time to time. Every private-api runs this loop; the one that holds the
- * leader row works. Each sweep is made of conditional writes, so that two leaders for a moment do no
- * harm, and stands alone: a failed one keeps no other from its turn.
+ * Sweeps, as long as this process is the leader of it: each sweep when its time has come, batch after
+ * batch until there is no more. What was taken is counted in the log.
  */
 export function startRetention(deps: {
-  rows: Pick<DispatcherRepository, 'lead' | 'resign'>;
-  holder: string;
-  intervalMs: number;
-  sweeps: Record<string, () => Promise<unknown>>;
+  sweeps: readonly Sweep[];
+  leadership: Leadership;
   logger: Logger;
 }): { close(): Promise<void> } {
-  const { rows, holder, intervalMs, sweeps, logger } = deps;
+  const { sweeps, leadership, logger } = deps;
   const closing = new AbortController();
+  const { signal } = closing;
+  const dueAt = new Map<Sweep, number>();
+  const tickMs = Math.min(leaderRenewMs, ...sweeps.map(({ everyMs }) => everyMs));
 
-  const pass = async (): Promise<void> => {
-    const leading = await rows.lead(leaderName, holder, intervalMs + workMs);
-    if (leading === undefined) return;
-    for (const [name, sweep] of Object.entries(sweeps)) {
-      if (closing.signal.aborted) return;
-      await sweep().catch((error: unknown) => {
-        logger.warn({ sweep: name, reason: messageOf(error) }, 'a sweep failed');
-      });
+  const loop = async (): Promise<void> => {
+    while (!signal.aborted) {
+      for (const sweep of sweeps) {
+        if (performance.now() < (dueAt.get(sweep) ?? 0)) continue;
+        if ((await ledForMs()) < (sweep.afterLeadingMs ?? 0)) continue;
+        dueAt.set(sweep, performance.now() + sweep.everyMs);
+        await run(sweep);
+      }
+      await sleep(tickMs, undefined, { signal }).catch(() => undefined);
+      // Between the passes too: otherwise another process would take over and sweep as often again.
+      await ledForMs();
+    }
+    await leadership.resign();
+  };
+
+  /** Since when this process is the leader; below 0: it is not. */
+  const ledForMs = async (): Promise<number> => {
+    if (signal.aborted) return -1;
+    try {
+      return (await leadership.lead())?.steadyMs ?? -1;
+    } catch (error) {
+      leadership.doubt();
+      logger.debug({ reason: messageOf(error) }, 'who sweeps could not be learned');
+      return -1;
     }
   };
 
-  const loop = async (): Promise<void> => {
-    while (!closing.signal.aborted) {
-      await pass().catch((error: unknown) => {
-        logger.warn({ reason: messageOf(error) }, 'nothing was swept');
-      });
-      await sleep(intervalMs, undefined, { signal: closing.signal }).catch(() => undefined);
+  const run = async (sweep: Sweep): Promise<void> => {
+    let taken: Amount = nothing;
+    try {
+      for (let more = true; more && (await ledForMs()) >= 0;) {
+        const batch = await sweep.take(signal);
+        taken = { count: taken.count + batch.count, bytes: taken.bytes + batch.bytes };
+        more = batch.more;
+      }
+    } catch (error) {
+      leadership.doubt();
+      if (!signal.aborted) {
+        logger.warn({ sweep: sweep.name, reason: messageOf(error) }, 'a sweep failed');
+      }
     }
-    await rows.resign(leaderName, holder).catch(() => undefined);
+    if (taken.count > 0) logger.info({ sweep: sweep.name, ...taken }, 'swept');
   };
 
   const running = loop();
@@ -47,8 +71,3 @@ export function startRetention(deps: {
     },
   };
 }
-
-const leaderName = 'retention';
-
-/** What the work of a pass may take before another takes over. */
-const workMs = 10_000;

@@ -2,6 +2,7 @@ import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import { Model, PullPolicy } from '../schemas/model.js';
 import { ContainerTag, HumanReadableId } from '../schemas/names.js';
+import { maxStoredInteger } from '../schemas/stored-integer.js';
 
 const MountPoint = (path: string) =>
   Type.Optional(
@@ -32,6 +33,14 @@ const parameters = {
       minimum: 0,
       maximum: 100,
       description: 'How often a task is run again that failed by its own doing. Default: never.',
+    }),
+  ),
+  retention_s: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: maxStoredInteger,
+      description:
+        'How long an output of this model is kept after the end of its task (s), if it is not fetched.',
     }),
   ),
   input_mountpoint: MountPoint('/input'),

@@ -6,6 +6,9 @@ import { TaskStatus } from '../schemas/task.js';
 /** The longest that a GET of a task may be held open (s). */
 export const maxTaskWaitS = 60;
 
+/** How long (s) a key of a post stands for its task. */
+export const idempotencyKeyKeptS = 24 * 3600;
+
 const NoQuery = Type.Object({}, { additionalProperties: false });
 const TaskParams = Type.Object({ uid: TaskUid });
 const readErrors = [
@@ -32,6 +35,17 @@ export const postTask = defineRoute({
     },
     { additionalProperties: false },
   ),
+  headers: Type.Object({
+    'idempotency-key': Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        pattern: '^[^\\u0000-\\u001F\\u007F]*$',
+        description:
+          'A text of the caller’s own, of at most 255 bytes: the same post under the same key, within 24 hours, is answered with the same uid and makes no second task.',
+      }),
+    ),
+  }),
   body: {
     kind: 'zip-upload',
     optional: false,
@@ -48,12 +62,14 @@ export const postTask = defineRoute({
     'DUPLICATE_PARAMETER',
     'UNAUTHORIZED',
     'FORBIDDEN',
+    'IDEMPOTENCY_KEY_REUSED',
     'UPLOAD_TOO_SLOW',
     'PAYLOAD_TOO_LARGE',
     'UNSUPPORTED_MEDIA_TYPE',
     'VALIDATION_FAILED',
     'INVALID_FORM',
     'ZIP_REFUSED',
+    'TOO_MANY_REQUESTS',
     'STORAGE_FULL',
     'MODEL_NOT_FOUND',
   ],

@@ -23,6 +23,9 @@ export const Model = Type.Object(
     retries: Type.Integer({
       description: 'How often a task is run again that failed by its own doing.',
     }),
+    retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long an output is kept at most; null: the server's default.",
+    }),
     created_at: Type.String({ format: 'date-time' }),
   },
   { $id: 'Model', additionalProperties: false },

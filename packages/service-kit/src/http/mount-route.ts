@@ -8,6 +8,7 @@ import {
   spellBooleans,
   type AnswerOf,
   type BodyOf,
+  type HeadersOf,
   type ParamsOf,
   type QueryOf,
   type RouteContract,
@@ -23,6 +24,8 @@ declare module 'fastify' {
 export interface RouteRequest<Contract extends RouteContract> {
   params: ParamsOf<Contract>;
   query: QueryOf<Contract>;
+  /** Those that the contract names; of a header that it does not name, nothing is said. */
+  headers: HeadersOf<Contract>;
   /** Parsed JSON; undefined for an upload, which is read from `http`. */
   body: BodyOf<Contract>;
   http: FastifyRequest;
@@ -49,6 +52,7 @@ export function mountRoute<Contract extends RouteContract>(
     schema: {
       ...(contract.params === undefined ? {} : { params: contract.params }),
       ...(query === undefined ? {} : { querystring: query }),
+      ...(contract.headers === undefined ? {} : { headers: contract.headers }),
       ...(contract.body?.kind === 'json' ? { body: contract.body.schema } : {}),
     },
     preValidation: async (request) => {
@@ -61,6 +65,7 @@ export function mountRoute<Contract extends RouteContract>(
         {
           params: request.params as ParamsOf<Contract>,
           query: request.query as QueryOf<Contract>,
+          headers: request.headers as HeadersOf<Contract>,
           body: request.body as BodyOf<Contract>,
           http: request,
         },

@@ -26,7 +26,16 @@ export async function sendBlob(
   request: FastifyRequest,
   reply: FastifyReply,
   blob: SendableBlob,
-  { fileName, stalledMs }: { fileName?: string; stalledMs?: number } = {},
+  {
+    fileName,
+    stalledMs,
+    onLastByte,
+  }: {
+    fileName?: string;
+    stalledMs?: number;
+    /** Called when the last byte of the blob went out: with the whole of it, or its last part. */
+    onLastByte?: () => void;
+  } = {},
 ): Promise<FastifyReply> {
   const { bytes, modifiedAt } = blob;
   const etag = `"${blob.sha256}"`;
@@ -60,6 +69,7 @@ export async function sendBlob(
   reply.header('content-length', end - start + 1);
   if (range !== undefined) reply.header('content-range', `bytes ${start}-${end}/${bytes}`);
   if (!isSent) return reply.send();
+  if (onLastByte !== undefined && end === bytes - 1) reply.raw.once('finish', onLastByte);
   cutWhenStalled(reply, stalledMs);
   return reply.send(stream);
 }

@@ -43,7 +43,7 @@ export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptServic
   });
 
   mountRoute(app, routes.putAttemptOutput, async ({ params, query, http }, reply) => {
-    const stored = await zipUploadOf(http).read(
+    const stored = await zipUploadOf(http, 'output').read(
       (zip) => attempts.storeOutput(heldBy(params, query), zip, abortedByClient(reply)),
       () => Promise.resolve(),
     );

@@ -10,6 +10,16 @@ export function createBlobRepository(database: Database) {
       await database.query(`INSERT INTO blobs (id, state) VALUES ($1, 'pending')`, [id]);
     },
 
+    /** Says of pending blobs that they are under way; answers which of them are pending still. */
+    async touch(ids: readonly string[]): Promise<string[]> {
+      const rows = await database.query<{ id: string }>(
+        `UPDATE blobs SET touched_at = now()
+          WHERE id = ANY($1::uuid[]) AND state = 'pending' RETURNING id`,
+        [ids],
+      );
+      return rows.map(({ id }) => id);
+    },
+
     /** Moves the row to `deleting` if nothing refers to it yet; false: it is somebody's now. */
     async abandon(id: string): Promise<boolean> {
       const { count } = await database.prismaCall((prisma) =>

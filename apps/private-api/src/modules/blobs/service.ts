@@ -11,6 +11,7 @@ import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger, SendableBlob } from '@inference-server/service-kit';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobRepository } from './repository.js';
+import type { BlobsUnderWay } from './under-way.js';
 
 export type BlobService = ReturnType<typeof createBlobService>;
 
@@ -37,17 +38,18 @@ export interface PendingBlob {
  * How bytes come in and go. In: row `pending` → temporary file → gate → flushed and renamed; the
  * caller then commits `stored` together with the row that refers to it, or calls `abandon`. Out: a
  * transaction marks the row `deleting`, then the bytes go, then the row. A crash in between leaves
- * a row in a state that a sweep can finish.
+ * a row in a state that a sweep finishes (`retention/`).
  */
 export function createBlobService(deps: {
   store: BlobStore;
   gate: ZipGate;
   rows: BlobRepository;
+  underWay: BlobsUnderWay;
   limits: { maxUploadBytes: number; zip: ZipLimits };
   newId: () => string;
   logger: Logger;
 }) {
-  const { store, gate, rows, limits, logger } = deps;
+  const { store, gate, rows, underWay, limits, logger } = deps;
   const rules: Record<ZipKind, ZipRules> = {
     upload: { ...limits.zip, requireFile: true },
     // A mask of nothing but zeros is an honest result.
@@ -60,6 +62,7 @@ export function createBlobService(deps: {
   };
 
   const abandon = async (id: string): Promise<void> => {
+    underWay.end(id);
     try {
       if (await rows.abandon(id)) await remove(id);
     } catch (error) {
@@ -77,6 +80,7 @@ export function createBlobService(deps: {
     ): Promise<PendingBlob> {
       const id = deps.newId();
       await rows.insertPending(id);
+      underWay.begin(id);
       let file: ReceivedFile | undefined;
       try {
         file = await receiveFile(stream, {
@@ -90,6 +94,8 @@ export function createBlobService(deps: {
         const verdict = await gate.check(file.path, rules[kind], signal);
         if ('finding' in verdict) throw refuseZip(verdict.finding);
         await store.put(id, file, signal);
+        // From here on an attempt refers to an output; a post may have to read the rest of a form.
+        if (kind === 'output') underWay.end(id);
         return { id, bytes: file.bytes, sha256: file.sha256 };
       } catch (error) {
         if (file !== undefined) await discardFile(file);

@@ -1,5 +1,4 @@
 import type { ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
 import type { Database } from '../../database/database.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
@@ -108,17 +107,6 @@ export function createConsumerRepository(
         [heartbeatTimeoutMs],
       );
       return Number(row?.count ?? 0);
-    },
-
-    /** The id of this installation: made by whoever asks first. */
-    async installationId(newId: () => string): Promise<string> {
-      await database.query(
-        `INSERT INTO installations (id) VALUES ($1) ON CONFLICT (singleton) DO NOTHING`,
-        [newId()],
-      );
-      const [row] = await database.query<{ id: string }>(`SELECT id FROM installations`);
-      if (row === undefined) throw new AppError('INTERNAL', 'the installation has no row');
-      return row.id;
     },
   };
 }

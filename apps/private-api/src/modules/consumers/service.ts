@@ -5,6 +5,7 @@ import type {
   HeldAttempts,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Installation } from '../../database/installation.js';
 import type { AttemptRepository } from '../attempts/repository.js';
 import type { ConsumerRepository } from './repository.js';
 
@@ -14,7 +15,7 @@ export function createConsumerService(deps: {
   consumers: ConsumerRepository;
   attempts: Pick<AttemptRepository, 'heldBy'>;
   heartbeatIntervalMs: number;
-  newInstallationId: () => string;
+  installation: Pick<Installation, 'id'>;
   /** Tells the dispatcher that there may be somebody to give tickets to. */
   onNews: () => void;
 }) {
@@ -31,7 +32,7 @@ export function createConsumerService(deps: {
   return {
     /** Throws CONSUMER_EXISTS while another process is heard of under this id. */
     async register(id: string, registration: ConsumerRegistration): Promise<ConsumerRegistered> {
-      installationId ??= await consumers.installationId(deps.newInstallationId);
+      installationId ??= await deps.installation.id();
       const registered = await consumers.register(id, registration);
       if (registered === undefined) {
         throw new AppError('CONSUMER_EXISTS', `Another process is the consumer ${id} already.`);

@@ -1,12 +1,14 @@
 import type { Model, PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
-import { markDeleting, requireStored } from '../blobs/repository.js';
+import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
 
 export interface NewModel {
+  /** Tells a write whose answer was lost from another's. */
+  versionId: string;
   humanReadableId: string;
   containerTag: string;
   description: string;
@@ -14,15 +16,8 @@ export interface NewModel {
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   retries: number;
+  retentionS: number | null;
   files: PendingBlob | null;
-}
-
-/** The files of a model version that nothing refers to any more. */
-export interface ReleasedFiles {
-  blobId: string;
-  humanReadableId: string;
-  version: number;
-  bytes: number;
 }
 
 interface ModelRow {
@@ -35,15 +30,21 @@ interface ModelRow {
   pull_policy: PullPolicy;
   timeout_s: number | null;
   retries: number;
+  retention_s: number | null;
   created_at: Date;
 }
 
 export function createModelRepository(database: Database) {
   return {
-    /** The model with its next version, and its files stored. Throws CONFLICT when it exists. */
+    /**
+     * The model with its next version, and its files stored. Throws CONFLICT when it exists; not when
+     * it is the one that was made with the same `versionId`.
+     */
     async insert(model: NewModel): Promise<Model> {
       return database.transaction(async (tx) => {
         const { version, current } = await lockName(tx, model.humanReadableId);
+        const made = await findVersion(tx, model.versionId);
+        if (made !== undefined) return toModel(made);
         if (current !== undefined) throw new AppError('CONFLICT', 'A model of that name exists.');
         return addVersion(tx, model, version + 1);
       });
@@ -51,11 +52,14 @@ export function createModelRepository(database: Database) {
 
     /**
      * The model as it is from now on: with its next version and its files stored, or, when nothing
-     * but its description differs, at the version that it has, the files not taken.
+     * but its description differs, at the version that it has, the files not taken. Asked again with
+     * the same `versionId`, it makes no second version.
      */
     async put(model: NewModel): Promise<{ model: Model; isNewVersion: boolean }> {
       return database.transaction(async (tx) => {
         const { version, current } = await lockName(tx, model.humanReadableId);
+        const made = await findVersion(tx, model.versionId);
+        if (made !== undefined) return { model: toModel(made), isNewVersion: true };
         if (current === undefined || !runsAlike(current, model)) {
           return { model: await addVersion(tx, model, version + 1), isNewVersion: true };
         }
@@ -97,32 +101,6 @@ export function createModelRepository(database: Database) {
         `${currentVersions} ORDER BY m.human_readable_id`,
       );
       return rows.map(toModel);
-    },
-
-    /**
-     * Takes the files from up to `limit` versions of no use, and marks their blobs for removal. Who
-     * does the same beside it takes others.
-     */
-    async releaseFiles(limit: number): Promise<ReleasedFiles[]> {
-      return database.transaction(async (tx) => {
-        const rows = await tx.query<Omit<ReleasedFiles, 'bytes'> & { bytes: string }>(
-          `WITH released AS (
-             SELECT v.id, v.files_blob_id
-               FROM model_versions v JOIN models m USING (human_readable_id)
-              WHERE v.files_blob_id IS NOT NULL AND NOT ${isOfUse}
-              LIMIT $1 FOR UPDATE OF v SKIP LOCKED
-           )
-           UPDATE model_versions v SET files_blob_id = NULL
-             FROM released JOIN blobs b ON b.id = released.files_blob_id
-            WHERE v.id = released.id
-           RETURNING b.id AS "blobId", v.human_readable_id AS "humanReadableId",
-                     v.number AS version, b.bytes`,
-          [limit],
-        );
-        const ids = rows.map(({ blobId }) => blobId);
-        await markDeleting(tx, ids);
-        return rows.map((row) => ({ ...row, bytes: Number(row.bytes) }));
-      });
     },
 
     /** Those of the versions that are of no use, or not known at all. */
@@ -168,19 +146,19 @@ export function modelNotFound(): AppError {
  * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
  * rather read the table, and all of it when there is none.
  */
-const isOfUse = `(
+export const isOfUse = `(
   m.deleted_at IS NULL AND m.current_version = v.number
   OR (SELECT min(t.seq) FROM tasks t
        WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
 
-const currentVersions = `
-  SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s, v.retries,
-         m.description, m.created_at, f.sha256 AS files_sha256
+const versions = `
+  SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s,
+         v.retries, v.retention_s, m.description, m.created_at, f.sha256 AS files_sha256
     FROM models m
-    JOIN model_versions v
-      ON v.human_readable_id = m.human_readable_id AND v.number = m.current_version
-         AND m.deleted_at IS NULL
+    JOIN model_versions v ON v.human_readable_id = m.human_readable_id
     LEFT JOIN blobs f ON f.id = v.files_blob_id`;
+
+const currentVersions = `${versions} WHERE v.number = m.current_version AND m.deleted_at IS NULL`;
 
 /**
  * Makes the name one's own until `tx` ends: a new name too, as that of a model that is deleted and
@@ -207,9 +185,14 @@ async function findCurrent(
   from: Queryable,
   humanReadableId: string,
 ): Promise<ModelRow | undefined> {
-  const [row] = await from.query<ModelRow>(`${currentVersions} WHERE m.human_readable_id = $1`, [
+  const [row] = await from.query<ModelRow>(`${currentVersions} AND m.human_readable_id = $1`, [
     humanReadableId,
   ]);
+  return row;
+}
+
+async function findVersion(from: Queryable, versionId: string): Promise<ModelRow | undefined> {
+  const [row] = await from.query<ModelRow>(`${versions} WHERE v.id = $1`, [versionId]);
   return row;
 }
 
@@ -221,6 +204,7 @@ function runsAlike(row: ModelRow, model: NewModel): boolean {
     row.pull_policy === model.pullPolicy &&
     row.timeout_s === model.timeoutS &&
     row.retries === model.retries &&
+    row.retention_s === model.retentionS &&
     row.files_sha256 === (model.files?.sha256 ?? null)
   );
 }
@@ -231,8 +215,8 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
-        files_blob_id)
-     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8)`,
+        files_blob_id, retention_s, id)
+     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8, $9, $10)`,
     [
       model.humanReadableId,
       number,
@@ -242,6 +226,8 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
       model.timeoutS,
       model.retries,
       model.files?.id ?? null,
+      model.retentionS,
+      model.versionId,
     ],
   );
   await tx.query(
@@ -267,6 +253,7 @@ function toModel(row: ModelRow): Model {
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
     retries: row.retries,
+    retention_s: row.retention_s,
     created_at: row.created_at.toISOString(),
   };
 }

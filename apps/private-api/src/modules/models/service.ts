@@ -1,5 +1,6 @@
 import type { Model, QueryOf, routes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository, type NewModel } from './repository.js';
@@ -9,8 +10,14 @@ export type ModelService = ReturnType<typeof createModelService>;
 type Registration = QueryOf<typeof routes.postModel>;
 
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
-export function createModelService(deps: { models: ModelRepository; blobs: BlobService }) {
-  const { models, blobs } = deps;
+export function createModelService(deps: {
+  models: ModelRepository;
+  blobs: BlobService;
+  newVersionId: () => string;
+  /** What a model may ask for at most. */
+  limits: { runTimeoutS: number; retentionS: number };
+}) {
+  const { models, blobs, limits } = deps;
 
   return {
     async register(
@@ -18,10 +25,12 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
+      requireWithinLimits(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
       const model = await receive(registration, upload, signal);
+      const insert = () => models.insert(model);
       try {
-        return await models.insert(model);
+        return await insert().catch((error: unknown) => readAgain(error, insert));
       } catch (error) {
         await abandonFiles(model);
         // Two registrations of one name at the same time: the database lets one in.
@@ -35,9 +44,13 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
+      requireWithinLimits(registration);
       const model = await receive(registration, upload, signal);
+      const put = () => models.put(model);
       try {
-        const { model: after, isNewVersion } = await models.put(model);
+        const { model: after, isNewVersion } = await put().catch((error: unknown) =>
+          readAgain(error, put),
+        );
         if (!isNewVersion) await abandonFiles(model);
         return after;
       } catch (error) {
@@ -62,6 +75,11 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
     unusedVersions: (versionIds: readonly string[]) => models.unused(versionIds),
   };
 
+  function requireWithinLimits({ timeout_s, retention_s }: Registration): void {
+    requireAtMost(timeout_s, limits.runTimeoutS, 'timeout_s', 'MAX_RUN_TIMEOUT_S');
+    requireAtMost(retention_s, limits.retentionS, 'retention_s', 'OUTPUT_RETENTION_S');
+  }
+
   async function receive(
     registration: Registration,
     upload: ZipUploadReader,
@@ -69,6 +87,7 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
   ): Promise<NewModel> {
     const files = await receiveFiles(upload, registration.model_available ?? false, signal);
     return {
+      versionId: deps.newVersionId(),
       humanReadableId: registration.human_readable_id,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
@@ -76,6 +95,7 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
+      retentionS: registration.retention_s ?? null,
       files,
     };
   }
@@ -113,5 +133,17 @@ export function createModelService(deps: { models: ModelRepository; blobs: BlobS
 function modelExists(): AppError {
   return new AppError('MODEL_EXISTS', 'A model of this human_readable_id is registered already.', {
     extensions: { parameter: 'human_readable_id' },
+  });
+}
+
+function requireAtMost(
+  asked: number | undefined,
+  most: number,
+  parameter: string,
+  setting: string,
+): void {
+  if ((asked ?? 0) <= most) return;
+  throw new AppError('VALIDATION_FAILED', `${parameter} is more than ${most} (${setting}).`, {
+    extensions: { parameter },
   });
 }

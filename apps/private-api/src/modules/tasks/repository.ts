@@ -4,6 +4,8 @@ import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
+import { keyedPost, takeKey } from './idempotency-keys.js';
+import type { WaitingLimits } from './waiting-limits.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
 
@@ -23,23 +25,68 @@ export interface TaskView {
   log: string | null;
 }
 
-export function createTaskRepository(database: Database) {
+/** What a post makes a task of. */
+export interface NewTask {
+  uid: string;
+  owner: string;
+  humanReadableId: string;
+  input: PendingBlob;
+  idempotencyKey: string | undefined;
+}
+
+export function createTaskRepository(database: Database, limits: WaitingLimits) {
   return {
+    /** Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait. */
+    requireRoom: (owner: string) => limits.requireRoom(database, owner),
+
+    /** The model of the post that this key stands for now. */
+    async modelUnderKey(owner: string, key: string): Promise<string | undefined> {
+      return (await keyedPost(database, owner, key))?.humanReadableId;
+    },
+
     /**
-     * The task, waiting, bound to the current version of its model, and its input stored, in one
-     * transaction. Throws MODEL_NOT_FOUND.
+     * The task, waiting, bound to the current version of its model, its input stored and its key
+     * taken, in one transaction; answers with its uid, or with that of the task that the same post
+     * under the same key has made before: then nothing is written, be the model deleted by now. Throws IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS, MODEL_NOT_FOUND.
      */
-    async insert(uid: string, modelId: string, input: PendingBlob): Promise<void> {
-      await database.transaction(async (tx) => {
+    async insert(task: NewTask): Promise<string> {
+      return database.transaction(async (tx) => {
+        const { idempotencyKey, input } = task;
+        const post = { ...task, sha256: input.sha256 };
+        const earlier = idempotencyKey && (await takeKey(tx, post, idempotencyKey));
+        if (earlier) return earlier;
+        await limits.requireRoom(tx, task.owner);
         await requireStored(tx, input);
-        const version = await requireCurrentVersion(tx, modelId);
+        const version = await requireCurrentVersion(tx, task.humanReadableId);
         await tx.query(
-          `INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id)
-           SELECT $1, id, use_gpu, $4 FROM model_versions
-            WHERE human_readable_id = $2 AND number = $3`,
-          [uid, modelId, version, input.id],
+          `INSERT INTO tasks (uid, owner, model_version_id, use_gpu, input_blob_id)
+           SELECT $1, $2, id, use_gpu, $5 FROM model_versions
+            WHERE human_readable_id = $3 AND number = $4`,
+          [task.uid, task.owner, task.humanReadableId, version, input.id],
         );
+        return task.uid;
       });
+    },
+
+    /**
+     * The uid if the task is there. Waits for a transaction that is still at it: it holds the row of
+     * the input.
+     */
+    async inserted({ uid, input }: NewTask): Promise<string | undefined> {
+      await database.query(`SELECT id FROM blobs WHERE id = $1 FOR SHARE`, [input.id]);
+      const [row] = await database.query<{ uid: string }>(`SELECT uid FROM tasks WHERE uid = $1`, [
+        uid,
+      ]);
+      return row?.uid;
+    },
+
+    /** Notes that the output went out whole; only the first time counts. */
+    async noteFetched(uid: string): Promise<void> {
+      await database.query(
+        `UPDATE tasks SET fetched_at = now()
+          WHERE uid = $1 AND state = 'FINISHED' AND fetched_at IS NULL`,
+        [uid],
+      );
     },
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */

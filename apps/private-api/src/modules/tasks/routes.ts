@@ -2,17 +2,26 @@ import { AppError } from '@inference-server/errors';
 import { routes } from '@inference-server/contracts';
 import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service-kit';
 import type { FastifyInstance } from 'fastify';
+import { ownerOf } from '../../http/authorization.js';
 import { zipUploadOf } from '../../http/zip-upload.js';
 import type { TaskService } from './service.js';
 
 export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void {
-  mountRoute(app, routes.postTask, ({ query, http }, reply) =>
-    tasks.post(modelIdOf(query), zipUploadOf(http), abortedByClient(reply)),
-  );
+  mountRoute(app, routes.postTask, ({ query, headers, http }, reply) => {
+    const post = {
+      owner: ownerOf(http),
+      humanReadableId: modelIdOf(query),
+      idempotencyKey: headers['idempotency-key'],
+    };
+    return tasks.post(post, zipUploadOf(http), abortedByClient(reply));
+  });
 
   mountRoute(app, routes.getTask, async ({ params, query, http }, reply) => {
     const output = await tasks.output(params.uid, waitMsOf(query), abortedByClient(reply));
-    return sendBlob(http, reply, output, { fileName: `${params.uid}.zip` });
+    return sendBlob(http, reply, output, {
+      fileName: `${params.uid}.zip`,
+      onLastByte: () => void tasks.noteFetched(params.uid),
+    });
   });
 
   mountRoute(app, routes.getTaskStatus, ({ params }) => tasks.status(params.uid));

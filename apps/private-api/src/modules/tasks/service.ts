@@ -5,15 +5,23 @@ import {
   type TaskReport,
   type TaskStatus,
 } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
-import type { SendableBlob } from '@inference-server/service-kit';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger, SendableBlob } from '@inference-server/service-kit';
+import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
-import type { TaskRepository, TaskView } from './repository.js';
+import { keyReused } from './idempotency-keys.js';
+import type { NewTask, TaskRepository, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
+
+export interface TaskPost {
+  owner: string;
+  humanReadableId: string;
+  idempotencyKey: string | undefined;
+}
 
 /** How many of the container's last lines a 552 shows. */
 const logTailLines = 40;
@@ -24,20 +32,27 @@ export function createTaskService(deps: {
   blobs: BlobService;
   changes: TaskChanges;
   newTaskUid: () => string;
+  logger: Logger;
 }) {
   const { tasks, models, blobs, changes } = deps;
 
   return {
     /**
      * Accepts a task. A uid that this returns is a task that will run: bytes and rows are durable.
+     * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      humanReadableId: string,
+      { owner, humanReadableId, idempotencyKey }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
-      // Before the body is read; whose model is deleted meanwhile is told by the insert.
-      if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
+      const repeated = idempotencyKey && (await tasks.modelUnderKey(owner, idempotencyKey));
+      if (repeated && repeated !== humanReadableId) throw keyReused();
+      if (!repeated) {
+        // Before the body is read; whose model is deleted meanwhile is told by the insert.
+        if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
+        await tasks.requireRoom(owner);
+      }
       const input = await upload.read(
         (zip) => blobs.receive(zip, { kind: 'upload', signal }),
         (received) => blobs.abandon(received.id),
@@ -47,14 +62,29 @@ export function createTaskService(deps: {
           extensions: { parameter: 'zip_file' },
         });
       }
-      const uid = deps.newTaskUid();
+      const task: NewTask = {
+        uid: deps.newTaskUid(),
+        owner,
+        humanReadableId,
+        input,
+        idempotencyKey,
+      };
+      let uid: string | undefined;
       try {
-        await tasks.insert(uid, humanReadableId, input);
-      } catch (error) {
-        await blobs.abandon(input.id);
-        throw error;
+        uid = await tasks
+          .insert(task)
+          .catch((error: unknown) => readAgain(error, () => tasks.inserted(task)));
+        return uid;
+      } finally {
+        if (uid !== task.uid) await blobs.abandon(input.id);
       }
-      return uid;
+    },
+
+    /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
+    async noteFetched(uid: string): Promise<void> {
+      await tasks.noteFetched(uid).catch((error: unknown) => {
+        deps.logger.warn({ reason: messageOf(error) }, 'a fetched output could not be noted');
+      });
     },
 
     /**
@@ -158,7 +188,8 @@ function taskPending({ state, attempt, attempts, cancelRequested }: TaskView): A
 }
 
 function taskFailed(view: TaskView): AppError {
-  const { state, attempt, attempts, reason, exitCode, log } = view;
+  const { state, attempt, attempts, exitCode, log } = view;
+  const reason = state === 'EXPIRED' ? 'queue_time_over' : view.reason;
   const task: TaskReport = {
     state,
     attempt,
@@ -177,6 +208,7 @@ function taskFailed(view: TaskView): AppError {
  * paths, which are for the operator: the row and the consumer's log keep them.
  */
 function detailOf({ state, attempt, reason, detail }: TaskView): string {
+  if (state === 'EXPIRED') return 'The task waited for longer than tasks may wait here.';
   if (reason === 'image_unavailable') return 'The image of the model cannot be had.';
   if (reason !== null && reason in faultCauses) {
     const last = faultCauses[reason as FaultCause].meaning;

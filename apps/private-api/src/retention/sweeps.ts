@@ -1,0 +1,70 @@
+import type { BlobStore } from '@inference-server/blob-store';
+import type { Logger } from '@inference-server/service-kit';
+import type { Config } from '../config.js';
+import type { Database } from '../database/database.js';
+import { sweepAbandonedUploads } from './abandoned-uploads.js';
+import { sweepDeletedBlobs } from './deleted-blobs.js';
+import { sweepExpiredTasks } from './expired-tasks.js';
+import { sweepIdempotencyKeys } from './idempotency-keys.js';
+import { sweepInputs } from './inputs.js';
+import { sweepLogs } from './logs.js';
+import { sweepLostFiles } from './lost-files.js';
+import { sweepModelFiles } from './model-files.js';
+import { sweepOutputs } from './outputs.js';
+import { onlyInOwnStore, type OwnStore } from './own-store.js';
+import { sweepStagedFiles } from './staged-files.js';
+import type { Sweep } from './sweep.js';
+import { sweepUnknownFiles } from './unknown-files.js';
+
+export type SweepSettings = Pick<
+  Config,
+  | 'QUEUE_TTL_S'
+  | 'INPUT_RETENTION_S'
+  | 'OUTPUT_RETENTION_S'
+  | 'FETCHED_RETENTION_S'
+  | 'LOG_RETENTION_S'
+  | 'SWEEP_INTERVAL_S'
+  | 'STORAGE_SWEEP_INTERVAL_S'
+  | 'ABANDONED_AFTER_S'
+  | 'ORPHANED_AFTER_S'
+>;
+
+/** Every sweep, in the order of a pass: what one frees the next may remove. Leave one out to do without. */
+export function createSweeps(deps: {
+  database: Database;
+  store: BlobStore;
+  installation: OwnStore['installation'];
+  settings: SweepSettings;
+  logger: Logger;
+}): Sweep[] {
+  const { database, store, settings, logger } = deps;
+  const everyMs = settings.SWEEP_INTERVAL_S * 1000;
+  const ofRows = {
+    everyMs,
+    queueTtlS: settings.QUEUE_TTL_S,
+    inputRetentionS: settings.INPUT_RETENTION_S,
+    outputRetentionS: settings.OUTPUT_RETENTION_S,
+    fetchedRetentionS: settings.FETCHED_RETENTION_S,
+    logRetentionS: settings.LOG_RETENTION_S,
+    abandonedAfterS: settings.ABANDONED_AFTER_S,
+    logger,
+  };
+  const ofFiles = {
+    everyMs: settings.STORAGE_SWEEP_INTERVAL_S * 1000,
+    orphanedAfterS: settings.ORPHANED_AFTER_S,
+    logger,
+  };
+  return [
+    sweepExpiredTasks(database, ofRows),
+    sweepInputs(database, ofRows),
+    sweepOutputs(database, ofRows),
+    sweepLogs(database, ofRows),
+    sweepIdempotencyKeys(database, ofRows),
+    sweepModelFiles(database, ofRows),
+    sweepAbandonedUploads(database, ofRows),
+    sweepDeletedBlobs(database, store, ofRows),
+    sweepLostFiles(database, store, ofFiles),
+    onlyInOwnStore(sweepUnknownFiles(database, store, ofFiles), deps),
+    onlyInOwnStore(sweepStagedFiles(database, store, ofFiles), deps),
+  ];
+}

@@ -1,0 +1,72 @@
+import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+
+/** Between our process and Postgres: cuts the connection of one COMMIT when it is told to. */
+export interface CuttingProxy {
+  url: string;
+  /** The next COMMIT: `answer`: it is done, its answer is lost; `statement`: it never arrives. */
+  cutNext(what: 'answer' | 'statement'): void;
+  /** How many were cut. */
+  cuts(): number;
+  /** Refuses every connection for so long, from the next cut on. */
+  stayAwayFor(ms: number): void;
+  close(): Promise<void>;
+}
+
+export async function startCuttingProxy(databaseUrl: string): Promise<CuttingProxy> {
+  const target = new URL(databaseUrl);
+  const sockets = new Set<Socket>();
+  let next: 'answer' | 'statement' | undefined;
+  let cuts = 0;
+  let awayMs = 0;
+  let awayUntil = 0;
+
+  const server = createServer((client) => {
+    if (performance.now() < awayUntil) {
+      client.destroy();
+      return;
+    }
+    const upstream = connect(Number(target.port), target.hostname);
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('close', () => sockets.delete(socket));
+    }
+    client.on('close', () => upstream.destroy());
+    upstream.on('close', () => client.destroy());
+    let isLost = false;
+    client.on('data', (chunk: Buffer) => {
+      if (next === undefined || !chunk.includes('COMMIT')) {
+        upstream.write(chunk);
+        return;
+      }
+      const what = next;
+      next = undefined;
+      cuts += 1;
+      awayUntil = performance.now() + awayMs;
+      if (what === 'statement') {
+        client.destroy();
+        return;
+      }
+      isLost = true;
+      upstream.write(chunk);
+    });
+    upstream.on('data', (chunk: Buffer) => {
+      // Postgres has answered: it is committed.
+      if (isLost) client.destroy();
+      else client.write(chunk);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(databaseUrl);
+  url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    url: url.href,
+    cutNext: (what) => void (next = what),
+    cuts: () => cuts,
+    stayAwayFor: (ms) => void (awayMs = ms),
+    close: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

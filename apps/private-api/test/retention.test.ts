@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createTestDatabase, waitUntil } from '@inference-server/testing';
+import { openDatabase, type Database } from '../src/database/database.js';
+import { createLeadership } from '../src/database/leader.js';
+import { startRetention } from '../src/retention/retention.js';
+import type { Sweep } from '../src/retention/sweep.js';
+
+const inTime = { timeoutMs: 10_000 };
+const opened: { close(): Promise<void> }[] = [];
+
+let database: Database;
+beforeEach(async () => {
+  const { url } = await createTestDatabase();
+  database = openDatabase(url, pino({ level: 'silent' }));
+});
+afterEach(async () => {
+  for (const each of opened.splice(0)) await each.close();
+  await database.close();
+});
+
+/** A sweep that has so many batches to take each time, and counts them. */
+function counting(name: string, batches = 1): Sweep & { passes: number } {
+  let left = batches;
+  return {
+    passes: 0,
+    name,
+    what: '',
+    everyMs: 20,
+    look: async () => ({ count: 0, bytes: 0 }),
+    async take() {
+      left -= 1;
+      if (left > 0) return { count: 500, bytes: 1, more: true };
+      left = batches;
+      this.passes += 1;
+      return { count: 1, bytes: 1, more: false };
+    },
+  };
+}
+
+/** As each process does it. */
+function start(sweeps: readonly Sweep[], log: (line: string) => void = () => undefined) {
+  const retention = startRetention({
+    sweeps,
+    leadership: createLeadership(database, 'retention', randomUUID()),
+    logger: pino({}, { write: log }),
+  });
+  opened.push(retention);
+  return retention;
+}
+
+it('sweeps in one process at a time, and another goes on when that one ends', async () => {
+  const [first, second] = [counting('first'), counting('second')];
+  const running = start([first]);
+  expect(await waitUntil(() => first.passes > 0, inTime)).toBe(true);
+  start([second]);
+  const passes = first.passes;
+  expect(await waitUntil(() => first.passes > passes + 20, inTime)).toBe(true);
+  expect(second.passes).toBe(0);
+  await running.close();
+  expect(await waitUntil(() => second.passes > 0, inTime)).toBe(true);
+});
+
+it('takes batch after batch, tells what it took, and goes on after a fault', async () => {
+  const logged: unknown[] = [];
+  const faulty: Sweep = {
+    ...counting('faulty'),
+    take: () => Promise.reject(new Error('no disk')),
+  };
+  const many = counting('many', 4);
+  start([faulty, many], (line) => logged.push(JSON.parse(line)));
+  expect(await waitUntil(() => many.passes >= 3, inTime)).toBe(true);
+  expect(logged).toContainEqual(
+    expect.objectContaining({ level: 40, sweep: 'faulty', reason: 'no disk' }),
+  );
+  expect(logged).toContainEqual(
+    expect.objectContaining({ level: 30, sweep: 'many', count: 1501, bytes: 4 }),
+  );
+});
+
+it('leaves to others the time to come back before what asks for it', async () => {
+  const [usual, patient] = [
+    counting('usual'),
+    { ...counting('patient'), afterLeadingMs: 3_600_000 },
+  ];
+  start([patient, usual]);
+  expect(await waitUntil(() => usual.passes > 20, inTime)).toBe(true);
+  expect(patient.passes).toBe(0);
+  await database.query(`UPDATE leaders SET steady_since = now() - interval '2 hours'`);
+  expect(await waitUntil(() => patient.passes > 0, inTime)).toBe(true);
+});

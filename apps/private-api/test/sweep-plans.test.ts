@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import pg from 'pg';
+import { pino } from 'pino';
+import type { Database } from '../src/database/database.js';
+import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
+import { createSweeps } from '../src/retention/sweeps.js';
+import { openSweepScene, type SweepScene } from './sweep-scene.js';
+
+const signal = new AbortController().signal;
+const rows = 60_000;
+
+/** Enough rows of what sweeps have no business with: the planner would rather read some than all. */
+let scene: SweepScene;
+beforeAll(async () => {
+  scene = await openSweepScene();
+  await scene.query('ALTER TABLE tasks DISABLE TRIGGER tasks_changed');
+  await scene.query(
+    `WITH b AS (
+       INSERT INTO blobs (id, state, bytes, touched_at)
+       SELECT gen_random_uuid(), 'stored', 1, now() - interval '9 days'
+         FROM generate_series(1, ${2 * rows}) RETURNING id),
+     t AS (
+       INSERT INTO tasks (uid, model_version_id, use_gpu, state, created_at, ended_at, input_blob_id)
+       SELECT md5(id::text), '${scene.versionId}', false,
+              (CASE WHEN n % 2 = 0 THEN 'PENDING' ELSE 'FINISHED' END)::task_state,
+              now() - interval '1 day', CASE WHEN n % 2 = 1 THEN now() END,
+              CASE WHEN n % 2 = 0 THEN id END
+         FROM (SELECT id, row_number() OVER () AS n FROM b) AS numbered RETURNING uid)
+     INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until, ended_at, log)
+     SELECT uid, 1, 'c', 1, 'h', now(), now(), 'x' FROM t`,
+  );
+  await scene.query(
+    `INSERT INTO idempotency_keys (owner, key, task_uid, human_readable_id, sha256)
+     SELECT 'a', n::text, '', '', '' FROM generate_series(1, ${rows}) AS n`,
+  );
+  await scene.query('ANALYZE');
+}, 120_000);
+afterAll(() => scene.close());
+
+/** The plan of a statement that is prepared once and used for ever. */
+async function planOf(sql: string, values: readonly unknown[]): Promise<string> {
+  const literals = values.map((value) => {
+    if (Array.isArray(value)) return `'{${value.join()}}'`;
+    return `'${typeof value === 'number' ? value : (value as string)}'`;
+  });
+  const client = new pg.Client({ connectionString: scene.url });
+  await client.connect();
+  try {
+    await client.query('SET plan_cache_mode = force_generic_plan');
+    await client.query(`PREPARE it AS ${sql}`);
+    const given = literals.length === 0 ? '' : `(${literals.join()})`;
+    const { rows } = await client.query<{ 'QUERY PLAN': string }>(`EXPLAIN EXECUTE it ${given}`);
+    return rows.map((row) => row['QUERY PLAN']).join('\n');
+  } finally {
+    await client.end();
+  }
+}
+
+function recording(): { asked: [string, readonly unknown[]][]; database: Database } {
+  const asked: [string, readonly unknown[]][] = [];
+  const query: Database['query'] = (sql, values = []) => {
+    asked.push([sql, values]);
+    return scene.database.query(sql, values);
+  };
+  return { asked, database: { ...scene.database, query } };
+}
+
+const wholeTable = /Seq Scan on (tasks|blobs|attempts|idempotency_keys)/;
+
+it('no sweep reads the whole of a table', async () => {
+  const { asked, database } = recording();
+  const { store, settings } = scene;
+  const installation = { id: async () => 'a', known: async () => 'a' };
+  const logger = pino({ level: 'silent' });
+  for (const sweep of createSweeps({ database, store, installation, settings, logger })) {
+    // That one does, on purpose, a batch at a time.
+    if (sweep.name === 'lost-files') continue;
+    asked.length = 0;
+    await sweep.take(signal);
+    for (const [sql, values] of asked) {
+      expect(await planOf(sql, values), sweep.name).not.toMatch(wholeTable);
+    }
+  }
+});
+
+it('no post counts the whole queue', async () => {
+  const { asked, database } = recording();
+  const limits = createWaitingLimits({ total: 1_000_000, perOwner: 100 });
+  await limits.requireRoom(database, 'b');
+  asked.length = 0;
+  await limits.requireRoom(database, 'b');
+  expect(asked).toHaveLength(2);
+  for (const [sql, values] of asked) {
+    const plan = await planOf(sql, values);
+    expect(plan).toMatch(/tasks_waiting_(owner_)?idx/);
+    expect(plan).not.toMatch(wholeTable);
+  }
+});

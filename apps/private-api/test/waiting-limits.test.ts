@@ -1,0 +1,128 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { publicApiToken } from '@inference-server/service-kit';
+import { rawExchange, waitUntil } from '@inference-server/testing';
+import { runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import { claimTask } from './task-helpers.js';
+
+const opened: RunningPrivateApi[] = [];
+afterEach(async () => {
+  for (const api of opened.splice(0)) await api.close();
+});
+
+async function start(limits: Parameters<typeof runPrivateApi>[0]) {
+  const api = await runPrivateApi(limits);
+  opened.push(api);
+  await api.postModel('copy');
+  const post = (owner?: string) =>
+    api.call(
+      '/api/tasks/?human_readable_id=copy',
+      {
+        method: 'POST',
+        body: zipOf({ a: 'b' }),
+        headers: {
+          'content-type': 'application/zip',
+          ...(owner === undefined ? {} : { 'inference-owner': owner }),
+        },
+      },
+      owner === undefined ? undefined : publicApiToken(api.operatorToken),
+    );
+  return { api, post };
+}
+
+const tooMany = { code: 'TOO_MANY_REQUESTS', status: 429 };
+
+describe('the number of waiting tasks', () => {
+  it('is limited in all, and there is room again when one is claimed or ends', async () => {
+    const { api, post } = await start({ MAX_WAITING_TASKS: 3 });
+    const uids: string[] = [];
+    for (let i = 0; i < 3; i += 1) uids.push((await (await post()).json()) as string);
+    const before = await api.stored();
+    const refused = await post();
+    expect(await refused.json()).toMatchObject(tooMany);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect(await api.stored()).toEqual(before);
+
+    await claimTask(api, uids[0] ?? '');
+    const fits = async () => (await post()).status === 200;
+    expect(await waitUntil(fits, { timeoutMs: 5_000 })).toBe(true);
+    expect((await post()).status).toBe(429);
+    await api.call(`/api/tasks/${uids[1]}`, { method: 'DELETE' });
+    expect(await waitUntil(fits, { timeoutMs: 5_000 })).toBe(true);
+    expect((await post()).status).toBe(429);
+  });
+
+  it('is seen by every process, whichever took the posts', async () => {
+    const { api, post } = await start({ MAX_WAITING_TASKS: 3 });
+    const second = await runPrivateApi({ ...api.config, PORT: 0 });
+    opened.push(second);
+    expect((await post()).status).toBe(200);
+    await second.postTask('copy');
+    await second.postTask('copy');
+    expect((await post()).status).toBe(429);
+    await expect(second.postTask('copy')).rejects.toThrow(/TOO_MANY_REQUESTS/);
+  });
+
+  it('is not passed by more than the posts in hand', async () => {
+    const { api, post } = await start({ MAX_WAITING_TASKS: 10 });
+    const statuses: number[] = [];
+    const poster = async () => {
+      for (let i = 0; i < 10; i += 1) statuses.push((await post()).status);
+    };
+    await Promise.all([poster(), poster(), poster(), poster()]);
+    const { tasks } = await api.stored();
+    expect(tasks).toBeGreaterThanOrEqual(10);
+    expect(tasks).toBeLessThan(14);
+    expect(statuses.filter((status) => status === 200)).toHaveLength(tasks ?? 0);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(40 - (tasks ?? 0));
+  });
+
+  it('is limited for each owner alone', async () => {
+    const { post } = await start({ MAX_WAITING_TASKS_PER_OWNER: 2 });
+    for (const owner of ['a', 'b']) {
+      expect((await post(owner)).status).toBe(200);
+      expect((await post(owner)).status).toBe(200);
+      const refused = await post(owner);
+      expect(await refused.json()).toMatchObject(tooMany);
+      expect(refused.headers.has('retry-after')).toBe(true);
+    }
+    expect((await post()).status).toBe(200);
+  });
+
+  it('is looked at before a byte of the body is asked for', async () => {
+    const { api, post } = await start({ MAX_WAITING_TASKS: 1 });
+    expect((await post()).status).toBe(200);
+    const { answers, heard } = await rawExchange(
+      Number(new URL(api.base).port),
+      [
+        [
+          'POST /api/tasks/?human_readable_id=copy HTTP/1.1',
+          'Host: localhost',
+          `Authorization: Bearer ${api.operatorToken}`,
+          'Content-Type: application/zip',
+          'Content-Length: 1000000',
+          'Expect: 100-continue',
+          '\r\n',
+        ].join('\r\n'),
+      ],
+      { expected: 1 },
+    );
+    expect(answers).toMatchObject([{ status: 429, code: 'TOO_MANY_REQUESTS' }]);
+    expect(heard).not.toContain('100 Continue');
+  });
+
+  it('does not keep a post from its uid that was made before', async () => {
+    const { api } = await start({ MAX_WAITING_TASKS: 1 });
+    const body = zipOf({ a: 'b' });
+    const post = async () => {
+      const answer = await api.call('/api/tasks/?human_readable_id=copy', {
+        method: 'POST',
+        body,
+        headers: { 'content-type': 'application/zip', 'idempotency-key': 'k' },
+      });
+      return (await answer.json()) as string;
+    };
+    const uid = await post();
+    expect(uid).toHaveLength(43);
+    expect(await post()).toBe(uid);
+  });
+});
