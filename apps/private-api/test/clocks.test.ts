@@ -229,7 +229,10 @@ describe('a log', () => {
   });
 });
 
-describe('a registration', () => {
+describe.each([
+  ['registration', 'POST', '/api/models/?human_readable_id=m&'],
+  ['put', 'PUT', '/api/models/m?'],
+])('a %s', (_what, method, path) => {
   it.each([
     ['timeout_s', 'MAX_RUN_TIMEOUT_S', 3600],
     ['retention_s', 'OUTPUT_RETENTION_S', 7200],
@@ -239,9 +242,7 @@ describe('a registration', () => {
       const strict = await runPrivateApi({ MAX_RUN_TIMEOUT_S: 3600, OUTPUT_RETENTION_S: 7200 });
       try {
         const register = (value: number) =>
-          strict.call(`/api/models/?container_tag=a:1&human_readable_id=m&${parameter}=${value}`, {
-            method: 'POST',
-          });
+          strict.call(`${path}container_tag=a:1&${parameter}=${value}`, { method });
         const refused = await register(most + 1);
         expect(refused.status).toBe(422);
         expect(await refused.json()).toMatchObject({

@@ -123,6 +123,18 @@ describe('a post with an Idempotency-Key', () => {
     await uidOf(await post('failed'));
   });
 
+  it('stands for its task also when the model is deleted, or is no more what it was', async () => {
+    await api.postModel('changing');
+    const uid = await uidOf(await post('changing', { model: 'changing' }));
+    const next = await api.call('/api/models/changing?container_tag=other:2', { method: 'PUT' });
+    expect(next.status).toBe(200);
+    expect(await uidOf(await post('changing', { model: 'changing' }))).toBe(uid);
+    await api.call('/api/models/changing', { method: 'DELETE' });
+    expect(await uidOf(await post('changing', { model: 'changing' }))).toBe(uid);
+    const other = await post('changed', { model: 'changing' });
+    expect(other.status).toBe(550);
+  });
+
   it('stands for its task also when the task is deleted', async () => {
     const uid = await uidOf(await post('deleted'));
     await api.call(`/api/tasks/${uid}`, { method: 'DELETE' });

@@ -17,6 +17,7 @@ import { createConsumerRepository } from '../src/modules/consumers/repository.js
 import { createModelRepository } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
+import { sweepExpiredTasks } from '../src/retention/expired-tasks.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -51,7 +52,7 @@ type ConsumerId = (typeof consumerIds)[number];
 
 type Happening =
   | { kind: 'assign' | 'claim' | 'adopt' | 'restart'; consumer: ConsumerId }
-  | { kind: 'return' | 'lapse' | 'cancel' | 'delete' }
+  | { kind: 'return' | 'lapse' | 'cancel' | 'delete' | 'expire' }
   | { kind: 'renew' | 'park' | 'finish' | 'fail' | 'fault' | 'release' | 'gone'; lease: number };
 
 const happenings: fc.Arbitrary<Happening> = fc.oneof(
@@ -59,7 +60,7 @@ const happenings: fc.Arbitrary<Happening> = fc.oneof(
     kind: fc.constantFrom('assign', 'assign', 'claim', 'claim', 'adopt', 'restart'),
     consumer: fc.constantFrom(...consumerIds),
   }),
-  fc.record({ kind: fc.constantFrom('return', 'lapse', 'lapse', 'cancel', 'delete') }),
+  fc.record({ kind: fc.constantFrom('return', 'lapse', 'lapse', 'cancel', 'delete', 'expire') }),
   fc.record({
     kind: fc.constantFrom('renew', 'park', 'finish', 'fail', 'fault', 'release', 'gone'),
     // Which of the leases that were ever won: the last ones most of the time.
@@ -91,7 +92,15 @@ interface Lease {
 }
 
 it('keeps to the table and to one holder, whatever comes in whatever order', async () => {
-  const seen = { finished: 0, cancelled: 0, failed: 0, resumed: 0, adopted: 0, refused: 0 };
+  const seen = {
+    finished: 0,
+    cancelled: 0,
+    failed: 0,
+    expired: 0,
+    resumed: 0,
+    adopted: 0,
+    refused: 0,
+  };
   await fc.assert(
     fc.asyncProperty(stories, async (story) => {
       await live(story, seen);
@@ -243,6 +252,13 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
         const isUnderWay = await tasks.cancel(uid);
         if (isEnded(before.state)) expect(isUnderWay).toBe(false);
         return before.state === 'RUNNING' ? [] : ['cancelled'];
+      }
+      case 'expire': {
+        // As if the time in the queue were over at once.
+        const { take } = sweepExpiredTasks(database, { queueTtlS: -1_000_000, everyMs: 0 });
+        await take(new AbortController().signal);
+        if ((await read()).state === 'EXPIRED' && before.state !== 'EXPIRED') count('expired');
+        return ['queue_time_over'];
       }
       case 'delete':
         await tasks.bury(uid);

@@ -63,6 +63,8 @@ describe('a put', () => {
       { use_gpu: true },
       { pull_policy: 'missing' as const },
       { timeout_s: 8 },
+      { retries: 1 },
+      { retention_s: 60 },
       { zip: files('2') },
     ]) {
       const { version } = await client.getModel(id);

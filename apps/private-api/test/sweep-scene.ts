@@ -111,6 +111,17 @@ export async function openSweepScene() {
       return uid;
     },
 
+    /** A version of the model, which has version 1, with files; its id. */
+    async version(number: number, filesBlobId: string): Promise<string> {
+      const [row] = await test.query<{ id: string }>(
+        `INSERT INTO model_versions
+           (human_readable_id, number, container_tag, use_gpu, pull_policy, files_blob_id)
+         VALUES ('copy', $1, 'a:1', false, 'missing', $2) RETURNING id`,
+        [number, filesBlobId],
+      );
+      return row?.id ?? '';
+    },
+
     blobStates: async () => {
       const rows = await test.query<{ id: string; state: string }>('SELECT id, state FROM blobs');
       return Object.fromEntries(rows.map(({ id, state }) => [id, state]));
@@ -118,7 +129,15 @@ export async function openSweepScene() {
 
     /** All that a sweep could change: every row of every table, every file with its content. */
     async everything(): Promise<Record<string, unknown>> {
-      const tables = ['tasks', 'attempts', 'blobs', 'idempotency_keys', 'installations', 'leaders'];
+      const tables = [
+        'model_versions',
+        'tasks',
+        'attempts',
+        'blobs',
+        'idempotency_keys',
+        'installations',
+        'leaders',
+      ];
       const rows = await Promise.all(
         tables.map((table) => test.query(`SELECT * FROM ${table} AS row ORDER BY row::text`)),
       );

@@ -221,6 +221,36 @@ describe('stored blobs without their file', () => {
   });
 });
 
+describe('files of model versions', () => {
+  it('go unless the version is current or a task needs it', async () => {
+    const stored = async () => scene.file(await scene.row('stored', { bytes: 3 }));
+    const [old, waiting, running, ended] = [
+      await stored(),
+      await stored(),
+      await stored(),
+      await stored(),
+    ];
+    await scene.version(2, old);
+    const needed = await scene.version(3, waiting);
+    await scene.task('PENDING', { model_version_id: needed });
+    await scene.task('RUNNING', { model_version_id: await scene.version(4, running) });
+    const over = await scene.version(5, ended);
+    await scene.task('FINISHED', { model_version_id: over, ended_at: new Date() });
+    const current = await stored();
+    await scene.query(`UPDATE model_versions SET files_blob_id = $1 WHERE number = 1`, [current]);
+    expect(await scene.look('model-files')).toEqual({ count: 2, bytes: 6 });
+    await scene.takeAll();
+    const kept = { [waiting]: 'stored', [running]: 'stored', [current]: 'stored' };
+    expect(await scene.blobStates()).toEqual(kept);
+
+    await scene.query(`UPDATE models SET deleted_at = now()`);
+    await scene.query(`UPDATE tasks SET state = 'FAILED', ended_at = now()`);
+    await scene.takeAll();
+    expect(await scene.blobStates()).toEqual({});
+    expect(existsSync(scene.pathOf(current))).toBe(false);
+  });
+});
+
 describe('keys of posts', () => {
   it('go after 24 hours', async () => {
     const key = (name: string, age: string) =>
@@ -251,6 +281,7 @@ describe('all sweeps', () => {
       outputs: 40,
       logs: 20,
       'idempotency-keys': 0,
+      'model-files': 20,
       'abandoned-uploads': 20,
       'deleted-blobs': 20,
       'lost-files': 0,
@@ -326,6 +357,7 @@ async function fill(): Promise<Record<string, string>> {
     await attempt(fetched, { ended_at: ago(31), outcome: 'finished', log: 'a' });
     await scene.row('pending', { ageS: 2 * hour });
     await scene.file(await scene.row('deleting', { bytes: 3 }));
+    await scene.version(2 + i, await stored());
     await scene.file(randomUUID(), { ageS: 2 * hour });
     await scene.staged(`${randomBytes(4).toString('hex')}.part`, { ageS: 2 * hour });
   }
