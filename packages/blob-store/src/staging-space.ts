@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import { AppError, toAppError } from '@inference-server/errors';
+import { AppError } from '@inference-server/errors';
 
 export interface StagingSpace {
   /**
@@ -91,7 +91,10 @@ async function measure(folder: string): Promise<number> {
     const { bavail, bsize } = await statfs(folder);
     return bavail * bsize;
   } catch (error) {
-    throw toAppError(error, 'measuring the free space');
+    throw new AppError('SERVICE_UNAVAILABLE', 'The storage of the server cannot be looked at.', {
+      cause: error,
+      retryAfterS: 10,
+    });
   }
 }
 

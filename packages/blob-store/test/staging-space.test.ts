@@ -124,7 +124,7 @@ describe.runIf(process.getuid?.() === 0)('the space for uploads', () => {
 
   it('cannot be measured where there is no folder', async () => {
     const space = createStagingSpace({ folder: '/nonexistent', minFreeBytes: 0 });
-    await expect(space.reserve(1)).rejects.toMatchObject({ code: 'INTERNAL' });
-    await expect(space.reserve(1)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(space.reserve(1)).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+    await expect(space.reserve(1)).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
   });
 });

@@ -56,6 +56,13 @@ export function createBlobService(deps: {
     output: { ...limits.zip, maxRatio: Infinity },
   };
 
+  /** Throws SERVICE_UNAVAILABLE while the store is away: what failed, or is not there, may be then. */
+  const requireStore = async (signal: AbortSignal): Promise<void> => {
+    await store.check(signal).catch((error: unknown) => {
+      if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') throw error;
+    });
+  };
+
   const remove = async (id: string): Promise<void> => {
     await store.remove(id, AbortSignal.timeout(30_000));
     await rows.removeDeleted(id);
@@ -72,7 +79,8 @@ export function createBlobService(deps: {
 
   return {
     /**
-     * Receives a zip, which passes the gate before it is stored. Leaves nothing behind when it throws.
+     * Receives a zip, which passes the gate before it is stored. Leaves nothing behind when it throws,
+     * which is SERVICE_UNAVAILABLE while the store is away.
      */
     async receive(
       { stream, space }: IncomingZip,
@@ -100,6 +108,7 @@ export function createBlobService(deps: {
       } catch (error) {
         if (file !== undefined) await discardFile(file);
         await abandon(id);
+        if (isFault(error)) await requireStore(signal);
         throw error;
       }
     },
@@ -119,11 +128,20 @@ export function createBlobService(deps: {
       }
     },
 
-    /** A blob as it can be sent. Opening it throws OUTPUT_NOT_FOUND when the bytes are gone. */
+    /**
+     * A blob as it can be sent. Opening it throws OUTPUT_NOT_FOUND when the bytes are gone,
+     * SERVICE_UNAVAILABLE while the store is away.
+     */
     sendable({ id, bytes, sha256, storedAt }: StoredBlob, signal: AbortSignal): SendableBlob {
       const open = async (range?: ByteRange): Promise<Readable> => {
-        const opened = await store.open(id, { signal, ...(range && { range }) });
+        const opened = await store
+          .open(id, { signal, ...(range && { range }) })
+          .catch(async (error: unknown) => {
+            if (isFault(error)) await requireStore(signal);
+            throw error;
+          });
         if (opened === undefined) {
+          await requireStore(signal);
           throw new AppError('OUTPUT_NOT_FOUND', 'The bytes are no longer stored.');
         }
         if (opened.bytes !== bytes) {
@@ -138,4 +156,8 @@ export function createBlobService(deps: {
     /** Throws SERVICE_UNAVAILABLE when nothing can be stored. */
     check: (signal: AbortSignal) => store.check(signal),
   };
+}
+
+function isFault(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'INTERNAL';
 }
