@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
+import { scriptZip } from './zips.js';
+
+let scene: AttemptScene;
+beforeAll(async () => {
+  scene = await openAttemptScene();
+});
+afterAll(() => scene.close());
+
+describe('an attempt that is ended from outside', () => {
+  it('is given back when a consumer stops that hands nothing over', async () => {
+    const task = scene.taskOf(
+      scriptZip('trap "echo stopping; exit 0" TERM; echo up; while true; do sleep 0.1; done'),
+      {},
+    );
+    const running = await scene.bench.start(task, { handsOver: false });
+    await expect.poll(() => scene.logOf(task), { timeout: 10_000 }).toBe('up\n');
+    running.leave();
+    const result = await task.settled;
+    expect(result).toMatchObject({ kind: 'released', exit_code: null });
+    expect(result.log).toBe('up\nstopping\n');
+    expect(await running.cleaned).toBe(true);
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('is parked when the consumer stops, its container left as it is', async () => {
+    const task = scene.taskOf(scriptZip('echo up; sleep 100'), {});
+    const running = await scene.bench.start(task);
+    await expect.poll(() => scene.logOf(task), { timeout: 10_000 }).toBe('up\n');
+    running.leave();
+    expect(await running.cleaned).toBe(true);
+    expect(task).toMatchObject({ parked: true, settlements: [] });
+    const [left] = await scene.containersOf(task);
+    expect(left).toMatchObject({ state: 'running' });
+    await scene.removeAll(task);
+  });
+
+  it('touches nothing when it was adopted', async () => {
+    const task = scene.taskOf(scriptZip('sleep 100'), {});
+    const running = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    task.epoch += 1;
+    expect(await running.cleaned).toBe(true);
+    expect(task).toMatchObject({ parked: false, settlements: [] });
+    expect(await scene.containersOf(task)).toMatchObject([{ state: 'running' }]);
+    await scene.removeAll(task);
+  });
+
+  it('is stopped and removed when the task is cancelled, and then says so', async () => {
+    const task = scene.taskOf(
+      scriptZip('trap "exit 0" TERM; echo up; while true; do sleep 0.1; done'),
+      {},
+    );
+    const running = await scene.bench.start(task);
+    await expect.poll(() => scene.logOf(task), { timeout: 10_000 }).toBe('up\n');
+    const gone = task.settled.then(() => scene.containersOf(task));
+    task.cancelRequested = true;
+    expect(await task.settled).toMatchObject({ kind: 'cancelled' });
+    expect(await gone).toEqual([]);
+    await running.cleaned;
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('is cancelled too when the cancel comes between the output and the settlement', async () => {
+    const task = scene.taskOf(scriptZip('echo done > /output/a'), {});
+    // As if the news had not come through: only the settlement is refused.
+    Object.defineProperty(task, 'cancelRequested', { get: () => task.outputs.length > 0 });
+    const running = await scene.bench.start(task);
+    expect(await task.settled).toMatchObject({ kind: 'cancelled' });
+    await running.cleaned;
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('removes its container when superseded, and settles nothing', async () => {
+    const task = scene.taskOf(scriptZip('sleep 100'), {});
+    const running = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    task.isSuperseded = true;
+    await running.settled;
+    expect(await running.cleaned).toBe(true);
+    expect(task.settlements).toEqual([]);
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('renews its lease while it runs, also after an outage of private-api', async () => {
+    const task = scene.taskOf(scriptZip('sleep 3'), {});
+    const running = await scene.bench.start(task);
+    await expect.poll(() => task.renewals).toBeGreaterThan(0);
+    await scene.untilRunning(task);
+    scene.api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const before = task.renewals;
+    scene.api.away = false;
+    await expect.poll(() => task.renewals, { timeout: 5_000 }).toBeGreaterThan(before);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    await running.cleaned;
+  });
+
+  it('settles again until it is answered', async () => {
+    const task = scene.taskOf(scriptZip('exit 9'), {});
+    const running = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    scene.api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    scene.api.away = false;
+    expect(await task.settled).toMatchObject({ kind: 'failed', exit_code: 9 });
+    await running.cleaned;
+  });
+});
