@@ -95,7 +95,12 @@ describe('a task', () => {
   });
 
   it('of a model whose image is not to be had fails with that reason', async () => {
-    await server.postModel('absent', 'inference-server-test/absent:1');
+    // A registry that does not answer is no reason yet, but one for other attempts.
+    await server.client.postModel({
+      human_readable_id: 'absent',
+      container_tag: 'inference-server-test/absent:1',
+      pull_policy: 'never',
+    });
     const zip = new AdmZip();
     zip.addFile('a', Buffer.from('b'));
     const uid = await server.client.postTask({ human_readable_id: 'absent', zip: zip.toBuffer() });
