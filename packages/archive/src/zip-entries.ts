@@ -52,7 +52,7 @@ export async function* readZipEntries(
           ? { path, bytes: record.bytes, executable: isExecutable(record.mode) }
           : undefined,
       modified: modifiedTime(record),
-      content: () => readContent(file, record, packed),
+      content: () => readContent(file, record, packed, signal),
     };
   }
 }

@@ -8,6 +8,7 @@ import { testFolder } from '@inference-server/testing';
 import { checkZip, defaultZipLimits, zipRefusals, type ZipRules } from '../src/index.js';
 import { parseExtraFields } from '../src/extra-fields.js';
 import { readZipDirectory } from '../src/zip-directory.js';
+import { readZipEntries } from '../src/zip-entries.js';
 import { readZipEnd } from '../src/zip-end.js';
 import { openZipFile, type ZipFile } from '../src/zip-file.js';
 import { hostileZips } from './hostile-zips.js';
@@ -235,6 +236,37 @@ describe('checkZip', () => {
       const reading = readZipDirectory(counted, await readZipEnd(zip), stop.signal);
       await expect(reading).rejects.toBe(why);
       expect(reads).toBeLessThan(103);
+    } finally {
+      await zip.close();
+    }
+  });
+
+  it('looks at its signal while it inflates what gives no content', async () => {
+    const path = join(folder, 'empty-blocks.zip');
+    const packed = Buffer.alloc(2 ** 24, Buffer.from([0, 0, 0, 0xff, 0xff]));
+    await writeFile(path, buildZip([{ name: 'a', method: 8, packed }]));
+    const zip = await openZipFile(path);
+    const stop = new AbortController();
+    const why = new Error('stopping');
+    let chunks = 0;
+    const counted: ZipFile = {
+      ...zip,
+      async *readRange(start, end) {
+        for await (const chunk of zip.readRange(start, end)) {
+          chunks += 1;
+          if (chunks === 2) stop.abort(why);
+          yield chunk;
+        }
+      },
+    };
+    try {
+      const reading = async () => {
+        for await (const { content } of readZipEntries(counted, defaultZipLimits, stop.signal)) {
+          for await (const chunk of content()) expect(chunk).toHaveLength(0);
+        }
+      };
+      await expect(reading()).rejects.toBe(why);
+      expect(chunks).toBeLessThan(5);
     } finally {
       await zip.close();
     }

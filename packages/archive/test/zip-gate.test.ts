@@ -64,7 +64,10 @@ describe('the gate', () => {
 
   it.each<[what: string, makeZip: () => Buffer]>([
     ['content', () => buildZip([{ name: 'a', content: Buffer.alloc(2 ** 28), method: 8 }])],
-    ['names', () => buildZip(Array.from({ length: 20_000 }, (_, index) => ({ name: `file-${index}` })))],
+    [
+      'names',
+      () => buildZip(Array.from({ length: 20_000 }, (_, index) => ({ name: `file-${index}` }))),
+    ],
   ])('takes small zips before short files with much %s', async (_what, makeZip) => {
     const gate = createGate(1);
     const much = await write('much.zip', makeZip());
