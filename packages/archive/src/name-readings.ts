@@ -36,7 +36,7 @@ export function readName(source: NameSource): EntryName | { refused: ZipRefusal 
   const paths = new Set<string>();
   for (const { name, encoding } of [decoded, ...otherReadings(source, raw)]) {
     const path = withoutSlash(name);
-    for (const place of kind === 'file' ? [path, withoutVersion(path)] : [path]) {
+    for (const place of placesOf(path, kind)) {
       if (paths.has(place)) continue;
       const problem = place === rawPath ? undefined : nameProblem(place, encoding);
       if (problem !== undefined) return { refused: problem };
@@ -45,6 +45,15 @@ export function readName(source: NameSource): EntryName | { refused: ZipRefusal 
   }
   const [path = '', ...otherPaths] = paths;
   return { path, kind, otherPaths };
+}
+
+/**
+ * A path and, where it differs, what unzip makes of it: that takes what follows the last semicolon of a
+ * file for its version on VMS, and drops it.
+ */
+export function placesOf(path: string, kind: 'file' | 'folder'): readonly string[] {
+  const isVersion = kind === 'file' && /;\d*$/.test(path);
+  return isVersion ? [path, path.slice(0, path.lastIndexOf(';'))] : [path];
 }
 
 interface Reading {
@@ -138,11 +147,6 @@ function spellsPart(raw: string, part: string): boolean {
   }
   const pairs = spelled.match(/[\x80-\xff][\d@-~]/g)?.length ?? 0;
   return found === wanted.length && left <= pairs;
-}
-
-/** unzip takes what follows a last semicolon for the version of a file on VMS, and drops it. */
-function withoutVersion(path: string): string {
-  return path.replace(/;\d*$/, '');
 }
 
 function withoutSlash(name: string): string {
