@@ -30,6 +30,11 @@ export const hostileStructures: readonly HostileZip[] = [
   ),
   whole('bytes before the directory', 'hidden_data', buildZip([honest], { gap: latin1('hidden') })),
   whole(
+    'the signatures of an Android package',
+    'hidden_data',
+    buildZip([honest], { gap: signingBlock() }),
+  ),
+  whole(
     'bytes behind the directory',
     'hidden_data',
     buildZip([honest], { beforeEnd: () => latin1('hidden') }),
@@ -130,11 +135,19 @@ export const hostileStructures: readonly HostileZip[] = [
     bytes: full,
     extra: extraField(1, Buffer.alloc(0)),
   }),
-  second('a ZIP64 size that is half there', 'bad_zip64', {
-    name: 'x',
-    bytes: full,
-    extra: extraField(1, Buffer.alloc(4)),
-  }),
+  ...['a ZIP64 size that is half there', 'a ZIP64 field of half a number'].flatMap(
+    (what, index) => {
+      const extra = extraField(1, Buffer.alloc(4));
+      const entry = { name: 'x', ...(index === 0 ? { bytes: full } : {}) };
+      return [
+        second(what, 'bad_extra', { ...entry, extra }),
+        second(`${what}, in the local header`, 'bad_extra', {
+          name: 'x',
+          local: { ...entry, extra },
+        }),
+      ];
+    },
+  ),
   second('a ZIP64 field of another length', 'bad_zip64', {
     name: 'x',
     extra: extraField(1, Buffer.alloc(9)),
@@ -196,6 +209,16 @@ export const hostileStructures: readonly HostileZip[] = [
   atEntry(1, whole('a bomb of overlapping entries', 'overlap', overlappingBomb())),
   atEntry(1, whole('an entry around the next one', 'overlap', quoting())),
 ];
+
+/** Between the last entry and the directory: its length, pairs, the length again and a magic. */
+function signingBlock(): Buffer {
+  const scheme = Buffer.alloc(8 + 4 + 100, 's');
+  scheme.writeBigUInt64LE(BigInt(scheme.length - 8), 0);
+  scheme.writeUInt32LE(0x7109871a, 8);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(scheme.length + 24));
+  return Buffer.concat([length, scheme, length, latin1('APK Sig Block 42')]);
+}
 
 /** Zeros up to the length, the last byte as given. */
 function filledUp(zip: Buffer, length: number, last: number): Buffer {
