@@ -73,7 +73,8 @@ function checkRecord(record: DirectoryRecord): EntryName {
   if ((method !== stored && method !== deflated) || (flags & patchFlag) !== 0) {
     throw refuse('unknown_method');
   }
-  if ((record.version & 0xff) > latestOf(record.version >> 8)) throw refuse('unknown_version');
+  const { version } = record;
+  if ((version & 0xff) > latestVersion || version >> 8 === vms) throw refuse('unknown_version');
   const name = readName(record);
   if ('refused' in name) throw refuse(name.refused);
   const { kind } = name;
@@ -90,14 +91,9 @@ const encryptionFlags = 0x1 | 0x40 | 0x2000;
 const patchFlag = 0x20;
 const stored = 0;
 const deflated = 8;
-/**
- * 6.3, of which all later ones of the specification are said to need no more. Of what only VMS is to
- * extract unzip knows 4.2, and leaves out the entry.
- */
-function latestOf(system: number): number {
-  return system === vms ? 42 : 63;
-}
-
+/** 6.3, of which all later ones of the specification are said to need no more. */
+const latestVersion = 63;
+/** In the upper byte: what only VMS is to extract unzip leaves out, or asks about. */
 const vms = 2;
 
 function refuseEntry(reason: ZipRefusal, { number, offset }: DirectoryRecord): Error {

@@ -6,6 +6,8 @@ const sound = buildZip([honest]);
 const other = buildZip([{ name: 'other', content: 'of another zip' }]);
 const endOf = (zip: Buffer) => zip.subarray(-22);
 const full = 0xffffffff;
+/** Its third bit says that the attributes of the entry follow: those of a link. */
+const libarchiveLink = { extra: extraField(0x6c78, latin1('\x04\0\0\xff\xa1')) };
 
 /** Ends and directories that lie, and places that overlap, so that two readers could find two different zips. */
 export const hostileStructures: readonly HostileZip[] = [
@@ -165,6 +167,13 @@ export const hostileStructures: readonly HostileZip[] = [
     extra: zip64Field(24, deflateRawSync('a'.repeat(24)).length),
   }),
   second('no ZIP64 field', 'bad_zip64', { name: 'x', method: 8, bytes: full }),
+  ...[libarchiveLink, { local: libarchiveLink }].map((field, at) =>
+    second(`a link for libarchive alone${at === 0 ? '' : ', in the local header'}`, 'bad_extra', {
+      name: 'a',
+      content: '/etc/passwd',
+      ...field,
+    }),
+  ),
   second('two ZIP64 fields', 'bad_extra', {
     name: 'x',
     method: 8,
