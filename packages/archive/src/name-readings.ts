@@ -121,8 +121,9 @@ function unicodePath({
 /**
  * Whether the raw name may be the same one in letters that cannot spell it: part for part, what is
  * ASCII in the name stands in the raw one as well, in its order. In the place of the other letters may
- * stand the escapes of Info-ZIP, `?` or `_`, or bytes above ASCII, each with one of those of ASCII that
- * end a letter of two bytes in the old encodings of East Asia.
+ * stand the escapes of Info-ZIP and of Ant, `?` or `_`, the most similar one of ASCII for each, or bytes
+ * above ASCII, each with one of those of ASCII that end a letter of two bytes in the old encodings of
+ * East Asia.
  */
 function spells(raw: string, name: string): boolean {
   const rawParts = raw.split('/');
@@ -135,18 +136,19 @@ function spells(raw: string, name: string): boolean {
 }
 
 function spellsPart(raw: string, part: string): boolean {
-  const spelled = raw.replaceAll(/#U[\da-f]{4}|#L[\da-f]{6}|[?_]/gi, '');
+  const spelled = raw.replaceAll(/[#%]U[\da-f]{4}|#L[\da-f]{6}|[?_]/gi, '');
   const wanted = part.replaceAll(/\P{ASCII}|[?_]/gu, '');
   let found = 0;
   let left = 0;
   for (const letter of spelled) {
     if (letter > '\x7f') continue;
     if (letter === wanted[found]) found += 1;
-    else if (/[\d@-~]/.test(letter)) left += 1;
+    else if (/[\d@-~ '"-]/.test(letter)) left += 1;
     else return false;
   }
   const pairs = spelled.match(/[\x80-\xff][\d@-~]/g)?.length ?? 0;
-  return found === wanted.length && left <= pairs;
+  const foreign = [...part.matchAll(/\P{ASCII}/gu)].length;
+  return found === wanted.length && left <= pairs + foreign;
 }
 
 function withoutSlash(name: string): string {
