@@ -59,6 +59,17 @@ describe('a body', () => {
     ]);
   });
 
+  it('that comes slowly is not to blame before anybody wants it', async () => {
+    const { exchange, release } = await startProbe({ pace });
+    const exchanging = exchange(
+      [post('/later', 'Content-Length: 50\r\n'), { drip: 'x', everyMs: 20, times: 50 }],
+      1,
+    );
+    await sleep(6 * pace.windowMs);
+    release();
+    expect((await exchanging).answers).toMatchObject([{ status: 200, body: '{"bytes":50}' }]);
+  });
+
   it('that is there may be looked at for longer than a connection may be silent', async () => {
     const { exchange, release } = await startProbe({ pace, silenceMs: 200 });
     const checked = exchange([post('/checked', 'Content-Length: 5\r\n', 'bytes')], 1);
