@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { asUnzipWrites } from '../../packages/archive/src/code-pages.js';
 import { readName } from '../../packages/archive/src/name-readings.js';
 import {
   readZipDirectory,
@@ -62,6 +63,8 @@ export async function explain(
     if (spelling !== undefined) {
       settle(spelling.at, content);
       if (!reasons.includes(spelling.why)) reasons.push(spelling.why);
+    } else if (reader === 'unzip' && isOverwritten(record, records)) {
+      if (!reasons.includes(overwritten)) reasons.push(overwritten);
     } else {
       if (theirs.complaint === undefined) return undefined;
       // It got no further than the folders of the entry that it complains of.
@@ -73,6 +76,12 @@ export async function explain(
   return isKnown ? reasons : undefined;
 }
 
+const overwritten = 'unzip writes several names from DOS to one place';
+
+const isOverwritten = (record: DirectoryRecord, records: readonly DirectoryRecord[]) =>
+  isOfDos(record) &&
+  records.some((one) => one !== record && isOfDos(one) && inUnzip(one) === inUnzip(record));
+
 interface Spelling {
   reader: ZipReader['name'];
   why: string;
@@ -80,7 +89,7 @@ interface Spelling {
   isName(path: string, record: DirectoryRecord): boolean;
 }
 
-const isFat = ({ madeBy }: DirectoryRecord) => [0, 6, 10, 11, 14].includes(madeBy >> 8);
+const isOfDos = ({ madeBy }: DirectoryRecord) => [0, 6, 11].includes(madeBy >> 8);
 const isFlagged = ({ flags }: DirectoryRecord) => (flags & 0x800) !== 0;
 
 /** What other letters a reader may make of a name. All agree on those of ASCII, and so on folders. */
@@ -110,8 +119,7 @@ const spellings: readonly Spelling[] = [
   {
     reader: 'unzip',
     why: 'unzip translates names from DOS as if from its code page, in the C.UTF-8 locale also flagged ones',
-    isName: (path, record) =>
-      isFat(record) && isAlike(path, withoutVersion(record, rawName(record))),
+    isName: (path, record) => isOfDos(record) && path === inUnzip(record),
   },
   {
     reader: 'bsdtar',
@@ -204,11 +212,8 @@ function commentOf({ offset }: DirectoryRecord, zip: Buffer): Buffer {
 const withoutVersion = ({ rawName: raw }: DirectoryRecord, path: string) =>
   raw.at(-1) === 0x2f ? path : path.replace(/;\d*$/, '');
 
-/** Whether two names of as many bytes differ in letters only that are not ASCII in the second. */
-function isAlike(path: string, raw: string): boolean {
-  const [one, other] = [Buffer.from(path, 'latin1'), Buffer.from(raw, 'latin1')];
-  return one.length === other.length && other.every((byte, at) => byte > 0x7f || byte === one[at]);
-}
+const inUnzip = (record: DirectoryRecord) =>
+  withoutVersion(record, asUnzipWrites(record.rawName).replace(/\/$/, ''));
 
 const { signal } = new AbortController();
 

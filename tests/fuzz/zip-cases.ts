@@ -64,11 +64,11 @@ const punctuatedName = fc
     maxLength: 5,
   })
   .map(text);
-/** Some of each other with an end that a reader drops. */
+/** Some that a reader takes for others, and some of each other with an end that one drops. */
 const versionedName = fc
   .tuple(
-    fc.constantFrom('a', 'b', 'd/a', 'd', '..'),
-    fc.constantFrom('', ';', ';1', ';22', ';1;1', '\xff'),
+    fc.constantFrom('a', 'b', 'd/a', 'd', '..', 'i', '\xd5', 'd\xc4/', 'd-/', '\xc2'),
+    fc.constantFrom('', ';', ';1', ';22', ';1;1', '\xff', '\x98', '_', '\xdc', '\xc4', '\xc1'),
   )
   .map(([start, end]) => latin1(start + end));
 const name = (weight: number) =>
@@ -89,9 +89,16 @@ const content = fc.oneof(
   fc.constantFrom(...seedZips.filter(({ length }) => length < 600)),
 );
 const time = extraField(0x5455, Buffer.from([1, 0x30, 0x20, 0x10, 0x65]));
-const extra = fc.constantFrom(
-  ...[Buffer.alloc(0), Buffer.alloc(0), time, extraField(0xcafe, Buffer.alloc(0))],
-  ...[extraField(0x000a, Buffer.alloc(32, 1)), extraField(0x9901, text('some bytes'))],
+const extra = fc.oneof(
+  {
+    weight: 60,
+    arbitrary: fc.constantFrom(
+      ...[Buffer.alloc(0), Buffer.alloc(0), time, extraField(0xcafe, Buffer.alloc(0))],
+      ...[extraField(0x000a, Buffer.alloc(32, 1)), extraField(0x9901, text('some bytes'))],
+    ),
+  },
+  // libarchive's own, with the mode of a link.
+  fc.constant(extraField(0x6c78, latin1('\x04\0\0\xff\xa1'))),
 );
 const madeBy = fc.constantFrom(20, (3 << 8) | 20, (3 << 8) | 63, (19 << 8) | 20, (10 << 8) | 20, 0);
 

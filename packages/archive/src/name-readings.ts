@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { asUnzipWrites, fromCodePage437 } from './code-pages.js';
 import { nameProblem } from './entry-name.js';
 import { extraId, type ExtraFields } from './extra-fields.js';
 import type { ZipRefusal } from './zip-refused.js';
@@ -17,6 +18,8 @@ export interface EntryName {
   kind: 'file' | 'folder';
   /** Where else a known reader may put the same entry. */
   otherPaths: readonly string[];
+  /** Where one may put it that has the same letter for many: also honest entries meet there. */
+  blurredPaths: readonly string[];
 }
 
 /**
@@ -34,17 +37,18 @@ export function readName(source: NameSource): EntryName | { refused: ZipRefusal 
   if ('refused' in decoded) return decoded;
   const kind = decoded.name.endsWith('/') ? 'folder' : 'file';
   const paths = new Set<string>();
-  for (const { name, encoding } of [decoded, ...otherReadings(source, raw)]) {
-    const path = withoutSlash(name);
-    for (const place of placesOf(path, kind)) {
-      if (paths.has(place)) continue;
-      const problem = place === rawPath ? undefined : nameProblem(place, encoding);
+  const blurredPaths: string[] = [];
+  for (const { name, encoding, isBlurred } of [decoded, ...otherReadings(source, raw)]) {
+    for (const path of placesOf(withoutSlash(name), kind)) {
+      if (paths.has(path)) continue;
+      const problem = path === rawPath ? undefined : nameProblem(path, encoding);
       if (problem !== undefined) return { refused: problem };
-      paths.add(place);
+      if (isBlurred === true) blurredPaths.push(path);
+      else paths.add(path);
     }
   }
   const [path = '', ...otherPaths] = paths;
-  return { path, kind, otherPaths };
+  return { path, kind, otherPaths, blurredPaths };
 }
 
 /**
@@ -60,6 +64,8 @@ interface Reading {
   name: string;
   /** In latin1 a letter is a byte of the zip, which above ASCII may stand for anything. */
   encoding: 'utf8' | 'latin1';
+  /** Whether many letters became one. */
+  isBlurred?: true;
 }
 
 /**
@@ -90,18 +96,23 @@ function decodeName(source: NameSource, raw: string): Reading | { refused: ZipRe
  * What other readers take for the name, which decode what is neither flagged nor ASCII as they see fit
  * or know no extra field. Only letters that are not ASCII differ in these, or stand where such letters are.
  */
-function* otherReadings({ rawName, flags }: NameSource, raw: string): Generator<Reading> {
-  if ((flags & utf8Flag) !== 0) return;
+function* otherReadings(source: NameSource, raw: string): Generator<Reading> {
+  const { rawName, flags, madeBy } = source;
   if (isAscii(raw)) {
     yield { name: raw, encoding: 'latin1' };
     return;
   }
-  // unzip drops the byte 255 from a name.
-  for (const bytes of raw.includes('\xff') ? [rawName, rawName.filter(isNot255)] : [rawName]) {
-    yield { name: Buffer.from(bytes).toString('latin1'), encoding: 'latin1' };
-    yield { name: fromCodePage437(bytes), encoding: 'latin1' };
-    const name = utf8(bytes);
-    if (name !== undefined) yield { name, encoding: 'utf8' };
+  if ((flags & utf8Flag) === 0) {
+    // unzip drops the byte 255 from a name.
+    for (const bytes of raw.includes('\xff') ? [rawName, rawName.filter(isNot255)] : [rawName]) {
+      yield { name: Buffer.from(bytes).toString('latin1'), encoding: 'latin1' };
+      yield { name: fromCodePage437(bytes), encoding: 'latin1' };
+      const name = utf8(bytes);
+      if (name !== undefined) yield { name, encoding: 'utf8' };
+    }
+  }
+  if (dosHosts.has(madeBy >> 8)) {
+    yield { name: asUnzipWrites(rawName), encoding: 'latin1', isBlurred: true };
   }
 }
 
@@ -171,21 +182,9 @@ function utf8(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Letter by letter joined, long names would fill the memory with their pieces. */
-function fromCodePage437(bytes: Uint8Array): string {
-  const letters = Buffer.allocUnsafe(2 * bytes.length);
-  bytes.forEach((byte, index) => {
-    const letter = byte < 0x80 ? byte : codePage437.charCodeAt(byte - 0x80);
-    letters.writeUInt16LE(letter, 2 * index);
-  });
-  return letters.toString('utf16le');
-}
-
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const utf8Flag = 0x800;
 /** Unix and macOS, in the upper byte of "version made by". */
 const unixHosts = new Set([3, 19]);
-/** Its upper half. */
-const codePage437 =
-  'ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐' +
-  '└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0';
+/** FAT, HPFS and NTFS, of which unzip translates also what is flagged as UTF-8. */
+const dosHosts = new Set([0, 6, 11]);

@@ -71,7 +71,7 @@ async function* chooseEntries(
   };
   const addToTree = (path: string, kind: 'file' | 'folder') => {
     const [, ...otherPaths] = placesOf(path, kind);
-    const answer = tree.add(path, kind, otherPaths);
+    const answer = tree.add(path, kind, { otherPaths, blurredPaths: [] });
     if ('refused' in answer) throw refuseOutput(answer.refused);
   };
   for await (const entry of read(tar)) {

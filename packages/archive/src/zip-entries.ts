@@ -39,10 +39,11 @@ export async function* readZipEntries(
   checkTotal(directory.unzippedBytes, file.bytes, limits);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
   for await (const record of directory.records()) {
-    const { path, kind, otherPaths } = checkRecord(record);
+    const name = checkRecord(record);
+    const { path, kind } = name;
     const { number, headerOffset } = record;
     // No reader may write two entries to one place: which of them would it leave there?
-    const answer = tree.add(path, kind, otherPaths);
+    const answer = tree.add(path, kind, name);
     if ('refused' in answer) throw refuseEntry(answer.refused, record);
     const packed = await readLocalHeader(file, record, directory.nextStart(headerOffset, number));
     yield {

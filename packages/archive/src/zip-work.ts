@@ -8,6 +8,8 @@ export interface ZipWork {
   directoryBytes: number;
   /** As declared: no entry is inflated further. */
   unzippedBytes: number;
+  /** Of empty blocks, which are slower to inflate than content. */
+  surplusBytes: number;
 }
 
 /**
@@ -23,8 +25,8 @@ export async function isWorkWithin(
   try {
     const end = await readZipEnd(zip);
     if (end.directoryEnd - end.directoryStart > most.directoryBytes) return false;
-    const { unzippedBytes } = await readZipDirectory(zip, end, signal);
-    return unzippedBytes <= most.unzippedBytes;
+    const { unzippedBytes, surplusBytes } = await readZipDirectory(zip, end, signal);
+    return unzippedBytes <= most.unzippedBytes && surplusBytes <= most.surplusBytes;
   } catch (error) {
     if (findingOf(error) === undefined) throw error;
     return true;

@@ -189,6 +189,44 @@ export const hostileNames: readonly HostileZip[] = [
     name: latin1('a/.\xff./b'),
     flags: 0,
   }),
+  // unzip writes names of DOS in fewer letters than they have.
+  ...[
+    ['a\x98', 'a'],
+    ['d/a\x98;1', 'd/a'],
+    ['\xd5', 'i'],
+    ['\xdc\xf2', '_='],
+    ['d\xd5/a', 'di/a'],
+    ['\xb5\xb3', '\xc1\xa6'],
+  ].flatMap(([name = '', other = '']) =>
+    [20, (6 << 8) | 20, (11 << 8) | 50].flatMap((madeBy) => {
+      const ofDos = { name: latin1(name), flags: 0, madeBy };
+      const plain = { name: latin1(other), flags: 0 };
+      return [
+        twins(`a name of which unzip makes another, made by ${madeBy}`, ofDos, plain),
+        twins(`a name that unzip makes of another, made by ${madeBy}`, plain, ofDos),
+      ];
+    }),
+  ),
+  twins('a flagged name of which unzip makes another', { name: 'aØ', madeBy: 20 }, { name: 'a+' }),
+  twins('a name that unzip makes of a flagged one', { name: 'a+' }, { name: 'aØ', madeBy: 20 }),
+  {
+    what: 'a file where unzip writes a folder',
+    zip: buildZip([{ name: latin1('\xd5/x'), flags: 0, madeBy: 20 }, { name: 'i' }]),
+    reason: 'file_and_folder',
+    entry: 2,
+  },
+  {
+    what: 'a file that unzip writes where a folder is',
+    zip: buildZip([{ name: 'i/x' }, { name: latin1('\xd5'), flags: 0, madeBy: 20 }]),
+    reason: 'file_and_folder',
+    entry: 2,
+  },
+  second('two dots around a byte of DOS that unzip drops', 'traversal', {
+    ...{ name: latin1('a/.\x98./b'), flags: 0, madeBy: 20 },
+  }),
+  second('a name of DOS of which unzip leaves nothing', 'empty_name', {
+    ...{ name: latin1('a/\x98/b'), flags: 0, madeBy: 20 },
+  }),
 
   pair('a name twice', 'duplicate_name', 'a', 'b', 'a'),
   ...(['a/ö', 'ö/'] as const).flatMap((name): HostileZip[] => [

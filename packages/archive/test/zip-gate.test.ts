@@ -64,6 +64,7 @@ describe('the gate', () => {
 
   it.each<[what: string, makeZip: () => Buffer]>([
     ['content', () => buildZip([{ name: 'a', content: Buffer.alloc(2 ** 28), method: 8 }])],
+    ['packed', () => buildZip([{ name: 'a', packed: emptyBlocks(2 ** 23), method: 8 }])],
     [
       'names',
       () => buildZip(Array.from({ length: 20_000 }, (_, index) => ({ name: `file-${index}` }))),
@@ -134,6 +135,13 @@ describe('the gate', () => {
     await checking;
   });
 });
+
+/** Stored blocks of nothing, `bytes` long at most: deflated data of no content. */
+function emptyBlocks(bytes: number): Buffer {
+  const block = Buffer.from([0, 0, 0, 0xff, 0xff]);
+  const last = Buffer.from([1, 0, 0, 0xff, 0xff]);
+  return Buffer.concat([Buffer.alloc(Math.floor(bytes / 5 - 1) * 5, block), last]);
+}
 
 const noRatio = { ...defaultZipLimits, maxRatio: Infinity };
 const isOpen = async () => (await openFilesBelow(folder)).length > 0;
