@@ -3,6 +3,7 @@ import type { Problem } from '@inference-server/contracts';
 import type { TestApp } from '@inference-server/testing';
 import { hostileZips } from '../packages/archive/test/hostile-zips.js';
 import type { HostileZip } from '../packages/archive/test/hostile-zip.js';
+import { longNames } from '../packages/archive/test/long-names.js';
 import { buildZip } from '../packages/archive/test/zip-builder.js';
 import { runServer, type RunningServer } from './running-server.js';
 import { expectTaskToRun, tracesOf, type Traces } from './traces.js';
@@ -60,6 +61,19 @@ describe.each([...byLimits])('with the limits %s', (limits, zips) => {
 });
 
 describe('the names in a zip', () => {
+  it('may not take more memory than a thread of the gate has', async () => {
+    await restartPrivateApi({});
+    const before = await traces.atRest();
+    const answer = await bare(longNames(45_000));
+    expect(await answer.json()).toMatchObject({
+      status: 422,
+      code: 'ZIP_REFUSED',
+      reason: 'too_much_memory',
+    });
+    await traces.expect(before);
+    await expectTaskToRun(server, model);
+  }, 180_000);
+
   it('are neither in the answer nor in any log', async () => {
     await restartPrivateApi({});
     const name = 'Pat1ent.dcm';

@@ -20,8 +20,8 @@ export interface Comparison {
 }
 
 /**
- * Makes and damages zips; what the gate lets pass must come out of unzip, 7z and Python as it comes out
- * of zipToTar: the same paths, kinds and bytes. A difference that {@link explain} does not know is
+ * Makes and damages zips; what the gate lets pass must come out of unzip, 7z and Python, and of bsdtar and
+ * Java where they are, as it comes out of zipToTar: the same paths, kinds and bytes. A difference that {@link explain} does not know is
  * thrown, with the seed, the case and its bytes.
  */
 export async function compareReaders({

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { decodeName } from '../../packages/archive/src/decode-name.js';
+import { asUnzipWrites } from '../../packages/archive/src/code-pages.js';
+import { readName } from '../../packages/archive/src/name-readings.js';
 import {
   readZipDirectory,
   type DirectoryRecord,
@@ -62,6 +63,8 @@ export async function explain(
     if (spelling !== undefined) {
       settle(spelling.at, content);
       if (!reasons.includes(spelling.why)) reasons.push(spelling.why);
+    } else if (reader === 'unzip' && isOverwritten(record, records)) {
+      if (!reasons.includes(overwritten)) reasons.push(overwritten);
     } else {
       if (theirs.complaint === undefined) return undefined;
       // It got no further than the folders of the entry that it complains of.
@@ -73,6 +76,12 @@ export async function explain(
   return isKnown ? reasons : undefined;
 }
 
+const overwritten = 'unzip writes several names from DOS to one place';
+
+const isOverwritten = (record: DirectoryRecord, records: readonly DirectoryRecord[]) =>
+  isOfDos(record) &&
+  records.some((one) => one !== record && isOfDos(one) && inUnzip(one) === inUnzip(record));
+
 interface Spelling {
   reader: ZipReader['name'];
   why: string;
@@ -80,7 +89,7 @@ interface Spelling {
   isName(path: string, record: DirectoryRecord): boolean;
 }
 
-const isFat = ({ madeBy }: DirectoryRecord) => [0, 6, 10, 11, 14].includes(madeBy >> 8);
+const isOfDos = ({ madeBy }: DirectoryRecord) => [0, 6, 11].includes(madeBy >> 8);
 const isFlagged = ({ flags }: DirectoryRecord) => (flags & 0x800) !== 0;
 
 /** What other letters a reader may make of a name. All agree on those of ASCII, and so on folders. */
@@ -99,13 +108,34 @@ const spellings: readonly Spelling[] = [
   {
     reader: 'unzip',
     why: 'unzip takes a name from Unix as it is, whatever it is in, but for the byte 255',
-    isName: (path, record) => !isFlagged(record) && path === rawName(record).replaceAll('\xff', ''),
+    isName: (path, record) =>
+      !isFlagged(record) && path === withoutVersion(record, rawName(record).replaceAll('\xff', '')),
+  },
+  {
+    reader: 'unzip',
+    why: 'unzip leaves out what looks like the version of a file on VMS',
+    isName: (path, record) => path === withoutVersion(record, inBytes(nameOf(record))),
   },
   {
     reader: 'unzip',
     why: 'unzip translates names from DOS as if from its code page, in the C.UTF-8 locale also flagged ones',
-    isName: (path, record) => isFat(record) && isAlike(path, rawName(record)),
+    isName: (path, record) => isOfDos(record) && path === inUnzip(record),
   },
+  {
+    reader: 'bsdtar',
+    why: 'bsdtar takes a name without a flag as it is',
+    isName: (path, record) => !isFlagged(record) && path === rawName(record),
+  },
+  {
+    reader: 'bsdtar',
+    why: 'bsdtar composes letters of names in UTF-8',
+    isName: (path, record) => path === inBytes(nameOf(record).normalize('NFC')),
+  },
+  ...(['java', 'java, streamed'] as const).map((reader) => ({
+    reader,
+    why: 'Java takes each name to be in UTF-8, and knows no field with another',
+    isName: (path: string, record: DirectoryRecord) => path === rawName(record),
+  })),
 ];
 
 interface Complaint {
@@ -150,18 +180,47 @@ const complaints: readonly Complaint[] = [
     why: '7z knows no zip without an entry',
     fits: (records) => records.length === 0,
   },
+  ...(['java', 'java, streamed'] as const).map((reader) => ({
+    reader,
+    words: /bad entry name|malformed input|MALFORMED/,
+    why: 'Java refuses names and comments that are not in UTF-8',
+    fits: (records: readonly DirectoryRecord[], zip: Buffer) =>
+      records.some((record) => !isUtf8(record.rawName) || !isUtf8(commentOf(record, zip))),
+  })),
+  {
+    reader: 'java, streamed',
+    words: /only DEFLATED entries can have EXT descriptor/,
+    why: 'Java reads nothing from a stream that is stored with a descriptor',
+    fits: (records) => records.some((record) => isStreamed(record) && record.method === 0),
+  },
+  {
+    reader: 'java, streamed',
+    words: /invalid entry (size|CRC|compressed size)|ended before all entries/,
+    why: 'Java knows long descriptors, in a stream, of long content only',
+    fits: (records) => records.some(isStreamed),
+  },
 ];
 
-/** Whether two names of as many bytes differ in letters only that are not ASCII in the second. */
-function isAlike(path: string, raw: string): boolean {
-  const [one, other] = [Buffer.from(path, 'latin1'), Buffer.from(raw, 'latin1')];
-  return one.length === other.length && other.every((byte, at) => byte > 0x7f || byte === one[at]);
+const isUtf8 = (bytes: Buffer) => Buffer.from(bytes.toString()).equals(bytes);
+
+function commentOf({ offset }: DirectoryRecord, zip: Buffer): Buffer {
+  const start = offset + 46 + zip.readUInt16LE(offset + 28) + zip.readUInt16LE(offset + 30);
+  return zip.subarray(start, start + zip.readUInt16LE(offset + 32));
 }
+
+/** What unzip leaves of a path; a folder it takes as it is. */
+const withoutVersion = ({ rawName: raw }: DirectoryRecord, path: string) =>
+  raw.at(-1) === 0x2f ? path : path.replace(/;\d*$/, '');
+
+const inUnzip = (record: DirectoryRecord) =>
+  withoutVersion(record, asUnzipWrites(record.rawName).replace(/\/$/, ''));
+
+const { signal } = new AbortController();
 
 async function readRecords(path: string): Promise<DirectoryRecord[]> {
   const file = await openZipFile(path);
   try {
-    const directory = await readZipDirectory(file, await readZipEnd(file));
+    const directory = await readZipDirectory(file, await readZipEnd(file), signal);
     const records: DirectoryRecord[] = [];
     for await (const record of directory.records()) records.push(record);
     return records;
@@ -171,9 +230,9 @@ async function readRecords(path: string): Promise<DirectoryRecord[]> {
 }
 
 function nameOf(record: DirectoryRecord): string {
-  const decoded = decodeName(record);
-  if ('refused' in decoded) throw new Error(`refused all the same: ${decoded.refused}`);
-  return decoded.name.replace(/\/$/, '');
+  const name = readName(record);
+  if ('refused' in name) throw new Error(`refused all the same: ${name.refused}`);
+  return name.path;
 }
 
 const inCodePage437 = (record: DirectoryRecord) =>

@@ -56,8 +56,28 @@ const strangeName = fc.oneof(
   fc.constantFrom(255, 256, 1024, 1025).map((length) => Buffer.alloc(length, 'n')),
   fc.uint8Array({ maxLength: 12 }).map((bytes) => Buffer.from(bytes)),
 );
+/** What a reader may give a meaning to: all that ASCII has beside letters, and digits behind it. */
+const punctuatedName = fc
+  .string({
+    unit: fc.constantFrom(...Array.from('aab01;;.:?_!"#$%&\'()*+,-<=>@[]^`{|}~ /')),
+    minLength: 1,
+    maxLength: 5,
+  })
+  .map(text);
+/** Some that a reader takes for others, and some of each other with an end that one drops. */
+const versionedName = fc
+  .tuple(
+    fc.constantFrom('a', 'b', 'd/a', 'd', '..', 'i', '\xd5', 'd\xc4/', 'd-/', '\xc2'),
+    fc.constantFrom('', ';', ';1', ';22', ';1;1', '\xff', '\x98', '_', '\xdc', '\xc4', '\xc1'),
+  )
+  .map(([start, end]) => latin1(start + end));
 const name = (weight: number) =>
-  fc.oneof({ weight, arbitrary: safeName }, { weight: 1, arbitrary: strangeName });
+  fc.oneof(
+    { weight, arbitrary: safeName },
+    { weight: 1, arbitrary: strangeName },
+    { weight: 1, arbitrary: punctuatedName },
+    { weight: 1, arbitrary: versionedName },
+  );
 
 const filling = Buffer.alloc(40_000, 'content of a file, ');
 const content = fc.oneof(
@@ -69,9 +89,16 @@ const content = fc.oneof(
   fc.constantFrom(...seedZips.filter(({ length }) => length < 600)),
 );
 const time = extraField(0x5455, Buffer.from([1, 0x30, 0x20, 0x10, 0x65]));
-const extra = fc.constantFrom(
-  ...[Buffer.alloc(0), Buffer.alloc(0), time, extraField(0xcafe, Buffer.alloc(0))],
-  ...[extraField(0x000a, Buffer.alloc(32, 1)), extraField(0x9901, text('some bytes'))],
+const extra = fc.oneof(
+  {
+    weight: 60,
+    arbitrary: fc.constantFrom(
+      ...[Buffer.alloc(0), Buffer.alloc(0), time, extraField(0xcafe, Buffer.alloc(0))],
+      ...[extraField(0x000a, Buffer.alloc(32, 1)), extraField(0x9901, text('some bytes'))],
+    ),
+  },
+  // libarchive's own, with the mode of a link.
+  fc.constant(extraField(0x6c78, latin1('\x04\0\0\xff\xa1'))),
 );
 const madeBy = fc.constantFrom(20, (3 << 8) | 20, (3 << 8) | 63, (19 << 8) | 20, (10 << 8) | 20, 0);
 
@@ -177,6 +204,81 @@ const entryLie: fc.Arbitrary<(entry: RawEntry) => RawEntry> = fc.oneof(
     .map((lie) => (entry: RawEntry) => ({ ...entry, ...lie })),
 );
 
+/** Parts of a raw name, each with what stands for it in the extra field: honest ones, and others. */
+const partPairs = [
+  ...[
+    ['\x81', 'ü'],
+    ['a\x81', 'aü'],
+    ['_', '日'],
+    ['?.txt', 'ü.txt'],
+    ['#U65e5', '日'],
+    ['a', 'a'],
+  ],
+  ...[
+    ['\x83t', 'フ'],
+    ['\x81;1', 'ü;1'],
+    ['\x81', 'ü;1'],
+    ['\xff', 'ÿ'],
+    ['a\xff', 'aü'],
+    ['', ''],
+  ],
+  ...[
+    ['..', 'ü'],
+    ['..', '..'],
+    ['..\x80', 'ü'],
+    ['.', 'ü'],
+    ['', 'ü'],
+    ['C:\x80', 'Cü'],
+  ],
+  ...[
+    ['a\\\x80', 'aü'],
+    ['\x80', '..ü'],
+    ['a', 'b'],
+    ['x\x80', 'y'],
+    ['\x80', ''],
+    ['\x81', '\x81'],
+  ],
+] as const;
+const ends: readonly [string, string][] = [
+  ...([
+    ['', ''],
+    ['', ''],
+    ['', ''],
+  ] as [string, string][]),
+  ...([
+    ['/', '/'],
+    ['/', ''],
+    ['', '/'],
+  ] as [string, string][]),
+];
+/** A name in the extra field beside another one, of any version, in one header or in both. */
+const secondName: fc.Arbitrary<(entry: RawEntry) => RawEntry> = fc
+  .record({
+    parts: fc.array(fc.oneof(fc.nat(11), fc.nat(partPairs.length - 1)), {
+      minLength: 1,
+      maxLength: 3,
+    }),
+    ends: fc.constantFrom<[string, string]>(...ends),
+    version: fc.constantFrom(1, 1, 1, 1, 0, 2, 255),
+    isEmpty: fc.nat(9).map((number) => number === 0),
+    where: fc.constantFrom('both', 'both', 'directory', 'local'),
+  })
+  .map(({ parts, ends, version, isEmpty, where }) => (entry: RawEntry) => {
+    const joined = (index: 0 | 1) =>
+      parts.map((part) => partPairs[part]?.[index] ?? '').join('/') + ends[index];
+    const raw = latin1(joined(0));
+    const field = unicodeName(raw, text(isEmpty ? '' : joined(1)), { version });
+    const extra = { extra: field };
+    const isFolder = raw.at(-1) === 0x2f;
+    const content = isFolder ? Buffer.alloc(0) : text('of two names');
+    const { madeBy = 20 } = entry;
+    return {
+      ...{ name: raw, content, flags: 0, madeBy },
+      ...(where === 'local' ? {} : extra),
+      ...(where === 'directory' ? {} : { local: extra }),
+    };
+  });
+
 const bytesOf = fc.oneof(
   fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)),
   fc.constantFrom(...seedZips.slice(-4), latin1('PK\x05\x06'), latin1('PK\x05\x05\x00\x00')),
@@ -215,7 +317,12 @@ const builtZip = (nameWeight: number, lies: number, ends: number) =>
   fc
     .record({
       entries: fc.array(soundEntry(nameWeight), { maxLength: 4 }),
-      lies: fc.array(fc.tuple(fc.nat(3), entryLie), { maxLength: lies }),
+      lies: fc.array(
+        fc.tuple(fc.nat(3), fc.oneof({ weight: 4, arbitrary: entryLie }, secondName)),
+        {
+          maxLength: lies,
+        },
+      ),
       end: ends === 0 ? soundEnd : fc.oneof({ weight: ends, arbitrary: soundEnd }, strangeEnd),
     })
     .map(({ entries, lies, end }) =>

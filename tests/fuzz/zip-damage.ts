@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 
 /** What is done to a zip; `other` is one to take from. The zip may be changed in place. */
@@ -209,7 +210,7 @@ const changeBothHeaders = numbers.map(([recordAt, fieldAt, how, which]): Damage 
   return zip;
 });
 
-const letters = Buffer.from('a/.\\:\0\n\x7f\x80\x81\xc3\xa9\xff-D ', 'latin1');
+const letters = Buffer.from('a/.\\:\0\n\x7f\x80\x81\xc3\xa9\xff-D ;1', 'latin1');
 
 /** Another letter in the name, in one header or in both. */
 const changeName = numbers.map(([recordAt, letterAt, letter, where]): Damage => (zip) => {
@@ -236,6 +237,28 @@ const changeExtra = numbers.map(([recordAt, byteAt, byte, where]): Damage => (zi
     if (at === undefined || where % 4 === bit) continue;
     const { extra } = variablePart(zip, kind, at);
     if (extra.length > 0) extra[byteAt % extra.length] = byte & 0xff;
+  }
+  return zip;
+});
+
+/** The version, the name, or the raw name with a checksum that fits, of a name in an extra field. */
+const changeSecondName = numbers.map(([recordAt, what, letterAt, letter]): Damage => (zip) => {
+  for (const kind of [local, central]) {
+    const withField = find(zip, kind).flatMap((at) => {
+      const { name, extra } = variablePart(zip, kind, at);
+      const start = extra.indexOf('up', 0, 'latin1');
+      return start < 0 || start + 10 > extra.length
+        ? []
+        : [{ name, field: extra.subarray(start + 4) }];
+    });
+    const found = pick(withField, recordAt);
+    if (found === undefined) continue;
+    const { name, field } = found;
+    const changed = [field.subarray(0, 1), field.subarray(5), name, name][what % 4] ?? name;
+    const versions = [0, 1, 2, 255];
+    const byte = pick(what % 4 === 0 ? versions : [...letters], letter) ?? 0;
+    if (changed.length > 0) changed[letterAt % changed.length] = byte;
+    field.writeUInt32LE(crc32(name), 1);
   }
   return zip;
 });
@@ -335,6 +358,7 @@ export const damage: fc.Arbitrary<Damage> = fc.oneof(
   { weight: 4, arbitrary: changeBothHeaders },
   { weight: 4, arbitrary: changeName },
   { weight: 3, arbitrary: changeExtra },
+  { weight: 2, arbitrary: changeSecondName },
   { weight: 3, arbitrary: moveRecord },
   { weight: 2, arbitrary: changeContent },
   ...[setByte, flipBit, cut, insert, splice, copyPiece],

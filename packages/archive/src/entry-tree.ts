@@ -6,8 +6,18 @@ export type TreeAnswer =
   | { newFolders: readonly string[] };
 
 export interface EntryTree {
-  /** Takes a path that `nameProblem` has passed. After a refusal the tree is of no more use. */
-  add(path: string, kind: 'file' | 'folder'): TreeAnswer;
+  /**
+   * Takes a path that `nameProblem` has passed, and those where other readers may put the same entry:
+   * no other entry may stand there, but they make no folders of ours. After a refusal the tree is of
+   * no more use.
+   */
+  add(path: string, kind: 'file' | 'folder', elsewhere: Elsewhere): TreeAnswer;
+}
+
+export interface Elsewhere {
+  otherPaths: readonly string[];
+  /** Two honest entries may meet here, but none meets another one's path of the other kinds. */
+  blurredPaths: readonly string[];
 }
 
 /**
@@ -16,62 +26,111 @@ export interface EntryTree {
  * and not a set of paths: paths repeat their parents, and a deep one would cost its length squared.
  */
 export function createEntryTree({ maxFolders }: { maxFolders: number }): EntryTree {
-  const root: Folder = { name: '', entries: new Map(), stated: true };
+  const root = createFolder('');
   let folders = 0;
+  let ourFolders = 0;
 
-  /** The folder `name` in `parent`, made when absent; undefined when it cannot be. */
-  function enter(parent: Folder, name: string): { folder: Folder; isNew: boolean } | Refused {
+  /** The folder `name` in `parent`, made when absent; undefined where a blurred path need go no further. */
+  function enter(parent: Folder, name: string, as: PathKind): Entered | Refused | undefined {
     const key = name.normalize('NFC');
     const known = parent.entries.get(key);
-    if (known === undefined) {
-      folders += 1;
-      if (folders > maxFolders) return { refused: 'too_many_entries' };
-      const folder: Folder = { name, entries: new Map(), stated: false };
-      parent.entries.set(key, folder);
-      return { folder, isNew: true };
-    }
-    if (known === file) return { refused: 'file_and_folder' };
+    if (known === blurredFile && as === 'blurred') return undefined;
+    if (typeof known === 'symbol') return { refused: 'file_and_folder' };
     // Two spellings of one folder: two folders here, one on a system that normalises.
-    if (known.name !== name) return { refused: 'duplicate_name' };
-    return { folder: known, isNew: false };
+    if (known !== undefined && known.name !== name) return { refused: 'duplicate_name' };
+    const folder = known ?? createFolder(name);
+    if (known === undefined) {
+      parent.entries.set(key, folder);
+      folders += 1;
+    }
+    const isNew = as === 'ours' && !folder.isOurs;
+    if (isNew) {
+      folder.isOurs = true;
+      ourFolders += 1;
+    }
+    if (as !== 'blurred') folder.isBlurred = false;
+    // Four other readings of each at most: only names that were made for it go beyond.
+    const areTooMany = ourFolders > maxFolders || folders > 5 * maxFolders;
+    return areTooMany ? { refused: 'too_many_entries' } : { folder, isNew };
+  }
+
+  function place(path: string, kind: 'file' | 'folder', as: PathKind): TreeAnswer {
+    const components = path.split('/');
+    const fileName = kind === 'file' ? components.pop() : undefined;
+    const newFolders: string[] = [];
+    let at = root;
+    for (const [index, name] of components.entries()) {
+      const entered = enter(at, name, as);
+      if (entered === undefined) return { newFolders };
+      if ('refused' in entered) return entered;
+      at = entered.folder;
+      if (entered.isNew) newFolders.push(components.slice(0, index + 1).join('/'));
+    }
+    if (fileName !== undefined) {
+      const refused = placeFile(at, fileName, as);
+      if (refused !== undefined) return refused;
+    } else if (as !== 'blurred') {
+      if (at.stated) return { refused: 'duplicate_name' };
+      at.stated = true;
+    }
+    return { newFolders };
   }
 
   return {
-    add(path, kind) {
-      const components = path.split('/');
-      const fileName = kind === 'file' ? components.pop() : undefined;
-      const newFolders: string[] = [];
-      let at = root;
-      for (const [index, name] of components.entries()) {
-        const entered = enter(at, name);
-        if ('refused' in entered) return entered;
-        at = entered.folder;
-        if (entered.isNew) newFolders.push(components.slice(0, index + 1).join('/'));
+    add(path, kind, { otherPaths, blurredPaths }) {
+      const answer = place(path, kind, 'ours');
+      if ('refused' in answer) return answer;
+      for (const otherPath of otherPaths) {
+        const other = place(otherPath, kind, 'other');
+        if ('refused' in other) return other;
       }
-      if (fileName === undefined) {
-        if (at.stated) return { refused: 'duplicate_name' };
-        at.stated = true;
-      } else {
-        const key = fileName.normalize('NFC');
-        const known = at.entries.get(key);
-        if (known !== undefined) {
-          return { refused: known === file ? 'duplicate_name' : 'file_and_folder' };
-        }
-        at.entries.set(key, file);
+      for (const blurredPath of blurredPaths) {
+        const blurred = place(blurredPath, kind, 'blurred');
+        if ('refused' in blurred) return blurred;
       }
-      return { newFolders };
+      return answer;
     },
   };
 }
 
+type PathKind = 'ours' | 'other' | 'blurred';
+
+function placeFile(folder: Folder, name: string, as: PathKind): Refused | undefined {
+  const key = name.normalize('NFC');
+  const known = folder.entries.get(key);
+  if (known === undefined) {
+    folder.entries.set(key, as === 'blurred' ? blurredFile : file);
+    return undefined;
+  }
+  const isFolder = typeof known === 'object';
+  const isBlurred = isFolder ? known.isBlurred : known === blurredFile;
+  if (isBlurred && as === 'blurred') return undefined;
+  return { refused: isFolder ? 'file_and_folder' : 'duplicate_name' };
+}
+
 const file = Symbol('file');
+const blurredFile = Symbol('blurred file');
 
 interface Folder {
   /** As its first entry spelled it. */
   name: string;
-  entries: Map<string, Folder | typeof file>;
+  entries: Map<string, Folder | typeof file | typeof blurredFile>;
   /** Whether the folder has an entry of its own; otherwise it is only implied by what it holds. */
   stated: boolean;
+  /** Whether we make it as well, and not only another reader. */
+  isOurs: boolean;
+  /** Whether nothing but blurred paths lead here. */
+  isBlurred: boolean;
+}
+
+function createFolder(name: string): Folder {
+  return { name, entries: new Map(), stated: false, isOurs: false, isBlurred: true };
+}
+
+interface Entered {
+  folder: Folder;
+  /** Whether this entry is the first of ours in it. */
+  isNew: boolean;
 }
 
 type Refused = Extract<TreeAnswer, { refused: unknown }>;

@@ -1,26 +1,37 @@
-/** The extra fields of a record by their id. */
+/** The extra fields of a record that say something to us, by their id. */
 export type ExtraFields = ReadonlyMap<number, Buffer>;
 
 export const extraId = { zip64: 0x0001, ntfs: 0x000a, timestamp: 0x5455, unicodePath: 0x7075 };
 
 /**
  * Takes the extra area of a header apart (APPNOTE 4.5); undefined when it is damaged, or when one of
- * the fields that change what an entry is stands there twice: readers differ on which one counts. Less
- * than a field's head of zeros at the end is alignment.
+ * the fields that change what an entry is stands there twice, or is too short for any number: readers
+ * differ on what counts; or when libarchive's own field is there, by which bsdtar makes a link of what
+ * is a file for everybody else. Less than a field's head of zeros at the end is alignment. Keeps what
+ * is looked at: an area may hold 16,000 fields of nothing.
  */
 export function parseExtraFields(area: Buffer): ExtraFields | undefined {
   const fields = new Map<number, Buffer>();
   let at = 0;
   while (at + 4 <= area.length) {
     const id = area.readUInt16LE(at);
-    const end = at + 4 + area.readUInt16LE(at + 2);
-    if (end > area.length) return undefined;
-    if (fields.has(id) && (id === extraId.zip64 || id === extraId.unicodePath)) return undefined;
-    fields.set(id, area.subarray(at + 4, end));
-    at = end;
+    const start = at + 4;
+    at = start + area.readUInt16LE(at + 2);
+    if (at > area.length) return undefined;
+    if (id === libarchiveId) return undefined;
+    if (!knownIds.has(id)) continue;
+    const isEssential = id === extraId.zip64 || id === extraId.unicodePath;
+    if (isEssential && fields.has(id)) return undefined;
+    // Only the number of a disk, which is never missing; Java refuses it as well.
+    if (id === extraId.zip64 && at - start === 4) return undefined;
+    fields.set(id, area.subarray(start, at));
   }
   return area.subarray(at).every((byte) => byte === 0) ? fields : undefined;
 }
+
+const knownIds = new Set(Object.values(extraId));
+/** "xl": a mode that goes before the one of the directory. Written only when it is asked for. */
+const libarchiveId = 0x6c78;
 
 /**
  * The 64-bit values for those of `stated` that are full (APPNOTE 4.5.3): the field has one for each,

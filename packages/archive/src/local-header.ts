@@ -1,5 +1,5 @@
-import { decodeName } from './decode-name.js';
 import { extraId, parseExtraFields, resolveZip64, type ExtraFields } from './extra-fields.js';
+import { readName } from './name-readings.js';
 import type { DirectoryRecord } from './zip-directory.js';
 import type { ZipFile } from './zip-file.js';
 import { refuseZip, type ZipRefusal } from './zip-refused.js';
@@ -36,7 +36,8 @@ export async function readLocalHeader(
     rawName: rest.subarray(0, nameBytes),
     extra,
   };
-  if (!isSameEntry(local, record) || !areSameSizes(local, record)) throw refuse('header_mismatch');
+  const problem = entryProblem(local, record);
+  if (problem !== undefined) throw refuse(problem);
   if ((record.flags & descriptorFlag) === 0) {
     if (end < nextStart) throw refuseZip({ reason: 'hidden_data', offset: end });
   } else {
@@ -66,27 +67,23 @@ const effortFlags = 0x6;
 const utf8Flag = 0x800;
 const full = 0xffffffff;
 
-function isSameEntry(local: LocalHeader, record: DirectoryRecord): boolean {
-  if (local.method !== record.method) return false;
+/** What keeps the header from saying the same as the record. */
+function entryProblem(local: LocalHeader, record: DirectoryRecord): ZipRefusal | undefined {
   const isAscii = local.rawName.every((byte) => byte < 0x80);
   const free = (isAscii ? utf8Flag : 0) | (local.method === deflated ? effortFlags : 0);
-  if (((local.flags ^ record.flags) & ~free) !== 0) return false;
-  if (!local.rawName.equals(record.rawName)) return false;
-  // The rest of what makes the name: the extra field.
+  const isSame =
+    local.method === record.method &&
+    ((local.flags ^ record.flags) & ~free) === 0 &&
+    local.rawName.equals(record.rawName) &&
+    areSameSizes(local, record);
+  if (!isSame) return 'header_mismatch';
+  // The rest of what makes the name: the extra field. Without it there is the raw one, which is among
+  // the readings of the record.
+  if (!local.extra.has(extraId.unicodePath)) return undefined;
   const { madeBy } = record;
-  const name = decodeName({ ...local, madeBy });
-  if (!local.extra.has(extraId.unicodePath)) {
-    const withoutField = decodeName({ ...record, extra: new Map() });
-    return sameName(name, withoutField);
-  }
-  return sameName(name, decodeName(record));
-}
-
-function sameName(
-  one: ReturnType<typeof decodeName>,
-  other: ReturnType<typeof decodeName>,
-): boolean {
-  return 'name' in one && 'name' in other && one.name === other.name;
+  const [name, known] = [readName({ ...local, madeBy }), readName(record)];
+  if ('refused' in name) return name.refused;
+  return 'path' in known && name.path === known.path ? undefined : 'header_mismatch';
 }
 
 function areSameSizes(local: LocalHeader, record: DirectoryRecord): boolean {

@@ -6,7 +6,8 @@ const texts = {
   too_many_entries: 'it holds too many files and folders',
   too_large: 'it holds too many bytes',
   too_many_hard_links: 'it holds too many hard links',
-  duplicate_name: 'it holds two names that differ only in their Unicode normalisation',
+  duplicate_name:
+    'it holds two names that differ only in their Unicode normalisation or in a version (as in a;1)',
   file_and_folder: 'it holds a file and a folder of one name',
 } as const;
 

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { AppError } from '@inference-server/errors';
 import { nameProblem } from './entry-name.js';
 import { createEntryTree } from './entry-tree.js';
+import { placesOf } from './name-readings.js';
 import { refuseOutput } from './output-refused.js';
 import { readableOf } from './readable-of.js';
 import { readTarEntries, type TarEntry } from './tar-entries.js';
@@ -32,8 +33,9 @@ export interface TarToZipOptions {
  * file is executable; owners and other modes are not.
  *
  * The stream is destroyed with ZIP_REFUSED when what was in the tar is at fault: not a folder, over
- * a limit, too many hard links (each is a request of its own), or two names that are one after Unicode normalisation (neither is silently dropped); with
- * an AbortError when aborted. Any other error is INTERNAL: the tar is damaged or was cut off.
+ * a limit, too many hard links (each is a request of its own), or two names that are one to the gate
+ * (neither is silently dropped); with an AbortError when aborted. Any other error is INTERNAL: the tar
+ * is damaged or was cut off.
  * Destroys `tar` when it ends, and whatever it has opened.
  */
 export function tarToZip(tar: Readable, options: TarToZipOptions): Readable {
@@ -68,7 +70,8 @@ async function* chooseEntries(
     if (bytes > maxBytes) throw refuseOutput('too_large', maxBytes);
   };
   const addToTree = (path: string, kind: 'file' | 'folder') => {
-    const answer = tree.add(path, kind);
+    const [, ...otherPaths] = placesOf(path, kind);
+    const answer = tree.add(path, kind, { otherPaths, blurredPaths: [] });
     if ('refused' in answer) throw refuseOutput(answer.refused);
   };
   for await (const entry of read(tar)) {
@@ -137,7 +140,7 @@ interface HardLink {
 function targetOf({ kind, linkName }: TarEntry, root: string): string | undefined {
   if (kind !== 'hard link' || !linkName.startsWith(root)) return undefined;
   const target = linkName.slice(root.length);
-  return pathProblem(target) === undefined ? target : undefined;
+  return pathProblem(target, 'file') === undefined ? target : undefined;
 }
 
 function newFile(entry: TarEntry, path: string): NewZipEntry {
@@ -158,13 +161,19 @@ function whyLeftOut(
   const special = target === undefined && kind !== 'file' && kind !== 'folder';
   const what = kind === 'unknown' ? 'entry of an unknown kind' : kind;
   if (special) return `left out: ${what} ${printable(path)}`;
-  const problem = pathProblem(path);
+  const problem = pathProblem(path, kind === 'folder' ? 'folder' : 'file');
   return problem && `left out: ${printable(path)}: ${refusalText(problem)}`;
 }
 
-function pathProblem(path: string): ZipRefusal | undefined {
+/** As the gate will find it. */
+function pathProblem(path: string, kind: 'file' | 'folder'): ZipRefusal | undefined {
   // The tar's reader puts this character where bytes are not UTF-8.
-  return path.includes('\uFFFD') ? 'invalid_utf8' : nameProblem(path);
+  if (path.includes('\uFFFD')) return 'invalid_utf8';
+  for (const place of placesOf(path, kind)) {
+    const problem = nameProblem(place);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
 }
 
 /** One line of bounded length, whatever the name: names can hold line breaks and escape codes. */

@@ -7,19 +7,21 @@ import { refuseZip, type ZipRefusal } from './zip-refused.js';
 
 /**
  * The bytes of an entry, inflated. Ends with ZIP_REFUSED unless they have the stated size and checksum
- * and the packed ones are used up to the last; never gives more than the stated size.
+ * and the packed ones are used up to the last; never gives more than the stated size. Throws the signal's reason.
  */
 export async function* readContent(
   file: ZipFile,
   record: DirectoryRecord,
   { start, end }: { start: number; end: number },
+  signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const refuse: Refuse = (reason, cause) =>
     refuseZip({ reason, entry: record.number, offset: start }, cause);
   const packed = file.readRange(start, end);
   let checksum = 0;
   let bytes = 0;
-  for await (const chunk of record.method === deflated ? inflate(packed, record, refuse) : packed) {
+  const chunks = record.method === deflated ? inflate(packed, record, refuse, signal) : packed;
+  for await (const chunk of chunks) {
     bytes += chunk.length;
     if (bytes > record.bytes) throw refuse('size_mismatch');
     checksum = crc32(chunk, checksum);
@@ -41,6 +43,7 @@ async function* inflate(
   packed: AsyncIterable<Buffer>,
   { bytes, packedBytes }: DirectoryRecord,
   refuse: Refuse,
+  signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   // Without a byte there is no deflated data, not even of nothing.
   if (packedBytes === 0) throw refuse('bad_data');
@@ -50,10 +53,12 @@ async function* inflate(
   }
   const inflated = createInflateRaw({ chunkSize: chunkBytes });
   // What goes wrong while feeding destroys the stream and so is thrown by the loop.
-  const feeding = pipeline(packed, inflated).catch(() => undefined);
+  // Under the signal: gibibytes of empty blocks give no chunk at which to look at it.
+  const feeding = pipeline(packed, inflated, { signal }).catch(() => undefined);
   try {
     yield* inflated as AsyncIterable<Buffer>;
   } catch (error) {
+    signal.throwIfAborted();
     throw asRefusal(error, refuse);
   } finally {
     inflated.destroy();

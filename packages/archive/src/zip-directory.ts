@@ -1,4 +1,3 @@
-import { otherReadings } from './decode-name.js';
 import { extraId, parseExtraFields, resolveZip64, type ExtraFields } from './extra-fields.js';
 import type { ZipEnd } from './zip-end.js';
 import type { ZipFile } from './zip-file.js';
@@ -32,8 +31,10 @@ export interface DirectoryRecord {
 export interface ZipDirectory {
   /** In its own order; each call reads it again: memory does not grow with names. */
   records(): AsyncGenerator<DirectoryRecord>;
-  /** Whether readers could make different names of the raw ones. */
-  hasOtherReadings: boolean;
+  /** The sum of the sizes that it states. */
+  unzippedBytes: number;
+  /** By how much entries are longer packed than not, in all: a few bytes of each at most, if they are honest. */
+  surplusBytes: number;
   /** Where the next entry or the directory begins after the entry whose header stands at `offset`. */
   nextStart(offset: number, number: number): number;
 }
@@ -41,13 +42,20 @@ export interface ZipDirectory {
 /**
  * Reads the directory once for its shape and for where entries begin: sorted, these positions are
  * what tells whether the entries lie side by side, without gap or overlap. Keeps one number an entry.
+ * Throws the signal's reason, here and from the records.
  */
-export async function readZipDirectory(file: ZipFile, end: ZipEnd): Promise<ZipDirectory> {
+export async function readZipDirectory(
+  file: ZipFile,
+  end: ZipEnd,
+  signal: AbortSignal,
+): Promise<ZipDirectory> {
   const starts = new Float64Array(end.entries);
-  let hasOtherReadings = false;
-  for await (const record of readRecords(file, end)) {
-    const { number, offset, headerOffset } = record;
-    hasOtherReadings ||= otherReadings(record).length > 0;
+  let unzippedBytes = 0;
+  let surplusBytes = 0;
+  for await (const record of readRecords(file, end, signal)) {
+    const { number, offset, headerOffset, bytes, packedBytes } = record;
+    unzippedBytes += bytes;
+    surplusBytes += Math.max(0, packedBytes - bytes);
     if (headerOffset >= end.directoryStart) {
       throw refuseZip({ reason: 'overlap', entry: number, offset });
     }
@@ -57,8 +65,9 @@ export async function readZipDirectory(file: ZipFile, end: ZipEnd): Promise<ZipD
   const [first = end.directoryStart] = starts;
   if (first > 0) throw refuseZip({ reason: 'prefixed_data', offset: 0 });
   return {
-    records: () => readRecords(file, end),
-    hasOtherReadings,
+    records: () => readRecords(file, end, signal),
+    unzippedBytes,
+    surplusBytes,
     nextStart(offset, number) {
       // Entries mostly stand in the order of the directory.
       const index = starts[number - 1] === offset ? number - 1 : lowest(starts, offset);
@@ -70,9 +79,15 @@ export async function readZipDirectory(file: ZipFile, end: ZipEnd): Promise<ZipD
 const recordBytes = 46;
 const signature = 0x02014b50;
 
-async function* readRecords(file: ZipFile, end: ZipEnd): AsyncGenerator<DirectoryRecord> {
+async function* readRecords(
+  file: ZipFile,
+  end: ZipEnd,
+  signal: AbortSignal,
+): AsyncGenerator<DirectoryRecord> {
   let offset = end.directoryStart;
   for (let number = 1; number <= end.entries; number++) {
+    // Each read past a window lets the news of an abort in.
+    signal.throwIfAborted();
     if (offset === end.directoryEnd) throw refuseZip({ reason: 'entry_count', offset });
     const refuse = (reason: ZipRefusal) => refuseZip({ reason, entry: number, offset });
     if (offset + recordBytes > end.directoryEnd) throw refuse('bad_directory');

@@ -1,9 +1,8 @@
-import { decodeName, otherReadings } from './decode-name.js';
 import { attributeProblem, isExecutable, modeProblem } from './entry-kind.js';
-import { nameProblem } from './entry-name.js';
 import { createEntryTree } from './entry-tree.js';
 import { readLocalHeader } from './local-header.js';
 import { modifiedTime } from './modified-time.js';
+import { readName, type EntryName } from './name-readings.js';
 import { readContent } from './zip-content.js';
 import { readZipDirectory, type DirectoryRecord } from './zip-directory.js';
 import { readZipEnd } from './zip-end.js';
@@ -32,31 +31,20 @@ export async function* readZipEntries(
   signal: AbortSignal,
 ): AsyncGenerator<ZipEntry> {
   const end = await readZipEnd(file);
+  // Before anything is sized by the count.
   if (end.entries > limits.maxEntries) {
     throw refuseZip({ reason: 'too_many_entries', allowed: limits.maxEntries });
   }
-  const directory = await readZipDirectory(file, end);
+  const directory = await readZipDirectory(file, end, signal);
+  checkTotal(directory.unzippedBytes, file.bytes, limits);
   const tree = createEntryTree({ maxFolders: limits.maxEntries });
-  // Three readings of each at most: only names that were made for it go beyond.
-  const otherNames = directory.hasOtherReadings
-    ? createEntryTree({ maxFolders: 4 * limits.maxEntries })
-    : undefined;
-  let unzippedBytes = 0;
   for await (const record of directory.records()) {
-    signal.throwIfAborted();
-    unzippedBytes += record.bytes;
-    checkTotal(unzippedBytes, file.bytes, limits);
-    const { path, kind } = checkRecord(record);
+    const name = checkRecord(record);
+    const { path, kind } = name;
     const { number, headerOffset } = record;
-    const answer = tree.add(path, kind);
+    // No reader may write two entries to one place: which of them would it leave there?
+    const answer = tree.add(path, kind, name);
     if ('refused' in answer) throw refuseEntry(answer.refused, record);
-    // No other reader may write two entries to one place: which of them would it leave there?
-    if (otherNames !== undefined) {
-      for (const name of new Set([path, ...otherReadings(record).map(withoutSlash)])) {
-        const taken = otherNames.add(name, kind);
-        if ('refused' in taken) throw refuseEntry(taken.refused, record);
-      }
-    }
     const packed = await readLocalHeader(file, record, directory.nextStart(headerOffset, number));
     yield {
       newFolders: answer.newFolders,
@@ -65,13 +53,9 @@ export async function* readZipEntries(
           ? { path, bytes: record.bytes, executable: isExecutable(record.mode) }
           : undefined,
       modified: modifiedTime(record),
-      content: () => readContent(file, record, packed),
+      content: () => readContent(file, record, packed, signal),
     };
   }
-}
-
-function withoutSlash(name: string): string {
-  return name.endsWith('/') ? name.slice(0, -1) : name;
 }
 
 function checkTotal(unzippedBytes: number, zipBytes: number, limits: ZipLimits): void {
@@ -83,26 +67,23 @@ function checkTotal(unzippedBytes: number, zipBytes: number, limits: ZipLimits):
   }
 }
 
-function checkRecord(record: DirectoryRecord): { path: string; kind: 'file' | 'folder' } {
+function checkRecord(record: DirectoryRecord): EntryName {
   const refuse = (reason: ZipRefusal) => refuseEntry(reason, record);
   const { flags, method, bytes, packedBytes } = record;
   if ((flags & encryptionFlags) !== 0) throw refuse('encrypted');
   if ((method !== stored && method !== deflated) || (flags & patchFlag) !== 0) {
     throw refuse('unknown_method');
   }
-  if ((record.version & 0xff) > latestVersion) throw refuse('unknown_version');
-  const decoded = decodeName(record);
-  if ('refused' in decoded) throw refuse(decoded.refused);
-  const kind = decoded.name.endsWith('/') ? 'folder' : 'file';
-  const path = withoutSlash(decoded.name);
-  const problem =
-    nameProblem(path) ??
-    modeProblem(record.mode, kind) ??
-    attributeProblem(record.attributes, kind);
+  const { version } = record;
+  if ((version & 0xff) > latestVersion || version >> 8 === vms) throw refuse('unknown_version');
+  const name = readName(record);
+  if ('refused' in name) throw refuse(name.refused);
+  const { kind } = name;
+  const problem = modeProblem(record.mode, kind) ?? attributeProblem(record.attributes, kind);
   if (problem !== undefined) throw refuse(problem);
   if (kind === 'folder' && bytes > 0) throw refuse('folder_with_content');
   if (method === stored && packedBytes !== bytes) throw refuse('size_mismatch');
-  return { path, kind };
+  return name;
 }
 
 /** Bit 0: the content; bit 6: strongly; bit 13: the directory itself is masked. */
@@ -113,6 +94,8 @@ const stored = 0;
 const deflated = 8;
 /** 6.3, of which all later ones of the specification are said to need no more. */
 const latestVersion = 63;
+/** In the upper byte: what only VMS is to extract unzip leaves out, or asks about. */
+const vms = 2;
 
 function refuseEntry(reason: ZipRefusal, { number, offset }: DirectoryRecord): Error {
   return refuseZip({ reason, entry: number, offset });

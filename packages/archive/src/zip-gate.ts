@@ -6,6 +6,7 @@ import { Piscina } from 'piscina';
 import { AppError, toAppError } from '@inference-server/errors';
 import type { ZipRules, ZipVerdict } from './check-zip.js';
 import type { GateJob } from './gate-worker.js';
+import type { ZipWork } from './zip-work.js';
 
 /** Checks zips off the main thread. */
 export interface ZipGate {
@@ -17,22 +18,22 @@ export interface ZipGate {
 
 /**
  * `threads` of them take the large zips, one more takes the small ones, which so never wait behind
- * gibibytes. The rest waits its turn, in no other memory than its place in the line. An abort is
- * answered at once; the thread learns of it and comes to its own end, for one that is killed may leave
- * its file open.
+ * gibibytes: it hands on what is much work in a short file. The rest waits its turn, in no other memory
+ * than its place in the line. An abort is answered at once; the thread learns of it and comes to its own
+ * end, for one that is killed may leave its file open. That a thread runs out of memory is a finding.
  */
 export function createZipGate({ threads }: { threads: number }): ZipGate {
   const small = createPool(1);
   const large = createPool(threads);
   const closing = new AbortController();
-  const running = new Set<Promise<ZipVerdict>>();
+  const running = new Set<Promise<unknown>>();
 
-  function run(pool: Piscina, job: Omit<GateJob, 'stop'>, signal: AbortSignal) {
+  function run<T>(pool: Piscina, job: Omit<GateJob, 'stop'>, signal: AbortSignal): Promise<T> {
     const { port1: stop, port2 } = new MessageChannel();
     const given: GateJob = { ...job, stop: port2 };
-    const checked = pool.run(given, { transferList: [port2] }) as Promise<ZipVerdict>;
+    const checked = pool.run(given, { transferList: [port2] }) as Promise<T>;
     running.add(checked);
-    return new Promise<ZipVerdict>((resolve, reject) => {
+    return new Promise<T>((resolve, reject) => {
       const onAbort = () => {
         stop.postMessage('stop');
         reject(signal.reason as Error);
@@ -53,9 +54,15 @@ export function createZipGate({ threads }: { threads: number }): ZipGate {
       try {
         const { size } = await stat(path);
         signal.throwIfAborted();
-        return await run(size <= smallBytes ? small : large, { path, rules }, signal);
+        const verdict =
+          size <= smallBytes
+            ? await run<ZipVerdict | undefined>(small, { path, rules, mostWork: smallWork }, signal)
+            : undefined;
+        signal.throwIfAborted();
+        return verdict ?? (await run<ZipVerdict>(large, { path, rules }, signal));
       } catch (error) {
         signal.throwIfAborted();
+        if (isOutOfMemory(error)) return { finding: { reason: 'too_much_memory' } };
         throw toAppError(error, 'checking a zip');
       }
     },
@@ -69,6 +76,12 @@ export function createZipGate({ threads }: { threads: number }): ZipGate {
 }
 
 const smallBytes = 16 * 1024 ** 2;
+/** Some 10,000 entries, and what is inflated in some tenths of a second. */
+const smallWork: ZipWork = {
+  directoryBytes: 1024 ** 2,
+  unzippedBytes: 64 * 1024 ** 2,
+  surplusBytes: 1024 ** 2,
+};
 /** A thread looks up between two chunks; longer takes only a disk that does not answer. */
 const stopWithinMs = 5_000;
 
@@ -80,9 +93,14 @@ function createPool(threads: number): Piscina {
     // Starting a thread takes some 30 ms: one that was used stays a while for the next.
     idleTimeout: 60_000,
     maxQueue: Number.POSITIVE_INFINITY,
+    // The tree of the names that the limits allow, however long they are, as far as they are honest.
     // The young generation is small, so that the chunks of a zip do not lie about for long.
     resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 2 },
   });
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY';
 }
 
 /** As built: a thread runs no TypeScript, also when this file is run from its source. */

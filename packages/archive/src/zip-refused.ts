@@ -39,6 +39,7 @@ const texts = {
   too_many_entries: 'it holds too many entries or folders',
   too_large: 'its content is too large',
   ratio: 'its content is too large for the size of the zip',
+  too_much_memory: 'its names take too much memory',
   no_file: 'it holds no file',
   size_mismatch: 'its content is not as long as it says',
   crc_mismatch: 'its content does not match its checksum',

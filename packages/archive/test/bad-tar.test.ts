@@ -55,6 +55,15 @@ describe('tarToZip refuses as the model’s fault', () => {
       {},
     ],
     [
+      'two versions of a name',
+      'duplicate_name',
+      [
+        { name: 'output/a;1', content: '1' },
+        { name: 'output/a', content: '2' },
+      ],
+      {},
+    ],
+    [
       'two spellings of a name',
       'duplicate_name',
       [

@@ -37,6 +37,22 @@ export const honestGenerated: readonly HonestMaker[] = [
     [{ ...explorer('', text, 0), name: oem }],
     { files: { 'Öl.txt': text }, folders: [] },
   ),
+  // What unzip itself does not keep apart: all of these are `++.txt`, `--` or `-/a` to it.
+  generated(
+    'Windows Explorer: names that unzip blurs',
+    [
+      ...['ü.txt', 'û.txt', '─┴', '─╦', '─/a', '┴'].map((name) => explorer(name, text)),
+      ...['\xc4\xc2', '\xc2/a', '\xcb'].map((name) => ({
+        ...{ ...explorer('', text, 0), name: Buffer.from(name, 'latin1') },
+      })),
+    ],
+    {
+      files: Object.fromEntries(
+        ['ü.txt', 'û.txt', '─┴', '─╦', '─/a', '┴', '─┬', '┬/a', '╦'].map((name) => [name, text]),
+      ),
+      folders: ['─', '┬'],
+    },
+  ),
   generated(
     '.NET',
     [

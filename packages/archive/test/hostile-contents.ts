@@ -16,6 +16,8 @@ export const hostileContents: readonly HostileZip[] = [
   second('zstandard', 'unknown_method', { name: 'x', method: 93 }),
   second('a patch', 'unknown_method', { name: 'x', flags: flag.utf8 | 0x20 }),
   second('a later version', 'unknown_version', { name: 'x', version: 64 }),
+  second('a version for VMS alone', 'unknown_version', { name: 'x', version: 0x0214 }),
+  second('a later version for VMS alone', 'unknown_version', { name: 'x', version: 0x0235 }),
   second('a folder with content', 'folder_with_content', { name: 'x/', content: 'content' }),
   second('a folder with packed content', 'size_mismatch', {
     name: 'x/',

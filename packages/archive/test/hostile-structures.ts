@@ -6,6 +6,8 @@ const sound = buildZip([honest]);
 const other = buildZip([{ name: 'other', content: 'of another zip' }]);
 const endOf = (zip: Buffer) => zip.subarray(-22);
 const full = 0xffffffff;
+/** Its third bit says that the attributes of the entry follow: those of a link. */
+const libarchiveLink = { extra: extraField(0x6c78, latin1('\x04\0\0\xff\xa1')) };
 
 /** Ends and directories that lie, and places that overlap, so that two readers could find two different zips. */
 export const hostileStructures: readonly HostileZip[] = [
@@ -29,6 +31,11 @@ export const hostileStructures: readonly HostileZip[] = [
     Buffer.concat([latin1('xx'), endOf(buildZip([]))]),
   ),
   whole('bytes before the directory', 'hidden_data', buildZip([honest], { gap: latin1('hidden') })),
+  whole(
+    'the signatures of an Android package',
+    'hidden_data',
+    buildZip([honest], { gap: signingBlock() }),
+  ),
   whole(
     'bytes behind the directory',
     'hidden_data',
@@ -130,11 +137,19 @@ export const hostileStructures: readonly HostileZip[] = [
     bytes: full,
     extra: extraField(1, Buffer.alloc(0)),
   }),
-  second('a ZIP64 size that is half there', 'bad_zip64', {
-    name: 'x',
-    bytes: full,
-    extra: extraField(1, Buffer.alloc(4)),
-  }),
+  ...['a ZIP64 size that is half there', 'a ZIP64 field of half a number'].flatMap(
+    (what, index) => {
+      const extra = extraField(1, Buffer.alloc(4));
+      const entry = { name: 'x', ...(index === 0 ? { bytes: full } : {}) };
+      return [
+        second(what, 'bad_extra', { ...entry, extra }),
+        second(`${what}, in the local header`, 'bad_extra', {
+          name: 'x',
+          local: { ...entry, extra },
+        }),
+      ];
+    },
+  ),
   second('a ZIP64 field of another length', 'bad_zip64', {
     name: 'x',
     extra: extraField(1, Buffer.alloc(9)),
@@ -152,6 +167,13 @@ export const hostileStructures: readonly HostileZip[] = [
     extra: zip64Field(24, deflateRawSync('a'.repeat(24)).length),
   }),
   second('no ZIP64 field', 'bad_zip64', { name: 'x', method: 8, bytes: full }),
+  ...[libarchiveLink, { local: libarchiveLink }].map((field, at) =>
+    second(`a link for libarchive alone${at === 0 ? '' : ', in the local header'}`, 'bad_extra', {
+      name: 'a',
+      content: '/etc/passwd',
+      ...field,
+    }),
+  ),
   second('two ZIP64 fields', 'bad_extra', {
     name: 'x',
     method: 8,
@@ -196,6 +218,16 @@ export const hostileStructures: readonly HostileZip[] = [
   atEntry(1, whole('a bomb of overlapping entries', 'overlap', overlappingBomb())),
   atEntry(1, whole('an entry around the next one', 'overlap', quoting())),
 ];
+
+/** Between the last entry and the directory: its length, pairs, the length again and a magic. */
+function signingBlock(): Buffer {
+  const scheme = Buffer.alloc(8 + 4 + 100, 's');
+  scheme.writeBigUInt64LE(BigInt(scheme.length - 8), 0);
+  scheme.writeUInt32LE(0x7109871a, 8);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(scheme.length + 24));
+  return Buffer.concat([length, scheme, length, latin1('APK Sig Block 42')]);
+}
 
 /** Zeros up to the length, the last byte as given. */
 function filledUp(zip: Buffer, length: number, last: number): Buffer {

@@ -246,6 +246,7 @@ describe('tarToZip', () => {
       { name: 'output/C:evil', content: 'x' },
       { name: 'output/two\nlines\x1b[31m\u202e', content: 'x' },
       { name: `output/${'deep/'.repeat(210)}end`, content: 'x' },
+      { name: 'output/a/..;1', content: 'x' },
       { name: 'output/a/../../b', content: 'x' },
       { name: 'output/good', content: 'x' },
     ]);
@@ -255,6 +256,7 @@ describe('tarToZip', () => {
       'left out: C:evil: its name begins with a drive letter',
       'left out: two\\u{a}lines\\u{1b}[31m\\u{202e}: its name has a control character in it',
       `left out: ${'deep/'.repeat(60)}…: its name is longer than 1024 bytes`,
+      'left out: a/..;1: a part of its name is a double dot',
       'left out: a/../../b: a part of its name is a double dot',
     ]);
   });

@@ -176,8 +176,12 @@ export function zip64Field(...values: (number | bigint)[]): Buffer {
 }
 
 /** Info-ZIP's field with the name in UTF-8, for an entry whose own name is `raw`. */
-export function unicodeName(raw: Buffer, name: Buffer, checksum = crc32(raw)): Buffer {
-  return extraField(0x7075, Buffer.concat([Buffer.from([1]), uint32(checksum), name]));
+export function unicodeName(
+  raw: Buffer,
+  name: Buffer,
+  { version = 1, checksum = crc32(raw) }: { version?: number; checksum?: number } = {},
+): Buffer {
+  return extraField(0x7075, Buffer.concat([Buffer.from([version]), uint32(checksum), name]));
 }
 
 /** What follows the content of an entry whose flags have bit 3. */

@@ -4,6 +4,7 @@ import { crc32 } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { openFilesBelow, testFolder, waitUntil } from '@inference-server/testing';
 import { createZipGate, defaultZipLimits, type ZipGate } from '../src/index.js';
+import { longNames } from './long-names.js';
 import { buildZip } from './zip-builder.js';
 
 const { signal } = new AbortController();
@@ -61,6 +62,39 @@ describe('the gate', () => {
     expect(mostOpen).toBe(1);
   });
 
+  it.each<[what: string, makeZip: () => Buffer]>([
+    ['content', () => buildZip([{ name: 'a', content: Buffer.alloc(2 ** 28), method: 8 }])],
+    ['packed', () => buildZip([{ name: 'a', packed: emptyBlocks(2 ** 23), method: 8 }])],
+    [
+      'names',
+      () => buildZip(Array.from({ length: 20_000 }, (_, index) => ({ name: `file-${index}` }))),
+    ],
+  ])('takes small zips before short files with much %s', async (_what, makeZip) => {
+    const gate = createGate(1);
+    const much = await write('much.zip', makeZip());
+    const small = await write('small.zip', buildZip([{ name: 'a' }]));
+    let done = 0;
+    const checks = [1, 2, 3].map(async () => {
+      expect(await gate.check(much, noRatio, signal)).toHaveProperty('summary');
+      done += 1;
+    });
+    expect(await gate.check(small, defaultZipLimits, signal)).toHaveProperty('summary');
+    expect(done).toBeLessThan(3);
+    await Promise.all(checks);
+  });
+
+  it('finds out what takes more memory than a thread has, and goes on', async () => {
+    const gate = createGate(1);
+    const path = await write('names.zip', longNames(45_000));
+    expect(await gate.check(path, defaultZipLimits, signal)).toEqual({
+      finding: { reason: 'too_much_memory' },
+    });
+    const few = await write('few-names.zip', longNames(2_500));
+    expect(await gate.check(few, defaultZipLimits, signal)).toEqual({
+      summary: { files: 2_500, folders: 3, unzippedBytes: 0 },
+    });
+  }, 120_000);
+
   it('drops a zip that nobody wants any more, in work or in line', async () => {
     const gate = createGate(1);
     const stops = [new AbortController(), new AbortController()];
@@ -101,6 +135,13 @@ describe('the gate', () => {
     await checking;
   });
 });
+
+/** Stored blocks of nothing, `bytes` long at most: deflated data of no content. */
+function emptyBlocks(bytes: number): Buffer {
+  const block = Buffer.from([0, 0, 0, 0xff, 0xff]);
+  const last = Buffer.from([1, 0, 0, 0xff, 0xff]);
+  return Buffer.concat([Buffer.alloc(Math.floor(bytes / 5 - 1) * 5, block), last]);
+}
 
 const noRatio = { ...defaultZipLimits, maxRatio: Infinity };
 const isOpen = async () => (await openFilesBelow(folder)).length > 0;

@@ -19,21 +19,31 @@ export interface SpaceReservation {
   release(): void;
 }
 
-/** What an upload of unknown length reserves at a time. */
+/** What an upload of unknown length reserves at a time; one that is slow, too. */
 const stepBytes = 4 * 1024 ** 2;
 const measuredForMs = 1_000;
+
+/** From when on, and below which pace, an upload is slow. */
+export interface SlowUpload {
+  afterMs: number;
+  bytesPerS: number;
+}
 
 /**
  * Who may still write how much into `folder`: what its disk has free, without `minFreeBytes` and
  * without what running uploads have reserved and not yet written. So that an upload which cannot fit
- * is refused when it begins, not when it, and every other with it, meets a full disk. Accounts for
- * this process alone; `minFreeBytes` is the room for all else.
+ * is refused when it begins, not when it, and every other with it, meets a full disk. A slow one loses
+ * what it has reserved beyond its next step once another wants room: to declare much and send little
+ * must not keep the disk from those who send. Accounts for this process alone; `minFreeBytes` is the
+ * room for all else.
  */
 export function createStagingSpace(options: {
   folder: string;
   minFreeBytes: number;
+  slow?: SlowUpload;
 }): StagingSpace {
-  const open = new Set<{ reserved: number; written: number }>();
+  const { slow = { afterMs: 60_000, bytesPerS: 1024 ** 2 } } = options;
+  const open = new Set<Reserved>();
   let measured: { at: number; freeBytes: Promise<number> } | undefined;
   let writtenSince = 0;
 
@@ -49,10 +59,11 @@ export function createStagingSpace(options: {
 
   return {
     async reserve(declaredBytes, minFreeBytes = options.minFreeBytes) {
-      const own = { reserved: 0, written: 0 };
+      const own: Reserved = { since: performance.now(), reserved: 0, written: 0 };
 
       const claim = async (bytes: number): Promise<void> => {
         const free = (await freeBytes()) - minFreeBytes;
+        for (const each of open) if (each !== own) lapseIfSlow(each, slow);
         const promised = [...open].reduce((sum, each) => sum + each.reserved - each.written, 0);
         if (bytes - own.reserved > free - promised) throw storageFull();
         own.reserved = bytes;
@@ -83,6 +94,18 @@ export function createStagingSpace(options: {
       };
     },
   };
+}
+
+interface Reserved {
+  since: number;
+  reserved: number;
+  written: number;
+}
+
+function lapseIfSlow(upload: Reserved, { afterMs, bytesPerS }: SlowUpload): void {
+  const dueMs = performance.now() - upload.since - afterMs;
+  if (dueMs < 0 || upload.written >= (dueMs / 1000) * bytesPerS) return;
+  upload.reserved = Math.min(upload.reserved, upload.written + stepBytes);
 }
 
 /** What a user without privileges may still write. */

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import { openFilesBelow, testFolder } from '@inference-server/testing';
 import { discardFile, receiveFile } from '../src/index.js';
@@ -46,7 +46,10 @@ describe('receiveFile', () => {
     const chunk = randomBytes(2 ** 20);
     const chunks = Array.from({ length: 100 }, () => chunk);
     const options = { folder, maxBytes: 2 ** 30, signal, flush: true };
+    const datasync = await watchDatasync(folder);
     const file = await receiveFile(streamOf(chunks), options);
+    expect(datasync).toHaveBeenCalledTimes(3);
+    datasync.mockRestore();
     expect((await readFile(file.path)).equals(Buffer.concat(chunks))).toBe(true);
     await discardFile(file);
     const breaking = streamOf(failingAfter(33 * 2 ** 20, new Error('connection reset')));
@@ -168,4 +171,13 @@ async function* failingAfter(bytes: number, error: Error): AsyncGenerator<Buffer
   // Only after what was given has been taken.
   await new Promise((resolve) => setImmediate(resolve));
   throw error;
+}
+
+/** Sees the calls; the flush is made all the same. */
+async function watchDatasync(folder: string) {
+  const handle = await open(join(folder, 'any'), 'w');
+  const prototype = Object.getPrototypeOf(handle) as FileHandle;
+  await handle.close();
+  await rm(join(folder, 'any'));
+  return vi.spyOn(prototype, 'datasync');
 }

@@ -82,6 +82,19 @@ describe.runIf(process.getuid?.() === 0)('the space for uploads', () => {
     expect(await waitUntil(free, { timeoutMs: 5_000 })).toBe(true);
   });
 
+  it('does not stay with an upload that has declared much and sends little', async () => {
+    const folder = await smallDisk(64);
+    const slow = { afterMs: 100, bytesPerS: mib };
+    const space = createStagingSpace({ folder, minFreeBytes: 0, slow });
+    const idle = await space.reserve(60 * mib);
+    await expect(space.reserve(40 * mib)).rejects.toMatchObject(full);
+    const other = async () => (await space.reserve(40 * mib).catch(() => undefined)) !== undefined;
+    expect(await waitUntil(other, { timeoutMs: 5_000 })).toBe(true);
+    // It goes on within what is left, and no further.
+    await idle.cover(16 * mib);
+    await expect(idle.cover(60 * mib)).rejects.toMatchObject(full);
+  });
+
   it('grows with an upload of unknown length, which ends before the disk is full', async () => {
     const folder = await smallDisk(64);
     const space = createStagingSpace({ folder, minFreeBytes: 16 * mib });

@@ -37,6 +37,13 @@ describe('the answer to a GET', () => {
     [{ 'if-none-match': ' * ' }, 304],
     [{ 'if-none-match': '"other"' }, 200],
     [{ 'if-none-match': '0123abcd' }, 200],
+    // A list that cannot be read as a whole names nothing.
+    [{ 'if-none-match': `junk${etag}` }, 200],
+    [{ 'if-none-match': `"a"${etag}` }, 200],
+    [{ 'if-none-match': `${etag}, junk` }, 200],
+    [{ 'if-none-match': `, "a,b" ,, ${etag} ,` }, 304],
+    [{ 'if-match': '' }, 412],
+    [{ 'if-match': `${etag};` }, 412],
 
     [{ 'if-modified-since': before }, 200],
     [{ 'if-modified-since': same }, 304],

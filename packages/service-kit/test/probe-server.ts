@@ -44,6 +44,9 @@ export async function startProbe(
   app.post('/refused', () => {
     throw new AppError('MODEL_NOT_FOUND', 'There is none.');
   });
+  app.post('/paused', async ({ body }) => ({
+    bytes: await readAll(body as Readable, () => released),
+  }));
   app.post('/later', async ({ body }) => {
     await released;
     return { bytes: await readAll(body as Readable) };
@@ -61,10 +64,11 @@ export async function startProbe(
     exchange: (steps, expected = Infinity) => rawExchange(port, steps, { expected }),
   };
 
-  async function readAll(body: Readable): Promise<number> {
+  async function readAll(body: Readable, afterEach?: () => Promise<void>): Promise<number> {
     let bytes = 0;
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       bytes += chunk.length;
+      await afterEach?.();
     }
     executed.push(`read ${bytes}`);
     return bytes;

@@ -42,11 +42,14 @@ describe('a body', () => {
     expect(answers).toMatchObject([{ status: 200, body: '{"bytes":12000}' }]);
   });
 
-  it('that the server does not read in time is not to blame', async () => {
+  it.each([
+    ['does not read', '/later'],
+    ['begins to read and pauses', '/paused'],
+  ])('that the server %s is not to blame', async (_what, path) => {
     const { exchange, release } = await startProbe({ pace });
-    const length = 4 * 1024 ** 2;
+    const length = 16 * 1024 ** 2;
     const exchanging = exchange(
-      [post('/later', `Content-Length: ${length}\r\n`), Buffer.alloc(length)],
+      [post(path, `Content-Length: ${length}\r\n`), Buffer.alloc(length)],
       1,
     );
     await sleep(4 * pace.windowMs);
@@ -54,6 +57,17 @@ describe('a body', () => {
     expect((await exchanging).answers).toMatchObject([
       { status: 200, body: `{"bytes":${length}}` },
     ]);
+  });
+
+  it('that comes slowly is not to blame before anybody wants it', async () => {
+    const { exchange, release } = await startProbe({ pace });
+    const exchanging = exchange(
+      [post('/later', 'Content-Length: 50\r\n'), { drip: 'x', everyMs: 20, times: 50 }],
+      1,
+    );
+    await sleep(6 * pace.windowMs);
+    release();
+    expect((await exchanging).answers).toMatchObject([{ status: 200, body: '{"bytes":50}' }]);
   });
 
   it('that is there may be looked at for longer than a connection may be silent', async () => {

@@ -49,6 +49,7 @@ export function chooseAnswer(
 /** Whether a list of entity tags, or `*`, names `etag`. A weak tag never matches strongly. */
 function names(list: string, etag: string, comparison: 'strong' | 'weak'): boolean {
   if (list.trim() === '*') return true;
+  if (!entityTagList.test(list)) return false;
   return [...list.matchAll(entityTag)].some(
     ([, weak, tag]) => tag === etag && (comparison === 'weak' || weak === undefined),
   );
@@ -56,6 +57,7 @@ function names(list: string, etag: string, comparison: 'strong' | 'weak'): boole
 
 /** A tag may hold commas: the list is not split, its tags are picked out. */
 const entityTag = /(W\/)?("[^"]*")/g;
+const entityTagList = /^[\t ,]*(?:(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"[\t ]*(?:,[\t ,]*|$))*$/;
 
 function dateIn(header: string | undefined, otherwise: number): number {
   return (header === undefined ? undefined : parseHttpDate(header)) ?? otherwise;
