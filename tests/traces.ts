@@ -43,11 +43,12 @@ export function tracesOf(server: RunningServer, privateApi: TestApp) {
   }
 
   return {
-    /** What is there once nobody runs a task any more. */
+    /** What is there once nobody runs a task any more, or removes what one has left. */
     async atRest(): Promise<Stored> {
       const quiet = async () => {
         const rows = await database.query(
-          `SELECT uid FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')`,
+          `SELECT 1 FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')
+            UNION ALL SELECT 1 FROM blobs WHERE state = 'deleting'`,
         );
         return rows.length === 0;
       };
