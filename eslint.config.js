@@ -5,6 +5,7 @@ import tseslint from 'typescript-eslint';
 /** What may read the environment: the beginnings of processes. */
 const entryPoints = [
   '**/src/main.ts',
+  'apps/job-consumer/src/sweep.ts',
   'apps/private-api/src/{migrate,sweep}.ts',
   'packages/testing/src/global-setup.ts',
   'benchmarks/**',

@@ -79,35 +79,38 @@ export interface ConsumerIdentity {
 }
 
 /** The consumers that the settings ask for. Throws AppError when they contradict each other. */
-export function consumersOf(config: Config): ConsumerIdentity[] {
-  const gpus = config.GPUS === 'none' ? [] : [...new Set(config.GPUS.split(','))];
+export function consumersOf(config: Settings): [ConsumerIdentity, ...ConsumerIdentity[]] {
+  const [first, ...others] = config.GPUS === 'none' ? [] : [...new Set(config.GPUS.split(','))];
   const host = hostname()
     .replace(/[^A-Za-z0-9]+/g, '-')
     .replace(/^-|-$/g, '')
     .slice(0, 80);
-  if (gpus.length === 0) {
+  if (first === undefined) {
     const slots = config.CPU_SLOTS ?? availableParallelism();
     const id = config.CONSUMER_ID ?? `${host}-cpu`;
     return [{ id, token: tokenOf(config, id), slots, gpu: null, limits: limitsOf(config, slots) }];
   }
-  if (config.CONSUMER_TOKEN !== undefined && gpus.length > 1) {
+  if (config.CONSUMER_TOKEN !== undefined && others.length > 0) {
     throw invalid('CONSUMER_TOKEN is of one consumer: with several GPUs give PRIVATE_API_TOKEN.');
   }
-  return gpus.map((gpu, at) => {
+  const limits = limitsOf(config, 1 + others.length);
+  const identityOf = (gpu: string, at: number): ConsumerIdentity => {
     const id = `${config.CONSUMER_ID ?? host}-gpu-${at}`;
-    const limits = limitsOf(config, gpus.length);
     return { id, token: tokenOf(config, id), slots: 1, gpu, limits };
-  });
+  };
+  return [identityOf(first, 0), ...others.map((gpu, at) => identityOf(gpu, at + 1))];
 }
 
-function tokenOf(config: Config, id: string): string {
+type Settings = Omit<Config, 'REDIS_URL'>;
+
+function tokenOf(config: Settings, id: string): string {
   if (config.CONSUMER_TOKEN !== undefined) return config.CONSUMER_TOKEN;
   if (config.PRIVATE_API_TOKEN !== undefined) return consumerToken(config.PRIVATE_API_TOKEN, id);
   throw invalid('PRIVATE_API_TOKEN or CONSUMER_TOKEN: one of them is required.');
 }
 
 /** Unless given, the host's memory (a tenth stays free) and cores are shared out evenly. */
-function limitsOf(config: Config, sideBySide: number): ContainerLimits {
+function limitsOf(config: Settings, sideBySide: number): ContainerLimits {
   const memoryMib =
     config.CONTAINER_MEMORY_MIB ?? Math.floor((totalmem() * 0.9) / sideBySide / mib);
   return {

@@ -8,10 +8,11 @@ import type { Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
 import { createActiveAttempts } from './active-attempts.js';
 import type { ConsumerIdentity } from './config.js';
+import { createEngineSweeps, startEngineSweeps } from './engine-sweeps.js';
 import { watchEngine } from './engine-watch.js';
 import { startHeartbeat } from './heartbeat.js';
 import { removeLeftovers } from './leftovers.js';
-import { startModelVolumeSweeps, type ModelVolumeLimits } from './model-volume-sweep.js';
+import type { ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { probeStart } from './probe.js';
@@ -37,7 +38,9 @@ export interface ConsumerOptions {
   predecessorMs: number;
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
   quarantine: { after: number; pauseMs: number };
-  modelVolumes: ModelVolumeLimits & { intervalMs: number };
+  modelVolumes: ModelVolumeLimits;
+  /** How often what is of no use any more is looked for in the engine. */
+  sweepIntervalMs: number;
   /** How long closing may take. */
   stopGraceMs: number;
   logger: Logger;
@@ -167,9 +170,12 @@ export async function startConsumer(
     if (isReady) tidyNext();
   });
 
-  const sweeps = startModelVolumeSweeps(
-    { ...deps.modelVolumes, api, engineWatch, logger },
-    options.modelVolumes,
+  const sweeps = startEngineSweeps(
+    createEngineSweeps(
+      { ...deps.modelVolumes, api, logger },
+      { own: identity.id, modelVolumes: options.modelVolumes },
+    ),
+    { engineWatch, intervalMs: options.sweepIntervalMs, logger },
   );
 
   const onTicket = async (ticket: Ticket): Promise<void> => {

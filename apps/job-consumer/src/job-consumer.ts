@@ -41,8 +41,8 @@ export async function startJobConsumer(
           modelVolumes: {
             maxAgeMs: config.MODEL_VOLUME_MAX_AGE_S * 1000,
             maxBytes: config.MODEL_VOLUMES_MAX_BYTES,
-            intervalMs: config.SWEEP_INTERVAL_S * 1000,
           },
+          sweepIntervalMs: config.SWEEP_INTERVAL_S * 1000,
           // What is left of the process's own grace is for coming to rest.
           stopGraceMs: graceMs * 0.8,
           logger,

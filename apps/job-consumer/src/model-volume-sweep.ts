@@ -1,9 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isEngineProblem, type Volume } from '@inference-server/container-engine';
 import { maxModelVersionIds } from '@inference-server/contracts';
-import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
-import type { EngineWatch } from './engine-watch.js';
+import { nothing, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { lastUse, noteModelUse, type ModelUseDeps } from './model-volume-use.js';
 import { isComplete } from './model-volume.js';
 import { labelNames } from './names.js';
@@ -30,6 +27,17 @@ interface ModelVolume {
 
 type Reason = 'no task can need it' | 'not used for long' | 'over the limit in bytes';
 
+/** What a look at the engine finds. */
+interface Found {
+  /** The complete ones, with their last use: now where none was noted. */
+  volumes: ModelVolume[];
+  /** The versions without a noted use. */
+  unnoted: string[];
+  /** Halves of earlier removals: markers whose volume is gone, and uses that tell of none. */
+  markers: Pick<ModelVolume, 'versionId' | 'volume'>[];
+  uses: string[];
+}
+
 /**
  * Removes model volumes from the engine: of versions that private-api says are of no use, of versions
  * that were not used for long, and, least recently used first, what is over the limit in bytes.
@@ -39,14 +47,49 @@ type Reason = 'no task can need it' | 'not used for long' | 'over the limit in b
  * then nothing has changed. A marker that names a volume which is gone is no hindrance to anyone (see
  * model-volume.ts) and goes next, or, when the process ends in between, with the next sweep. What is
  * not complete has no marker and is not looked at here. Who found a volume complete, and mounts it
- * when it is gone, hears so from `requireMounted`.
+ * when it is gone, hears so from `requireMounted`. Counted are data volumes alone.
  */
-export async function sweepModelVolumes(
+export function sweepModelVolumes(deps: ModelVolumeSweepDeps, limits: ModelVolumeLimits): Sweep {
+  const { engine, names, logger } = deps;
+  return {
+    name: 'model-volumes',
+    what: 'files of models that no task needs, not used for long, or over the limit',
+    async look(signal) {
+      const { volumes } = await listModelVolumes(deps, signal);
+      const containers = await engine.listContainers(names.installation, signal);
+      const inUse = new Set(containers.flatMap((container) => container.volumes));
+      return removeDue(deps, limits, volumes, async ({ volume }) => !inUse.has(volume), signal);
+    },
+    async take(signal) {
+      const { volumes, unnoted, markers, uses } = await listModelVolumes(deps, signal);
+      for (const marker of markers) await removeMarker(deps, marker, signal);
+      for (const name of uses) await engine.removeVolume(name, signal);
+      for (const versionId of unnoted) await noteModelUse(deps, versionId, signal);
+      const remove: Remove = async (volume, why, bytes) => {
+        if (!(await removeModelVolume(deps, volume, signal))) return false;
+        const { versionId, volume: name } = volume;
+        logger.info(
+          { modelVersion: versionId, volume: name, bytes, why },
+          'removed a model volume',
+        );
+        return true;
+      };
+      return { ...(await removeDue(deps, limits, volumes, remove, signal)), more: false };
+    },
+  };
+}
+
+/** False when it stays: a container has it. */
+type Remove = (volume: ModelVolume, why: Reason, bytes: number | undefined) => Promise<boolean>;
+
+/** Has `remove` take what is due, and says how much that was. */
+async function removeDue(
   deps: ModelVolumeSweepDeps,
   { maxAgeMs, maxBytes }: ModelVolumeLimits,
+  volumes: readonly ModelVolume[],
+  remove: Remove,
   signal: AbortSignal,
-): Promise<void> {
-  const volumes = await listModelVolumes(deps, signal);
+): Promise<Amount> {
   const unused = await askForUnused(deps, volumes, signal);
   const oldest = deps.now().getTime() - maxAgeMs;
   const doomed = new Map<ModelVolume, Reason>();
@@ -54,69 +97,26 @@ export async function sweepModelVolumes(
     if (unused.has(volume.versionId)) doomed.set(volume, 'no task can need it');
     else if (volume.usedAt.getTime() < oldest) doomed.set(volume, 'not used for long');
   }
-  if (doomed.size === 0 && (maxBytes === 0 || volumes.length === 0)) return;
+  if (doomed.size === 0 && (maxBytes === 0 || volumes.length === 0)) return nothing;
   const sizes = await deps.engine.measureVolumes(signal);
   const sizeOf = ({ volume }: ModelVolume) => sizes.get(volume) ?? 0;
-  let total = volumes.reduce((sum, volume) => sum + sizeOf(volume), 0);
-  const remove = async (volume: ModelVolume, why: Reason) => {
-    if (!(await removeModelVolume(deps, volume, signal))) return;
-    total -= sizeOf(volume);
-    const { versionId, volume: name } = volume;
-    deps.logger.info(
-      { modelVersion: versionId, volume: name, bytes: sizes.get(name), why },
-      'removed a model volume',
-    );
+  const total = volumes.reduce((sum, volume) => sum + sizeOf(volume), 0);
+  let { count, bytes } = nothing;
+  const take = async (volume: ModelVolume, why: Reason) => {
+    if (!(await remove(volume, why, sizes.get(volume.volume)))) return;
+    count += 1;
+    bytes += sizeOf(volume);
   };
-  for (const [volume, why] of doomed) await remove(volume, why);
-  if (maxBytes === 0) return;
+  for (const [volume, why] of doomed) await take(volume, why);
+  if (maxBytes === 0) return { count, bytes };
   const left = volumes.filter((volume) => !doomed.has(volume));
   for (const volume of left.sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime())) {
-    if (total > maxBytes) await remove(volume, 'over the limit in bytes');
+    if (total - bytes > maxBytes) await take(volume, 'over the limit in bytes');
   }
+  return { count, bytes };
 }
 
-/** Sweeps from time to time, whenever the engine answers. */
-export function startModelVolumeSweeps(
-  deps: ModelVolumeSweepDeps & { engineWatch: Pick<EngineWatch, 'isReady' | 'suspect'> },
-  { intervalMs, ...limits }: ModelVolumeLimits & { intervalMs: number },
-): { close(): Promise<void> } {
-  const { engineWatch, logger } = deps;
-  const closing = new AbortController();
-  const isClosing = () => closing.signal.aborted;
-
-  const run = async () => {
-    let failing = false;
-    while (!isClosing()) {
-      try {
-        if (engineWatch.isReady) await sweepModelVolumes(deps, limits, closing.signal);
-        failing = false;
-      } catch (error) {
-        if (isClosing()) return;
-        if (!failing) logger.warn({ reason: messageOf(error) }, 'model volumes cannot be swept');
-        failing = true;
-        engineWatch.suspect(error);
-      }
-      await sleep(intervalMs, undefined, { signal: closing.signal }).catch(() => undefined);
-    }
-  };
-
-  const running = run();
-  return {
-    async close() {
-      closing.abort();
-      await running;
-    },
-  };
-}
-
-/**
- * The complete volumes, with their last use: now where none was noted. What tells of a volume that is
- * gone is removed: half of an earlier removal.
- */
-async function listModelVolumes(
-  deps: ModelVolumeSweepDeps,
-  signal: AbortSignal,
-): Promise<ModelVolume[]> {
+async function listModelVolumes(deps: ModelVolumeSweepDeps, signal: AbortSignal): Promise<Found> {
   const { engine, names } = deps;
   // In this order: a data volume is there before its marker is.
   const markers = await engine.listVolumes(names.ofAll('model'), signal);
@@ -124,21 +124,21 @@ async function listModelVolumes(
   const uses = await engine.listVolumes(names.ofAll('model-use'), signal);
   const isThere = new Set(data.map(({ name }) => name));
   const usesOf = new Map(uses.map((use) => [versionOf(use), use]));
-  const found: ModelVolume[] = [];
+  const found: Found = { volumes: [], unnoted: [], markers: [], uses: [] };
   for (const marker of markers) {
     const versionId = versionOf(marker);
     const volume = marker.labels[labelNames.volume] ?? '';
     if (!isThere.has(volume)) {
-      await removeMarker(deps, { versionId, volume }, signal);
+      found.markers.push({ versionId, volume });
       continue;
     }
     const use = usesOf.get(versionId);
     usesOf.delete(versionId);
     const usedAt = use && lastUse(use);
-    if (usedAt === undefined) await noteModelUse(deps, versionId, signal);
-    found.push({ versionId, volume, usedAt: usedAt ?? deps.now() });
+    if (usedAt === undefined) found.unnoted.push(versionId);
+    found.volumes.push({ versionId, volume, usedAt: usedAt ?? deps.now() });
   }
-  for (const { name } of usesOf.values()) await engine.removeVolume(name, signal);
+  found.uses.push(...[...usesOf.values()].map(({ name }) => name));
   return found;
 }
 

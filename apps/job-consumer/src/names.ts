@@ -20,6 +20,8 @@ export type Kind =
 
 /** Names and labels of all that a consumer makes in an engine. */
 export interface Names {
+  /** On everything of the installation. */
+  installation: Labels;
   /** On everything that is this consumer's own: no more, no less. */
   own: Labels;
   attempt(taskUid: string, attempt: number): AttemptNames;
@@ -69,6 +71,7 @@ export function createNames(installationId: string, consumerId: string): Names {
   const own = { ...installation, [labelNames.consumer]: consumerId };
   const labelled = (base: Labels, kind: Kind): Labels => ({ ...base, [labelNames.kind]: kind });
   return {
+    installation,
     own,
     attempt: (taskUid, attempt) => {
       const all = {

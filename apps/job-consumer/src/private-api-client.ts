@@ -9,6 +9,7 @@ import {
   type ClaimAnswer,
   type ConsumerRegistered,
   type ConsumerRegistration,
+  type GoneConsumers,
   type HeldAttempts,
   type ParkAnswer,
   type RenewAnswer,
@@ -34,6 +35,8 @@ export interface PrivateApiClient {
   signOff(holder: string, signal: AbortSignal): Promise<void>;
   /** Those of the model versions that nothing needs any more. */
   unusedModelVersions(versionIds: readonly string[], signal: AbortSignal): Promise<string[]>;
+  /** Those of the consumers that are gone for good, and those that nobody knows. */
+  goneConsumers(consumerIds: readonly string[], signal: AbortSignal): Promise<GoneConsumers>;
   claim(
     ticket: { taskUid: string; attempt: number },
     holder: string,
@@ -89,6 +92,13 @@ export function createPrivateApiClient(options: {
       const route = routes.findUnusedModelVersions;
       return (await callJson(address, route, input, { signal, timeoutMs })).unused;
     },
+    goneConsumers: (consumerIds, signal) =>
+      callJson(
+        address,
+        routes.findGoneConsumers,
+        { params: consumer, body: { consumer_ids: [...consumerIds] } },
+        { signal, timeoutMs },
+      ),
     claim: (ticket, holder, signal) =>
       callJson(
         address,

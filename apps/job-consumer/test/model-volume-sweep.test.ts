@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stagingContainer, type ContainerEngine } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
-import { createLogger, type Logger } from '@inference-server/service-kit';
+import { createLogger, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
 import { removeLeftovers } from '../src/leftovers.js';
 import { sweepModelVolumes, type ModelVolumeLimits } from '../src/model-volume-sweep.js';
@@ -63,7 +63,8 @@ describe('a model volume', () => {
     await run(0, used);
     expect(await versionsOf('model-data')).toEqual([used, idle].sort());
     aheadMs = 31 * dayMs;
-    await sweep(1);
+    expect(await look(1)).toEqual({ count: 1, bytes: modelBytes });
+    expect(await sweep(1)).toEqual({ count: 1, bytes: modelBytes });
     expect(removed).toEqual([
       expect.objectContaining({ modelVersion: idle, bytes: modelBytes, why: 'not used for long' }),
     ]);
@@ -100,10 +101,13 @@ describe('a model volume', () => {
     await run(1, versions[0]);
     await sweep(1, { ...limits, maxBytes: 3 * modelBytes });
     expect(removed).toEqual([]);
+    expect(await look(1, { ...limits, maxBytes: 2 * modelBytes })).toMatchObject({ count: 1 });
     await sweep(1, { ...limits, maxBytes: 2 * modelBytes });
     expect(removed).toMatchObject([{ modelVersion: versions[1], why: 'over the limit in bytes' }]);
     await using holder = await hold(versions[2]);
-    await sweep(0, { ...limits, maxBytes: 1 });
+    // What is in use stays, and the next one goes in its place.
+    expect(await look(0, { ...limits, maxBytes: 1 })).toEqual({ count: 1, bytes: modelBytes });
+    expect(await sweep(0, { ...limits, maxBytes: 1 })).toEqual({ count: 1, bytes: modelBytes });
     expect(await versionsOf('model-data')).toEqual([versions[2]]);
     await holder.release();
     await sweep(0, { ...limits, maxBytes: 1 });
@@ -136,6 +140,7 @@ describe('a model volume', () => {
     const { use } = benches[0]!.names.model(version);
     await engineOf().removeVolume(use, signal);
     aheadMs = 31 * dayMs;
+    expect(await look(0)).toEqual({ count: 0, bytes: 0 });
     await sweep(0);
     expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
     aheadMs = 62 * dayMs;
@@ -183,6 +188,7 @@ describe('a sweep', () => {
       await expect(sweep(0, limits, dying)).rejects.toThrow('killed');
       const left = { data: 3, marker: 2, use: 1 }[kind];
       expect(await volumesOf()).toHaveLength(left);
+      expect(await look(1)).toMatchObject({ count: kind === 'data' ? 1 : 0 });
       await run(1, version);
       expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
       await expect(sweep(1, limits, dying)).rejects.toThrow('killed');
@@ -261,11 +267,24 @@ function seenBy(task: TestTask): string | null | undefined {
   return readZip(task.outputs[0]!)['seen'];
 }
 
-async function sweep(at: number, within = limits, engine = engineOf()): Promise<void> {
+async function sweep(at: number, within = limits, engine = engineOf()): Promise<Amount> {
+  const { count, bytes } = await sweepOf(at, within, engine).take(signal);
+  return { count, bytes };
+}
+
+/** What would go. */
+async function look(at: number, within = limits): Promise<Amount> {
+  const before = await volumesOf();
+  const amount = await sweepOf(at, within, engineOf()).look(signal);
+  expect(await volumesOf()).toEqual(before);
+  return amount;
+}
+
+function sweepOf(at: number, within: ModelVolumeLimits, engine: ContainerEngine): Sweep {
   const { names, deps } = benches[at]!;
   const noting = { info: (entry: (typeof removed)[number]) => removed.push(entry) };
   const sweepDeps = { ...deps.modelVolumes, engine, names, api: deps.api };
-  await sweepModelVolumes({ ...sweepDeps, logger: noting as unknown as Logger }, within, signal);
+  return sweepModelVolumes({ ...sweepDeps, logger: noting as unknown as Logger }, within);
 }
 
 /** A container that was created, and has the version's volume. */
@@ -291,7 +310,9 @@ function engineOf(): ContainerEngine {
 }
 
 async function volumesOf() {
-  return engineOf().listVolumes({ [labelNames.installation]: own.installationId }, signal);
+  const labels = { [labelNames.installation]: own.installationId };
+  const volumes = await engineOf().listVolumes(labels, signal);
+  return volumes.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 async function kindsOf(): Promise<(string | undefined)[]> {

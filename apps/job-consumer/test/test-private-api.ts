@@ -29,6 +29,11 @@ export interface TestPrivateApi {
   modelFetches: string[];
   /** The model versions that are said to be of no use. */
   unusedVersions: Set<string>;
+  /** The consumers that are said to be gone for good, and those that are said to be none. */
+  goneConsumers: Set<string>;
+  unknownConsumers: Set<string>;
+  /** What it says of which installation it is. */
+  installationId: string;
   addTask(task: { work: Partial<Work>; input: Buffer; modelFiles?: Buffer }): TestTask;
   /** Breaks off the next downloads half-way. */
   breakDownloads(count: number): void;
@@ -87,6 +92,9 @@ export async function startTestPrivateApi(
     tasks,
     modelFetches: [],
     unusedVersions: new Set(),
+    goneConsumers: new Set(),
+    unknownConsumers: new Set(),
+    installationId,
     away: false,
     addTask: ({ work, input, modelFiles }) => {
       let settle: (result: AttemptResult) => void = () => undefined;
@@ -132,7 +140,7 @@ export async function startTestPrivateApi(
   });
   mountRoute(app, routes.registerConsumer, async ({ params, body }) => {
     api.registrations.push({ id: params.consumer_id, ...body });
-    return { installation_id: installationId, heartbeat_interval_ms: 300 };
+    return { installation_id: api.installationId, heartbeat_interval_ms: 300 };
   });
   mountRoute(app, routes.signOffConsumer, async ({ params }) => {
     api.signedOff.push(params.consumer_id);
@@ -140,6 +148,11 @@ export async function startTestPrivateApi(
   });
   mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
     unused: body.model_version_ids.filter((id) => api.unusedVersions.has(id)),
+  }));
+  mountRoute(app, routes.findGoneConsumers, async ({ body }) => ({
+    installation_id: api.installationId,
+    gone: body.consumer_ids.filter((id) => api.goneConsumers.has(id)),
+    unknown: body.consumer_ids.filter((id) => api.unknownConsumers.has(id)),
   }));
   mountRoute(app, routes.claimAttempt, async ({ params, body }) => {
     const task = tasks.get(params.task_uid);

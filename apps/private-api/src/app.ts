@@ -71,7 +71,10 @@ export async function startPrivateApi(
   });
 
   const models = createModelRepository(database);
-  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs });
+  const consumers = createConsumerRepository(database, {
+    heartbeatTimeoutMs,
+    goneAfterMs: config.CONSUMER_GONE_AFTER_S * 1000,
+  });
   const attempts = createAttemptRepository(database, {
     leaseMs,
     maxAttempts: config.MAX_ATTEMPTS,

@@ -55,6 +55,8 @@ export const Config = Type.Object({
   /** How long the lease of a consumer that was stopped waits for its successor. */
   PARK_S: Positive(600),
   HEARTBEAT_S: Positive(5),
+  /** Of whom nothing was heard for so long, and who holds nothing, leaves nothing in an engine. */
+  CONSUMER_GONE_AFTER_S: Positive(hour),
   STOP_GRACE_S: Positive(20),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });

@@ -100,6 +100,7 @@ it('keeps to the table and to one holder, whatever comes in whatever order', asy
     resumed: 0,
     adopted: 0,
     refused: 0,
+    gone: 0,
   };
   await fc.assert(
     fc.asyncProperty(stories, async (story) => {
@@ -121,7 +122,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
   const limits = createWaitingLimits({ total: 1_000_000, perOwner: 0 });
   const tasks = createTaskRepository(database, limits);
   const blobs = createBlobRepository(database);
-  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0 });
+  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0, goneAfterMs: 0 });
   const uid = randomBytes(32).toString('base64url');
   const holders = { a: randomUUID(), b: randomUUID() };
   const register = (id: ConsumerId) =>
@@ -166,6 +167,8 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     return row;
   };
   const won: Lease[] = [];
+  /** Whose containers a neighbour might have removed by now. */
+  const over = new Set<number>();
 
   for (const happening of story) {
     const before = await read();
@@ -183,7 +186,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     }
     if (isEnded(before.state)) expect(after).toEqual(before);
     // One attempt at most is under way, and one is exactly while the task runs.
-    const open = await test.query(
+    const open = await test.query<{ number: number }>(
       `SELECT number FROM attempts WHERE task_uid = $1 AND ended_at IS NULL`,
       [uid],
     );
@@ -196,6 +199,24 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     );
     expect(counted?.faults).toBeLessThanOrEqual(maxAttempts);
     expect(counted?.accepted).toBe(after.state === 'FINISHED' ? 1 : 0);
+    // What a consumer had when it was gone for good never goes on.
+    expect(open.filter(({ number }) => over.has(number))).toEqual([]);
+    const { gone } = await consumers.findGone(consumerIds);
+    for (const { number } of await numbersOf(gone)) {
+      if (!over.has(number)) count('gone');
+      over.add(number);
+    }
+  }
+  // The consumers of the next story hold nothing.
+  await test.query(
+    `UPDATE attempts SET ended_at = coalesce(ended_at, now()), outcome = 'released'`,
+  );
+
+  function numbersOf(ids: readonly string[]): Promise<{ number: number }[]> {
+    return test.query(
+      `SELECT number FROM attempts WHERE task_uid = $1 AND consumer_id = ANY($2::text[])`,
+      [uid, ids],
+    );
   }
 
   /** Does it, holds its answer against what the lease allows, and tells which events it may be. */

@@ -59,6 +59,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     LEASE_S: 30,
     PARK_S: 600,
     HEARTBEAT_S: 5,
+    CONSUMER_GONE_AFTER_S: 3600,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
     ...overrides,

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import pg from 'pg';
 import { pino } from 'pino';
 import type { Database } from '../src/database/database.js';
+import { createConsumerRepository } from '../src/modules/consumers/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../src/retention/sweeps.js';
 import { openSweepScene, type SweepScene } from './sweep-scene.js';
@@ -81,6 +82,14 @@ it('no sweep reads the whole of a table', async () => {
       expect(await planOf(sql, values), sweep.name).not.toMatch(wholeTable);
     }
   }
+});
+
+it('no look for gone consumers reads all their attempts', async () => {
+  const { asked, database } = recording();
+  const times = { heartbeatTimeoutMs: 0, goneAfterMs: 0 };
+  await createConsumerRepository(database, times).findGone(['c', 'd']);
+  expect(asked).toHaveLength(1);
+  for (const [sql, values] of asked) expect(await planOf(sql, values)).not.toMatch(wholeTable);
 });
 
 it('no post counts the whole queue', async () => {

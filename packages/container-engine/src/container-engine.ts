@@ -158,6 +158,8 @@ export interface ContainerSummary {
   name: string;
   state: ContainerState;
   labels: Labels;
+  /** The names of those that it has, running or not. */
+  volumes: readonly string[];
 }
 
 export interface ContainerDetails extends ContainerSummary {

@@ -34,9 +34,11 @@ export {
 } from './schemas/attempt.js';
 export {
   ConsumerRegistration,
+  maxConsumerIds,
   maxModelVersionIds,
   type ConsumerDetails,
   type ConsumerRegistered,
+  type GoneConsumers,
   type HeldAttempts,
 } from './schemas/consumer.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';

@@ -28,6 +28,7 @@ export const routes = {
   drainConsumer: consumers.drainConsumer,
   resumeConsumer: consumers.resumeConsumer,
   findUnusedModelVersions: consumers.findUnusedModelVersions,
+  findGoneConsumers: consumers.findGoneConsumers,
   claimAttempt: attempts.claimAttempt,
   adoptAttempt: attempts.adoptAttempt,
   parkLease: attempts.parkLease,

@@ -18,3 +18,5 @@ export {
 } from './internal-tokens.js';
 export { createLogger, logLevels, type Logger } from './logger.js';
 export { runUntilStopped, type RunningApp } from './run-until-stopped.js';
+export { nothing, type Amount, type Sweep } from './sweeps/sweep.js';
+export { runSweepCommand } from './sweeps/sweep-command.js';

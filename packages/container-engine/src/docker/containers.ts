@@ -121,6 +121,7 @@ export async function inspectContainer(
       name: found.Name.replace(/^\//, ''),
       state: found.State.Status as ContainerState,
       labels: found.Config.Labels,
+      volumes: volumesOf(found.Mounts),
       exitCode: found.State.ExitCode,
       outOfMemory: found.State.OOMKilled,
       startError: found.State.Error === '' ? undefined : found.State.Error,
@@ -151,7 +152,15 @@ export async function listContainers(
     name: (info.Names[0] ?? '').replace(/^\//, ''),
     state: info.State as ContainerState,
     labels: info.Labels,
+    volumes: volumesOf(info.Mounts),
   }));
+}
+
+/** The engine names them in no order. */
+function volumesOf(mounts: readonly { Type: string; Name?: string | undefined }[]): string[] {
+  return mounts
+    .flatMap(({ Type, Name }) => (Type === 'volume' && Name !== undefined ? [Name] : []))
+    .sort();
 }
 
 /** 304 and 409 say that it does not run, which is what was wanted. */

@@ -2,9 +2,11 @@ import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import {
   ConsumerDetails,
+  ConsumerIds,
   ConsumerList,
   ConsumerRegistered,
   ConsumerRegistration,
+  GoneConsumers,
   HeldAttempts,
   ModelVersionIds,
   UnusedModelVersions,
@@ -111,6 +113,21 @@ export const findUnusedModelVersions = defineRoute({
   params: ConsumerParams,
   body: { kind: 'json', schema: ModelVersionIds },
   success: { kind: 'json', schema: UnusedModelVersions, description: 'Those of no use.' },
+  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
+  callers: ['consumer'],
+});
+
+export const findGoneConsumers = defineRoute({
+  operationId: 'findGoneConsumers',
+  method: 'POST',
+  path: '/internal/consumers/:consumer_id/neighbours/gone',
+  tag: 'consumers',
+  summary: 'Ask which consumers are gone for good',
+  description:
+    'Gone is one that has signed off, or was not heard of for CONSUMER_GONE_AFTER_S, and has no attempt that is open or that it could still resume. A consumer that has listed what these left in its engine removes it after this was answered.',
+  params: ConsumerParams,
+  body: { kind: 'json', schema: ConsumerIds },
+  success: { kind: 'json', schema: GoneConsumers, description: 'Those that are gone.' },
   errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
   callers: ['consumer'],
 });

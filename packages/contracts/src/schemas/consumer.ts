@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { ConsumerId } from './names.js';
 import { maxStoredInteger } from './stored-integer.js';
 
 /** What PostgreSQL takes in a JSON text: no NUL, and no half of a surrogate pair. */
@@ -91,3 +92,21 @@ export const ModelVersionIds = Type.Object(
 export const UnusedModelVersions = Type.Object({
   unused: Type.Array(ModelVersionId),
 });
+
+/** How many consumers can be asked about at once. */
+export const maxConsumerIds = 1_000;
+
+/** The consumers of which an engine has something. */
+export const ConsumerIds = Type.Object(
+  { consumer_ids: Type.Array(ConsumerId, { maxItems: maxConsumerIds }) },
+  { additionalProperties: false },
+);
+
+export const GoneConsumers = Type.Object({
+  installation_id: Type.String({ description: 'Whose consumers these are.' }),
+  gone: Type.Array(ConsumerId, {
+    description: 'Whatever these had in an engine when this was asked is of no use any more.',
+  }),
+  unknown: Type.Array(ConsumerId, { description: 'Never registered: nothing is known of theirs.' }),
+});
+export type GoneConsumers = Static<typeof GoneConsumers>;

@@ -33,6 +33,13 @@ export async function lockTask(
 }
 
 /**
+ * Of an attempt `a` and its task `t`: its lease has lapsed, and no other attempt was claimed since. One
+ * of which this does not hold never comes back: a task's next attempt is claimed once, and for ever.
+ */
+export const isResumable = `a.outcome = 'lost' AND t.uid = a.task_uid AND t.attempt = a.number + 1
+        AND t.state IN ('PENDING', 'QUEUED')`;
+
+/**
  * Gives an attempt that was ended for its lapsed lease back, as long as no other attempt was claimed:
  * the work that is done is not thrown away. `whose` is a condition on the attempt `a` with values
  * from $3 on. The task is locked. False: there is nothing to resume.
@@ -46,8 +53,8 @@ export async function resumeLapsed(
     `UPDATE tasks t
         SET state = 'RUNNING', attempt = a.number, consumer_id = a.consumer_id, not_before = NULL
        FROM attempts a
-      WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition} AND a.outcome = 'lost'
-        AND t.uid = a.task_uid AND t.attempt = a.number + 1 AND t.state IN ('PENDING', 'QUEUED')
+      WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition}
+        AND ${isResumable}
      RETURNING t.uid`,
     [taskUid, attempt, ...whose.values],
   );

@@ -1,11 +1,12 @@
 import type { ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
+import { isResumable } from '../attempts/held-attempt.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
 
 export function createConsumerRepository(
   database: Database,
-  { heartbeatTimeoutMs }: { heartbeatTimeoutMs: number },
+  { heartbeatTimeoutMs, goneAfterMs }: { heartbeatTimeoutMs: number; goneAfterMs: number },
 ) {
   /** Of those that meet a condition with values from $2 on. */
   async function details(condition: string, values: unknown[]): Promise<ConsumerDetails[]> {
@@ -67,6 +68,29 @@ export function createConsumerRepository(
 
     /** Every consumer that was ever registered, by id. */
     list: () => details('true', []),
+
+    /**
+     * Those of the consumers that signed off, or were not heard of for `goneAfterMs`, and have no
+     * attempt that is open, parked or not, or that they could resume: no attempt that they ever
+     * claimed goes on. After an outage of that length all are silent; then what they hold says it.
+     */
+    async findGone(ids: readonly string[]): Promise<{ gone: string[]; unknown: string[] }> {
+      const rows = await database.query<{ id: string; isKnown: boolean }>(
+        `SELECT asked.id, c.id IS NOT NULL AS "isKnown"
+           FROM unnest($1::text[]) AS asked(id) LEFT JOIN consumers c USING (id)
+          WHERE c.id IS NULL
+             OR ((c.state = 'gone' OR c.heartbeat_at < now() - $2 * interval '1 millisecond')
+                 AND NOT EXISTS (
+                   SELECT FROM attempts a WHERE a.consumer_id = c.id AND a.ended_at IS NULL)
+                 AND NOT EXISTS (
+                   SELECT FROM attempts a, tasks t
+                    WHERE a.consumer_id = c.id AND ${isResumable}))`,
+        [ids, Math.max(goneAfterMs, heartbeatTimeoutMs)],
+      );
+      const those = (known: boolean) =>
+        rows.filter(({ isKnown }) => isKnown === known).map(({ id }) => id);
+      return { gone: those(true), unknown: those(false) };
+    },
 
     /** Undefined when there is none. */
     async setDraining(id: string, draining: boolean): Promise<ConsumerDetails | undefined> {

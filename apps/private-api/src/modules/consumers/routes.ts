@@ -13,6 +13,7 @@ export function mountConsumerRoutes(app: FastifyInstance, consumers: ConsumerSer
   mountRoute(app, routes.listHeldAttempts, ({ params }) =>
     consumers.heldAttempts(params.consumer_id),
   );
+  mountRoute(app, routes.findGoneConsumers, ({ body }) => consumers.findGone(body.consumer_ids));
   mountRoute(app, routes.listConsumers, () => consumers.list());
   mountRoute(app, routes.drainConsumer, ({ params }) => consumers.drain(params.consumer_id));
   mountRoute(app, routes.resumeConsumer, ({ params }) => consumers.resume(params.consumer_id));

@@ -2,6 +2,7 @@ import type {
   ConsumerDetails,
   ConsumerRegistered,
   ConsumerRegistration,
+  GoneConsumers,
   HeldAttempts,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
@@ -20,7 +21,8 @@ export function createConsumerService(deps: {
   onNews: () => void;
 }) {
   const { consumers, attempts } = deps;
-  let installationId: string | undefined;
+  let knownId: string | undefined;
+  const installationId = async () => (knownId ??= await deps.installation.id());
 
   const setDraining = async (id: string, draining: boolean): Promise<ConsumerDetails> => {
     const consumer = await consumers.setDraining(id, draining);
@@ -32,14 +34,14 @@ export function createConsumerService(deps: {
   return {
     /** Throws CONSUMER_EXISTS while another process is heard of under this id. */
     async register(id: string, registration: ConsumerRegistration): Promise<ConsumerRegistered> {
-      installationId ??= await deps.installation.id();
+      const ownId = await installationId();
       const registered = await consumers.register(id, registration);
       if (registered === undefined) {
         throw new AppError('CONSUMER_EXISTS', `Another process is the consumer ${id} already.`);
       }
       if (registered.isNews) deps.onNews();
       return {
-        installation_id: installationId,
+        installation_id: ownId,
         heartbeat_interval_ms: deps.heartbeatIntervalMs,
       };
     },
@@ -51,6 +53,10 @@ export function createConsumerService(deps: {
     async heldAttempts(id: string): Promise<HeldAttempts> {
       const held = await attempts.heldBy(id);
       return held.map(({ taskUid, attempt }) => ({ task_uid: taskUid, attempt }));
+    },
+
+    async findGone(ids: readonly string[]): Promise<GoneConsumers> {
+      return { installation_id: await installationId(), ...(await consumers.findGone(ids)) };
     },
 
     list: () => consumers.list(),
