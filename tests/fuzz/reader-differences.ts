@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { asUnzipWrites } from '../../packages/archive/src/code-pages.js';
-import { readName } from '../../packages/archive/src/name-readings.js';
+import { inEscapes, readName } from '../../packages/archive/src/name-readings.js';
 import {
   readZipDirectory,
   type DirectoryRecord,
@@ -24,7 +24,7 @@ export async function explain(
     const { complaint } = theirs;
     const known = complaints.find(
       (one) =>
-        one.reader === reader && one.words.test(complaint) && one.fits(records, readFileSync(path)),
+        isOf(one, reader) && one.words.test(complaint) && one.fits(records, readFileSync(path)),
     );
     if (known === undefined) return undefined;
     reasons.push(known.why);
@@ -52,7 +52,7 @@ export async function explain(
   for (const record of otherwise) {
     const content = ours.get(inBytes(nameOf(record)));
     const candidates = spellings
-      .filter((one) => one.reader === reader)
+      .filter((one) => isOf(one, reader))
       .flatMap(({ why, isName }) =>
         [...left].flatMap(([at, theirContent]) =>
           theirContent === content && isName(at, record) ? [{ at, why }] : [],
@@ -63,7 +63,7 @@ export async function explain(
     if (spelling !== undefined) {
       settle(spelling.at, content);
       if (!reasons.includes(spelling.why)) reasons.push(spelling.why);
-    } else if (reader === 'unzip' && isOverwritten(record, records)) {
+    } else if (reader.startsWith('unzip') && isOverwritten(record, records)) {
       if (!reasons.includes(overwritten)) reasons.push(overwritten);
     } else {
       if (theirs.complaint === undefined) return undefined;
@@ -81,6 +81,10 @@ const overwritten = 'unzip writes several names from DOS to one place';
 const isOverwritten = (record: DirectoryRecord, records: readonly DirectoryRecord[]) =>
   isOfDos(record) &&
   records.some((one) => one !== record && isOfDos(one) && inUnzip(one) === inUnzip(record));
+
+/** What is known of unzip is known of it in each locale. */
+const isOf = (known: { reader: ZipReader['name'] }, reader: ZipReader['name']) =>
+  known.reader === reader || (known.reader === 'unzip' && reader === 'unzip, C');
 
 interface Spelling {
   reader: ZipReader['name'];
@@ -104,6 +108,11 @@ const spellings: readonly Spelling[] = [
     why: '7z takes a name without a flag to be in UTF-8, also from DOS, or else in ISO 8859-1',
     isName: (path, record) =>
       !isFlagged(record) && [rawName(record), inBytes(rawName(record))].includes(path),
+  },
+  {
+    reader: 'unzip, C',
+    why: 'unzip writes letters that its locale lacks as their numbers',
+    isName: (path, record) => path === withoutVersion(record, inEscapes(nameOf(record))),
   },
   {
     reader: 'unzip',
@@ -165,14 +174,19 @@ const complaints: readonly Complaint[] = [
     reader: 'unzip',
     words: /missing \d+ bytes in zipfile|didn't find end-of-central-dir signature/,
     why: 'unzip knows no ZIP64 end that says of the number of disks 0',
-    fits: (_records, zip) =>
-      zip.readUInt32LE(zip.lastIndexOf('PK\x06\x07', -1, 'latin1') + 16) === 0,
+    fits: (_records, zip) => saysNoDisk(zip),
   },
   {
     reader: 'unzip',
     words: /mapname: {2}conversion of .* failed/,
     why: 'unzip leaves the byte 255 out, and then no name is left',
     fits: (records) => records.some((record) => /(^|\/)\xff+(\/|$)/.test(rawName(record))),
+  },
+  {
+    reader: 'bsdtar',
+    words: /Damaged Zip archive/,
+    why: 'bsdtar knows no ZIP64 end that says of the number of disks 0',
+    fits: (_records, zip) => saysNoDisk(zip),
   },
   {
     reader: '7z',
@@ -200,6 +214,9 @@ const complaints: readonly Complaint[] = [
     fits: (records) => records.some(isStreamed),
   },
 ];
+
+const saysNoDisk = (zip: Buffer) =>
+  zip.readUInt32LE(zip.lastIndexOf('PK\x06\x07', -1, 'latin1') + 16) === 0;
 
 const isUtf8 = (bytes: Buffer) => Buffer.from(bytes.toString()).equals(bytes);
 

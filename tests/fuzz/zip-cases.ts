@@ -68,7 +68,21 @@ const punctuatedName = fc
 const versionedName = fc
   .tuple(
     fc.constantFrom('a', 'b', 'd/a', 'd', '..', 'i', '\xd5', 'd\xc4/', 'd-/', '\xc2'),
-    fc.constantFrom('', ';', ';1', ';22', ';1;1', '\xff', '\x98', '_', '\xdc', '\xc4', '\xc1'),
+    fc.constantFrom(
+      '',
+      ';',
+      ';1',
+      ';22',
+      ';1;1',
+      '\xff',
+      '\x98',
+      '_',
+      '\xdc',
+      '\xc4',
+      '\xc1',
+      '\xc3\xbc',
+      '#U00fc',
+    ),
   )
   .map(([start, end]) => latin1(start + end));
 const name = (weight: number) =>
@@ -97,8 +111,12 @@ const extra = fc.oneof(
       ...[extraField(0x000a, Buffer.alloc(32, 1)), extraField(0x9901, text('some bytes'))],
     ),
   },
-  // libarchive's own, with the mode of a link.
-  fc.constant(extraField(0x6c78, latin1('\x04\0\0\xff\xa1'))),
+  // libarchive's own, and ASi's, with the mode of a link, and of a file.
+  fc.constantFrom(
+    extraField(0x6c78, latin1('\x04\0\0\xff\xa1')),
+    extraField(0x756e, latin1('\0\0\0\0\xff\xa1\0\0\0\0\0\0\0\0')),
+    extraField(0x756e, latin1('\0\0\0\0\xa4\x81\0\0\0\0\0\0\0\0')),
+  ),
 );
 const madeBy = fc.constantFrom(20, (3 << 8) | 20, (3 << 8) | 63, (19 << 8) | 20, (10 << 8) | 20, 0);
 

@@ -28,6 +28,8 @@ export interface Reading {
 
 export type ReaderName =
   | 'unzip'
+  /** In a locale without letters beyond ASCII. */
+  | 'unzip, C'
   | '7z'
   | 'python'
   | 'bsdtar'
@@ -46,6 +48,8 @@ export interface ZipReader {
 /** bsdtar and Java only where they are: nothing of ours installs them. */
 export function openReaders(): ZipReader[] {
   const unzip = (zip: string, to: string) => command('unzip', ['-o', zip, '-d', to], to, 1);
+  const unzipInC = (zip: string, to: string) =>
+    command('env', ['LC_ALL=C', 'unzip', '-o', zip, '-d', to], to, 1);
   const sevenZip = (zip: string, to: string) => command('7z', ['x', '-y', `-o${to}`, zip], to, 1);
   const bsdtar = (zip: string, to: string) => {
     mkdirSync(to);
@@ -54,6 +58,7 @@ export function openReaders(): ZipReader[] {
   const isThere = (program: string) => existsSync(`/usr/bin/${program}`);
   return [
     { name: 'unzip', read: unzip, close: none },
+    { name: 'unzip, C', read: unzipInC, close: none },
     { name: '7z', read: sevenZip, close: none },
     openServer('python', 'python3', ['-c', pythonReader]),
     ...(isThere('bsdtar') ? [{ name: 'bsdtar', read: bsdtar, close: none } as const] : []),

@@ -38,6 +38,8 @@ export function createEntryTree({ maxFolders }: { maxFolders: number }): EntryTr
     if (typeof known === 'symbol') return { refused: 'file_and_folder' };
     // Two spellings of one folder: two folders here, one on a system that normalises.
     if (known !== undefined && known.name !== name) return { refused: 'duplicate_name' };
+    // A blurred file was let pass there only beside a blurred folder.
+    if (known?.isFileToo === true && as !== 'blurred') return { refused: 'file_and_folder' };
     const folder = known ?? createFolder(name);
     if (known === undefined) {
       parent.entries.set(key, folder);
@@ -49,8 +51,8 @@ export function createEntryTree({ maxFolders }: { maxFolders: number }): EntryTr
       ourFolders += 1;
     }
     if (as !== 'blurred') folder.isBlurred = false;
-    // Four other readings of each at most: only names that were made for it go beyond.
-    const areTooMany = ourFolders > maxFolders || folders > 5 * maxFolders;
+    // Five other readings of each are usual at most: only names that were made for it go beyond.
+    const areTooMany = ourFolders > maxFolders || folders > 6 * maxFolders;
     return areTooMany ? { refused: 'too_many_entries' } : { folder, isNew };
   }
 
@@ -102,10 +104,13 @@ function placeFile(folder: Folder, name: string, as: PathKind): Refused | undefi
     folder.entries.set(key, as === 'blurred' ? blurredFile : file);
     return undefined;
   }
-  const isFolder = typeof known === 'object';
-  const isBlurred = isFolder ? known.isBlurred : known === blurredFile;
-  if (isBlurred && as === 'blurred') return undefined;
-  return { refused: isFolder ? 'file_and_folder' : 'duplicate_name' };
+  if (typeof known === 'symbol') {
+    const mayMeet = known === blurredFile && as === 'blurred';
+    return mayMeet ? undefined : { refused: 'duplicate_name' };
+  }
+  if (!known.isBlurred || as !== 'blurred') return { refused: 'file_and_folder' };
+  known.isFileToo = true;
+  return undefined;
 }
 
 const file = Symbol('file');
@@ -121,10 +126,19 @@ interface Folder {
   isOurs: boolean;
   /** Whether nothing but blurred paths lead here. */
   isBlurred: boolean;
+  /** Whether a blurred path of a file leads here as well. */
+  isFileToo: boolean;
 }
 
 function createFolder(name: string): Folder {
-  return { name, entries: new Map(), stated: false, isOurs: false, isBlurred: true };
+  return {
+    name,
+    entries: new Map(),
+    stated: false,
+    isOurs: false,
+    isBlurred: true,
+    isFileToo: false,
+  };
 }
 
 interface Entered {

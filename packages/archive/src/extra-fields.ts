@@ -1,7 +1,14 @@
 /** The extra fields of a record that say something to us, by their id. */
 export type ExtraFields = ReadonlyMap<number, Buffer>;
 
-export const extraId = { zip64: 0x0001, ntfs: 0x000a, timestamp: 0x5455, unicodePath: 0x7075 };
+export const extraId = {
+  zip64: 0x0001,
+  ntfs: 0x000a,
+  timestamp: 0x5455,
+  unicodePath: 0x7075,
+  /** "ASi Unix": a mode, by which unzip makes a link where the directory has none. */
+  asiUnix: 0x756e,
+};
 
 /**
  * Takes the extra area of a header apart (APPNOTE 4.5); undefined when it is damaged, or when one of
@@ -20,16 +27,17 @@ export function parseExtraFields(area: Buffer): ExtraFields | undefined {
     if (at > area.length) return undefined;
     if (id === libarchiveId) return undefined;
     if (!knownIds.has(id)) continue;
-    const isEssential = id === extraId.zip64 || id === extraId.unicodePath;
-    if (isEssential && fields.has(id)) return undefined;
+    if (essentialIds.has(id) && fields.has(id)) return undefined;
     // Only the number of a disk, which is never missing; Java refuses it as well.
     if (id === extraId.zip64 && at - start === 4) return undefined;
+    if (id === extraId.asiUnix && at - start < 6) return undefined;
     fields.set(id, area.subarray(start, at));
   }
   return area.subarray(at).every((byte) => byte === 0) ? fields : undefined;
 }
 
 const knownIds = new Set(Object.values(extraId));
+const essentialIds = new Set([extraId.zip64, extraId.unicodePath, extraId.asiUnix]);
 /** "xl": a mode that goes before the one of the directory. Written only when it is asked for. */
 const libarchiveId = 0x6c78;
 
@@ -57,4 +65,9 @@ export function resolveZip64(
   return resolved.every((value, index) => index >= values.length || value === values[index])
     ? resolved
     : undefined;
+}
+
+/** The mode in the field of ASi, behind a checksum; 0 when there is none. */
+export function asiModeOf(extra: ExtraFields): number {
+  return extra.get(extraId.asiUnix)?.readUInt16LE(4) ?? 0;
 }

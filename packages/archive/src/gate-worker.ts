@@ -19,12 +19,29 @@ export default async function check({
   stop,
 }: GateJob): Promise<ZipVerdict | undefined> {
   const stopping = new AbortController();
-  const { signal } = stopping;
   stop.once('message', () => stopping.abort());
   try {
-    const isMine = mostWork === undefined || (await isWorkWithin(mostWork, path, signal));
-    return isMine ? await checkZip(path, rules, signal) : undefined;
+    if (mostWork === undefined) return await checkZip(path, rules, stopping.signal);
+    return await checkWithin(mostWork, path, rules, stopping.signal);
   } finally {
     stop.close();
+  }
+}
+
+async function checkWithin(
+  mostWork: ZipWork,
+  path: string,
+  rules: ZipRules,
+  stopped: AbortSignal,
+): Promise<ZipVerdict | undefined> {
+  const late = AbortSignal.timeout(mostWork.ms);
+  const signal = AbortSignal.any([stopped, late]);
+  try {
+    return (await isWorkWithin(mostWork, path, signal))
+      ? await checkZip(path, rules, signal)
+      : undefined;
+  } catch (error) {
+    if (error === late.reason) return undefined;
+    throw error;
   }
 }

@@ -1,4 +1,10 @@
-import { extraId, parseExtraFields, resolveZip64, type ExtraFields } from './extra-fields.js';
+import {
+  asiModeOf,
+  extraId,
+  parseExtraFields,
+  resolveZip64,
+  type ExtraFields,
+} from './extra-fields.js';
 import { readName } from './name-readings.js';
 import type { DirectoryRecord } from './zip-directory.js';
 import type { ZipFile } from './zip-file.js';
@@ -77,6 +83,8 @@ function entryProblem(local: LocalHeader, record: DirectoryRecord): ZipRefusal |
     local.rawName.equals(record.rawName) &&
     areSameSizes(local, record);
   if (!isSame) return 'header_mismatch';
+  const asiMode = asiModeOf(local.extra);
+  if (asiMode !== 0 && asiMode !== asiModeOf(record.extra)) return 'header_mismatch';
   // The rest of what makes the name: the extra field. Without it there is the raw one, which is among
   // the readings of the record.
   if (!local.extra.has(extraId.unicodePath)) return undefined;

@@ -47,7 +47,9 @@ export function readName(source: NameSource): EntryName | { refused: ZipRefusal 
       else paths.add(path);
     }
   }
-  const [path = '', ...otherPaths] = paths;
+  const [path = ''] = paths;
+  for (const place of placesOf(path, kind)) paths.add(inEscapes(place));
+  const [, ...otherPaths] = paths;
   return { path, kind, otherPaths, blurredPaths };
 }
 
@@ -154,12 +156,23 @@ function spellsPart(raw: string, part: string): boolean {
   for (const letter of spelled) {
     if (letter > '\x7f') continue;
     if (letter === wanted[found]) found += 1;
-    else if (/[\d@-~ '"-]/.test(letter)) left += 1;
+    else if (/[\d@-~ '"(),.<>!%-]/.test(letter)) left += 1;
     else return false;
   }
   const pairs = spelled.match(/[\x80-\xff][\d@-~]/g)?.length ?? 0;
   const foreign = [...part.matchAll(/\P{ASCII}/gu)].length;
   return found === wanted.length && left <= pairs + foreign;
+}
+
+/**
+ * As unzip writes the letters that its locale lacks, so in C all that are not ASCII. Only ever longer than
+ * the name, and its parts no others: no rule beside lengths could say more of it.
+ */
+export function inEscapes(name: string): string {
+  return name.replaceAll(/\P{ASCII}/gu, (letter) => {
+    const code = (letter.codePointAt(0) ?? 0).toString(16);
+    return code.length > 4 ? `#L${code.padStart(6, '0')}` : `#U${code.padStart(4, '0')}`;
+  });
 }
 
 function withoutSlash(name: string): string {

@@ -33,8 +33,6 @@ export interface ZipDirectory {
   records(): AsyncGenerator<DirectoryRecord>;
   /** The sum of the sizes that it states. */
   unzippedBytes: number;
-  /** By how much entries are longer packed than not, in all: a few bytes of each at most, if they are honest. */
-  surplusBytes: number;
   /** Where the next entry or the directory begins after the entry whose header stands at `offset`. */
   nextStart(offset: number, number: number): number;
 }
@@ -51,11 +49,8 @@ export async function readZipDirectory(
 ): Promise<ZipDirectory> {
   const starts = new Float64Array(end.entries);
   let unzippedBytes = 0;
-  let surplusBytes = 0;
-  for await (const record of readRecords(file, end, signal)) {
-    const { number, offset, headerOffset, bytes, packedBytes } = record;
+  for await (const { number, offset, headerOffset, bytes } of readRecords(file, end, signal)) {
     unzippedBytes += bytes;
-    surplusBytes += Math.max(0, packedBytes - bytes);
     if (headerOffset >= end.directoryStart) {
       throw refuseZip({ reason: 'overlap', entry: number, offset });
     }
@@ -67,7 +62,6 @@ export async function readZipDirectory(
   return {
     records: () => readRecords(file, end, signal),
     unzippedBytes,
-    surplusBytes,
     nextStart(offset, number) {
       // Entries mostly stand in the order of the directory.
       const index = starts[number - 1] === offset ? number - 1 : lowest(starts, offset);

@@ -1,5 +1,6 @@
 import { attributeProblem, isExecutable, modeProblem } from './entry-kind.js';
 import { createEntryTree } from './entry-tree.js';
+import { asiModeOf } from './extra-fields.js';
 import { readLocalHeader } from './local-header.js';
 import { modifiedTime } from './modified-time.js';
 import { readName, type EntryName } from './name-readings.js';
@@ -79,7 +80,10 @@ function checkRecord(record: DirectoryRecord): EntryName {
   const name = readName(record);
   if ('refused' in name) throw refuse(name.refused);
   const { kind } = name;
-  const problem = modeProblem(record.mode, kind) ?? attributeProblem(record.attributes, kind);
+  const problem =
+    modeProblem(record.mode, kind) ??
+    modeProblem(asiModeOf(record.extra), kind) ??
+    attributeProblem(record.attributes, kind);
   if (problem !== undefined) throw refuse(problem);
   if (kind === 'folder' && bytes > 0) throw refuse('folder_with_content');
   if (method === stored && packedBytes !== bytes) throw refuse('size_mismatch');

@@ -76,11 +76,11 @@ export function createZipGate({ threads }: { threads: number }): ZipGate {
 }
 
 const smallBytes = 16 * 1024 ** 2;
-/** Some 10,000 entries, and what is inflated in some tenths of a second. */
+/** Some 10,000 entries, and what is usually inflated within its time. */
 const smallWork: ZipWork = {
   directoryBytes: 1024 ** 2,
   unzippedBytes: 64 * 1024 ** 2,
-  surplusBytes: 1024 ** 2,
+  ms: 500,
 };
 /** A thread looks up between two chunks; longer takes only a disk that does not answer. */
 const stopWithinMs = 5_000;

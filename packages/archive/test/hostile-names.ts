@@ -221,6 +221,26 @@ export const hostileNames: readonly HostileZip[] = [
     reason: 'file_and_folder',
     entry: 2,
   },
+  {
+    what: 'a file where unzip writes a folder, which is there only later',
+    zip: buildZip([{ name: 'û/a', madeBy: 20 }, { name: 'ü', madeBy: 20 }, { name: '++/b' }]),
+    reason: 'file_and_folder',
+    entry: 3,
+  },
+  // In a locale without a letter unzip writes its number.
+  ...['x#U00fc', 'd/#U00fc'].flatMap((escaped) => {
+    const name = escaped.replace('#U00fc', 'ü');
+    return [
+      twins('a name that unzip may write as another', { name }, { name: escaped }),
+      twins('a name as unzip may write another', { name: escaped }, { name }),
+    ];
+  }),
+  twins('a letter that unzip may write as a longer number', { name: '😀' }, { name: '#L01f600' }),
+  twins(
+    'a name in an extra field that unzip may write as another',
+    { name: 'x_', flags: 0, extra: unicodeName(Buffer.from('x_'), Buffer.from('xü')) },
+    { name: 'x#U00fc' },
+  ),
   second('two dots around a byte of DOS that unzip drops', 'traversal', {
     ...{ name: latin1('a/.\x98./b'), flags: 0, madeBy: 20 },
   }),

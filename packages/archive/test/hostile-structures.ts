@@ -7,6 +7,12 @@ const other = buildZip([{ name: 'other', content: 'of another zip' }]);
 const endOf = (zip: Buffer) => zip.subarray(-22);
 const full = 0xffffffff;
 /** Its third bit says that the attributes of the entry follow: those of a link. */
+/** unzip makes a link of it, or what else the mode says, where the directory has no mode. */
+const asiMode = (mode: number) => {
+  const data = Buffer.alloc(14);
+  data.writeUInt16LE(mode, 4);
+  return extraField(0x756e, data);
+};
 const libarchiveLink = { extra: extraField(0x6c78, latin1('\x04\0\0\xff\xa1')) };
 
 /** Ends and directories that lie, and places that overlap, so that two readers could find two different zips. */
@@ -167,6 +173,25 @@ export const hostileStructures: readonly HostileZip[] = [
     extra: zip64Field(24, deflateRawSync('a'.repeat(24)).length),
   }),
   second('no ZIP64 field', 'bad_zip64', { name: 'x', method: 8, bytes: full }),
+  ...[
+    ...[asiMode(0o120777), asiMode(0o020644)].map((extra, at): HostileZip =>
+      second(`a mode in an extra field, ${at}`, at === 0 ? 'symlink' : 'special_file', {
+        ...{ name: 'a', content: '/etc/passwd', extra },
+      }),
+    ),
+    second('a mode of a folder in an extra field', 'kind_mismatch', {
+      ...{ name: 'a', extra: asiMode(0o040755) },
+    }),
+    second('a mode in an extra field of the local header alone', 'header_mismatch', {
+      ...{ name: 'a', local: { extra: asiMode(0o120777) } },
+    }),
+    second('two modes in extra fields', 'bad_extra', {
+      ...{ name: 'a', extra: Buffer.concat([asiMode(0o100644), asiMode(0o120777)]) },
+    }),
+    second('a mode that is cut in an extra field', 'bad_extra', {
+      ...{ name: 'a', extra: extraField(0x756e, Buffer.alloc(5)) },
+    }),
+  ],
   ...[libarchiveLink, { local: libarchiveLink }].map((field, at) =>
     second(`a link for libarchive alone${at === 0 ? '' : ', in the local header'}`, 'bad_extra', {
       name: 'a',
