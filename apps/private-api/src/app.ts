@@ -203,11 +203,16 @@ export async function startPrivateApi(
   );
 
   const close = async (): Promise<void> => {
-    await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
+    changes.letGo();
+    await Promise.all([
+      // What is left of the process's grace is for coming to rest.
+      closeHttpServer(http, config.STOP_GRACE_S * 1000 * 0.8),
+      eviction.close(),
+      retention.close(),
+      dispatcher.close(),
+    ]);
     await gate.close();
     await underWay.close();
-    await eviction.close();
-    await Promise.all([retention.close(), dispatcher.close()]);
     await changes.close();
     await tickets.close();
     await database.close();

@@ -1,6 +1,8 @@
+import { setMaxListeners } from 'node:events';
 import type { FastifyInstance } from 'fastify';
 import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
@@ -23,13 +25,21 @@ export async function createPublicApi(
     headersTimeout: 0,
     bodyTimeout: 0,
   });
+  const stopping = new AbortController();
+  // Every held request listens.
+  setMaxListeners(0, stopping.signal);
+  app.addHook('preClose', async () => stopping.abort(isStopping()));
   app.addHook('onClose', () => upstream.destroy());
 
   authorizeCallers(app, options);
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });
-  await relayRoutes(app, { ...options, upstream });
+  await relayRoutes(app, { ...options, upstream, stopping: stopping.signal });
   await servePublicDocs(app);
   return app;
+}
+
+function isStopping(): AppError {
+  return new AppError('SERVICE_UNAVAILABLE', 'The server is stopping.', { retryAfterS: 2 });
 }

@@ -55,12 +55,25 @@ describe('a broken way to the engine', () => {
     await expect(refusing.inspectImage('x', signal)).rejects.toMatchObject(unreachable);
   });
 
-  it('does not hide the end of a container, which is marked as uncertain', async () => {
+  it('does not hide the end of a container, nor whose doing it was', async () => {
     const cut = await behindProxy();
     const id = await engine.createContainer(specOf('sleep 1; exit 4'), signal);
     const exit = cut.waitForExit(id, signal);
     await cut.startContainer(id, signal);
     proxy?.cut();
+    // It was seen to run after that.
+    expect(await exit).toMatchObject({ exitCode: 4, interrupted: false });
+  });
+
+  it('marks the end of a container as uncertain that came while the engine was away', async () => {
+    const cut = await behindProxy();
+    const id = await engine.createContainer(specOf('sleep 0.3; exit 4'), signal);
+    const exit = cut.waitForExit(id, signal);
+    await cut.startContainer(id, signal);
+    await proxy?.close();
+    const state = async () => (await engine.inspectContainer(id, signal))?.state;
+    await expect.poll(state, { timeout: 1_000, interval: 20 }).toBe('exited');
+    await behindProxy();
     expect(await exit).toMatchObject({ exitCode: 4, interrupted: true });
   });
 

@@ -32,7 +32,10 @@ export async function waitForExit(
           exitCode !== 0 && (presence.wasAway || (await wasSignalled(connection, found, until)));
         return { exitCode, outOfMemory, startError, interrupted };
       }
-      const pause = sleep(pollMs, undefined, { signal: until });
+      // It has outlived the engine's absence: what ends it from here on is told.
+      if (found !== undefined) presence.wasAway = false;
+      const pauseMs = found === undefined ? Math.min(pollMs, awayPollMs) : pollMs;
+      const pause = sleep(pauseMs, undefined, { signal: until });
       await Promise.race(notice.awaited ? [pause, heard] : [pause]);
     }
   } catch (error) {
@@ -42,6 +45,9 @@ export async function waitForExit(
     local.abort();
   }
 }
+
+/** Between two looks while the engine is away: what ends before the first one after it is uncertain. */
+const awayPollMs = 500;
 
 /** Inspects it; undefined while the engine is away, for at most `awayMs`. */
 async function look(
