@@ -39,11 +39,18 @@ export function createTicketReceiver(options: {
   worker.on('error', () => undefined); // the connection reports outages
   const token = randomUUID();
 
+  const closed = new Promise<undefined>((resolve) => {
+    closing.signal.addEventListener('abort', () => resolve(undefined));
+  });
+  const overdue = closed.then(() => sleep(withoutRedisMs));
+
   let inHand: Promise<void> = Promise.resolve();
 
   const takeNext = async (): Promise<void> => {
     await options.waitForRoom(closing.signal);
-    const job = (await worker.getNextJob(token, { block: true })) as Job | undefined;
+    // Without Redis the question is never answered, not even by the end of its connection.
+    const next = Promise.race([worker.getNextJob(token, { block: true }), closed]);
+    const job = (await next) as Job | undefined;
     // A ticket that comes while closing stays unclaimed: signing off returns it to the backlog.
     if (job === undefined || closing.signal.aborted) return;
     inHand = answer(job);
@@ -56,11 +63,11 @@ export function createTicketReceiver(options: {
     } catch (error) {
       logger.warn({ job: job.id, reason: messageOf(error) }, 'a ticket could not be claimed');
     }
-    await job.moveToCompleted(null, token, false);
+    await Promise.race([job.moveToCompleted(null, token, false), overdue]);
   };
 
   const run = async (): Promise<void> => {
-    await worker.startStalledCheckTimer();
+    await Promise.race([worker.startStalledCheckTimer(), closed]);
     while (!closing.signal.aborted) {
       try {
         await takeNext();
@@ -83,3 +90,6 @@ export function createTicketReceiver(options: {
     },
   };
 }
+
+/** How long the end of a ticket is waited for while closing. One that stays is stale when it comes again. */
+const withoutRedisMs = 1_000;
