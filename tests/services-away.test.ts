@@ -133,6 +133,20 @@ it('while Redis is away posts are accepted and what runs is settled; what it los
   await tasks.expectNothingLeft();
 }, 90_000);
 
+it('private-api ends at its grace while PostgreSQL stands still', async () => {
+  await privateApi.stop();
+  privateApi = await server.startPrivateApi({ STOP_GRACE_S: '3' });
+  await database.freeze();
+  const began = performance.now();
+  process.kill(privateApi.pid, 'SIGTERM');
+  expect(await privateApi.ended).toMatchObject({ signal: null });
+  expect(performance.now() - began).toBeLessThan(6_000);
+  // Whatever its exit code was: it had to leave without taking leave.
+  await privateApi.kill();
+  database.thaw();
+  privateApi = await server.startPrivateApi();
+}, 60_000);
+
 it('processes end in order while Redis and PostgreSQL are away', async () => {
   await redis.stop();
   await database.stop();

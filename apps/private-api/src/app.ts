@@ -205,8 +205,7 @@ export async function startPrivateApi(
   const close = async (): Promise<void> => {
     changes.letGo();
     await Promise.all([
-      // What is left of the process's grace is for coming to rest.
-      closeHttpServer(http, config.STOP_GRACE_S * 1000 * 0.8),
+      closeHttpServer(http, servingMs(config.STOP_GRACE_S * 1000)),
       eviction.close(),
       retention.close(),
       dispatcher.close(),
@@ -224,4 +223,9 @@ export async function startPrivateApi(
     throw error;
   }
   return { http, close };
+}
+
+/** How long requests may go on; what is left of the grace is for removing what was cut of them. */
+function servingMs(graceMs: number): number {
+  return Math.max(graceMs / 2, graceMs - 4_000);
 }

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
@@ -29,7 +30,11 @@ export async function createPublicApi(
   // Every held request listens.
   setMaxListeners(0, stopping.signal);
   app.addHook('preClose', async () => stopping.abort(isStopping()));
-  app.addHook('onClose', () => upstream.destroy());
+  app.addHook('onClose', async () => {
+    // Requests whose callers were cut end by themselves in a moment, and are no faults of ours.
+    await Promise.race([upstream.close(), sleep(1_000)]);
+    await upstream.destroy();
+  });
 
   authorizeCallers(app, options);
   refuseOtherMethods(app, publicRoutes);
