@@ -1,5 +1,5 @@
 import type { ConsumerDetails } from '@inference-server/contracts';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   ownEngine,
   testEngine,
@@ -47,9 +47,6 @@ const untilTaskIs = async (uid: string, state: string) => {
   expect(await waitUntil(is, { timeoutMs: 15_000 })).toBe(true);
 };
 
-afterEach(async (context) => {
-  if (context.task.result?.state === 'fail') console.log(await consumer.log());
-});
 const oneAttempt = [{ number: 1, outcome: 'finished', reason: null }];
 
 describe.each([
@@ -90,8 +87,9 @@ describe.each([
 it('a container is adopted after its engine and its consumer were both away', async () => {
   const uid = await runningTask();
   const starts = await tasks.startsOf(uid);
-  await consumer.stop();
   await engine.end();
+  await untilConsumerIs('engine_away');
+  await consumer.stop();
   await engine.start({ liveRestore: true });
   consumer = await server.startConsumer();
   await tasks.release(uid);
@@ -144,21 +142,45 @@ describe('an engine without live-restore', () => {
   it.each([
     ['stopped', 'SIGTERM'],
     ['killed', 'SIGKILL'],
-  ] as const)('that is %s ends the container: another attempt', async (_how, signal) => {
+  ] as const)(
+    'that is %s ends the container: another attempt',
+    async (_how, signal) => {
+      const uid = await runningTask();
+      await engine.end(signal);
+      await engine.start();
+      await untilConsumerIs('ready');
+      const isNext = async () =>
+        (await tasks.attemptsOf(uid)).length === 2 && (await tasks.containersOf(uid)) === 1;
+      expect(await waitUntil(isNext, { timeoutMs: 20_000 })).toBe(true);
+      await tasks.release(uid);
+      expect(await tasks.resultOf(uid)).toBe('fine\n');
+      const [first, ...others] = await tasks.attemptsOf(uid);
+      expect(first).toMatchObject({ number: 1, outcome: 'fault' });
+      expect(['interrupted', 'engine_away']).toContain(first?.reason);
+      expect(others).toEqual([{ number: 2, outcome: 'finished', reason: null }]);
+      expect(await tasks.startsOf(uid)).toBe(1);
+      await tasks.expectNothingLeft();
+    },
+    90_000,
+  );
+
+  it('that stays away for 30 s is a fault: the next attempt is elsewhere', async () => {
+    const elsewhere = await testEngine();
+    await makeScriptImage(elsewhere.api, elsewhere.image);
     const uid = await runningTask();
-    await engine.end(signal);
-    await engine.start();
-    await untilConsumerIs('ready');
-    const isNext = async () =>
-      (await tasks.attemptsOf(uid)).length === 2 && (await tasks.containersOf(uid)) === 1;
-    expect(await waitUntil(isNext, { timeoutMs: 20_000 })).toBe(true);
-    await tasks.release(uid);
+    const other = await server.startConsumer('other', { DOCKER_HOST: elsewhere.dockerHost });
+    await engine.end('SIGKILL');
+    const isOver = async () => (await tasks.attemptsOf(uid)).length === 2;
+    expect(await waitUntil(isOver, { timeoutMs: 45_000 })).toBe(true);
+    await tasks.untilItRuns(uid, elsewhere.api);
+    await tasks.release(uid, elsewhere.api);
     expect(await tasks.resultOf(uid)).toBe('fine\n');
-    const [first, ...others] = await tasks.attemptsOf(uid);
-    expect(first).toMatchObject({ number: 1, outcome: 'fault' });
-    expect(['interrupted', 'engine_away']).toContain(first?.reason);
-    expect(others).toEqual([{ number: 2, outcome: 'finished', reason: null }]);
-    expect(await tasks.startsOf(uid)).toBe(1);
+    expect(await tasks.attemptsOf(uid)).toEqual([
+      { number: 1, outcome: 'fault', reason: 'engine_away' },
+      { number: 2, outcome: 'finished', reason: null },
+    ]);
+    await other.stop();
+    await engine.start();
     await tasks.expectNothingLeft();
-  }, 90_000);
+  }, 120_000);
 });

@@ -25,10 +25,7 @@ interface OwnParts {
 }
 
 /** The whole server as it is deployed: three apps as processes, on the run's real services. */
-export async function runServer(
-  consumerSettings: Record<string, string> = {},
-  own: OwnParts = {},
-) {
+export async function runServer(consumerSettings: Record<string, string> = {}, own: OwnParts = {}) {
   const database = own.database ?? (await createTestDatabase());
   const redis = await testRedis();
   const redisUrl = own.redisUrl ?? redis.url;

@@ -24,10 +24,9 @@ export async function scriptTasks(server: RunningServer) {
 
     /** Ends a script of {@link untilReleased}; not by a signal, which would tell of an end from outside. */
     async release(uid: string, engine: EngineApi = server.engine.api): Promise<void> {
-      const [container] = (await engine.call(
-        'GET',
-        `/containers/json?${labelFilter(uid)}`,
-      )) as { Id: string }[];
+      const [container] = (await engine.call('GET', `/containers/json?${labelFilter(uid)}`)) as {
+        Id: string;
+      }[];
       const { Id } = (await engine.call('POST', `/containers/${container?.Id}/exec`, {
         Cmd: ['touch', '/tmp/released'],
       })) as { Id: string };

@@ -1,7 +1,7 @@
-import { rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Problem } from '@inference-server/contracts';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   freePort,
   ownDatabase,
@@ -33,12 +33,6 @@ beforeAll(async () => {
   tasks = await scriptTasks(server);
 }, 120_000);
 
-afterEach(async (context) => {
-  if (context.task.result?.state === 'fail') {
-    console.log(await consumer.log(), await privateApi.log());
-  }
-});
-
 const fine = 'echo fine > /output/result';
 const oneAttempt = [{ number: 1, outcome: 'finished', reason: null }];
 
@@ -49,22 +43,28 @@ async function runningTask(): Promise<string> {
 }
 
 /** The answer to a caller, and how long it took (ms). */
-async function ask(path: string, body?: Buffer) {
+async function ask(path: string, body?: Buffer, headers: Record<string, string> = {}) {
   const began = performance.now();
   const answer = await fetch(`${server.publicApiUrl}/api/tasks/${path}`, {
     signal: AbortSignal.timeout(60_000),
     ...(body && {
       method: 'POST',
       body: new Uint8Array(body),
-      headers: { 'content-type': 'application/zip' },
+      headers: { 'content-type': 'application/zip', ...headers },
     }),
   });
-  const problem = (await answer.json()) as Problem;
-  const retryAfter = Number(answer.headers.get('retry-after') ?? 0);
-  return { status: answer.status, code: problem.code, retryAfter, ms: performance.now() - began };
+  const answered = await answer.json();
+  return {
+    status: answer.status,
+    body: answered,
+    code: (answered as Partial<Problem>).code,
+    retryAfter: Number(answer.headers.get('retry-after') ?? 0),
+    ms: performance.now() - began,
+  };
 }
 
-const post = () => ask('?human_readable_id=script', zipOfScript(fine));
+const post = (headers: Record<string, string> = {}) =>
+  ask('?human_readable_id=script', zipOfScript(fine), headers);
 
 async function expectOneRun(uid: string): Promise<void> {
   expect(await tasks.resultOf(uid)).toBe('fine\n');
@@ -114,6 +114,49 @@ describe('while PostgreSQL', () => {
   }, 90_000);
 });
 
+it('while private-api is away callers get a 503, and a post under a key can be sent again', async () => {
+  const uid = await runningTask();
+  const waited = tasks.resultOf(uid);
+  await privateApi.kill();
+  await tasks.release(uid);
+  const key = { 'idempotency-key': 'sent-again' };
+  // For longer than the lease has (3 s).
+  const until = performance.now() + 4_000;
+  while (performance.now() < until) {
+    for (const answer of await Promise.all([post(key), ask(uid)])) {
+      expect(answer).toMatchObject({ status: 503, code: 'SERVICE_UNAVAILABLE' });
+      expect(answer.retryAfter).toBeGreaterThan(0);
+      expect(answer.ms).toBeLessThan(8_000);
+    }
+  }
+  privateApi = await server.startPrivateApi();
+  expect(await waited).toBe('fine\n');
+  const [first, again] = [await post(key), await post(key)];
+  expect([first.status, again]).toEqual([200, { ...first, ms: again.ms }]);
+  for (const each of [uid, String(first.body)]) await expectOneRun(each);
+  await tasks.expectNothingLeft();
+}, 90_000);
+
+it('while the blob store is away nothing can be posted, and an output waits for it', async () => {
+  const uid = await runningTask();
+  const storage = join(server.folder, 'storage');
+  await rename(storage, `${storage}.away`);
+  try {
+    expect(await post()).toMatchObject({ status: 503, code: 'SERVICE_UNAVAILABLE' });
+    await tasks.release(uid);
+    const isRepeated = async () =>
+      (await consumer.log())
+        .split('\n')
+        .some((line) => line.includes(uid) && line.includes('the upload is repeated'));
+    expect(await waitUntil(isRepeated, { timeoutMs: 15_000 })).toBe(true);
+  } finally {
+    await rename(`${storage}.away`, storage);
+  }
+  await expectOneRun(uid);
+  await expectOneRun(await tasks.post(fine));
+  await tasks.expectNothingLeft();
+}, 60_000);
+
 it('while Redis is away posts are accepted and what runs is settled; what it lost is made again', async () => {
   const uid = await runningTask();
   await redis.stop();
@@ -147,10 +190,19 @@ it('private-api ends at its grace while PostgreSQL stands still', async () => {
   privateApi = await server.startPrivateApi();
 }, 60_000);
 
-it('processes end in order while Redis and PostgreSQL are away', async () => {
+it('a container outlives the end of everything but its engine', async () => {
+  const uid = await runningTask();
   await redis.stop();
   await database.stop();
   const began = performance.now();
   await Promise.all([consumer.stop(), privateApi.stop()]);
   expect(performance.now() - began).toBeLessThan(15_000);
+  expect(await tasks.containersOf(uid)).toBe(1);
+  await database.start();
+  redis = await ownRedis(redisPlace);
+  privateApi = await server.startPrivateApi();
+  consumer = await server.startConsumer();
+  await tasks.release(uid);
+  await expectOneRun(uid);
+  await tasks.expectNothingLeft();
 }, 60_000);

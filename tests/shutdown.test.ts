@@ -32,19 +32,18 @@ describe.each([
   {
     app: 'public-api',
     urlOf: () => server.publicApiUrl,
-    start: (settings = {}) => server.startPublicApi(settings),
+    start: (settings: Record<string, string>) => server.startPublicApi(settings),
     // Another process may hold the question.
     held: { status: 503, code: 'SERVICE_UNAVAILABLE' },
   },
   {
     app: 'private-api',
     urlOf: () => server.privateApiUrl,
-    start: (settings = {}) => server.startPrivateApi(settings),
+    start: (settings: Record<string, string>) => server.startPrivateApi(settings),
     held: { status: 551, code: 'TASK_PENDING' },
   },
 ])('$app that is stopped under load', ({ app, urlOf, start, held }) => {
-  const headers = () => ({ authorization: `Bearer ${server.token}` });
-  const own = () => (app === 'public-api' ? {} : headers());
+  const headers = () => (app === 'public-api' ? {} : { authorization: `Bearer ${server.token}` });
   const restart = async (settings: Record<string, string> = {}) => {
     await apis[app]?.stop();
     const started = await start(settings);
@@ -73,7 +72,7 @@ describe.each([
       method: 'POST',
       agent: false,
       headers: {
-        ...own(),
+        ...headers(),
         'content-type': 'application/zip',
         'content-length': String(zip.length),
       },
@@ -88,7 +87,7 @@ describe.each([
 
   /** A download of which the first bytes are there, and nobody reads on. */
   const slowGet = async (uid: string): Promise<IncomingMessage> => {
-    const asked = get(`${urlOf()}/api/tasks/${uid}`, { agent: false, headers: own() });
+    const asked = get(`${urlOf()}/api/tasks/${uid}`, { agent: false, headers: headers() });
     onTestFinished(() => void asked.destroy());
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
     answer.on('error', () => undefined);
@@ -111,9 +110,9 @@ describe.each([
     const idle = [await connection('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'), await connection()];
     const upload = await slowPost();
     const download = await slowGet(output);
-    const poll = fetch(`${urlOf()}/api/tasks/${running}?wait=60`, { headers: own() });
+    const poll = fetch(`${urlOf()}/api/tasks/${running}?wait=60`, { headers: headers() });
     // Without a way to see that it is held: a plain question after it is answered.
-    await (await fetch(`${urlOf()}/api/tasks/${running}`, { headers: own() })).text();
+    await (await fetch(`${urlOf()}/api/tasks/${running}`, { headers: headers() })).text();
 
     const began = performance.now();
     const cut = Promise.all(idle.map((socket) => once(socket, 'close')));

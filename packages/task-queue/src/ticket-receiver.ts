@@ -49,8 +49,7 @@ export function createTicketReceiver(options: {
   const takeNext = async (): Promise<void> => {
     await options.waitForRoom(closing.signal);
     // Without Redis the question is never answered, not even by the end of its connection.
-    const next = Promise.race([worker.getNextJob(token, { block: true }), closed]);
-    const job = (await next) as Job | undefined;
+    const job = await Promise.race([worker.getNextJob(token, { block: true }), closed]);
     // A ticket that comes while closing stays unclaimed: signing off returns it to the backlog.
     if (job === undefined || closing.signal.aborted) return;
     inHand = answer(job);

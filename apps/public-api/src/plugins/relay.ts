@@ -57,21 +57,24 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
         if (carriesBody(request.raw)) {
           request.body = takeBody(request.raw, bodyLimit(request, maxUploadBytes));
         }
-        return perRequest.run({ signal: patience.signal, headersTimeout: patienceMs(contract) }, () =>
-          reply.from(undefined, {
-            rewriteRequestHeaders: (_request, headers) => requestHeaders(headers, privateApiToken),
-            rewriteHeaders: answerHeaders,
-            onResponse: (_request, _reply, answer) => {
-              patience.answered();
-              cutWhenStalled(reply, stalledMs);
-              sendAnswer(reply, answer);
-            },
-            onError: (_reply, { error }) => {
-              patience.answered();
-              if (callerGone.aborted) reply.hijack();
-              else void reply.send(relayError(error));
-            },
-          }),
+        return perRequest.run(
+          { signal: patience.signal, headersTimeout: patienceMs(contract) },
+          () =>
+            reply.from(undefined, {
+              rewriteRequestHeaders: (_request, headers) =>
+                requestHeaders(headers, privateApiToken),
+              rewriteHeaders: answerHeaders,
+              onResponse: (_request, _reply, answer) => {
+                patience.answered();
+                cutWhenStalled(reply, stalledMs);
+                sendAnswer(reply, answer);
+              },
+              onError: (_reply, { error }) => {
+                patience.answered();
+                if (callerGone.aborted) reply.hijack();
+                else void reply.send(relayError(error));
+              },
+            }),
         );
       },
     });

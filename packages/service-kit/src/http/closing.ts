@@ -64,7 +64,7 @@ export async function closeHttpServer(app: FastifyInstance, graceMs: number): Pr
   const overdue = setTimeout(() => app.server.closeAllConnections(), graceMs);
   try {
     await app.close();
-    await Promise.allSettled(lives.get(app.server)?.handlers ?? []);
+    await Promise.allSettled(lives.get(app.server)?.handlers ?? new Set<Promise<unknown>>());
   } finally {
     clearInterval(idle);
     clearTimeout(overdue);
