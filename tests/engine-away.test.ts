@@ -18,7 +18,8 @@ let consumer: TestApp;
 beforeAll(async () => {
   engine = await ownEngine({ liveRestore: true });
   server = await runServer({ CPU_SLOTS: '1' }, { engine });
-  await server.startPrivateApi();
+  // Longer than the tests' usual one: which leases lapse on a busy machine is not the question here.
+  await server.startPrivateApi({ LEASE_S: '15' });
   await server.startPublicApi();
   consumer = await server.startConsumer();
   tasks = await scriptTasks(server);

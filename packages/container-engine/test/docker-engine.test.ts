@@ -150,6 +150,30 @@ describe('the end of a container and a restart of the engine', () => {
   }, 60_000);
 });
 
+describe('the end of a container after a second absence of the engine', () => {
+  it('is marked as uncertain, however seldom the container is looked at', async () => {
+    proxy = await startCuttingProxy(join(folder, 'proxy.sock'), own.socketPath);
+    const cut = createDockerEngine({
+      dockerHost: `unix://${proxy.socketPath}`,
+      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 60_000, awayMs: 20_000 },
+    });
+    const id = await engine.createContainer(specOf('sleep 100'), signal);
+    const exit = cut.waitForExit(id, signal);
+    await engine.startContainer(id, signal);
+    const madeAtLeast = async (count: number) =>
+      expect.poll(() => proxy?.connections(), { timeout: 5_000 }).toBeGreaterThanOrEqual(count);
+    // To listen for its end, and to look at it.
+    await madeAtLeast(2);
+    const before = proxy.connections();
+    proxy.cut();
+    // To look, and to listen again.
+    await madeAtLeast(before + 2);
+    await own.stop();
+    await own.start();
+    expect(await exit).toMatchObject({ interrupted: true });
+  }, 60_000);
+});
+
 describe('a start that fails', () => {
   it('is data: the image names a user that it does not have', async () => {
     const spec = { ...specOf('true'), image: 'busybox:stranger' };
