@@ -9,17 +9,27 @@ import {
   testFolder,
   testRedis,
   type EngineApi,
+  type OwnDatabase,
+  type OwnEngine,
   type TestApp,
 } from '@inference-server/testing';
 
 /** Its command is whatever the task brings: `sh /input/run.sh`. */
 const scriptImage = 'inference-server-test/script:1';
 
+/** What a test brings of its own, to stop it, in place of what the run shares. */
+interface OwnParts {
+  database?: OwnDatabase;
+  redisUrl?: string;
+  engine?: OwnEngine;
+}
+
 /** The whole server as it is deployed: three apps as processes, on the run's real services. */
-export async function runServer(consumerSettings: Record<string, string> = {}) {
-  const database = await createTestDatabase();
+export async function runServer(consumerSettings: Record<string, string> = {}, own: OwnParts = {}) {
+  const database = own.database ?? (await createTestDatabase());
   const redis = await testRedis();
-  const engine = await testEngine();
+  const redisUrl = own.redisUrl ?? redis.url;
+  const engine = own.engine ?? (await testEngine());
   const folder = await testFolder();
   const token = newOperatorToken();
   const privatePort = await freePort();
@@ -36,7 +46,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
         ...shared,
         PORT: String(privatePort),
         DATABASE_URL: database.url,
-        REDIS_URL: redis.url,
+        REDIS_URL: redisUrl,
         QUEUE_PREFIX: redis.prefix,
         STORAGE_URL: join(folder, 'storage'),
         LEASE_S: '3',
@@ -65,7 +75,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
         ...shared,
         CONSUMER_ID: id,
         PRIVATE_API_URL: privateApiUrl,
-        REDIS_URL: redis.url,
+        REDIS_URL: redisUrl,
         QUEUE_PREFIX: redis.prefix,
         DOCKER_HOST: engine.dockerHost,
         CPU_SLOTS: '2',
@@ -116,7 +126,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}) {
 
 export type RunningServer = Awaited<ReturnType<typeof runServer>>;
 
-async function makeScriptImage(engine: EngineApi, base: string): Promise<void> {
+export async function makeScriptImage(engine: EngineApi, base: string): Promise<void> {
   const { Id: container } = (await engine.call('POST', '/containers/create', {
     Image: base,
   })) as { Id: string };

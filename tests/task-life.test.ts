@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil, type TestApp } from '@inference-server/testing';
 import { runServer, type RunningServer } from './running-server.js';
+import { scriptTasks, type ScriptTasks } from './script-tasks.js';
 
 let server: RunningServer;
+let tasks: ScriptTasks;
 let privateApi: TestApp;
 let consumer: TestApp;
 
@@ -13,108 +14,67 @@ beforeAll(async () => {
   privateApi = await server.startPrivateApi();
   await server.startPublicApi();
   consumer = await server.startConsumer();
-  await server.postModel('script');
+  tasks = await scriptTasks(server);
 }, 60_000);
-
-async function post(script: string): Promise<string> {
-  const zip = new AdmZip();
-  zip.addFile('run.sh', Buffer.from(script));
-  return server.client.postTask({ human_readable_id: 'script', zip: zip.toBuffer() });
-}
-
-async function resultOf(uid: string): Promise<string> {
-  const { zip } = await server.client.waitForTask(uid, { signal: AbortSignal.timeout(40_000) });
-  return new AdmZip(Buffer.from(await new Response(zip).arrayBuffer())).readAsText('result');
-}
-
-const attemptsOf = async (uid: string) =>
-  (await server.client.getTaskStatus(uid)).attempts.map(({ number, outcome, reason }) => ({
-    number,
-    outcome,
-    reason,
-  }));
-
-const containersOf = async (uid: string) => {
-  const containers = (await server.engine.api.call('GET', '/containers/json')) as {
-    Labels: Record<string, string>;
-  }[];
-  return containers.filter(({ Labels }) => Object.values(Labels).includes(uid)).length;
-};
-
-const untilItRuns = async (uid: string) => {
-  const runs = async () => (await containersOf(uid)) > 0;
-  expect(await waitUntil(runs, { timeoutMs: 20_000 })).toBe(true);
-};
-
-const startsOf = (uid: string) => server.engine.api.countStarts(`inference-server.task=${uid}`);
-
-async function expectNothingLeft(): Promise<void> {
-  let left: unknown[] = [];
-  const clean = async () => {
-    left = await server.inEngine();
-    return left.length === 0;
-  };
-  expect((await waitUntil(clean, { timeoutMs: 10_000 })) ? [] : left).toEqual([]);
-}
 
 describe('a task', () => {
   it('sleeps through a consumer upgrade, a private-api restart and FLUSHALL in one start', async () => {
-    const uid = await post('sleep 8; echo fine > /output/result');
-    await untilItRuns(uid);
+    const uid = await tasks.post('sleep 8; echo fine > /output/result');
+    await tasks.untilItRuns(uid);
     await consumer.stop();
-    expect(await containersOf(uid)).toBe(1);
+    expect(await tasks.containersOf(uid)).toBe(1);
     await privateApi.stop();
     await server.redis.wipe();
     privateApi = await server.startPrivateApi();
     consumer = await server.startConsumer();
-    expect(await resultOf(uid)).toBe('fine\n');
-    expect(await attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
-    expect(await startsOf(uid)).toBe(1);
-    await expectNothingLeft();
+    expect(await tasks.resultOf(uid)).toBe('fine\n');
+    expect(await tasks.attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
+    expect(await tasks.startsOf(uid)).toBe(1);
+    await tasks.expectNothingLeft();
   }, 90_000);
 
   it('is collected by the next process when it ended while there was none', async () => {
-    const uid = await post('sleep 1; echo fine > /output/result');
-    await untilItRuns(uid);
+    const uid = await tasks.post('sleep 1; echo fine > /output/result');
+    await tasks.untilItRuns(uid);
     await consumer.stop();
-    const over = async () => (await containersOf(uid)) === 0;
+    const over = async () => (await tasks.containersOf(uid)) === 0;
     expect(await waitUntil(over, { timeoutMs: 10_000 })).toBe(true);
     consumer = await server.startConsumer();
-    expect(await resultOf(uid)).toBe('fine\n');
-    expect(await startsOf(uid)).toBe(1);
-    await expectNothingLeft();
+    expect(await tasks.resultOf(uid)).toBe('fine\n');
+    expect(await tasks.startsOf(uid)).toBe(1);
+    await tasks.expectNothingLeft();
   }, 60_000);
 
   it('goes on when its consumer was killed: one attempt, one start', async () => {
-    const uid = await post('sleep 9; echo fine > /output/result');
-    await untilItRuns(uid);
+    const uid = await tasks.post('sleep 9; echo fine > /output/result');
+    await tasks.untilItRuns(uid);
     await consumer.kill();
     consumer = await server.startConsumer();
-    expect(await resultOf(uid)).toBe('fine\n');
-    expect(await attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
-    expect(await startsOf(uid)).toBe(1);
-    await expectNothingLeft();
+    expect(await tasks.resultOf(uid)).toBe('fine\n');
+    expect(await tasks.attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
+    expect(await tasks.startsOf(uid)).toBe(1);
+    await tasks.expectNothingLeft();
   }, 90_000);
 
   it('has another attempt elsewhere when its consumer does not come back', async () => {
-    const uid = await post('sleep 2; echo fine > /output/result');
-    await untilItRuns(uid);
+    const uid = await tasks.post('sleep 2; echo fine > /output/result');
+    await tasks.untilItRuns(uid);
     await consumer.kill();
     const other = await server.startConsumer('other');
-    expect(await resultOf(uid)).toBe('fine\n');
-    expect(await attemptsOf(uid)).toEqual([
+    expect(await tasks.resultOf(uid)).toBe('fine\n');
+    expect(await tasks.attemptsOf(uid)).toEqual([
       { number: 1, outcome: 'lost', reason: 'lease_lost' },
       { number: 2, outcome: 'finished', reason: null },
     ]);
     // What the first has left is its own to remove.
     consumer = await server.startConsumer();
-    await expectNothingLeft();
+    await tasks.expectNothingLeft();
     await other.stop();
   }, 90_000);
 
   it('is taken from a consumer that was frozen, which then ends without touching it', async () => {
-    const uid = await post('sleep 12; echo fine > /output/result');
-    await untilItRuns(uid);
+    const uid = await tasks.post('sleep 12; echo fine > /output/result');
+    await tasks.untilItRuns(uid);
     process.kill(consumer.pid, 'SIGSTOP');
     const frozen = consumer;
     consumer = await server.startConsumer();
@@ -122,33 +82,33 @@ describe('a task', () => {
     process.kill(frozen.pid, 'SIGCONT');
     expect(await frozen.ended).toMatchObject({ code: 1 });
     expect(await frozen.log()).toContain('Another process is the consumer');
-    expect(await containersOf(uid)).toBe(1);
-    expect(await resultOf(uid)).toBe('fine\n');
-    expect(await startsOf(uid)).toBe(1);
+    expect(await tasks.containersOf(uid)).toBe(1);
+    expect(await tasks.resultOf(uid)).toBe('fine\n');
+    expect(await tasks.startsOf(uid)).toBe(1);
     await frozen.kill();
-    await expectNothingLeft();
+    await tasks.expectNothingLeft();
   }, 90_000);
 
   it('is cancelled when its container is gone, and deleted likewise', async () => {
-    const uid = await post('trap "" TERM; while true; do sleep 0.1; done');
-    await untilItRuns(uid);
+    const uid = await tasks.post('trap "" TERM; while true; do sleep 0.1; done');
+    await tasks.untilItRuns(uid);
     const cancelled = await server.client.cancelTask(uid, { waitS: 30 });
     expect(cancelled).toMatchObject({
       state: 'CANCELLED',
       cancel_requested: true,
       attempts: [{ number: 1, outcome: 'cancelled' }],
     });
-    expect(await containersOf(uid)).toBe(0);
+    expect(await tasks.containersOf(uid)).toBe(0);
     expect(await server.client.cancelTask(uid)).toMatchObject({ state: 'CANCELLED' });
     await expect(server.client.getTask(uid)).rejects.toMatchObject({ code: 'TASK_FAILED' });
 
-    const deleted = await post('sleep 60');
-    await untilItRuns(deleted);
+    const deleted = await tasks.post('sleep 60');
+    await tasks.untilItRuns(deleted);
     await server.client.deleteTask(deleted);
     await expect(server.client.getTaskStatus(deleted)).rejects.toMatchObject({
       code: 'TASK_NOT_FOUND',
     });
-    await expectNothingLeft();
+    await tasks.expectNothingLeft();
   }, 60_000);
 });
 
@@ -160,7 +120,7 @@ it('a second process of one name is refused while the first is heard of', async 
   const refused = await second;
   expect(await refused.ended).toMatchObject({ code: 1 });
   expect(await refused.log()).toContain('Another process is the consumer cpu already.');
-  const uid = await post('echo fine > /output/result');
-  expect(await resultOf(uid)).toBe('fine\n');
+  const uid = await tasks.post('echo fine > /output/result');
+  expect(await tasks.resultOf(uid)).toBe('fine\n');
   await refused.kill();
 }, 60_000);

@@ -206,11 +206,15 @@ export async function startPrivateApi(
   );
 
   const close = async (): Promise<void> => {
-    await closeHttpServer(http, (config.STOP_GRACE_S * 1000) / 2);
+    changes.letGo();
+    await Promise.all([
+      closeHttpServer(http, servingMs(config.STOP_GRACE_S * 1000)),
+      eviction.close(),
+      retention.close(),
+      dispatcher.close(),
+    ]);
     await gate.close();
     await underWay.close();
-    await eviction.close();
-    await Promise.all([retention.close(), dispatcher.close()]);
     await changes.close();
     await tickets.close();
     await database.close();
@@ -222,4 +226,9 @@ export async function startPrivateApi(
     throw error;
   }
   return { http, close };
+}
+
+/** How long requests may go on; what is left of the grace is for removing what was cut of them. */
+function servingMs(graceMs: number): number {
+  return Math.max(graceMs / 2, graceMs - 4_000);
 }

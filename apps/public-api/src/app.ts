@@ -1,6 +1,9 @@
+import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
@@ -23,13 +26,25 @@ export async function createPublicApi(
     headersTimeout: 0,
     bodyTimeout: 0,
   });
-  app.addHook('onClose', () => upstream.destroy());
+  const stopping = new AbortController();
+  // Every held request listens.
+  setMaxListeners(0, stopping.signal);
+  app.addHook('preClose', async () => stopping.abort(isStopping()));
+  app.addHook('onClose', async () => {
+    // Requests whose callers were cut end by themselves in a moment, and are no faults of ours.
+    await Promise.race([upstream.close(), sleep(1_000)]);
+    await upstream.destroy();
+  });
 
   authorizeCallers(app, options);
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });
-  await relayRoutes(app, { ...options, upstream });
+  await relayRoutes(app, { ...options, upstream, stopping: stopping.signal });
   await servePublicDocs(app);
   return app;
+}
+
+function isStopping(): AppError {
+  return new AppError('SERVICE_UNAVAILABLE', 'The server is stopping.', { retryAfterS: 2 });
 }

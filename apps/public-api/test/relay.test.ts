@@ -333,10 +333,34 @@ test('closing lets what is in flight finish', async () => {
     void go.promise.then(() => response.end('the end'));
   });
   const { url, app } = await startPublicApi({ privateApiUrl: upstream.url });
-  const answer = fetch(`${url}/api/tasks/${uid}?wait=60`);
+  const answer = fetch(`${url}/api/tasks/${uid}`);
   await reached.promise;
   const closed = closeHttpServer(app, 10_000);
   go.resolve();
   expect(await (await answer).text()).toBe('the end');
+  await closed;
+});
+
+test('closing answers what is held on purpose, but for an answer that has begun', async () => {
+  const reached = deferred();
+  const go = deferred();
+  const upstream = await startUpstream((request, response) => {
+    if (request.url?.includes('begun') === true) {
+      response.write('the ');
+      void go.promise.then(() => response.end('end'));
+    } else {
+      reached.resolve();
+    }
+  });
+  const { url, app } = await startPublicApi({ privateApiUrl: upstream.url });
+  const begun = await fetch(`${url}/api/tasks/${'begun'.padEnd(43, 'x')}?wait=60`);
+  const held = fetch(`${url}/api/tasks/${uid}?wait=60`);
+  await reached.promise;
+  const closed = closeHttpServer(app, 10_000);
+  const answer = await held;
+  expect([answer.status, answer.headers.has('retry-after')]).toEqual([503, true]);
+  expect(await answer.json()).toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+  go.resolve();
+  expect(await begun.text()).toBe('the end');
   await closed;
 });

@@ -25,6 +25,7 @@ test('a caller that stops reading is cut, and private-api with it', async () => 
     privateApiToken: 'the-token',
     maxUploadBytes: 1000,
     upstream: agent,
+    stopping: new AbortController().signal,
     stalledMs,
   });
   await app.listen({ host: '127.0.0.1', port: 0 });

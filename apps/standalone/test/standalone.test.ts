@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
+import { buffer, json } from 'node:stream/consumers';
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '@inference-server/sdk';
@@ -202,3 +203,41 @@ test(
     expect(recordedPids(DATA_DIR)).toEqual({});
   },
 );
+
+test('a stop under load lets a post finish', { timeout }, async () => {
+  const { image } = await testEngine();
+  const DATA_DIR = await testFolder();
+  const first = await startServer({ DATA_DIR, DOCKER_HOST, ALLOW_PUBLIC_POST_MODEL: '1' });
+  await first.untilSays(up);
+  const caller = createClient({ baseUrl: first.publicApi });
+  const model = 'empty';
+  await caller.postModel({ human_readable_id: model, container_tag: image });
+  const zip = new AdmZip();
+  zip.addFile('a', Buffer.from('b'));
+  const bytes = zip.toBuffer();
+  const upload = request(`${first.publicApi}/api/tasks/?human_readable_id=${model}`, {
+    method: 'POST',
+    agent: false,
+    headers: { 'content-type': 'application/zip', 'content-length': String(bytes.length) },
+  });
+  const answered = once(upload, 'response') as Promise<[IncomingMessage]>;
+  upload.write(bytes.subarray(0, 20));
+  const staging = join(DATA_DIR, 'storage', 'staging');
+  const isReceived = async () => (await readdir(staging)).length > 0;
+  expect(await waitUntil(isReceived, { timeoutMs: 10_000 })).toBe(true);
+  first.signal('SIGTERM');
+  await first.untilSays('  public-api');
+  upload.end(bytes.subarray(20));
+  const [answer] = await answered;
+  expect(answer.statusCode).toBe(200);
+  const uid = (await json(answer)) as string;
+  expect(await first.ended).toBe(0);
+  expect(recordedPids(DATA_DIR)).toEqual({});
+
+  const second = await startServer({ DATA_DIR, DOCKER_HOST });
+  await second.untilSays(up);
+  const { zip: output } = await createClient({ baseUrl: second.publicApi }).waitForTask(uid);
+  await buffer(output);
+  second.signal('SIGTERM');
+  expect(await second.ended).toBe(0);
+});

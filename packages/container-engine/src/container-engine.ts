@@ -144,8 +144,8 @@ export interface ContainerExit {
   /** Set when the main process could not be run after all. */
   startError: string | undefined;
   /**
-   * The engine was away during the run, or was told by anyone to signal the container: an exit code
-   * ≠ 0 need not be the container's own doing. Always false with exit code 0.
+   * The engine was away when the container ended, or was told by anyone to signal it: an exit code ≠ 0
+   * need not be the container's own doing. Always false with exit code 0.
    */
   interrupted: boolean;
 }

@@ -8,6 +8,8 @@ export interface CuttingProxy {
   cut(): void;
   /** Lets nothing pass from the engine any more; connections stay open. */
   freeze(): void;
+  /** How many connections were made so far. */
+  connections(): number;
   close(): Promise<void>;
 }
 
@@ -20,7 +22,9 @@ export async function startCuttingProxy(
   const { cutAfterBytes = Infinity } = options;
   const sockets = new Set<Socket>();
   let frozen = false;
+  let count = 0;
   const server = createServer((client) => {
+    count += 1;
     const engine = connect(engineSocket);
     let bytes = 0;
     for (const socket of [client, engine]) {
@@ -52,6 +56,7 @@ export async function startCuttingProxy(
     freeze: () => {
       frozen = true;
     },
+    connections: () => count,
     close: async () => {
       cut();
       server.close();

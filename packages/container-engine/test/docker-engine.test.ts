@@ -55,12 +55,25 @@ describe('a broken way to the engine', () => {
     await expect(refusing.inspectImage('x', signal)).rejects.toMatchObject(unreachable);
   });
 
-  it('does not hide the end of a container, which is marked as uncertain', async () => {
+  it('does not hide the end of a container, nor whose doing it was', async () => {
     const cut = await behindProxy();
     const id = await engine.createContainer(specOf('sleep 1; exit 4'), signal);
     const exit = cut.waitForExit(id, signal);
     await cut.startContainer(id, signal);
     proxy?.cut();
+    // It was seen to run after that.
+    expect(await exit).toMatchObject({ exitCode: 4, interrupted: false });
+  });
+
+  it('marks the end of a container as uncertain that came while the engine was away', async () => {
+    const cut = await behindProxy();
+    const id = await engine.createContainer(specOf('sleep 0.3; exit 4'), signal);
+    const exit = cut.waitForExit(id, signal);
+    await cut.startContainer(id, signal);
+    await proxy?.close();
+    const state = async () => (await engine.inspectContainer(id, signal))?.state;
+    await expect.poll(state, { timeout: 1_000, interval: 20 }).toBe('exited');
+    await behindProxy();
     expect(await exit).toMatchObject({ exitCode: 4, interrupted: true });
   });
 
@@ -134,6 +147,30 @@ describe('the end of a container and a restart of the engine', () => {
     const { exitCode, interrupted } = await exit;
     expect(exitCode).not.toBe(0);
     expect(interrupted).toBe(true);
+  }, 60_000);
+});
+
+describe('the end of a container after a second absence of the engine', () => {
+  it('is marked as uncertain, however seldom the container is looked at', async () => {
+    proxy = await startCuttingProxy(join(folder, 'proxy.sock'), own.socketPath);
+    const cut = createDockerEngine({
+      dockerHost: `unix://${proxy.socketPath}`,
+      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 60_000, awayMs: 20_000 },
+    });
+    const id = await engine.createContainer(specOf('sleep 100'), signal);
+    const exit = cut.waitForExit(id, signal);
+    await engine.startContainer(id, signal);
+    const madeAtLeast = async (count: number) =>
+      expect.poll(() => proxy?.connections(), { timeout: 5_000 }).toBeGreaterThanOrEqual(count);
+    // To listen for its end, and to look at it.
+    await madeAtLeast(2);
+    const before = proxy.connections();
+    proxy.cut();
+    // To look, and to listen again.
+    await madeAtLeast(before + 2);
+    await own.stop();
+    await own.start();
+    expect(await exit).toMatchObject({ interrupted: true });
   }, 60_000);
 });
 

@@ -13,6 +13,8 @@ export interface DockerEngineOptions {
   logFile: string;
   environment: NodeJS.ProcessEnv;
   signal: AbortSignal;
+  /** Whether containers outlive the engine's process. Default: they end with it. */
+  liveRestore?: boolean;
 }
 
 /**
@@ -22,12 +24,13 @@ export interface DockerEngineOptions {
  * the log.
  */
 export async function startDockerEngine(options: DockerEngineOptions): Promise<LocalService> {
-  const { dataDir, logFile, environment, signal } = options;
+  const { dataDir, logFile, environment, signal, liveRestore = false } = options;
   const folders = engineFolders(dataDir);
   await mkdir(folders.root, { recursive: true, mode: 0o700 });
   await mkdir(folders.exec, { recursive: true, mode: 0o700 });
   // In place of /etc/docker/daemon.json, whose settings are for the system's engine.
-  await writeFile(folders.configFile, '{}\n', { mode: 0o600 });
+  const settings = JSON.stringify({ 'live-restore': liveRestore });
+  await writeFile(folders.configFile, `${settings}\n`, { mode: 0o600 });
   // Our own records say that no engine of this folder lives: a pid in these files is another's.
   await rm(folders.pidFile, { force: true });
   if (!(await containerdLives(folders))) await rm(folders.containerdPidFile, { force: true });

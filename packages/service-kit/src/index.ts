@@ -1,8 +1,9 @@
 export { ConfigError, loadConfig } from './config.js';
 export { configOrExit } from './config-or-exit.js';
+export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';
 export { cutWhenStalled } from './http/cut-when-stalled.js';
-export { closeHttpServer, createHttpServer } from './http/http-server.js';
+export { createHttpServer } from './http/http-server.js';
 export { refuseOtherMethods } from './http/methods.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';

@@ -39,11 +39,13 @@ export function createTicketReceiver(options: {
   worker.on('error', () => undefined); // the connection reports outages
   const token = randomUUID();
 
+  const overdue = new AbortController();
   let inHand: Promise<void> = Promise.resolve();
 
   const takeNext = async (): Promise<void> => {
     await options.waitForRoom(closing.signal);
-    const job = (await worker.getNextJob(token, { block: true })) as Job | undefined;
+    // Without Redis the question is never answered, not even by the end of its connection.
+    const job = await untilAborted(worker.getNextJob(token, { block: true }), closing.signal);
     // A ticket that comes while closing stays unclaimed: signing off returns it to the backlog.
     if (job === undefined || closing.signal.aborted) return;
     inHand = answer(job);
@@ -56,11 +58,11 @@ export function createTicketReceiver(options: {
     } catch (error) {
       logger.warn({ job: job.id, reason: messageOf(error) }, 'a ticket could not be claimed');
     }
-    await job.moveToCompleted(null, token, false);
+    await untilAborted(job.moveToCompleted(null, token, false), overdue.signal);
   };
 
   const run = async (): Promise<void> => {
-    await worker.startStalledCheckTimer();
+    await untilAborted(worker.startStalledCheckTimer(), closing.signal);
     while (!closing.signal.aborted) {
       try {
         await takeNext();
@@ -75,11 +77,32 @@ export function createTicketReceiver(options: {
   return {
     async close() {
       closing.abort();
+      const timer = setTimeout(() => overdue.abort(), withoutRedisMs);
       await inHand.catch(() => undefined);
       // By force: what waits in Redis for a next ticket must not delay the end.
       await worker.close(true);
       redis.disconnect();
       await running;
+      clearTimeout(timer);
     },
   };
 }
+
+/** What `work` gives, or undefined once the signal aborts. Nothing of it stays with the signal. */
+async function untilAborted<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result | undefined> {
+  let stop: () => void = () => undefined;
+  const aborted = new Promise<undefined>((resolve) => (stop = () => resolve(undefined)));
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+/** How long the end of a ticket is waited for while closing. One that stays is stale when it comes again. */
+const withoutRedisMs = 1_000;

@@ -151,4 +151,41 @@ describe('without Redis', () => {
       await until(() => consumer.taken.some(({ taskUid }) => taskUid === ticket(3).taskUid)),
     ).toBe(true);
   });
+
+  const closesSoon = async ({ receiver }: ReturnType<typeof receive>) => {
+    const begun = performance.now();
+    await receiver.close();
+    expect(performance.now() - begun).toBeLessThan(5_000);
+  };
+
+  it('a receiver closes all the same, whether it had one before or not', async () => {
+    const own = await ownRedis();
+    queue.redisUrl = own.url;
+    const waits = receive('waits');
+    const sender = send();
+    expect(await sent(sender, 'waits', [ticket(1)])).toBe(true);
+    await until(() => waits.taken.length === 1);
+    await own.stop();
+    await until(() =>
+      sender.check().then(
+        () => false,
+        () => true,
+      ),
+    );
+    await closesSoon(waits);
+    await closesSoon(receive('never'));
+  });
+
+  it('a receiver closes although the ticket in hand cannot be answered', async () => {
+    const own = await ownRedis();
+    queue.redisUrl = own.url;
+    let go: () => void = () => undefined;
+    const claimed = new Promise<void>((resolve) => (go = resolve));
+    const consumer = receive('c', () => claimed);
+    expect(await sent(send(), 'c', [ticket(1)])).toBe(true);
+    await until(() => consumer.taken.length === 1);
+    await own.stop();
+    go();
+    await closesSoon(consumer);
+  });
 });

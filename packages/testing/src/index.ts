@@ -5,6 +5,8 @@ export { createEngineApi, type EngineApi } from './engine-api.js';
 export { testEngine, type TestEngine } from './engine.js';
 export { testFolder } from './folder.js';
 export { openFilesBelow } from './open-files.js';
+export { ownDatabase, type OwnDatabase } from './own-database.js';
+export { ownEngine, type OwnEngine } from './own-engine.js';
 export { ownPostgres, ownRedis } from './own-services.js';
 export { rawExchange, type RawAnswer, type RawStep } from './raw-exchange.js';
 export { testRedis, type TestRedis } from './redis.js';

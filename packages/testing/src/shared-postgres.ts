@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { startPostgres, type LocalService } from '@inference-server/local-services';
 import type { SharedServices } from './fixture-host.js';
+import { migrate } from './migrate.js';
 import { query } from './query.js';
 
 export interface Given {
@@ -59,14 +57,4 @@ export function databaseUrl(serverUrl: string, database: string): string {
   const url = new URL(serverUrl);
   url.pathname = `/${database}`;
   return url.href;
-}
-
-/** As a deployment does it. */
-async function migrate(url: string, repository: string, environment: NodeJS.ProcessEnv) {
-  const script = join(repository, 'apps', 'private-api', 'dist', 'migrate.js');
-  if (!existsSync(script)) throw new Error(`${script} is not there: run npm run build`);
-  await promisify(execFile)(process.execPath, [script], {
-    env: { ...environment, DATABASE_URL: url },
-    timeout: 60_000,
-  });
 }

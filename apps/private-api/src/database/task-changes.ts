@@ -9,12 +9,16 @@ export interface TaskChanges {
   watch(taskUid: string): TaskWatch;
   /** Called at every change of any task, and after a gap in listening. */
   onAnyChange(listener: () => void): void;
+  /** The process stops: whoever waits is to answer now, and nobody is held any more. */
+  letGo(): void;
   close(): Promise<void>;
 }
 
 export interface TaskWatch {
   /** Resolves at the next change since the last call, or when `signal` aborts. Never rejects. */
   next(signal: AbortSignal): Promise<void>;
+  /** There is no use in waiting any more, see `letGo`: `next` resolves at once. */
+  readonly isLetGo: boolean;
   close(): void;
 }
 
@@ -26,6 +30,7 @@ export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskCh
   const closing = new AbortController();
   const watches = new Map<string, Set<() => void>>();
   const listeners = new Set<() => void>();
+  const letGo = new AbortController();
 
   const wake = (taskUid: string) => {
     for (const listener of listeners) listener();
@@ -48,8 +53,12 @@ export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskCh
   })();
 
   return {
-    watch: (taskUid) => createWatch(watches, taskUid),
+    watch: (taskUid) => createWatch(watches, taskUid, letGo.signal),
     onAnyChange: (listener) => void listeners.add(listener),
+    letGo() {
+      letGo.abort();
+      wakeAll();
+    },
     async close() {
       closing.abort();
       await listening;
@@ -91,11 +100,25 @@ async function listenOnce(
   } finally {
     clearInterval(probe);
     client.on('error', () => undefined);
-    await client.end().catch(() => undefined);
+    await endWithin(client, 1_000);
   }
 }
 
-function createWatch(watches: Map<string, Set<() => void>>, taskUid: string): TaskWatch {
+/** A database that stands still, or is cut off, never takes leave of its client. */
+async function endWithin(client: pg.Client, ms: number): Promise<void> {
+  const overdue = new AbortController();
+  await Promise.race([
+    client.end().catch(() => undefined),
+    sleep(ms, undefined, { signal: overdue.signal }).catch(() => undefined),
+  ]);
+  overdue.abort();
+}
+
+function createWatch(
+  watches: Map<string, Set<() => void>>,
+  taskUid: string,
+  letGo: AbortSignal,
+): TaskWatch {
   let changed = false;
   let resolveNext: (() => void) | undefined;
   const notify = () => {
@@ -107,7 +130,7 @@ function createWatch(watches: Map<string, Set<() => void>>, taskUid: string): Ta
 
   return {
     async next(signal) {
-      if (!changed && !signal.aborted) {
+      if (!changed && !signal.aborted && !letGo.aborted) {
         await new Promise<void>((resolve) => {
           resolveNext = resolve;
           signal.addEventListener('abort', () => resolve(), { once: true });
@@ -115,6 +138,9 @@ function createWatch(watches: Map<string, Set<() => void>>, taskUid: string): Ta
       }
       changed = false;
       resolveNext = undefined;
+    },
+    get isLetGo() {
+      return letGo.aborted;
     },
     close() {
       set.delete(notify);

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import replyFrom from '@fastify/reply-from';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Agent, Dispatcher } from 'undici';
 import { publicRoutes, type RouteContract } from '@inference-server/contracts';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
@@ -14,6 +14,8 @@ interface RelayOptions {
   privateApiToken: string;
   maxUploadBytes: number;
   upstream: Agent;
+  /** Aborts when this process stops. */
+  stopping: AbortSignal;
   /** How long a caller may take no byte of an answer (ms). */
   stalledMs?: number;
 }
@@ -26,7 +28,7 @@ const answerWithinMs = 60_000;
  * is. The end of either side ends the other.
  */
 export async function relayRoutes(app: FastifyInstance, options: RelayOptions): Promise<void> {
-  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes, stalledMs } = options;
+  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes, stopping, stalledMs } = options;
   // What reply-from cannot say of a single request: when its caller is gone, how long it may take.
   const perRequest = new AsyncLocalStorage<Partial<Dispatcher.RequestOptions>>();
   await app.register(replyFrom, {
@@ -49,22 +51,30 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
       schema: contract.params === undefined ? {} : { params: contract.params },
       handler: (request, reply) => {
         const callerGone = abortedByClient(reply);
+        const patience = isHeld(contract, request)
+          ? untilAnswered(callerGone, stopping)
+          : { signal: callerGone, answered: () => undefined };
         if (carriesBody(request.raw)) {
           request.body = takeBody(request.raw, bodyLimit(request, maxUploadBytes));
         }
-        return perRequest.run({ signal: callerGone, headersTimeout: patienceMs(contract) }, () =>
-          reply.from(undefined, {
-            rewriteRequestHeaders: (_request, headers) => requestHeaders(headers, privateApiToken),
-            rewriteHeaders: answerHeaders,
-            onResponse: (_request, _reply, answer) => {
-              cutWhenStalled(reply, stalledMs);
-              sendAnswer(reply, answer);
-            },
-            onError: (_reply, { error }) => {
-              if (callerGone.aborted) reply.hijack();
-              else void reply.send(relayError(error));
-            },
-          }),
+        return perRequest.run(
+          { signal: patience.signal, headersTimeout: patienceMs(contract) },
+          () =>
+            reply.from(undefined, {
+              rewriteRequestHeaders: (_request, headers) =>
+                requestHeaders(headers, privateApiToken),
+              rewriteHeaders: answerHeaders,
+              onResponse: (_request, _reply, answer) => {
+                patience.answered();
+                cutWhenStalled(reply, stalledMs);
+                sendAnswer(reply, answer);
+              },
+              onError: (_reply, { error }) => {
+                patience.answered();
+                if (callerGone.aborted) reply.hijack();
+                else void reply.send(relayError(error));
+              },
+            }),
         );
       },
     });
@@ -74,6 +84,29 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
 /** Greeting and health are each process's own. */
 function isRelayed({ access }: RouteContract): boolean {
   return access !== 'open';
+}
+
+/** Whether the answer may be held back for long: by its route, and because the caller asks for it. */
+function isHeld({ heldForS = 0 }: RouteContract, { query }: FastifyRequest): boolean {
+  return heldForS > 0 && 'wait' in (query as Record<string, unknown>);
+}
+
+/**
+ * A signal that aborts when the caller is gone, and also when this process stops before there is an
+ * answer: the caller asks again, and another process holds that.
+ */
+function untilAnswered(callerGone: AbortSignal, stopping: AbortSignal) {
+  const end = new AbortController();
+  const stop = () => end.abort(stopping.reason);
+  if (stopping.aborted) stop();
+  stopping.addEventListener('abort', stop, { once: true });
+  callerGone.addEventListener('abort', () => end.abort(callerGone.reason), { once: true });
+  return {
+    signal: end.signal,
+    answered: () => {
+      stopping.removeEventListener('abort', stop);
+    },
+  };
 }
 
 /** 0: no bound, because the body of an upload takes as long as it takes. */

@@ -18,12 +18,16 @@ export async function waitForExit(
   const local = new AbortController();
   const until = AbortSignal.any([signal, local.signal]);
   const presence = { wasAway: false, lastSeen: performance.now() };
-  const notice = { awaited: true };
-  try {
-    const heard = exitNotice(connection, container, until).then((how) => {
+  const listen = () => {
+    const notice = { isAwaited: true, heard: Promise.resolve() };
+    notice.heard = exitNotice(connection, container, until).then((how) => {
       if (how === 'broken') presence.wasAway = true;
-      notice.awaited = false;
+      notice.isAwaited = false;
     });
+    return notice;
+  };
+  try {
+    let notice = listen();
     for (;;) {
       const found = await look(connection, container, { until, awayMs, presence });
       if (found !== undefined && (found.state === 'exited' || found.state === 'dead')) {
@@ -32,8 +36,17 @@ export async function waitForExit(
           exitCode !== 0 && (presence.wasAway || (await wasSignalled(connection, found, until)));
         return { exitCode, outOfMemory, startError, interrupted };
       }
-      const pause = sleep(pollMs, undefined, { signal: until });
-      await Promise.race(notice.awaited ? [pause, heard] : [pause]);
+      // It has outlived the engine's absence: what ends it from here on is told.
+      const isBack = found !== undefined && presence.wasAway;
+      if (isBack) {
+        presence.wasAway = false;
+        if (!notice.isAwaited) notice = listen();
+      }
+      const isUnsteady = isBack || found === undefined;
+      const pauseMs = isUnsteady ? Math.min(pollMs, awayPollMs) : pollMs;
+      const pause = sleep(pauseMs, undefined, { signal: until });
+      // After an absence in any case: a connection that breaks at once would not let it rest.
+      await Promise.race(notice.isAwaited && !isUnsteady ? [pause, notice.heard] : [pause]);
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason as Error;
@@ -42,6 +55,9 @@ export async function waitForExit(
     local.abort();
   }
 }
+
+/** Between two looks while the engine is away: what ends before the first one after it is uncertain. */
+const awayPollMs = 500;
 
 /** Inspects it; undefined while the engine is away, for at most `awayMs`. */
 async function look(

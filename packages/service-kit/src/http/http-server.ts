@@ -8,6 +8,7 @@ import fastify, {
 import { canonicalUrl } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
+import { stopInOrder } from './closing.js';
 import { continueWhenRead } from './expect-continue.js';
 import { answerHead } from './methods.js';
 import { forbidSniffing } from './nosniff.js';
@@ -42,6 +43,8 @@ export function createHttpServer(options: {
     frameworkErrors: (error, request, reply) => sendError(error, request, reply),
     clientErrorHandler: answerUnparsable,
     forceCloseConnections: 'idle',
+    // Fastify's own has another form than our other answers.
+    return503OnClosing: false,
     exposeHeadRoutes: false,
     // A long upload or a held-open request is no fault: whoever moves bytes bounds it by progress.
     requestTimeout: 0,
@@ -59,6 +62,7 @@ export function createHttpServer(options: {
   // Node drops what is beyond, without a word: we count ourselves. 0: no bound but the size.
   app.server.maxHeadersCount = 0;
   watchExchanges(app);
+  stopInOrder(app);
   continueWhenRead(app);
   refuseFaultyHeads(app);
   app.setValidatorCompiler(createValidatorCompiler());
@@ -81,18 +85,6 @@ export function createHttpServer(options: {
     );
   });
   return app;
-}
-
-/** Closes the server: what is in flight may finish, connections that fall idle are cut. */
-export async function closeHttpServer(app: FastifyInstance, graceMs: number): Promise<void> {
-  const idle = setInterval(() => app.server.closeIdleConnections(), 100);
-  const overdue = setTimeout(() => app.server.closeAllConnections(), graceMs);
-  try {
-    await app.close();
-  } finally {
-    clearInterval(idle);
-    clearTimeout(overdue);
-  }
 }
 
 /** The router parses the query where a throw would end the process: a hook refuses it later. */

@@ -14,6 +14,7 @@ import {
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { holdClose } from './closing.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -61,16 +62,14 @@ export function mountRoute<Contract extends RouteContract>(
     },
     ...hooks,
     handler: async (request, reply) => {
-      const answer = await handler(
-        {
-          params: request.params as ParamsOf<Contract>,
-          query: request.query as QueryOf<Contract>,
-          headers: request.headers as HeadersOf<Contract>,
-          body: request.body as BodyOf<Contract>,
-          http: request,
-        },
-        reply,
-      );
+      const asked = {
+        params: request.params as ParamsOf<Contract>,
+        query: request.query as QueryOf<Contract>,
+        headers: request.headers as HeadersOf<Contract>,
+        body: request.body as BodyOf<Contract>,
+        http: request,
+      };
+      const answer = await holdClose(app, handler(asked, reply));
       if (success.kind !== 'json' || reply.sent || (answer as unknown) === reply) return reply;
       return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer));
     },

@@ -82,8 +82,8 @@ export function createAttemptService(deps: {
       signal: AbortSignal,
     ): Promise<RenewAnswer> {
       const over = AbortSignal.any([signal, AbortSignal.timeout(heldForMs)]);
-      const isOver = () => over.aborted;
       const watch = changes.watch(held.taskUid);
+      const isOver = () => over.aborted || watch.isLetGo;
       try {
         let holding = await attempts.renew(held);
         while (holding !== undefined) {

@@ -143,7 +143,7 @@ export function createTaskService(deps: {
     },
   };
 
-  /** The task as it is once it has ended, or when the time is over. */
+  /** The task as it is once it has ended, or when the time is over, or this process stops. */
   async function viewAtEnd(
     uid: string,
     waitMs: number,
@@ -155,7 +155,8 @@ export function createTaskService(deps: {
     try {
       for (;;) {
         const view = await tasks.view(uid);
-        if (view === undefined || isEnded(view.state) || over.aborted) return view;
+        if (view === undefined || isEnded(view.state)) return view;
+        if (over.aborted || watch.isLetGo) return view;
         await watch.next(over);
       }
     } finally {
