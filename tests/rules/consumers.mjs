@@ -78,17 +78,25 @@ export const rulesOfConsumers = [
     tests: [[outside, 'is out of time when its time was over before it was adopted']],
   },
   {
-    name: 'an attempt without a container that ran is a fault for its adopter',
+    name: 'a container that was created and never started is discarded',
     file: `${run}adopt.ts`,
-    text: "if (found?.startedAt === undefined) return 'missing';",
-    without: "if (found === undefined) return 'missing';",
-    tests: [[consumer, 'stages again what was created and never started']],
+    text: "if (found?.startedAt === undefined) return 'missing';\n  return { container, startedAt: found.startedAt };",
+    without:
+      "if (found === undefined) return 'missing';\n  return { container, ...(found.startedAt && { startedAt: found.startedAt }) };",
+    tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
-    name: 'what the predecessor left is adopted',
+    name: 'what private-api says that the predecessor held is adopted',
     file: `${run}adopt.ts`,
     text: 'for (const { task_uid: taskUid, attempt } of held) want(taskUid, attempt);',
-    without: '',
+    without: 'void held;',
+    tests: [[consumer, 'adopts what its predecessor left']],
+  },
+  {
+    name: 'the containers that the predecessor left are waited for and collected',
+    file: `${run}adopt.ts`,
+    text: 'want(taskUid, Number(labels[labelNames.attempt]), id);',
+    without: 'void id;',
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {

@@ -138,6 +138,20 @@ export const rulesOfLeases = [
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
+    name: 'nothing is resumed for who may not adopt it',
+    file: `${attempts}repository.ts`,
+    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
+    without: "condition: `a.consumer_id = $3 AND $4 <> ''`",
+    tests: [[leases, 'is parked for a successor, and adopted also after']],
+  },
+  {
+    name: 'nothing of another consumer is resumed',
+    file: `${attempts}repository.ts`,
+    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
+    without: 'condition: `${speaksForConsumer}`',
+    tests: [[leases, 'is parked for a successor, and adopted also after']],
+  },
+  {
     name: 'a parked lease lasts longer',
     file: `${attempts}repository.ts`,
     text: 'extend(held, parkMs)',
@@ -149,7 +163,7 @@ export const rulesOfLeases = [
     file: `${attempts}held-attempt.ts`,
     text: "AND a.outcome = 'lost'",
     without: "AND a.outcome = 'lost' AND false",
-    tests: [[dispatcher, 'gives a lapsed lease back to its holder']],
+    tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {
     name: 'nothing but a lapsed attempt is resumed',

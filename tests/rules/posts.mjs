@@ -8,7 +8,7 @@ export const rulesOfPosts = [
     name: 'the same post under the same key makes one task',
     file: `${tasks}repository.ts`,
     text: 'if (earlier) return earlier;',
-    without: '',
+    without: "if (earlier === '') return earlier;",
     tests: [[idempotent, 'that is repeated gives the same uid']],
   },
   {
@@ -40,17 +40,10 @@ export const rulesOfPosts = [
     tests: [[idempotent, 'may have any key of 255 bytes']],
   },
   {
-    name: 'a key belongs to its owner',
-    file: `${tasks}idempotency-keys.ts`,
-    text: '[owner, key, uid, humanReadableId, sha256, idempotencyKeyKeptS]',
-    without: "[owner && '', key, uid, humanReadableId, sha256, idempotencyKeyKeptS]",
-    tests: [[idempotent, 'is its owner’s: the same key of another']],
-  },
-  {
     name: 'so many tasks may wait in all',
     file: `${tasks}waiting-limits.ts`,
-    text: 'return tasks >= limits.total;',
-    without: 'return tasks >= limits.total * 1_000;',
+    text: 'if (await isFull(on)) throw',
+    without: 'if ((await isFull(on)) && limits.total < 0) throw',
     tests: [[waiting, 'is limited in all']],
   },
   {
@@ -98,10 +91,7 @@ export const rulesOfPosts = [
     text: '(await freeBytes()) - minFreeBytes;',
     without: '(await freeBytes()) - 0 * minFreeBytes;',
     tests: [
-      [
-        'apps/private-api/test/upload-space.test.ts',
-        'are refused before a byte of them is asked for',
-      ],
+      ['packages/blob-store/test/staging-space.test.ts', 'is set apart for a declared length'],
     ],
   },
   {

@@ -150,6 +150,22 @@ describe('the dispatcher', () => {
     expect(problem).toMatchObject({ status: 552, task: { reason: 'lease_lost', attempt: 3 } });
   });
 
+  it('leaves a lease alone that is renewed', async () => {
+    const api = await start({ LEASE_S: 1.5, HEARTBEAT_S: 60 });
+    const uid = await api.postTask('copy');
+    const consumer = api.consumer('c1');
+    await consumer.register();
+    await reaches(api, { QUEUED: 1 });
+    await consumer.claim(uid);
+    // Each is held for half a second, and the leader has led for long.
+    for (let renewal = 1; renewal <= 8; renewal += 1) {
+      expect(await consumer.renew(uid)).toMatchObject({ outcome: 'renewed' });
+      const lost = await api.database.query(`SELECT FROM attempts WHERE outcome IS NOT NULL`);
+      expect(lost).toEqual([]);
+      expect(await statesOf(api)).toEqual({ RUNNING: 1 });
+    }
+  });
+
   it('ends no lease before it has led for the time of a lease: consumers come back first', async () => {
     const api = await start({ LEASE_S: 3, HEARTBEAT_S: 60 });
     const uid = await api.postTask('copy');

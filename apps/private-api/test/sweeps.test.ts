@@ -47,6 +47,12 @@ describe('abandoned uploads', () => {
     expect(existsSync(scene.stagedPath(`${alive}.part`))).toBe(true);
   });
 
+  it('are given time after an outage, in which every process tells of its own three times', () => {
+    const { ABANDONED_AFTER_S } = scene.settings;
+    const sweep = scene.sweeps.find(({ name }) => name === 'abandoned-uploads');
+    expect(sweep?.afterLeadingMs).toBe((ABANDONED_AFTER_S * 1000) / 5);
+  });
+
   it('are marked before anything is removed', async () => {
     const dead = await scene.file(await scene.row('pending', { ageS: 901 }));
     await scene.take('abandoned-uploads');
@@ -96,6 +102,7 @@ describe('blobs that are marked for removal', () => {
     await mkdir(scene.pathOf(stuck));
     expect(await scene.take('deleted-blobs')).toEqual({ count: 2, bytes: 3, more: false });
     expect(existsSync(scene.pathOf(there))).toBe(false);
+    expect(existsSync(scene.pathOf(stored))).toBe(true);
     expect(await scene.blobStates()).toEqual({ [stuck]: 'deleting', [stored]: 'stored' });
     expect(scene.logged).toMatchObject([{ msg: 'a blob could not be removed', blob: stuck }]);
     await rmdir(scene.pathOf(stuck));

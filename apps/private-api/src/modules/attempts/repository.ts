@@ -110,7 +110,10 @@ export function createAttemptRepository(
           );
         const [taken] = await take();
         if (taken !== undefined) return taken;
-        const lapsed = { condition: 'a.consumer_id = $3', values: [consumerId] };
+        const lapsed = {
+          condition: `a.consumer_id = $3 AND ${speaksForConsumer}`,
+          values: [consumerId, holder],
+        };
         return (await resumeLapsed(tx, claim, lapsed)) ? (await take())[0] : undefined;
       });
       return adopted ?? (await heldAlready(claim));
