@@ -17,6 +17,9 @@ const usage =
   '  --only  the rules whose name or file has this in it\n' +
   '  --list  names them\n';
 
+/** Of the folders of this script; the number of its process follows. */
+const prefix = 'inference-server-rules-';
+
 const options = readOptions(process.argv.slice(2));
 if (options === undefined) {
   process.stderr.write(usage);
@@ -81,8 +84,6 @@ async function testRules(chosen) {
   }
   conclude();
 }
-
-const prefix = 'inference-server-rules-';
 
 /** A folder of this process; those of processes that were killed are removed. */
 async function makeFolder() {
