@@ -25,7 +25,7 @@ export const rulesOfLeases = [
     file: `${attempts}held-attempt.ts`,
     text: 'AND holder = $4 AND ended_at IS NULL',
     without: 'AND holder = $4',
-    tests: [[ofAttempts, 'settles once: again it is the same answer']],
+    tests: [[leases, 'is adopted under the next epoch']],
   },
   {
     name: 'a renewal and a parking go through the fence',
