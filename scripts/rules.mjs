@@ -198,12 +198,17 @@ function requirePassed(tests) {
 function whoNoticed(tests) {
   const failed = tests.flatMap(({ runs }) => runs.filter(({ status }) => status === 'failed'));
   for (const { fullName, failureMessages } of failed) {
-    const message = failureMessages.find((each) => each.startsWith('AssertionError'));
+    const message = failureMessages.find(isOfAssertion);
     if (message !== undefined) return `“${fullName}”: ${firstLine(message)}`;
   }
   const other = failed[0]?.failureMessages[0] ?? tests.find(({ message }) => message)?.message;
   if (other === undefined) throw new Error('no test noticed');
   throw new Error(`a test failed, but not by an assertion: ${firstLine(other)}`);
+}
+
+/** What `expect.poll` throws in the end has the name of no assertion. */
+function isOfAssertion(message) {
+  return message.startsWith('AssertionError') || message.includes('__VITEST_POLL_CHAIN__');
 }
 
 function firstLine(text) {

@@ -96,11 +96,11 @@ export const rulesOfLeases = [
     tests: [[dispatcher, 'gives another attempt when a lease lapses']],
   },
   {
-    name: 'a lease that is renewed is not ended',
+    name: 'a lease that has not lapsed is not ended',
     file: `${attempts}held-attempt.ts`,
     text: "'ended_at IS NULL AND lease_until < now()'",
     without: "'ended_at IS NULL'",
-    tests: [[dispatcher, 'leaves a lease alone that is renewed']],
+    tests: [[dispatcher, 'leaves a lease alone that has not lapsed']],
   },
   {
     name: 'no lease lapses while the leader is new',

@@ -73,10 +73,12 @@ describe('a consumer', () => {
 
   it('runs an attempt once, however often its ticket comes', async () => {
     const { id } = await start({ slots: 2 });
-    const task = addTask('sleep 1; exit 1');
+    const task = addTask('sleep 3; exit 1');
     await send(id, [task]);
-    await expect.poll(() => task.holder, { timeout: 5_000 }).toBeDefined();
+    // As long as the ticket is in hand another is not even sent.
+    await untilContainer(id, task);
     await send(id, [task]);
+    await expect.poll(() => task.claims, { timeout: 5_000 }).toBe(2);
     await task.settled;
     await closeAll();
     expect(task.settlements).toHaveLength(1);
