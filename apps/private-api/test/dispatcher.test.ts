@@ -164,7 +164,7 @@ describe('the dispatcher', () => {
     );
     const lost = () =>
       api.database.query(`SELECT task_uid AS uid FROM attempts WHERE outcome = 'lost'`);
-    expect(await waitUntil(async () => (await lost()).length > 0, { timeoutMs: 10_000 })).toBe(
+    expect(await waitUntil(async () => (await lost()).length > 0, { timeoutMs: 15_000 })).toBe(
       true,
     );
     expect(await lost()).toEqual([{ uid: silent }]);
