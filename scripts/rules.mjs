@@ -206,9 +206,9 @@ function whoNoticed(tests) {
   throw new Error(`a test failed, but not by an assertion: ${firstLine(other)}`);
 }
 
-/** What `expect.poll` throws in the end has the name of no assertion. */
+/** What `expect.poll`, `rejects` and `resolves` throw has no name of its own: their frame tells. */
 function isOfAssertion(message) {
-  return message.startsWith('AssertionError') || message.includes('__VITEST_POLL_CHAIN__');
+  return /^AssertionError|__VITEST_(POLL_CHAIN|REJECTS|RESOLVES)__/.test(message);
 }
 
 function firstLine(text) {

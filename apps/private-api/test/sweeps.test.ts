@@ -194,11 +194,12 @@ describe('files in the staging folder', () => {
   it('go when they are old and no upload is pending', async () => {
     const pending = await scene.row('pending');
     await scene.staged(`${pending}.part`, { ageS: 9 * hour });
-    await scene.staged(`${randomUUID()}.part`, { ageS: 9 * hour });
-    await scene.staged(`${randomUUID()}.probe`, { ageS: 9 * hour });
+    const old = [`${randomUUID()}.part`, `${randomUUID()}.probe`];
+    for (const name of old) await scene.staged(name, { ageS: 9 * hour });
     await scene.staged('young.part', { ageS: 60 });
     expect(await scene.look('staged-files')).toEqual({ count: 2, bytes: 8 });
     expect(await scene.take('staged-files')).toMatchObject({ count: 2, bytes: 8 });
+    for (const name of old) expect(existsSync(scene.stagedPath(name))).toBe(false);
     expect(existsSync(scene.stagedPath(`${pending}.part`))).toBe(true);
     expect(existsSync(scene.stagedPath('young.part'))).toBe(true);
   });
