@@ -22,7 +22,9 @@ export const rulesOfSweeps = [
     file: 'apps/private-api/src/modules/blobs/under-way.ts',
     text: 'telling = telling.then(tell);',
     without: 'if (everyMs < 0) telling = telling.then(tell);',
-    tests: [['apps/private-api/test/uploads-under-way.test.ts', 'uploads that take long']],
+    tests: [
+      ['apps/private-api/test/under-way.test.ts', 'blobs are told of while they are under way'],
+    ],
   },
   {
     name: 'the output of an attempt under way stays',

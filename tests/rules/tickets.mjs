@@ -38,7 +38,7 @@ export const rulesOfTickets = [
     file: consumers,
     text: "(c.state = 'ready' AND NOT c.draining\n",
     without: '(NOT c.draining\n',
-    tests: [[dispatcher, 'takes the tickets back of a consumer that falls silent']],
+    tests: [[dispatcher, 'takes the tickets back of a consumer that is heard of']],
   },
   {
     name: 'a consumer has at most one ticket more than free slots',
@@ -52,7 +52,7 @@ export const rulesOfTickets = [
     file: repository,
     text: "AND t.attempt = a.attempt AND t.state = 'PENDING'",
     without: 'AND t.attempt = a.attempt',
-    tests: [['apps/private-api/test/life-model.test.ts', 'keeps to the table and to one holder']],
+    tests: [[dispatcher, 'gives away what waits, and nothing else']],
   },
   {
     name: 'another consumer is preferred to the one that lost the task',

@@ -1,6 +1,9 @@
 import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ownRedis, waitUntil } from '@inference-server/testing';
+import { openDatabase } from '../src/database/database.js';
+import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { collectTickets } from './collect-tickets.js';
 import { ended, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 
@@ -94,7 +97,7 @@ describe('the dispatcher', () => {
     expect(tickets[0]).toEqual({ taskUid: uid, attempt: 1 });
   });
 
-  it('takes the tickets back of a consumer that falls silent, signs off or lost its engine', async () => {
+  it('takes the tickets back of a consumer that falls silent or signs off', async () => {
     const api = await start({ HEARTBEAT_S: 0.2 });
     await api.postTask('copy');
     await api.consumer('silent').register();
@@ -106,12 +109,31 @@ describe('the dispatcher', () => {
     await reaches(api, { QUEUED: 1 });
     expect(await leaving.signOff()).toEqual({ returned_tickets: 1 });
     await reaches(api, { PENDING: 1 });
+  });
 
+  it('takes the tickets back of a consumer that is heard of and lost its engine', async () => {
+    const api = await start({ HEARTBEAT_S: 60 });
+    await api.postTask('copy');
     const broken = api.consumer('broken');
     await broken.register();
     await reaches(api, { QUEUED: 1 });
     await broken.register({ state: 'engine_away' });
     await reaches(api, { PENDING: 1 });
+  });
+
+  it('gives away what waits, and nothing else', async () => {
+    const api = await start();
+    const uid = await api.postTask('copy');
+    await api.consumer('c1').register();
+    await reaches(api, { QUEUED: 1 });
+    // As another leader that decided before this one had written.
+    const database = openDatabase(api.database.url, pino({ level: 'silent' }));
+    opened.push(database);
+    const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000 };
+    const { assign } = createDispatcherRepository(database, timings);
+    expect(await assign([{ uid, attempt: 1, consumerId: 'c2' }])).toEqual([]);
+    const [task] = await api.database.query('SELECT state, consumer_id FROM tasks');
+    expect(task).toEqual({ state: 'QUEUED', consumer_id: 'c1' });
   });
 
   it('does not sign off a consumer on behalf of its predecessor', async () => {

@@ -344,6 +344,7 @@ describe('retries', () => {
 
 describe('consumers', () => {
   it('are listed with what they do, and drained and resumed by an operator', async () => {
+    await api.consumer('silent').register();
     await silence();
     const consumer = api.consumer('drained');
     await consumer.register({ slots: 2, state: 'quarantined', reason: 'no such device' });
@@ -360,7 +361,7 @@ describe('consumers', () => {
         queued: 0,
       }),
     );
-    expect((await list()).find(({ id }) => id === 'c1')?.state).toBe('silent');
+    expect((await list()).find(({ id }) => id === 'silent')?.state).toBe('silent');
     await consumer.register({ slots: 2 });
     const uid = await api.postTask('copy');
     const isQueued = async () => (await stateOf(uid))?.state === 'QUEUED';

@@ -130,6 +130,8 @@ describe('the number of waiting tasks', () => {
           'Expect: 100-continue',
           '\r\n',
         ].join('\r\n'),
+        { awaiting: /100 Continue|TOO_MANY_REQUESTS/ },
+        { then: 'close' },
       ],
       { expected: 1 },
     );
