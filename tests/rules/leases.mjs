@@ -156,7 +156,7 @@ export const rulesOfLeases = [
     file: `${attempts}repository.ts`,
     text: 'extend(held, parkMs)',
     without: 'extend(held, Math.min(parkMs, leaseMs))',
-    tests: [[leases, 'is parked for a successor']],
+    tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {
     name: 'a lapsed attempt goes on when its holder comes back',
@@ -219,7 +219,7 @@ export const rulesOfLeases = [
     file: 'apps/private-api/src/modules/consumers/repository.ts',
     text: "OR consumers.heartbeat_at < now() - $10 * interval '1 millisecond'",
     without: "OR consumers.heartbeat_at < now() - ($10 + 9e9) * interval '1 millisecond'",
-    tests: [[leases, 'is let in when the other is silent']],
+    tests: [[leases, 'is let in when the other is silent; the other claims nothing any more']],
   },
   {
     name: 'a process signs nobody off but itself',
