@@ -96,7 +96,8 @@ async function makeFolder() {
   for (const name of await readdir(tmpdir())) {
     if (!name.startsWith(prefix)) continue;
     const pid = Number.parseInt(name.slice(prefix.length), 10);
-    if (!isAlive(pid)) await rm(join(tmpdir(), name), { recursive: true, force: true });
+    if (!isAlive(pid))
+      await rm(join(tmpdir(), name), { recursive: true, force: true, maxRetries: 5 });
   }
   return mkdtemp(join(tmpdir(), `${prefix}${process.pid}-`));
 }
