@@ -10,21 +10,21 @@ export class CommandFailed extends Error {
 
 /**
  * Runs a command to its end with nothing on its standard input. `quiet` keeps what it writes and
- * shows it only when the command fails. Throws CommandFailed. When `signal` aborts, the command gets
+ * shows it only when the command fails, `silent` not even then. Throws CommandFailed. When `signal` aborts, the command gets
  * a SIGTERM, and after 20 s a SIGKILL; when `timeoutMs` are over, likewise. `asGroup`: the command and
  * all that it starts in its process group get a SIGINT instead, as from a terminal.
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, quiet?: boolean, asGroup?: boolean, timeoutMs: number, signal: AbortSignal }} options
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, quiet?: boolean, silent?: boolean, asGroup?: boolean, timeoutMs: number, signal: AbortSignal }} options
  */
 export async function runCommand(
   command,
   args,
-  { env, cwd, quiet = false, asGroup = false, timeoutMs, signal },
+  { env, cwd, quiet = false, silent = false, asGroup = false, timeoutMs, signal },
 ) {
   signal.throwIfAborted();
-  const output = quiet ? 'pipe' : 'inherit';
+  const output = quiet || silent ? 'pipe' : 'inherit';
   const child = spawn(command, args, {
     env,
     cwd,
@@ -53,7 +53,7 @@ export async function runCommand(
     });
     signal.throwIfAborted();
     if (end.code !== 0) {
-      if (quiet) process.stdout.write(text);
+      if (quiet && !silent) process.stdout.write(text);
       throw new CommandFailed([command, ...args].join(' '), { ...end, output: text });
     }
   } finally {

@@ -1,6 +1,6 @@
 /**
  * The steps of a run: each is told with its time when it has ended, and counts as one that passed or
- * failed. A step after `signal` has aborted is none.
+ * failed, and with what its work answers, if that is a text. A step after `signal` has aborted is none.
  *
  * @param {AbortSignal} signal
  */
@@ -15,9 +15,10 @@ export function countSteps(signal) {
       const began = performance.now();
       const seconds = () => ((performance.now() - began) / 1000).toFixed(1);
       try {
-        await work();
+        const found = await work();
         counts.passed += 1;
-        console.log(`✓ ${name} (${seconds()} s)`);
+        const about = typeof found === 'string' ? `: ${found}` : '';
+        console.log(`✓ ${name} (${seconds()} s)${about}`);
         return true;
       } catch (error) {
         counts.failed += 1;

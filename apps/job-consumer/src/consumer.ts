@@ -179,12 +179,11 @@ export async function startConsumer(
   );
 
   const onTicket = async (ticket: Ticket): Promise<void> => {
-    // A ticket can come twice: the second would win the claim of the first, being the same holder.
-    if (attempts.has(ticket)) return;
     await slots.waitForRoom(closing.signal);
     const freeSlot = slots.take();
     try {
       const claim = await claimAttempt({ api, logger }, ticket, holder, outOfTime.signal);
+      // A ticket can come twice: the second wins the claim of the first, being the same holder.
       if (claim === undefined || attempts.has(ticket)) freeSlot();
       else attempts.start(claim, freeSlot);
     } catch (error) {

@@ -7,7 +7,7 @@ import { createPrivateApiClient } from '../src/private-api-client.js';
 import { startAttempt, type RunningAttempt } from '../src/run/attempt.js';
 import type { RunDeps, RunSettings } from '../src/run/attempt-run.js';
 import { createStorageWatch } from '../src/storage-watch.js';
-import { claimAttempt } from '../src/run/claim.js';
+import { claimAttempt, type Claim } from '../src/run/claim.js';
 import type { TestPrivateApi, TestTask } from './test-private-api.js';
 
 /** All that a consumer has, without its tickets: attempts are claimed and started by hand. */
@@ -18,6 +18,8 @@ export interface AttemptBench {
   /** What the phases took for a sign that the engine is away. */
   suspicions: unknown[];
   start(task: TestTask, settings?: Partial<RunSettings>): Promise<RunningAttempt>;
+  /** Goes on with a container that an earlier process has started. */
+  adopt(task: TestTask, startedAt: Date): Promise<RunningAttempt>;
   close(): Promise<void>;
 }
 
@@ -77,18 +79,25 @@ export async function createAttemptBench(options: {
       ...options.settings,
     },
   };
+  const never = new AbortController().signal;
+  const claim = async (task: TestTask): Promise<Claim> => {
+    const ticket = { taskUid: task.uid, attempt: task.attempt };
+    const claimed = await claimAttempt({ api: client, logger }, ticket, consumerId, never);
+    if (claimed === undefined) throw new Error('the claim was refused');
+    return claimed;
+  };
   return {
     engine,
     names,
     deps,
     suspicions,
     async start(task, settings) {
-      const never = new AbortController().signal;
-      const ticket = { taskUid: task.uid, attempt: task.attempt };
-      const claim = await claimAttempt({ api: client, logger }, ticket, consumerId, never);
-      if (claim === undefined) throw new Error('the claim was refused');
       const own = { ...deps, settings: { ...deps.settings, ...settings } };
-      return startAttempt(own, claim, never);
+      return startAttempt(own, await claim(task), never);
+    },
+    async adopt(task, startedAt) {
+      const container = names.attempt(task.uid, task.attempt).name('run');
+      return startAttempt(deps, await claim(task), never, { container, startedAt });
     },
     close: () => client.close(),
   };

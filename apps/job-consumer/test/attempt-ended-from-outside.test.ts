@@ -17,10 +17,9 @@ describe('an attempt that is ended from outside', () => {
     const running = await scene.bench.start(task, { handsOver: false });
     await expect.poll(() => scene.logOf(task), { timeout: 10_000 }).toBe('up\n');
     running.leave();
-    const result = await task.settled;
-    expect(result).toMatchObject({ kind: 'released', exit_code: null });
-    expect(result.log).toBe('up\nstopping\n');
     expect(await running.cleaned).toBe(true);
+    const released = { kind: 'released', exit_code: null, log: 'up\nstopping\n' };
+    expect(task.settlements).toMatchObject([released]);
     expect(await scene.traces()).toEqual([]);
   });
 
@@ -67,8 +66,8 @@ describe('an attempt that is ended from outside', () => {
     // As if the news had not come through: only the settlement is refused.
     Object.defineProperty(task, 'cancelRequested', { get: () => task.outputs.length > 0 });
     const running = await scene.bench.start(task);
-    expect(await task.settled).toMatchObject({ kind: 'cancelled' });
     await running.cleaned;
+    expect(task.settlements).toMatchObject([{ kind: 'cancelled' }]);
     expect(await scene.traces()).toEqual([]);
   });
 
@@ -80,6 +79,59 @@ describe('an attempt that is ended from outside', () => {
     await running.settled;
     expect(await running.cleaned).toBe(true);
     expect(task.settlements).toEqual([]);
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('is not stopped by its clock before its lease is confirmed', async () => {
+    const task = scene.taskOf(scriptZip('sleep 100'), { timeoutS: 17 });
+    const running = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    // As for a process that was frozen: its lease was renewed last when the clock is due.
+    scene.api.away = true;
+    await new Promise((resolve) => setTimeout(resolve, 19_000));
+    task.epoch += 1;
+    scene.api.away = false;
+    expect(await running.cleaned).toBe(true);
+    expect(task.settlements).toEqual([]);
+    expect(await scene.containersOf(task)).toMatchObject([{ state: 'running' }]);
+    await scene.removeAll(task);
+  }, 60_000);
+
+  it('is a fault when a signal ended it while nobody watched', async () => {
+    // Itself, so that the engine has nothing to tell: it forgets what it did when it is stopped.
+    const task = scene.taskOf(scriptZip('sleep 1; kill -9 $$'), {});
+    const first = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    first.leave();
+    await first.cleaned;
+    const state = async () => (await scene.containersOf(task))[0]?.state;
+    await expect.poll(state, { timeout: 10_000 }).toBe('exited');
+    const next = await scene.bench.adopt(task, new Date());
+    expect(await task.settled).toMatchObject({
+      kind: 'fault',
+      cause: 'interrupted',
+      exit_code: 137,
+    });
+    await next.cleaned;
+    const watched = scene.taskOf(scriptZip('sleep 1; kill -9 $$'), {});
+    await (
+      await scene.bench.start(watched)
+    ).cleaned;
+    expect(await watched.settled).toMatchObject({ kind: 'failed', exit_code: 137 });
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('is out of time when its time was over before it was adopted', async () => {
+    const task = scene.taskOf(scriptZip('sleep 100'), { timeoutS: 60 });
+    const first = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    first.leave();
+    await first.cleaned;
+    const next = await scene.bench.adopt(task, new Date(Date.now() - 61_000));
+    await expect
+      .poll(() => task.settlements, { timeout: 10_000 })
+      .toMatchObject([{ kind: 'failed', reason: 'timed_out' }]);
+    await next.cleaned;
     expect(await scene.traces()).toEqual([]);
   });
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inject } from 'vitest';
@@ -72,10 +73,12 @@ describe('a consumer', () => {
 
   it('runs an attempt once, however often its ticket comes', async () => {
     const { id } = await start({ slots: 2 });
-    const task = addTask('sleep 1; exit 1');
+    const task = addTask('sleep 3; exit 1');
     await send(id, [task]);
-    await expect.poll(() => task.holder, { timeout: 5_000 }).toBeDefined();
+    // As long as the ticket is in hand another is not even sent.
+    await untilContainer(id, task);
     await send(id, [task]);
+    await expect.poll(() => task.claims, { timeout: 5_000 }).toBe(2);
     await task.settled;
     await closeAll();
     expect(task.settlements).toHaveLength(1);
@@ -93,7 +96,7 @@ describe('a consumer', () => {
   });
 
   it('adopts what its predecessor left: what runs is waited for, what ended is collected', async () => {
-    const { id } = await start({ handsOver: true, slots: 3 });
+    const { id } = await start({ handsOver: true, slots: 4 });
     const running = addTask(
       'trap "echo ran > /output/a; exit 0" USR1; while true; do sleep 0.1; done',
     );
@@ -107,8 +110,15 @@ describe('a consumer', () => {
       { parked: true, settlements: [] },
       { parked: true, settlements: [] },
     ]);
-    // One more of which the predecessor had come no further than its claim.
+    // One more of which the predecessor had come no further than its claim, and one that it created.
     never.holder = 'predecessor';
+    const created = addTask('sleep 100');
+    created.holder = 'predecessor';
+    const names = createNames(own.installationId, id).attempt(created.uid, created.attempt);
+    await own.api.call('POST', `/containers/create?name=${names.name('run')}`, {
+      Image: own.image,
+      Labels: names.labels('run'),
+    });
     const stateOf = async (task: TestTask) => {
       const { State } = (await own.api.call('GET', `/containers/${runOf(id, task)}/json`)) as {
         State: { Status: string };
@@ -118,11 +128,15 @@ describe('a consumer', () => {
     await expect.poll(() => stateOf(ended), { timeout: 10_000 }).toBe('exited');
     expect(await stateOf(running)).toBe('running');
 
-    await start({ id, slots: 3 });
-    expect(await ended.settled).toMatchObject({ kind: 'finished', exit_code: 0 });
-    expect(await never.settled).toMatchObject({ kind: 'fault', cause: 'consumer_restarted' });
+    await start({ id, slots: 4 });
+    const settles = (task: TestTask) => expect.poll(() => task.settlements, { timeout: 10_000 });
+    await settles(ended).toMatchObject([{ kind: 'finished', exit_code: 0 }]);
+    for (const task of [never, created]) {
+      await settles(task).toMatchObject([{ kind: 'fault', cause: 'consumer_restarted' }]);
+    }
+    expect(await stateOf(running)).toBe('running');
     await own.api.call('POST', `/containers/${runOf(id, running)}/kill?signal=USR1`);
-    expect(await running.settled).toMatchObject({ kind: 'finished', exit_code: 0 });
+    await settles(running).toMatchObject([{ kind: 'finished', exit_code: 0 }]);
     expect(readZip(running.outputs[0] ?? Buffer.alloc(0))['a']).toBe('ran\n');
     expect([running.epoch, ended.epoch]).toEqual([2, 2]);
     await closeAll();
@@ -130,12 +144,12 @@ describe('a consumer', () => {
   });
 
   it('removes at its start what an earlier one of its name has left, and nothing else', async () => {
-    const mine = createNames(own.installationId, `consumer-${count + 1}`).attempt(
-      't'.repeat(43),
-      1,
-    );
+    const ofNext = `consumer-${count + 1}`;
+    const mine = createNames(own.installationId, ofNext).attempt('t'.repeat(43), 1);
     const others = createNames(own.installationId, 'another').attempt('o'.repeat(43), 1);
-    for (const names of [mine, others]) {
+    const elsewhere = randomBytes(16).toString('hex');
+    const foreign = createNames(elsewhere, ofNext).attempt('f'.repeat(43), 1);
+    for (const names of [mine, others, foreign]) {
       await own.api.call('POST', '/volumes/create', {
         Name: names.name('input'),
         Labels: names.labels('input'),
@@ -148,10 +162,16 @@ describe('a consumer', () => {
     const { id } = await start();
     expect(id).toBe(`consumer-${count}`);
     await expect
-      .poll(tracesOf, { timeout: 10_000 })
+      .poll(() => tracesOf(), { timeout: 10_000 })
       .toEqual([`container ${others.name('run')}`, `volume ${others.name('input')}`]);
-    await own.api.call('DELETE', `/containers/${others.name('run')}`);
-    await own.api.call('DELETE', `/volumes/${others.name('input')}`);
+    expect(await tracesOf(elsewhere)).toEqual([
+      `container ${foreign.name('run')}`,
+      `volume ${foreign.name('input')}`,
+    ]);
+    for (const names of [others, foreign]) {
+      await own.api.call('DELETE', `/containers/${names.name('run')}`);
+      await own.api.call('DELETE', `/volumes/${names.name('input')}`);
+    }
   });
 
   it('waits for private-api at its start, and outlives its absence', async () => {
@@ -354,10 +374,10 @@ function runOf(id: string, task: TestTask): string {
   return createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
 }
 
-async function tracesOf(): Promise<string[]> {
+async function tracesOf(installation = own.installationId): Promise<string[]> {
   const objects = await own.api.listObjects();
   return objects
-    .filter(({ labels }) => Object.values(labels).includes(own.installationId))
+    .filter(({ labels }) => Object.values(labels).includes(installation))
     .map(({ kind, name }) => `${kind} ${name}`)
     .sort();
 }

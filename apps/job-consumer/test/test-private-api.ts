@@ -49,6 +49,8 @@ export interface TestTask {
   input: Buffer;
   modelFiles: Buffer | undefined;
   holder: string | undefined;
+  /** How often it was claimed by its holder. */
+  claims: number;
   epoch: number;
   isSuperseded: boolean;
   cancelRequested: boolean;
@@ -115,6 +117,7 @@ export async function startTestPrivateApi(
         input,
         modelFiles,
         holder: undefined,
+        claims: 0,
         epoch: 1,
         isSuperseded: false,
         cancelRequested: false,
@@ -160,6 +163,7 @@ export async function startTestPrivateApi(
       return { outcome: 'refused', reason: 'the ticket is stale' } as const;
     }
     task.holder = body.holder;
+    task.claims += 1;
     return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
   });
   mountRoute(app, routes.listHeldAttempts, async () =>

@@ -37,7 +37,9 @@ describe('the rules of an attempt', () => {
     await addressee.register({ slots: 1000 });
     const queued = async () => (await stateOf(uid))?.state === 'QUEUED';
     expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
-    expect(await api.consumer('thief').claim(uid)).toMatchObject({ outcome: 'refused' });
+    const thief = api.consumer('thief');
+    await thief.register({ state: 'quarantined' });
+    expect(await thief.claim(uid)).toMatchObject({ outcome: 'refused' });
     expect(await addressee.claim(uid)).toMatchObject({ outcome: 'won' });
   });
 
@@ -98,6 +100,8 @@ describe('the rules of an attempt', () => {
     const uid = await api.postTask('copy');
     const consumer = await claimed(uid);
     await expect(consumer.settle(uid, finished('0'.repeat(64)))).rejects.toThrow(/409/);
+    await consumer.putOutput(uid, zipOf({ a: 'another' }));
+    await expect(consumer.settle(uid, finished('0'.repeat(64)))).rejects.toThrow(/409/);
     expect(await stateOf(uid)).toMatchObject({ state: 'RUNNING' });
   });
 
@@ -111,6 +115,8 @@ describe('the rules of an attempt', () => {
         return row?.state === 'QUEUED' && row.attempt === attempt;
       };
       expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
+      // A ticket that comes late is of no use.
+      expect(await consumer.claim(uid, attempt - 1)).toMatchObject({ outcome: 'refused' });
       await consumer.claim(uid, attempt);
       await consumer.settle(
         uid,

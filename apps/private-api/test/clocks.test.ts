@@ -15,6 +15,7 @@ beforeAll(async () => {
   api = await runPrivateApi({ SWEEP_INTERVAL_S: 0.1, INPUT_RETENTION_S: 3600 });
   await api.postModel('copy');
   await api.postModel('short', '&retention_s=3600');
+  await api.postModel('granted');
   database = openDatabase(api.database.url, pino({ level: 'silent' }));
 });
 afterAll(async () => {
@@ -157,6 +158,14 @@ describe('an output', () => {
     expect(await answers(short, 553)).toBe(true);
     await wholePass();
     expect((await api.call(`/api/tasks/${usual}`, { method: 'HEAD' })).status).toBe(200);
+  });
+
+  it('is kept no longer than the server says, whatever its model was granted before', async () => {
+    await api.database.query(`UPDATE model_versions SET retention_s = 30 * 86400
+                               WHERE human_readable_id = 'granted'`);
+    const uid = await finishedTask('granted');
+    await setBack(uid, 'ended_at', '7 days 1 minute');
+    expect(await answers(uid, 553)).toBe(true);
   });
 
   it('goes a day after it was fetched', async () => {

@@ -1,6 +1,9 @@
 import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ownRedis, waitUntil } from '@inference-server/testing';
+import { openDatabase } from '../src/database/database.js';
+import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { collectTickets } from './collect-tickets.js';
 import { ended, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 
@@ -94,7 +97,7 @@ describe('the dispatcher', () => {
     expect(tickets[0]).toEqual({ taskUid: uid, attempt: 1 });
   });
 
-  it('takes the tickets back of a consumer that falls silent, signs off or lost its engine', async () => {
+  it('takes the tickets back of a consumer that falls silent or signs off', async () => {
     const api = await start({ HEARTBEAT_S: 0.2 });
     await api.postTask('copy');
     await api.consumer('silent').register();
@@ -106,12 +109,31 @@ describe('the dispatcher', () => {
     await reaches(api, { QUEUED: 1 });
     expect(await leaving.signOff()).toEqual({ returned_tickets: 1 });
     await reaches(api, { PENDING: 1 });
+  });
 
+  it('takes the tickets back of a consumer that is heard of and lost its engine', async () => {
+    const api = await start({ HEARTBEAT_S: 60 });
+    await api.postTask('copy');
     const broken = api.consumer('broken');
     await broken.register();
     await reaches(api, { QUEUED: 1 });
     await broken.register({ state: 'engine_away' });
     await reaches(api, { PENDING: 1 });
+  });
+
+  it('gives away what waits, and nothing else', async () => {
+    const api = await start();
+    const uid = await api.postTask('copy');
+    await api.consumer('c1').register();
+    await reaches(api, { QUEUED: 1 });
+    // As another leader that decided before this one had written.
+    const database = openDatabase(api.database.url, pino({ level: 'silent' }));
+    opened.push(database);
+    const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000 };
+    const { assign } = createDispatcherRepository(database, timings);
+    expect(await assign([{ uid, attempt: 1, consumerId: 'c2' }])).toEqual([]);
+    const [task] = await api.database.query('SELECT state, consumer_id FROM tasks');
+    expect(task).toEqual({ state: 'QUEUED', consumer_id: 'c1' });
   });
 
   it('does not sign off a consumer on behalf of its predecessor', async () => {
@@ -148,6 +170,26 @@ describe('the dispatcher', () => {
     await reaches(api, { FAILED: 1 });
     const problem = await (await api.call(`/api/tasks/${uid}`)).json();
     expect(problem).toMatchObject({ status: 552, task: { reason: 'lease_lost', attempt: 3 } });
+  });
+
+  it('leaves a lease alone that has not lapsed', async () => {
+    const api = await start({ HEARTBEAT_S: 60 });
+    const [silent, held] = [await api.postTask('copy'), await api.postTask('copy')];
+    const consumer = api.consumer('c1');
+    await consumer.register();
+    await reaches(api, { QUEUED: 2 });
+    for (const uid of [silent, held]) await consumer.claim(uid);
+    await api.database.query(`UPDATE leaders SET steady_since = now() - interval '1 hour'`);
+    await api.database.query(
+      `UPDATE attempts SET lease_until = now() - interval '1 s' WHERE task_uid = $1`,
+      [silent],
+    );
+    const lost = () =>
+      api.database.query(`SELECT task_uid AS uid FROM attempts WHERE outcome = 'lost'`);
+    expect(await waitUntil(async () => (await lost()).length > 0, { timeoutMs: 15_000 })).toBe(
+      true,
+    );
+    expect(await lost()).toEqual([{ uid: silent }]);
   });
 
   it('ends no lease before it has led for the time of a lease: consumers come back first', async () => {

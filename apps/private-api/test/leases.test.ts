@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil } from '@inference-server/testing';
@@ -8,6 +9,7 @@ import {
   zipOf,
   type RunningPrivateApi,
 } from './running-private-api.js';
+import { openSlowly } from './slow-zip.js';
 import { claimTask, stateOfTask } from './task-helpers.js';
 
 let api: RunningPrivateApi;
@@ -44,7 +46,7 @@ describe('a consumer of a name that is in use', () => {
     await expect(api.consumer('twin', 'two').register()).rejects.toThrow(/409.*CONSUMER_EXISTS/);
     await first.register();
     await first.signOff();
-    await api.consumer('twin', 'two').register();
+    await expect(api.consumer('twin', 'two').register()).resolves.toBeDefined();
     await expect(first.register()).rejects.toThrow(/409.*CONSUMER_EXISTS/);
   });
 
@@ -53,7 +55,9 @@ describe('a consumer of a name that is in use', () => {
     const uid = await api.postTask('copy');
     const queued = async () => (await stateOf(uid))?.state === 'QUEUED';
     expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
-    const next = await succeed('next');
+    await silence();
+    const next = api.consumer('c1', 'next');
+    await expect(next.register({ slots: 1000 })).resolves.toBeDefined();
     expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
     expect(await old.claim(uid)).toMatchObject({ outcome: 'refused' });
     expect(await next.claim(uid)).toMatchObject({ outcome: 'won' });
@@ -61,6 +65,8 @@ describe('a consumer of a name that is in use', () => {
 });
 
 describe('an attempt of an earlier process', () => {
+  const other = () => api.consumer('c2', 'of another');
+
   it('is adopted under the next epoch, again the same; its old holder is told so', async () => {
     const uid = await api.postTask('copy');
     const old = await succeed('first holder');
@@ -70,7 +76,8 @@ describe('an attempt of an earlier process', () => {
     await old.claim(uid);
     // Only who speaks for the consumer may adopt.
     expect(await api.consumer('c1', 'nobody').adopt(uid)).toEqual({ outcome: 'superseded' });
-    expect(await api.consumer('c2', 'nobody').adopt(uid)).toEqual({ outcome: 'superseded' });
+    await other().register({ state: 'quarantined' });
+    expect(await other().adopt(uid)).toEqual({ outcome: 'superseded' });
     const next = await succeed('second holder');
     expect(await next.heldAttempts()).toContainEqual({ task_uid: uid, attempt: 1 });
     const won = await next.adopt(uid);
@@ -109,8 +116,58 @@ describe('an attempt of an earlier process', () => {
     );
     const next = api.consumer('c1', 'late successor');
     await next.register({ slots: 1000 });
+    // For those who may not adopt it nothing is resumed either.
+    await other().register({ state: 'quarantined' });
+    for (const stranger of [old, other()]) {
+      expect(await stranger.adopt(uid)).toEqual({ outcome: 'superseded' });
+      expect((await stateOf(uid))?.attempt).toBe(2);
+    }
     expect(await next.adopt(uid)).toMatchObject({ outcome: 'won', epoch: 2 });
     expect(await stateOf(uid)).toEqual({ state: 'RUNNING', attempt: 1 });
+    await next.settle(uid, { kind: 'failed', reason: 'exit_code', ...ended }, 1, 2);
+  });
+
+  it('refuses its holder under an earlier epoch', async () => {
+    const uid = await api.postTask('copy');
+    const first = await succeed('here and there');
+    expect(
+      await waitUntil(async () => (await stateOf(uid))?.state === 'QUEUED', { timeoutMs: 10_000 }),
+    ).toBe(true);
+    await first.claim(uid);
+    await (await succeed('between')).adopt(uid);
+    await succeed('here and there');
+    expect(await first.adopt(uid)).toMatchObject({ outcome: 'won', epoch: 3 });
+    expect(await first.renew(uid)).toEqual({ outcome: 'adopted' });
+    const released = { kind: 'released', ...ended } as const;
+    expect(await first.settle(uid, released)).toEqual({ outcome: 'adopted' });
+    expect(await first.settle(uid, released, 1, 3)).toEqual({ outcome: 'settled' });
+  });
+
+  it('keeps no output that was on its way when it was adopted', async () => {
+    const uid = await api.postTask('copy');
+    const old = await succeed('sending');
+    expect(
+      await waitUntil(async () => (await stateOf(uid))?.state === 'QUEUED', { timeoutMs: 10_000 }),
+    ).toBe(true);
+    await old.claim(uid);
+    const before = await api.stored();
+    const zip = openSlowly(api, zipOf({ a: 'late' }));
+    const sending = api.call(
+      `/internal/attempts/${uid}/1/output?epoch=1&holder=${old.holder}`,
+      {
+        method: 'PUT',
+        body: Readable.toWeb(zip.stream) as ReadableStream,
+        duplex: 'half',
+        headers: { 'content-type': 'application/zip' },
+      },
+      old.token,
+    );
+    await zip.begun();
+    const next = await succeed('there first');
+    expect(await next.adopt(uid)).toMatchObject({ outcome: 'won', epoch: 2 });
+    zip.finish();
+    expect((await sending).status).toBe(409);
+    expect(await api.stored()).toEqual(before);
     await next.settle(uid, { kind: 'failed', reason: 'exit_code', ...ended }, 1, 2);
   });
 
@@ -135,6 +192,13 @@ describe('an attempt of an earlier process', () => {
     expect(await queued(2)).toBe(true);
     await consumer.claim(uid, 2);
     const next = await succeed('too late');
+    expect(await next.adopt(uid, 1)).toEqual({ outcome: 'superseded' });
+    await api.database.query(
+      `WITH lost AS (UPDATE attempts SET ended_at = now(), outcome = 'lost'
+                      WHERE task_uid = $1 AND number = 2)
+       UPDATE tasks SET state = 'PENDING', attempt = 3 WHERE uid = $1`,
+      [uid],
+    );
     expect(await next.adopt(uid, 1)).toEqual({ outcome: 'superseded' });
     expect(await next.adopt(uid, 2)).toMatchObject({ outcome: 'won', epoch: 2 });
   });
@@ -280,6 +344,7 @@ describe('retries', () => {
 
 describe('consumers', () => {
   it('are listed with what they do, and drained and resumed by an operator', async () => {
+    await api.consumer('silent').register();
     await silence();
     const consumer = api.consumer('drained');
     await consumer.register({ slots: 2, state: 'quarantined', reason: 'no such device' });
@@ -296,7 +361,7 @@ describe('consumers', () => {
         queued: 0,
       }),
     );
-    expect((await list()).find(({ id }) => id === 'c1')?.state).toBe('silent');
+    expect((await list()).find(({ id }) => id === 'silent')?.state).toBe('silent');
     await consumer.register({ slots: 2 });
     const uid = await api.postTask('copy');
     const isQueued = async () => (await stateOf(uid))?.state === 'QUEUED';

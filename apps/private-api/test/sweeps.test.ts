@@ -47,6 +47,12 @@ describe('abandoned uploads', () => {
     expect(existsSync(scene.stagedPath(`${alive}.part`))).toBe(true);
   });
 
+  it('are given time after an outage, in which every process tells of its own three times', () => {
+    const { ABANDONED_AFTER_S } = scene.settings;
+    const sweep = scene.sweeps.find(({ name }) => name === 'abandoned-uploads');
+    expect(sweep?.afterLeadingMs).toBe((ABANDONED_AFTER_S * 1000) / 5);
+  });
+
   it('are marked before anything is removed', async () => {
     const dead = await scene.file(await scene.row('pending', { ageS: 901 }));
     await scene.take('abandoned-uploads');
@@ -96,6 +102,7 @@ describe('blobs that are marked for removal', () => {
     await mkdir(scene.pathOf(stuck));
     expect(await scene.take('deleted-blobs')).toEqual({ count: 2, bytes: 3, more: false });
     expect(existsSync(scene.pathOf(there))).toBe(false);
+    expect(existsSync(scene.pathOf(stored))).toBe(true);
     expect(await scene.blobStates()).toEqual({ [stuck]: 'deleting', [stored]: 'stored' });
     expect(scene.logged).toMatchObject([{ msg: 'a blob could not be removed', blob: stuck }]);
     await rmdir(scene.pathOf(stuck));
@@ -187,11 +194,12 @@ describe('files in the staging folder', () => {
   it('go when they are old and no upload is pending', async () => {
     const pending = await scene.row('pending');
     await scene.staged(`${pending}.part`, { ageS: 9 * hour });
-    await scene.staged(`${randomUUID()}.part`, { ageS: 9 * hour });
-    await scene.staged(`${randomUUID()}.probe`, { ageS: 9 * hour });
+    const old = [`${randomUUID()}.part`, `${randomUUID()}.probe`];
+    for (const name of old) await scene.staged(name, { ageS: 9 * hour });
     await scene.staged('young.part', { ageS: 60 });
     expect(await scene.look('staged-files')).toEqual({ count: 2, bytes: 8 });
     expect(await scene.take('staged-files')).toMatchObject({ count: 2, bytes: 8 });
+    for (const name of old) expect(existsSync(scene.stagedPath(name))).toBe(false);
     expect(existsSync(scene.stagedPath(`${pending}.part`))).toBe(true);
     expect(existsSync(scene.stagedPath('young.part'))).toBe(true);
   });

@@ -315,6 +315,7 @@ describe('deleting a task', () => {
     expect((await remove(uid)).status).toBe(200);
     expect(await problemOf(uid)).toMatchObject({ status: 554 });
     expect(await news).toMatchObject({ outcome: 'renewed', cancel_requested: true });
+    expect((await consumer.fetch(uid, 'input')).status).toBe(200);
     expect(await consumer.finish(uid, zipOf({ a: 'b' }))).toEqual({ outcome: 'cancel_requested' });
     expect(await consumer.settle(uid, { kind: 'cancelled', ...ended })).toEqual({
       outcome: 'settled',

@@ -126,6 +126,7 @@ describe.runIf(process.getuid?.() === 0)('uploads to a small disk', () => {
         ).status === 507;
       expect(await waitUntil(isFull, { timeoutMs: 5_000 })).toBe(true);
       const zip = zipOf({ result: 'x' });
+      expect((await consumer.putOutput(uid, zip)).status).toBe(200);
       expect(await consumer.finish(uid, zip)).toEqual({ outcome: 'settled' });
       const got = await (await api.call(`/api/tasks/${uid}`)).arrayBuffer();
       expect(Buffer.from(got).equals(zip)).toBe(true);

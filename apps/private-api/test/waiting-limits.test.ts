@@ -1,7 +1,9 @@
+import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { publicApiToken } from '@inference-server/service-kit';
 import { rawExchange, waitUntil } from '@inference-server/testing';
 import { runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import { openSlowly } from './slow-zip.js';
 import { claimTask } from './task-helpers.js';
 
 const opened: RunningPrivateApi[] = [];
@@ -76,6 +78,31 @@ describe('the number of waiting tasks', () => {
     expect(statuses.filter((status) => status === 429)).toHaveLength(40 - (tasks ?? 0));
   });
 
+  it('is held also when many were let in at once', async () => {
+    const { api } = await start({ MAX_WAITING_TASKS: 1 });
+    const before = await api.stored();
+    const posts = [];
+    for (let at = 0; at < 2; at += 1) {
+      const zip = openSlowly(api, zipOf({ a: 'b' }));
+      const answer = api.call('/api/tasks/?human_readable_id=copy', {
+        method: 'POST',
+        body: Readable.toWeb(zip.stream) as ReadableStream,
+        duplex: 'half',
+        headers: { 'content-type': 'application/zip' },
+      });
+      const isReceived = async () => (await api.stored()).files === before.files + at + 1;
+      expect(await waitUntil(isReceived, { timeoutMs: 5_000 })).toBe(true);
+      posts.push({ zip, answer });
+    }
+    const statuses = [];
+    for (const { zip, answer } of posts) {
+      zip.finish();
+      statuses.push((await answer).status);
+    }
+    expect(statuses).toEqual([200, 429]);
+    expect((await api.stored()).files).toBe(before.files + 1);
+  });
+
   it('is limited for each owner alone', async () => {
     const { post } = await start({ MAX_WAITING_TASKS_PER_OWNER: 2 });
     for (const owner of ['a', 'b']) {
@@ -103,6 +130,8 @@ describe('the number of waiting tasks', () => {
           'Expect: 100-continue',
           '\r\n',
         ].join('\r\n'),
+        { awaiting: /100 Continue|TOO_MANY_REQUESTS/ },
+        { then: 'close' },
       ],
       { expected: 1 },
     );

@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.js';
+import { takesTickets } from '../modules/consumers/repository.js';
 import type { Assignment, RoomyConsumer, WaitingTask } from './policy.js';
 
 export type DispatcherRepository = ReturnType<typeof createDispatcherRepository>;
@@ -10,8 +11,8 @@ export function createDispatcherRepository(
 ) {
   return {
     /**
-     * Consumers that are heard of and may be sent tickets: at most their free slots and one more,
-     * so that the next task is at hand when one ends.
+     * Consumers that may be sent tickets: at most their free slots and one more, so that the next
+     * task is at hand when one ends.
      */
     async consumersWithRoom(): Promise<RoomyConsumer[]> {
       return database.query<RoomyConsumer>(
@@ -20,8 +21,7 @@ export function createDispatcherRepository(
                   - count(t.uid) FILTER (WHERE t.state = 'QUEUED'))::int AS room
            FROM consumers c
            LEFT JOIN tasks t ON t.consumer_id = c.id AND t.state IN ('QUEUED', 'RUNNING')
-          WHERE c.state = 'ready' AND NOT c.draining
-            AND c.heartbeat_at > now() - $1 * interval '1 millisecond'
+          WHERE ${takesTickets}
           GROUP BY c.id
          HAVING greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
                 > count(t.uid) FILTER (WHERE t.state = 'QUEUED')
@@ -62,9 +62,7 @@ export function createDispatcherRepository(
       const returned = await database.query(
         `UPDATE tasks t SET state = 'PENDING'
            FROM consumers c
-          WHERE t.state = 'QUEUED' AND c.id = t.consumer_id
-            AND (c.state <> 'ready' OR c.draining
-                 OR c.heartbeat_at < now() - $1 * interval '1 millisecond')
+          WHERE t.state = 'QUEUED' AND c.id = t.consumer_id AND NOT ${takesTickets}
          RETURNING t.uid`,
         [timings.heartbeatTimeoutMs],
       );

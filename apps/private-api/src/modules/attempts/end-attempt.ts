@@ -3,7 +3,13 @@ import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { markStored } from '../blobs/repository.js';
 import { dropFilesOfDeleted } from '../tasks/dropped-files.js';
-import { isCurrentLease, leaseValues, lockTask, type HeldAttempt } from './held-attempt.js';
+import {
+  hasLapsed,
+  isCurrentLease,
+  leaseValues,
+  lockTask,
+  type HeldAttempt,
+} from './held-attempt.js';
 
 /** What is kept of an attempt that ended. */
 export interface AttemptEnd {
@@ -107,7 +113,7 @@ export async function endIfLapsed(
     const rows = await tx.query(
       `UPDATE attempts SET ended_at = now(), outcome = 'lost', reason = 'lease_lost',
               detail = 'The consumer that ran the task was not heard of any more.'
-        WHERE task_uid = $1 AND number = $2 AND ended_at IS NULL AND lease_until < now()
+        WHERE task_uid = $1 AND number = $2 AND ${hasLapsed}
        RETURNING number`,
       [uid, number],
     );

@@ -4,11 +4,13 @@ import type { Database, Queryable } from '../../database/database.js';
 import type { PendingBlob } from '../blobs/service.js';
 import { endHeld, endIfLapsed, finishTask, moveOn, type AttemptEnd } from './end-attempt.js';
 import {
+  hasLapsed,
   isCurrentLease,
   leaseValues,
   lockTask,
   resumeLapsed,
   resumeOwn,
+  speaksForConsumer,
   type AttemptClaim,
   type HeldAttempt,
 } from './held-attempt.js';
@@ -77,7 +79,7 @@ export function createAttemptRepository(
         `WITH task AS (
            UPDATE tasks SET state = 'RUNNING'
             WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state = 'QUEUED'
-              AND EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)
+              AND ${speaksForConsumer}
            RETURNING uid, attempt
          )
          INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
@@ -102,13 +104,16 @@ export function createAttemptRepository(
                 SET epoch = epoch + 1, holder = $4, lease_until = now() + $5 * interval '1 millisecond'
               WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder <> $4
                 AND ended_at IS NULL
-                AND EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)
+                AND ${speaksForConsumer}
              RETURNING epoch`,
             [taskUid, attempt, consumerId, holder, leaseMs],
           );
         const [taken] = await take();
         if (taken !== undefined) return taken;
-        const lapsed = { condition: 'a.consumer_id = $3', values: [consumerId] };
+        const lapsed = {
+          condition: `a.consumer_id = $3 AND ${speaksForConsumer}`,
+          values: [consumerId, holder],
+        };
         return (await resumeLapsed(tx, claim, lapsed)) ? (await take())[0] : undefined;
       });
       return adopted ?? (await heldAlready(claim));
@@ -242,7 +247,7 @@ export function createAttemptRepository(
     async endLapsed(): Promise<LapsedAttempt[]> {
       const lapsed = await database.query<Omit<LapsedAttempt, 'blobs'>>(
         `SELECT task_uid AS "taskUid", number AS attempt, consumer_id AS "consumerId" FROM attempts
-          WHERE ended_at IS NULL AND lease_until < now() ORDER BY lease_until LIMIT 100`,
+          WHERE ${hasLapsed} ORDER BY lease_until LIMIT 100`,
       );
       const ended = [];
       for (const attempt of lapsed) {

@@ -4,6 +4,13 @@ import { isResumable } from '../attempts/held-attempt.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
 
+/**
+ * Of a consumer `c` that may be sent tickets: it is heard of, with $1 the milliseconds after which it
+ * no longer is, can start containers, and is not to be drained.
+ */
+export const takesTickets = `(c.state = 'ready' AND NOT c.draining
+  AND c.heartbeat_at > now() - $1 * interval '1 millisecond')`;
+
 export function createConsumerRepository(
   database: Database,
   { heartbeatTimeoutMs, goneAfterMs }: { heartbeatTimeoutMs: number; goneAfterMs: number },
@@ -105,29 +112,27 @@ export function createConsumerRepository(
      */
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
-        await tx.query(`UPDATE consumers SET state = 'gone' WHERE id = $1 AND holder = $2`, [
-          id,
-          holder,
-        ]);
+        const gone = await tx.query(
+          `UPDATE consumers SET state = 'gone' WHERE id = $1 AND holder = $2 RETURNING id`,
+          [id, holder],
+        );
+        if (gone.length === 0) return 0;
         const returned = await tx.query(
           `UPDATE tasks SET state = 'PENDING'
             WHERE uid IN (
                     SELECT uid FROM tasks
-                     WHERE state = 'QUEUED' AND consumer_id = $1
-                       AND EXISTS (SELECT 1 FROM consumers WHERE id = $1 AND holder = $2)
-                       FOR UPDATE SKIP LOCKED)
+                     WHERE state = 'QUEUED' AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
            RETURNING uid`,
-          [id, holder],
+          [id],
         );
         return returned.length;
       });
     },
 
-    /** How many consumers were heard of lately and can start containers. */
+    /** How many consumers could be sent tickets. */
     async countReady(): Promise<number> {
       const [row] = await database.query<{ count: string }>(
-        `SELECT count(*) FROM consumers
-          WHERE state = 'ready' AND NOT draining AND heartbeat_at > now() - $1 * interval '1 millisecond'`,
+        `SELECT count(*) FROM consumers c WHERE ${takesTickets}`,
         [heartbeatTimeoutMs],
       );
       return Number(row?.count ?? 0);

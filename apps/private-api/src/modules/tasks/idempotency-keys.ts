@@ -3,7 +3,7 @@ import { AppError } from '@inference-server/errors';
 import type { Queryable } from '../../database/database.js';
 
 /** What a key stands for: the task that was made, and of what. */
-interface KeyedPost {
+export interface KeyedPost {
   uid: string;
   humanReadableId: string;
   sha256: string;
@@ -50,14 +50,21 @@ export async function takeKey(
     // It stood for a post until this moment.
     throw new AppError('SERVICE_UNAVAILABLE', 'The Idempotency-Key has just run out; send again.');
   }
-  if (earlier.humanReadableId !== humanReadableId || earlier.sha256 !== sha256) {
-    throw keyReused();
-  }
+  requireSamePost(earlier, { humanReadableId, sha256 });
   return earlier.uid;
 }
 
-export function keyReused(): AppError {
-  return new AppError(
+/**
+ * Throws IDEMPOTENCY_KEY_REUSED when `post` is another than the one that the key stands for. Without
+ * its digest it is one whose zip has not come yet.
+ */
+export function requireSamePost(
+  earlier: KeyedPost,
+  post: { humanReadableId: string; sha256?: string },
+): void {
+  const { humanReadableId, sha256 = earlier.sha256 } = post;
+  if (earlier.humanReadableId === humanReadableId && earlier.sha256 === sha256) return;
+  throw new AppError(
     'IDEMPOTENCY_KEY_REUSED',
     'This Idempotency-Key was used for another post within the last 24 hours.',
     { extensions: { parameter: 'idempotency-key' } },

@@ -1,10 +1,10 @@
 import type { AttemptReport, TaskState, TaskStatus } from '@inference-server/contracts';
-import type { Database } from '../../database/database.js';
+import type { Database, Queryable } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
-import { keyedPost, takeKey } from './idempotency-keys.js';
+import { keyedPost, takeKey, type KeyedPost } from './idempotency-keys.js';
 import type { WaitingLimits } from './waiting-limits.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
@@ -39,10 +39,9 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
     /** Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait. */
     requireRoom: (owner: string) => limits.requireRoom(database, owner),
 
-    /** The model of the post that this key stands for now. */
-    async modelUnderKey(owner: string, key: string): Promise<string | undefined> {
-      return (await keyedPost(database, owner, key))?.humanReadableId;
-    },
+    /** The post that this key stands for now. */
+    keyedPost: (owner: string, key: string): Promise<KeyedPost | undefined> =>
+      keyedPost(database, owner, key),
 
     /**
      * The task, waiting, bound to the current version of its model, its input stored and its key
@@ -126,18 +125,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * Cancels a waiting task; has a running one cancelled by its holder. False: there is no such
      * task, or it has ended.
      */
-    async cancel(uid: string): Promise<boolean> {
-      const rows = await database.query(
-        `UPDATE tasks
-            SET cancel_requested_at = coalesce(cancel_requested_at, now()),
-                ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
-                state = CASE WHEN state = 'RUNNING' THEN state ELSE 'CANCELLED' END
-          WHERE uid = $1 AND deleted_at IS NULL AND state IN ('PENDING', 'QUEUED', 'RUNNING')
-         RETURNING uid`,
-        [uid],
-      );
-      return rows.length > 0;
-    },
+    cancel: (uid: string): Promise<boolean> => cancelTask(database, uid),
 
     /** The log of the last ended attempt; undefined when there is no such task. */
     async log(uid: string): Promise<string | undefined> {
@@ -158,21 +146,28 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      */
     async bury(uid: string): Promise<string[] | undefined> {
       return database.transaction(async (tx) => {
+        await cancelTask(tx, uid);
         const buried = await tx.query(
-          `UPDATE tasks
-              SET deleted_at = now(),
-                  cancel_requested_at = CASE WHEN ended_at IS NULL
-                    THEN coalesce(cancel_requested_at, now()) ELSE cancel_requested_at END,
-                  ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE coalesce(ended_at, now()) END,
-                  state = CASE WHEN state IN ('PENDING', 'QUEUED') THEN 'CANCELLED' ELSE state END
-            WHERE uid = $1 AND deleted_at IS NULL
-           RETURNING uid`,
+          `UPDATE tasks SET deleted_at = now() WHERE uid = $1 AND deleted_at IS NULL RETURNING uid`,
           [uid],
         );
         return buried.length === 0 ? undefined : dropFilesOfDeleted(tx, uid);
       });
     },
   };
+}
+
+async function cancelTask(on: Queryable, uid: string): Promise<boolean> {
+  const rows = await on.query(
+    `UPDATE tasks
+        SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+            ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
+            state = CASE WHEN state = 'RUNNING' THEN state ELSE 'CANCELLED' END
+      WHERE uid = $1 AND deleted_at IS NULL AND state IN ('PENDING', 'QUEUED', 'RUNNING')
+     RETURNING uid`,
+    [uid],
+  );
+  return rows.length > 0;
 }
 
 /** Every attempt of the task `t`, as a JSON array of rows. */

@@ -12,7 +12,7 @@ import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
-import { keyReused } from './idempotency-keys.js';
+import { requireSamePost } from './idempotency-keys.js';
 import type { NewTask, TaskRepository, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
@@ -46,10 +46,11 @@ export function createTaskService(deps: {
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
-      const repeated = idempotencyKey && (await tasks.modelUnderKey(owner, idempotencyKey));
-      if (repeated && repeated !== humanReadableId) throw keyReused();
-      if (!repeated) {
-        // Before the body is read; whose model is deleted meanwhile is told by the insert.
+      const earlier = idempotencyKey && (await tasks.keyedPost(owner, idempotencyKey));
+      // Before the body is read.
+      if (earlier) requireSamePost(earlier, { humanReadableId });
+      else {
+        // Whose model is deleted meanwhile is told by the insert.
         if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
         await tasks.requireRoom(owner);
       }

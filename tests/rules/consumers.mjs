@@ -1,0 +1,162 @@
+const run = 'apps/job-consumer/src/run/';
+const outside = 'apps/job-consumer/test/attempt-ended-from-outside.test.ts';
+const consumer = 'apps/job-consumer/test/consumer.test.ts';
+const attempt = 'apps/job-consumer/test/attempt.test.ts';
+
+/** @type {import('./rules.mjs').Rule[]} */
+export const rulesOfConsumers = [
+  {
+    name: 'the lease is confirmed before a clock stops a container',
+    file: `${run}execute.ts`,
+    text: 'await run.confirmLease();\n    signal.throwIfAborted();\n',
+    without: '',
+    tests: [[outside, 'is not stopped by its clock before its lease is confirmed']],
+  },
+  {
+    name: 'an attempt that was adopted is left untouched',
+    file: `${run}attempt.ts`,
+    text: "return how === 'settled' || how === 'superseded' ? 'ours' : 'left';",
+    without:
+      "return how === 'settled' || how === 'superseded' || how === 'adopted' ? 'ours' : 'left';",
+    tests: [[outside, 'touches nothing when it was adopted']],
+  },
+  {
+    name: 'an attempt that is superseded is removed',
+    file: `${run}attempt.ts`,
+    text: "return how === 'settled' || how === 'superseded' ? 'ours' : 'left';",
+    without: "return how === 'settled' ? 'ours' : 'left';",
+    tests: [[outside, 'removes its container when superseded']],
+  },
+  {
+    name: 'a task is cancelled when its container is gone',
+    file: `${run}cancel.ts`,
+    text: 'const settlement = await settleAttempt(run, await remove(run));',
+    without:
+      "const settlement = await settleAttempt(run, { kind: 'cancelled', detail: '', exitCode: null });\n  await remove(run);",
+    tests: [[outside, 'is stopped and removed when the task is cancelled']],
+  },
+  {
+    name: 'a cancel that comes before the settlement is carried out',
+    file: `${run}attempt.ts`,
+    text: "if (answer === 'cancel_requested') return tracesAfter(run, await cancelAttempt(run));",
+    without: '',
+    tests: [[outside, 'is cancelled too when the cancel comes between']],
+  },
+  {
+    name: 'hand-over: what runs when the consumer stops is left to the next process',
+    file: `${run}attempt.ts`,
+    text: 'else if (container !== undefined && run.settings.handsOver)',
+    without: "else if (container === '' && run.settings.handsOver)",
+    tests: [[outside, 'is parked when the consumer stops']],
+  },
+  {
+    name: 'HAND_OVER=false: what runs when the consumer stops is given back',
+    file: `${run}attempt.ts`,
+    text: 'else if (container !== undefined && run.settings.handsOver)',
+    without: 'else if (container !== undefined)',
+    tests: [[outside, 'is given back when a consumer stops that hands nothing over']],
+  },
+  {
+    name: 'a container that somebody has killed is a fault',
+    file: `${run}execute.ts`,
+    text: 'if (interrupted || (wasUnwatched',
+    without: 'if ((interrupted && startError !== undefined) || (wasUnwatched',
+    tests: [[attempt, 'is a container that somebody else has killed']],
+  },
+  {
+    name: 'an end by SIGKILL that nobody watched is a fault',
+    file: `${run}execute.ts`,
+    text: '(wasUnwatched && endedFromOutside.has(exitCode))',
+    without: '(wasUnwatched && endedFromOutside.has(-exitCode))',
+    tests: [[outside, 'is a fault when a signal ended it while nobody watched']],
+  },
+  {
+    name: 'the time limit of an adopted container counts from its start',
+    file: `${run}execute.ts`,
+    text: 'overdueAfter(limitMs - usedMs, bounds)',
+    without: 'overdueAfter(limitMs - 0 * usedMs, bounds)',
+    tests: [[outside, 'is out of time when its time was over before it was adopted']],
+  },
+  {
+    name: 'a container that was created and never started is discarded',
+    file: `${run}adopt.ts`,
+    text: "if (found?.startedAt === undefined) return 'missing';\n  return { container, startedAt: found.startedAt };",
+    without:
+      "if (found === undefined) return 'missing';\n  return { container, ...(found.startedAt && { startedAt: found.startedAt }) };",
+    tests: [[consumer, 'adopts what its predecessor left']],
+  },
+  {
+    name: 'what private-api says that the predecessor held is adopted',
+    file: `${run}adopt.ts`,
+    text: 'for (const { task_uid: taskUid, attempt } of held) want(taskUid, attempt);',
+    without: 'void held;',
+    tests: [[consumer, 'adopts what its predecessor left']],
+  },
+  {
+    name: 'the containers that the predecessor left are waited for and collected',
+    file: `${run}adopt.ts`,
+    text: 'want(taskUid, Number(labels[labelNames.attempt]), id);',
+    without: 'void id;',
+    tests: [[consumer, 'adopts what its predecessor left']],
+  },
+  {
+    name: 'leftovers of another consumer are not touched',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: 'engine.listContainers(names.own, signal)',
+    without:
+      "engine.listContainers({ [labelNames.installation]: names.own[labelNames.installation] ?? '' }, signal)",
+    tests: [[consumer, 'removes at its start what an earlier one of its name has left']],
+  },
+  {
+    name: 'leftovers of another installation are not touched',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: 'engine.listContainers(names.own, signal)',
+    without:
+      "engine.listContainers({ [labelNames.consumer]: names.own[labelNames.consumer] ?? '' }, signal)",
+    tests: [[consumer, 'removes at its start what an earlier one of its name has left']],
+  },
+  {
+    name: 'volumes of another consumer are not touched',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: 'engine.listVolumes(names.own, signal)',
+    without:
+      "engine.listVolumes({ [labelNames.installation]: names.own[labelNames.installation] ?? '' }, signal)",
+    tests: [[consumer, 'removes at its start what an earlier one of its name has left']],
+  },
+  {
+    name: 'volumes of another installation are not touched',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: 'engine.listVolumes(names.own, signal)',
+    without:
+      "engine.listVolumes({ [labelNames.consumer]: names.own[labelNames.consumer] ?? '' }, signal)",
+    tests: [[consumer, 'removes at its start what an earlier one of its name has left']],
+  },
+  {
+    name: 'an attempt runs once, however often its ticket comes',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'if (claim === undefined || attempts.has(ticket)) freeSlot();',
+    without: 'if (claim === undefined) freeSlot();',
+    tests: [[consumer, 'runs an attempt once, however often its ticket comes']],
+  },
+  {
+    name: 'quarantine: after so many faults of its own a consumer takes nothing',
+    file: 'apps/job-consumer/src/quarantine.ts',
+    text: 'if (faults < after || reason',
+    without: 'if (faults < 100 * after || reason',
+    tests: [[consumer, 'goes into quarantine after three faults']],
+  },
+  {
+    name: 'quarantine ends when a probe passes, not before',
+    file: 'apps/job-consumer/src/quarantine.ts',
+    text: 'await probe(image, closing.signal);',
+    without: 'await probe(image, closing.signal).catch(() => undefined);',
+    tests: [[consumer, 'goes into quarantine after three faults']],
+  },
+  {
+    name: 'a consumer whose engine is away claims nothing',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'slots.setOpen(isTidy && engineWatch.isReady && quarantine',
+    without: 'slots.setOpen(isTidy && quarantine',
+    tests: [[consumer, 'says so, claims nothing, faults what ran']],
+  },
+];

@@ -1,0 +1,116 @@
+const tasks = 'apps/private-api/src/modules/tasks/';
+const idempotent = 'apps/private-api/test/idempotent-posts.test.ts';
+const waiting = 'apps/private-api/test/waiting-limits.test.ts';
+
+/** @type {import('./rules.mjs').Rule[]} */
+export const rulesOfPosts = [
+  {
+    name: 'the same post under the same key makes one task',
+    file: `${tasks}repository.ts`,
+    text: 'if (earlier) return earlier;',
+    without: "if (earlier === '') return earlier;",
+    tests: [[idempotent, 'that is repeated gives the same uid']],
+  },
+  {
+    name: 'another zip under the same key is refused',
+    file: `${tasks}idempotency-keys.ts`,
+    text: ' && earlier.sha256 === sha256) return;',
+    without: " && sha256 !== '') return;",
+    tests: [[idempotent, 'of another body or model is refused']],
+  },
+  {
+    name: 'another model under the same key is refused',
+    file: `${tasks}idempotency-keys.ts`,
+    text: 'if (earlier.humanReadableId === humanReadableId && ',
+    without: "if (humanReadableId !== '' && ",
+    tests: [[idempotent, 'of another body or model is refused']],
+  },
+  {
+    name: 'a key stands for its post for 24 hours',
+    file: `${tasks}idempotency-keys.ts`,
+    text: "AND created_at > now() - $3 * interval '1 second'",
+    without: "AND created_at > now() - $3 * interval '0 seconds'",
+    tests: [[idempotent, 'that is repeated gives the same uid']],
+  },
+  {
+    name: 'a key is free again after 24 hours',
+    file: `${tasks}idempotency-keys.ts`,
+    text: "WHERE k.created_at <= now() - $6 * interval '1 second'",
+    without: "WHERE k.created_at <= now() - ($6 + 9e9) * interval '1 second'",
+    tests: [[idempotent, 'may have any key of 255 bytes']],
+  },
+  {
+    name: 'so many tasks may wait in all',
+    file: `${tasks}waiting-limits.ts`,
+    text: 'if (await isFull(on)) throw',
+    without: 'if ((await isFull(on)) && limits.total < 0) throw',
+    tests: [[waiting, 'is limited in all']],
+  },
+  {
+    name: 'so many tasks of one owner may wait',
+    file: `${tasks}waiting-limits.ts`,
+    text: '(await countOwn(on, owner, perOwner)) >= perOwner)',
+    without: '(await countOwn(on, owner, perOwner)) > perOwner)',
+    tests: [[waiting, 'is limited for each owner alone']],
+  },
+  {
+    name: 'the limit of waiting tasks is looked at before the body is asked for',
+    file: `${tasks}service.ts`,
+    text: 'await tasks.requireRoom(owner);',
+    without: '',
+    tests: [[waiting, 'is looked at before a byte of the body is asked for']],
+  },
+  {
+    name: 'the limit of waiting tasks holds for posts that came together',
+    file: `${tasks}repository.ts`,
+    text: 'await limits.requireRoom(tx, task.owner);',
+    without: '',
+    tests: [[waiting, 'is held also when many were let in at once']],
+  },
+  {
+    name: 'a commit in doubt is looked up',
+    file: 'apps/private-api/src/database/read-again.ts',
+    text: 'if (!isInDoubt(error)) throw error;',
+    without: 'if (!isInDoubt(error) || withinMs > 0) throw error;',
+    tests: [
+      ['apps/private-api/test/commit-in-doubt.test.ts', 'the task that was made is answered with'],
+    ],
+  },
+  {
+    name: 'a lost answer to a COMMIT is a doubt',
+    file: 'apps/private-api/src/database/database.ts',
+    text: "if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') inDoubt.add(error);",
+    without: "if (error instanceof AppError && error.code === 'INTERNAL') inDoubt.add(error);",
+    tests: [
+      ['apps/private-api/test/commit-in-doubt.test.ts', 'the task that was made is answered with'],
+    ],
+  },
+  {
+    name: 'posts leave MIN_FREE_BYTES',
+    file: 'packages/blob-store/src/staging-space.ts',
+    text: '(await freeBytes()) - minFreeBytes;',
+    without: '(await freeBytes()) - 0 * minFreeBytes;',
+    tests: [
+      ['packages/blob-store/test/staging-space.test.ts', 'is set apart for a declared length'],
+    ],
+  },
+  {
+    name: 'outputs may use what posts leave free',
+    file: 'apps/private-api/src/http/zip-upload.ts',
+    text: "kind === 'output' ? outputMinFreeBytes : undefined",
+    without: "kind === 'output' && outputMinFreeBytes < 0 ? outputMinFreeBytes : undefined",
+    tests: [['apps/private-api/test/upload-space.test.ts', 'stop before results do']],
+  },
+  {
+    name: 'no task without an input that is there',
+    file: `${tasks}repository.ts`,
+    text: 'await requireStored(tx, input);',
+    without: 'if (input.bytes < 0) await requireStored(tx, input);',
+    tests: [
+      [
+        'apps/private-api/test/task-repository.test.ts',
+        'acknowledges no task whose input was taken',
+      ],
+    ],
+  },
+];
