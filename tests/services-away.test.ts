@@ -157,6 +157,26 @@ it('while the blob store is away nothing can be posted, and an output waits for 
   await tasks.expectNothingLeft();
 }, 60_000);
 
+it('while the blob store is away an input is waited for, in one attempt', async () => {
+  await consumer.stop();
+  const uid = await tasks.post(fine);
+  const storage = join(server.folder, 'storage');
+  await rename(storage, `${storage}.away`);
+  try {
+    consumer = await server.startConsumer();
+    const retries = async () =>
+      (await consumer.log())
+        .split('\n')
+        .filter((line) => line.includes(uid) && line.includes('fetched again')).length;
+    // Longer than a transfer that breaks is tried again for.
+    expect(await waitUntil(async () => (await retries()) >= 8, { timeoutMs: 40_000 })).toBe(true);
+  } finally {
+    await rename(`${storage}.away`, storage);
+  }
+  await expectOneRun(uid);
+  await tasks.expectNothingLeft();
+}, 90_000);
+
 it('while Redis is away posts are accepted and what runs is settled; what it lost is made again', async () => {
   const uid = await runningTask();
   await redis.stop();

@@ -6,13 +6,21 @@ import { isPassing, retryPassing } from '../retry.js';
 
 /**
  * Receives a zip into `<folder>/<name>.part` and holds it against its digest. A transfer that breaks
- * is begun again. The file is the caller's to remove; after a failure there is none.
+ * is begun again, for 15 s; while private-api or its blob store is away for as long as `signal` lets
+ * it: another attempt would find them away as well. The file is the caller's to remove; after a
+ * failure there is none.
  */
 export async function fetchZip(
   open: () => Promise<Readable>,
   expected: BlobReference,
-  { folder, name, signal }: { folder: string; name: string; signal: AbortSignal },
+  options: {
+    folder: string;
+    name: string;
+    signal: AbortSignal;
+    onRetry: (error: unknown) => void;
+  },
 ): Promise<ReceivedFile> {
+  const { folder, name, signal, onRetry } = options;
   const fetch = async () => {
     const zip = await open();
     const file = await receiveFile(zip, { folder, name, maxBytes: expected.bytes, signal });
@@ -20,7 +28,13 @@ export async function fetchZip(
     await discardFile(file);
     throw new AppError('INTERNAL', 'A zip came from private-api with another digest than stored.');
   };
-  return retryPassing(fetch, { signal, forMs: retryForMs, passes: isBroken });
+  const untilItIsThere = () =>
+    retryPassing(fetch, { signal, forMs: Number.POSITIVE_INFINITY, passes: isAway, onRetry });
+  return retryPassing(untilItIsThere, { signal, forMs: retryForMs, passes: isBroken, onRetry });
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE';
 }
 
 /** MALFORMED_REQUEST: what was received ended early. */

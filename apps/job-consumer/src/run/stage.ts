@@ -8,7 +8,7 @@ import {
   runsAsRoot,
   stagingContainer,
 } from '@inference-server/container-engine';
-import { AppError } from '@inference-server/errors';
+import { AppError, messageOf } from '@inference-server/errors';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
 import { labelNames } from '../names.js';
 import { sideBySide } from '../side-by-side.js';
@@ -53,6 +53,7 @@ async function stage(run: AttemptRun): Promise<Staged | Outcome> {
         folder: run.settings.spoolFolder,
         name: spoolName(run.held, 'input'),
         signal: bounds,
+        onRetry: noteRetry(run),
       }),
     (bounds) => prepare(run, bounds),
   );
@@ -69,6 +70,13 @@ async function stage(run: AttemptRun): Promise<Staged | Outcome> {
   } finally {
     await discardFile(input);
   }
+}
+
+function noteRetry({ held, logger }: AttemptRun): (error: unknown) => void {
+  const { taskUid, attempt } = held;
+  return (error) => {
+    logger.warn({ taskUid, attempt, reason: messageOf(error) }, 'a zip is fetched again');
+  };
 }
 
 interface Prepared {
@@ -139,6 +147,7 @@ async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<stri
       folder: run.settings.spoolFolder,
       name: spoolName(run.held, 'model'),
       signal: bounds,
+      onRetry: noteRetry(run),
     });
     const tar = zipToTar(zip.path, { signal: bounds });
     tar.once('close', () => void discardFile(zip).catch(() => undefined));
