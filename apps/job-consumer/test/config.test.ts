@@ -14,12 +14,12 @@ const consumers = (environment: Record<string, string>) =>
 it('makes one CPU consumer by default, with the cores as its slots', () => {
   const [only, ...more] = consumers({});
   expect(more).toEqual([]);
-  expect(only?.gpu).toBeNull();
-  expect(only?.slots).toBeGreaterThan(0);
-  expect(only?.id).toMatch(/-cpu$/);
-  expect(verifyToken(operator, only?.token ?? '')).toEqual({
+  expect(only.gpu).toBeNull();
+  expect(only.slots).toBeGreaterThan(0);
+  expect(only.id).toMatch(/-cpu$/);
+  expect(verifyToken(operator, only.token)).toEqual({
     kind: 'consumer',
-    consumerId: only?.id,
+    consumerId: only.id,
   });
 });
 
