@@ -98,7 +98,7 @@ async function readZip64End(
   const offset = locatorOffset - end64Bytes;
   // Directly before the locator, without the extensible part, which only encryption uses.
   if (offset < 0 || locator.readBigUInt64LE(8) !== BigInt(offset)) throw refuse();
-  if (locator.readUInt32LE(4) !== 0 || locator.readUInt32LE(16) > 1) throw refuse();
+  if (locator.readUInt32LE(4) !== 0 || locator.readUInt32LE(16) !== 1) throw refuse();
   const end = await file.read(offset, end64Bytes);
   if (!end.subarray(0, 4).equals(end64Signature)) throw refuse();
   if (end.readBigUInt64LE(4) !== BigInt(end64Bytes - 12)) throw refuse();

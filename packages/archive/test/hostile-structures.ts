@@ -125,6 +125,8 @@ export const hostileStructures: readonly HostileZip[] = [
   whole('a ZIP64 end past the file', 'bad_zip64', zip64({ at: 2n ** 40n })),
   whole('a ZIP64 end past all numbers', 'bad_zip64', zip64({ at: 2n ** 63n - 1n })),
   whole('a ZIP64 end elsewhere', 'bad_zip64', zip64({ at: 0n })),
+  whole('a ZIP64 end of no disk', 'bad_zip64', zip64({ disks: 0 })),
+  whole('a ZIP64 end of two disks', 'bad_zip64', zip64({ disks: 2 })),
   whole('a ZIP64 end of another size', 'bad_zip64', zip64({ size: 60 })),
   whole('a ZIP64 end with another count', 'bad_zip64', zip64({ entries: 2 })),
   whole('a ZIP64 end with another directory', 'bad_zip64', zip64({ offset: 0 })),

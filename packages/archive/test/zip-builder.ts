@@ -143,7 +143,14 @@ function endRecord(
 /** The 64-bit end record and its locator, honest where nothing else is said. */
 export function zip64End(
   directory: { offset: number; bytes: number; entries: number },
-  lies: { entries?: number; bytes?: number; offset?: number; size?: number; at?: bigint } = {},
+  lies: {
+    entries?: number;
+    bytes?: number;
+    offset?: number;
+    size?: number;
+    at?: bigint;
+    disks?: number;
+  } = {},
 ): Buffer {
   const stated = { ...directory, ...lies };
   const end = Buffer.alloc(56);
@@ -158,7 +165,7 @@ export function zip64End(
   const locator = Buffer.alloc(20);
   locator.writeUInt32LE(0x07064b50, 0);
   locator.writeBigUInt64LE(lies.at ?? BigInt(directory.offset + directory.bytes), 8);
-  locator.writeUInt32LE(1, 16);
+  locator.writeUInt32LE(lies.disks ?? 1, 16);
   return Buffer.concat([end, locator]);
 }
 
