@@ -56,7 +56,7 @@ describe.each([
 ] as const)('an engine with live-restore that is %s and started again', (_how, signal) => {
   it('leaves the container running, which is waited for: one start', async () => {
     const uid = await runningTask();
-    const starts = await tasks.startsOf(uid);
+    const starts = await tasks.startsSinceItsStart(uid);
     await engine.end(signal);
     await untilConsumerIs('engine_away');
     await engine.start({ liveRestore: true });
@@ -65,7 +65,7 @@ describe.each([
     await tasks.release(uid);
     expect(await tasks.resultOf(uid)).toBe('fine\n');
     expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-    expect(starts + (await tasks.startsOf(uid))).toBe(1);
+    expect(starts + (await tasks.startsSinceItsStart(uid))).toBe(1);
     await tasks.expectNothingLeft();
   }, 90_000);
 
@@ -87,7 +87,7 @@ describe.each([
 
 it('a container is adopted after its engine and its consumer were both away', async () => {
   const uid = await runningTask();
-  const starts = await tasks.startsOf(uid);
+  const starts = await tasks.startsSinceItsStart(uid);
   await engine.end();
   await untilConsumerIs('engine_away');
   await consumer.stop();
@@ -96,7 +96,7 @@ it('a container is adopted after its engine and its consumer were both away', as
   await tasks.release(uid);
   expect(await tasks.resultOf(uid)).toBe('fine\n');
   expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-  expect(starts + (await tasks.startsOf(uid))).toBe(1);
+  expect(starts + (await tasks.startsSinceItsStart(uid))).toBe(1);
   await tasks.expectNothingLeft();
 }, 90_000);
 
@@ -104,7 +104,7 @@ it('a consumer whose engine is away says so and takes nothing; what waits goes e
   const elsewhere = await testEngine();
   await makeScriptImage(elsewhere.api, elsewhere.image);
   const running = await runningTask();
-  const starts = await tasks.startsOf(running);
+  const starts = await tasks.startsSinceItsStart(running);
   const given = await tasks.post('echo fine > /output/result');
   await untilTaskIs(given, 'QUEUED');
   await engine.end();
@@ -116,7 +116,7 @@ it('a consumer whose engine is away says so and takes nothing; what waits goes e
   for (const uid of [given, posted]) {
     expect(await tasks.resultOf(uid)).toBe('fine\n');
     expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-    expect(await tasks.startsOf(uid, elsewhere.api)).toBe(1);
+    expect(await tasks.startsSinceItsStart(uid, elsewhere.api)).toBe(1);
   }
   expect(await consumers()).toMatchObject([
     { id: 'cpu', state: 'engine_away' },
@@ -128,7 +128,7 @@ it('a consumer whose engine is away says so and takes nothing; what waits goes e
   await tasks.release(running);
   expect(await tasks.resultOf(running)).toBe('fine\n');
   expect(await tasks.attemptsOf(running)).toEqual(oneAttempt);
-  expect(starts + (await tasks.startsOf(running))).toBe(1);
+  expect(starts + (await tasks.startsSinceItsStart(running))).toBe(1);
   await other.stop();
   await tasks.expectNothingLeft();
 }, 90_000);
@@ -159,7 +159,7 @@ describe('an engine without live-restore', () => {
       expect(first).toMatchObject({ number: 1, outcome: 'fault' });
       expect(['interrupted', 'engine_away']).toContain(first?.reason);
       expect(others).toEqual([{ number: 2, outcome: 'finished', reason: null }]);
-      expect(await tasks.startsOf(uid)).toBe(1);
+      expect(await tasks.startsSinceItsStart(uid)).toBe(1);
       await tasks.expectNothingLeft();
     },
     90_000,

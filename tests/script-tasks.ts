@@ -3,9 +3,12 @@ import { expect } from 'vitest';
 import { waitUntil, type EngineApi } from '@inference-server/testing';
 import type { RunningServer } from './running-server.js';
 
+const taskLabel = 'inference-server.task';
+
 /** The model whose command is what the task brings, and questions about its tasks. */
 export async function scriptTasks(server: RunningServer) {
   await server.postModel('script');
+  const startsOf = await server.engine.api.watchStarts(taskLabel);
 
   const attemptsOf = async (uid: string) =>
     (await server.client.getTaskStatus(uid)).attempts.map(({ number, outcome, reason }) => ({
@@ -53,9 +56,12 @@ export async function scriptTasks(server: RunningServer) {
       expect(await waitUntil(runs, { timeoutMs: 20_000 })).toBe(true);
     },
 
+    /** In the server's engine, until that ends. */
+    startsOf,
+
     /** Since the engine was started: it forgets its events with its end. */
-    startsOf: (uid: string, engine: EngineApi = server.engine.api) =>
-      engine.countStarts(`inference-server.task=${uid}`),
+    startsSinceItsStart: (uid: string, engine: EngineApi = server.engine.api) =>
+      engine.countStarts(`${taskLabel}=${uid}`),
 
     async expectNothingLeft(): Promise<void> {
       let left: unknown[] = [];

@@ -69,7 +69,7 @@ const post = (headers: Record<string, string> = {}) =>
 async function expectOneRun(uid: string): Promise<void> {
   expect(await tasks.resultOf(uid)).toBe('fine\n');
   expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-  expect(await tasks.startsOf(uid)).toBe(1);
+  expect(tasks.startsOf(uid)).toBe(1);
 }
 
 describe('while PostgreSQL', () => {

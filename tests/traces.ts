@@ -43,14 +43,14 @@ export function tracesOf(server: RunningServer, privateApi: TestApp) {
   }
 
   return {
-    /** What is there once nobody runs a task any more, or removes what one has left. */
+    /** What is there once nobody runs a task any more, or is at the files of one. */
     async atRest(): Promise<Stored> {
       const quiet = async () => {
         const rows = await database.query(
           `SELECT 1 FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')
             UNION ALL SELECT 1 FROM blobs WHERE state = 'deleting'`,
         );
-        return rows.length === 0;
+        return rows.length === 0 && (await stored()).open === 0;
       };
       expect(await waitUntil(quiet, { timeoutMs: 15_000 })).toBe(true);
       return stored();

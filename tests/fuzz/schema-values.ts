@@ -4,6 +4,7 @@ import fc from 'fast-check';
 export interface Schema {
   type?: string;
   const?: unknown;
+  enum?: unknown[];
   anyOf?: Schema[];
   properties?: Record<string, Schema>;
   patternProperties?: Record<string, Schema>;
@@ -32,6 +33,7 @@ const anyText = fc.oneof(
 /** Values that fit the schema, its bounds among them. Throws for a schema that it does not know. */
 export function fitting(schema: Schema): fc.Arbitrary<unknown> {
   if (schema.const !== undefined) return fc.constant(schema.const);
+  if (schema.enum !== undefined) return fc.constantFrom(...schema.enum);
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map(fitting));
   switch (schema.type) {
     case 'null':

@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { dockerAddress } from '@inference-server/local-services';
+import { whenFileEnds } from './clean-up.js';
 
 /** What lives in an engine beside images. */
 export interface EngineObject {
@@ -17,8 +19,10 @@ export interface EngineApi {
   call(method: string, path: string, body?: unknown): Promise<unknown>;
   /** Sends a tar; the answer is the engine's progress as text. */
   upload(method: string, path: string, tar: Readable): Promise<string>;
-  /** How often containers with this label were started, by the engine's events. */
+  /** How often containers with this label were started, by the last 256 events, which an engine keeps. */
   countStarts(label: string): Promise<number>;
+  /** Counts the starts of containers from now on, by the value of a label, until the test file ends. */
+  watchStarts(label: string): Promise<(value: string) => number>;
   /** Every container, volume and network that somebody has made. */
   listObjects(): Promise<EngineObject[]>;
 }
@@ -27,14 +31,19 @@ export function createEngineApi(dockerHost: string): EngineApi {
   const address = dockerAddress(dockerHost);
   if (address === undefined) throw new Error(`DOCKER_HOST has a form that is not spoken here`);
 
-  const open = (method: string, path: string, headers: Record<string, string>) =>
+  const open = (
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    timeoutMs: number | null = 60_000,
+  ) =>
     request({
       ...address,
       method,
       path,
       headers,
       agent: false,
-      signal: AbortSignal.timeout(60_000),
+      ...(timeoutMs !== null && { signal: AbortSignal.timeout(timeoutMs) }),
     });
 
   const call = async (method: string, path: string, body?: unknown) => {
@@ -65,6 +74,25 @@ export function createEngineApi(dockerHost: string): EngineApi {
       sent.end();
       const text = await textOf(sent, 'GET /events');
       return text.split('\n').filter((line) => line !== '').length;
+    },
+    async watchStarts(label) {
+      const starts = new Map<string, number>();
+      const filters = JSON.stringify({ type: ['container'], event: ['start'], label: [label] });
+      const sent = open('GET', `/events?${new URLSearchParams({ filters }).toString()}`, {}, null);
+      sent.end();
+      const [response] = (await once(sent, 'response')) as [IncomingMessage];
+      const reading = (async () => {
+        for await (const line of createInterface({ input: response })) {
+          const { Actor } = JSON.parse(line) as { Actor: { Attributes: Record<string, string> } };
+          const value = Actor.Attributes[label] ?? '';
+          starts.set(value, (starts.get(value) ?? 0) + 1);
+        }
+      })().catch(() => undefined);
+      whenFileEnds('watch of starts', async () => {
+        sent.destroy();
+        await reading;
+      });
+      return (value) => starts.get(value) ?? 0;
     },
     async listObjects() {
       const containers = (await call('GET', '/containers/json?all=1')) as RawContainer[];
