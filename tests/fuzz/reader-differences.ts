@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { asUnzipWrites } from '../../packages/archive/src/code-pages.js';
+import { asUnzipWrites, fromCodePage437 } from '../../packages/archive/src/code-pages.js';
 import { inEscapes, readName } from '../../packages/archive/src/name-readings.js';
 import {
   readZipDirectory,
@@ -237,8 +237,8 @@ function nameOf(record: DirectoryRecord): string {
   return name.path;
 }
 
-const inCodePage437 = (record: DirectoryRecord) =>
-  nameOf({ ...record, extra: new Map(), flags: 0, madeBy: 0 });
+const inCodePage437 = ({ rawName: raw }: DirectoryRecord) =>
+  fromCodePage437(raw).replace(/\/$/, '');
 const rawName = ({ rawName: raw }: DirectoryRecord) => raw.toString('latin1').replace(/\/$/, '');
 
 export function inBytes(name: string): string {

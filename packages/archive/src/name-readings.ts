@@ -41,7 +41,9 @@ export function readName(source: NameSource): EntryName | { refused: ZipRefusal 
   for (const { name, encoding, isBlurred } of [decoded, ...otherReadings(source, raw)]) {
     for (const path of placesOf(withoutSlash(name), kind)) {
       if (paths.has(path)) continue;
-      const problem = path === rawPath ? undefined : nameProblem(path, encoding);
+      // The raw one was held against them above, as far as its bytes tell letters.
+      const isDone = path === rawPath && (encoding === 'latin1' || isAscii(path));
+      const problem = isDone ? undefined : nameProblem(path, encoding);
       if (problem !== undefined) return { refused: problem };
       if (isBlurred === true) blurredPaths.push(path);
       else paths.add(path);

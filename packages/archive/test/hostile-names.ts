@@ -241,6 +241,8 @@ export const hostileNames: readonly HostileZip[] = [
     { name: 'x_', flags: 0, extra: unicodeName(Buffer.from('x_'), Buffer.from('xü')) },
     { name: 'x#U00fc' },
   ),
+  behind('a\x98', 'a\u0098', 'control_character'),
+  behind('..\x98', '..\u0098', 'control_character'),
   second('two dots around a byte of DOS that unzip drops', 'traversal', {
     ...{ name: latin1('a/.\x98./b'), flags: 0, madeBy: 20 },
   }),
