@@ -10,7 +10,7 @@ import {
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import type { SendableBlob } from '@inference-server/service-kit';
+import { joinSignals, type SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
@@ -81,9 +81,9 @@ export function createAttemptService(deps: {
       knowsOfCancel: boolean,
       signal: AbortSignal,
     ): Promise<RenewAnswer> {
-      const over = AbortSignal.any([signal, AbortSignal.timeout(heldForMs)]);
+      const over = joinSignals(signal, AbortSignal.timeout(heldForMs));
       const watch = changes.watch(held.taskUid);
-      const isOver = () => over.aborted || watch.isLetGo;
+      const isOver = () => over.signal.aborted || watch.isLetGo;
       try {
         let holding = await attempts.renew(held);
         while (holding !== undefined) {
@@ -92,11 +92,12 @@ export function createAttemptService(deps: {
             const cancel_requested = holding.cancelRequested;
             return { outcome: 'renewed', lease_ms: leaseMs, cancel_requested };
           }
-          await watch.next(over);
+          await watch.next(over.signal);
           if (!isOver()) holding = await attempts.holding(held);
         }
         return await refusal(held);
       } finally {
+        over.release();
         watch.close();
       }
     },

@@ -6,7 +6,7 @@ import {
   type TaskStatus,
 } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
-import type { Logger, SendableBlob } from '@inference-server/service-kit';
+import { joinSignals, type Logger, type SendableBlob } from '@inference-server/service-kit';
 import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
@@ -151,16 +151,17 @@ export function createTaskService(deps: {
     signal: AbortSignal,
   ): Promise<TaskView | undefined> {
     if (waitMs === 0) return tasks.view(uid);
-    const over = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
+    const over = joinSignals(signal, AbortSignal.timeout(waitMs));
     const watch = changes.watch(uid);
     try {
       for (;;) {
         const view = await tasks.view(uid);
         if (view === undefined || isEnded(view.state)) return view;
-        if (over.aborted || watch.isLetGo) return view;
-        await watch.next(over);
+        if (over.signal.aborted || watch.isLetGo) return view;
+        await watch.next(over.signal);
       }
     } finally {
+      over.release();
       watch.close();
     }
   }
