@@ -184,6 +184,9 @@ export async function openScene() {
   /** Claims the task, and ends it as its name says. */
   async function run(uid: string, name: string): Promise<void> {
     const at = `/internal/attempts/${uid}/1`;
+    // A case may have drained it, or registered another process or another consumer.
+    await database.query('DELETE FROM consumers WHERE id <> $1', [consumer]);
+    await database.query('UPDATE consumers SET draining = false, holder = $1', [holder]);
     await ask('PUT', `/internal/consumers/${consumer}`, {
       ...{
         holder,
