@@ -4,7 +4,6 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
-import { probeContainer } from '../src/sandbox.js';
 import { readTar, tarOf } from './tiny-tar.js';
 
 /** What a conformance run needs to know of the adapter's surroundings. */
@@ -82,20 +81,6 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         expect(await engine.inspectImage(image, signal)).toMatchObject({ user: '' });
         expect(await engine.inspectImage(userImage, signal)).toMatchObject({ user: '1000:1000' });
         expect(await engine.inspectImage('absent:1', signal)).toBeUndefined();
-      });
-
-      it('makes an empty one, of which containers start that have nothing to run', async () => {
-        const { engine } = surroundings();
-        const image = 'conformance/empty:1';
-        await engine.createEmptyImage(image, signal);
-        expect(await engine.inspectImage(image, signal)).toMatchObject({ user: '' });
-        const name = freshName();
-        await engine.createVolume({ name, labels }, signal);
-        const { limits } = specOf('');
-        const { exit } = await runToEnd(
-          probeContainer({ name: freshName(), image, labels, volumes: [name], limits, gpu: null }),
-        );
-        expect(exit).toMatchObject({ exitCode: 127, startError: undefined });
       });
 
       it('fails to pull from a registry that is not there', async () => {
