@@ -160,6 +160,21 @@ describe('a consumer stays at work', () => {
     expect(statesOf(id)).toEqual(['ready']);
   });
 
+  it('when what it says of its attempts is not taken', async () => {
+    const id = await start();
+    await engine.breakRuntime();
+    for (let time = 1; time <= 4; time += 1) {
+      const task = addTask();
+      task.refuseSettlement = true;
+      await send(id, [task]);
+      expect(await task.settled).toMatchObject({ kind: 'fault', cause: 'engine_away' });
+      await expect.poll(() => engine.api.listObjects(), { timeout: 10_000 }).toEqual([]);
+    }
+    await engine.mend();
+    await runs(id, addTask());
+    expect(statesOf(id)).toEqual(['ready']);
+  });
+
   it('when private-api fails at its outputs', async () => {
     const id = await start();
     for (let time = 1; time <= 4; time += 1) {
