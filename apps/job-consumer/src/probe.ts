@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+import { tarEnd, tarHeader } from '@inference-server/archive';
 import {
   EngineError,
   probeContainer,
@@ -16,8 +18,8 @@ export interface ProbeWants {
 
 /**
  * Throws what keeps this consumer from starting containers. One is started of an image that holds
- * nothing, which is made when the engine does not have it: so nothing that an image can do plays a
- * part, and none needs to be there. Its program is missing, which the engine finds out only after all
+ * next to nothing, which is made when the engine does not have it: so nothing that an image can do
+ * plays a part, and none needs to be there. Its program is missing, which the engine finds out only after all
  * that it does itself, the device's hook among it, has worked.
  */
 export async function probeStart(
@@ -27,7 +29,7 @@ export async function probeStart(
 ): Promise<void> {
   await engine.ping(signal);
   if ((await engine.inspectImage(image, signal)) === undefined) {
-    await engine.createEmptyImage(image, signal);
+    await engine.importImage(image, imageTar(), signal);
   }
   const probe = probeContainer({ ...names.probe(newRandom()), image, ...wants });
   const container = await engine.createContainer(probe, uncut);
@@ -41,3 +43,11 @@ export async function probeStart(
 
 /** Stays in the engine; all consumers share it. */
 const image = 'inference-server/empty:1';
+
+/** The folder is for the hooks of devices: some want to write to it. */
+function imageTar(): Readable {
+  const folders = ['etc/', 'etc/ld.so.conf.d/'].map((name) =>
+    tarHeader({ name, mode: 0o755, bytes: 0, modified: new Date(0) }),
+  );
+  return Readable.from([...folders, tarEnd], { objectMode: false });
+}

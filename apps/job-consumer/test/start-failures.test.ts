@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tarEnd } from '@inference-server/archive';
 import { testFolder, whenFileEnds } from '@inference-server/testing';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 import { makeScriptImage } from './images.js';
@@ -43,7 +44,8 @@ describe('an image that no engine starts fails by itself', () => {
 
   it('for want of a command', async () => {
     const image = 'start-test:empty';
-    await scene.bench.engine.createEmptyImage(image, new AbortController().signal);
+    const nothing = Readable.from([tarEnd], { objectMode: false });
+    await scene.bench.engine.importImage(image, nothing, new AbortController().signal);
     whenFileEnds(
       'empty image',
       async () => void (await scene.own.api.call('DELETE', `/images/${image}`)),

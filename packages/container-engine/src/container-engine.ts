@@ -20,8 +20,8 @@ export interface ContainerEngine {
    * progress, first when the registry has answered.
    */
   pullImage(reference: string, signal: AbortSignal, onProgress?: () => void): Promise<void>;
-  /** Makes an image of this name that holds nothing; needs no registry. */
-  createEmptyImage(reference: string, signal: AbortSignal): Promise<void>;
+  /** Makes an image of a tar's files, without a command; needs no registry. The tar is destroyed. */
+  importImage(reference: string, tar: Readable, signal: AbortSignal): Promise<void>;
 
   /** Creating one that exists is no error: the labels of the first creator stay. */
   createVolume(volume: Volume, signal: AbortSignal): Promise<void>;

@@ -43,7 +43,7 @@ export function stagingContainer(options: {
 
 /**
  * A container that shows whether the engine starts any with these volumes, limits and this device. Its
- * image is to be one that holds nothing, and so no program either: nothing runs in it.
+ * image is to be one that holds no program: nothing runs in it.
  */
 export function probeContainer(options: {
   name: string;

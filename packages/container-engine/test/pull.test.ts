@@ -58,12 +58,11 @@ it('tells of a full disk, which is known only when the image comes', async () =>
   const large = await startTinyRegistry(
     await buffer(tarOf([{ name: 'file', content: randomBytes(24 * 1024 ** 2) }])),
   );
-  const pull = createDockerEngine({ dockerHost: cramped.dockerHost }).pullImage(
-    `${large.address}/model:1`,
-    signal,
-  );
-  await expect(pull).rejects.toMatchObject({ problem: 'disk_full', code: 'STORAGE_FULL' });
+  const failure: unknown = await createDockerEngine({ dockerHost: cramped.dockerHost })
+    .pullImage(`${large.address}/model:1`, signal)
+    .catch((error: unknown) => error);
   await large.close();
+  expect(failure).toMatchObject({ problem: 'disk_full', code: 'STORAGE_FULL' });
 });
 
 it('tells that the registry has no such image', async () => {

@@ -119,7 +119,7 @@ describe('a model container, seen from inside', () => {
 
 it('starts a probe of an image that holds nothing, to no avail', async () => {
   const image = 'sandbox-test/empty:1';
-  await engine.createEmptyImage(image, signal);
+  await engine.importImage(image, tarOf([]), signal);
   expect(await engine.inspectImage(image, signal)).toMatchObject({ user: '' });
   await engine.createVolume({ name: 'in', labels: {} }, signal);
   const limits = {

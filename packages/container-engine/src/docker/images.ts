@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { messageOf } from '@inference-server/errors';
 import type { ImageDetails } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
@@ -43,23 +43,26 @@ export async function pullImage(
   });
 }
 
-/** The import of a tar that ends at once. */
-export async function createEmptyImage(
+export async function importImage(
   { docker, deadlines }: EngineConnection,
   reference: string,
+  tar: Readable,
   signal: AbortSignal,
 ): Promise<void> {
-  const doing = `image ${reference}`;
-  const [repo, tag] = reference.split(':');
-  const tar = Readable.from([Buffer.alloc(1024)], { objectMode: false });
-  const messages = await boundedCall(doing, deadlines.slowCallMs, signal, (abortSignal) =>
-    docker.importImage(tar, { repo, tag, abortSignal }),
-  );
-  await followProgress(doing, messages as NodeJS.ReadableStream & ByteSource, {
-    signal,
-    idleMs: deadlines.idleMs,
-    onProgress: () => undefined,
-  });
+  const doing = `import of ${reference}`;
+  const { fromImage: repo, tag } = pullQuery(reference);
+  try {
+    const messages = await boundedCall(doing, deadlines.slowCallMs, signal, (abortSignal) =>
+      docker.importImage(tar, { repo, tag, abortSignal }),
+    );
+    await followProgress(doing, messages as NodeJS.ReadableStream & ByteSource, {
+      signal,
+      idleMs: deadlines.idleMs,
+      onProgress: () => undefined,
+    });
+  } finally {
+    tar.destroy();
+  }
 }
 
 /**
