@@ -1,6 +1,8 @@
 const run = 'apps/job-consumer/src/run/';
 const outside = 'apps/job-consumer/test/attempt-ended-from-outside.test.ts';
 const consumer = 'apps/job-consumer/test/consumer.test.ts';
+const quarantine = 'apps/job-consumer/test/quarantine.test.ts';
+const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const attempt = 'apps/job-consumer/test/attempt.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -141,16 +143,122 @@ export const rulesOfConsumers = [
   {
     name: 'quarantine: after so many faults of its own a consumer takes nothing',
     file: 'apps/job-consumer/src/quarantine.ts',
-    text: 'if (faults < after || reason',
-    without: 'if (faults < 100 * after || reason',
-    tests: [[consumer, 'goes into quarantine after three faults']],
+    text: 'if (faults < after) return;',
+    without: 'if (faults < 100 * after) return;',
+    tests: [[quarantine, 'goes into quarantine after three of its device']],
   },
   {
     name: 'quarantine ends when a probe passes, not before',
     file: 'apps/job-consumer/src/quarantine.ts',
-    text: 'await probe(image, closing.signal);',
-    without: 'await probe(image, closing.signal).catch(() => undefined);',
-    tests: [[consumer, 'goes into quarantine after three faults']],
+    text: 'await probe(closing.signal);',
+    without: 'await probe(closing.signal).catch(() => undefined);',
+    tests: [[quarantine, 'goes into quarantine after three of its device']],
+  },
+  {
+    name: 'quarantine: the faults of one outage count once',
+    file: 'apps/job-consumer/src/quarantine.ts',
+    text: 'counted !== countedBefore',
+    without: 'counted < countedBefore',
+    tests: [[quarantine, 'counts those of one outage once']],
+  },
+  {
+    name: 'quarantine: a fault counts when private-api took it as the end of the attempt',
+    file: `${run}settle.ts`,
+    text: "if (answer.outcome === 'settled') run.noteEnd(told);",
+    without: 'run.noteEnd(told);',
+    tests: [[quarantine, 'when what it says of its attempts is not taken']],
+  },
+  ...[
+    [
+      'engine_away',
+      "ofConsumer: true,\n    meaning: 'The container engine did",
+      'does for its engine, and comes back though its last image is gone',
+    ],
+    [
+      'disk_full',
+      "ofConsumer: true,\n    meaning: 'The disk of the consumer",
+      'does for a full disk',
+    ],
+    [
+      'device_lost',
+      "ofConsumer: true,\n    meaning: 'The device of the",
+      'goes into quarantine after three of its device',
+    ],
+    ['internal', 'internal: { backOffS: 5, ofConsumer: true', 'does for what it cannot explain'],
+  ].map(([cause = '', text = '', test = '']) => ({
+    name: `quarantine: ${cause} is a fault of the consumer's own`,
+    file: 'packages/contracts/src/fault-causes.ts',
+    text,
+    without: text.replace('true', 'false'),
+    tests: /** @type {[string, string][]} */ ([[quarantine, test]]),
+  })),
+  {
+    name: 'quarantine: what private-api fails at is no fault of the consumer',
+    file: `${run}fault-cause.ts`,
+    text: "ownMistakes.has(error.code) ? 'internal' : 'upload_failed'",
+    without: "ownMistakes.has(error.code) ? 'internal' : 'engine_away'",
+    tests: [[quarantine, 'when private-api fails at its outputs']],
+  },
+  {
+    name: 'an upload without a current lease is repeated until a renewal tells',
+    file: `${run}fault-cause.ts`,
+    text: " || error.code === 'CONFLICT';",
+    without: ';',
+    tests: [[attempt, 'is brought again until it can']],
+  },
+  {
+    name: 'an image that does not start is no fault while a probe starts',
+    file: `${run}start.ts`,
+    text: 'if (problem === undefined) return undefined;',
+    without:
+      "if (problem === undefined) return fault('engine_away', 'No container can be started.');",
+    tests: [
+      [quarantine, 'when an image does not start, however often'],
+      [starts, 'an image that no engine starts fails by itself'],
+    ],
+  },
+  {
+    name: 'a start that fails where no probe starts is a fault',
+    file: `${run}start.ts`,
+    text: 'if (ours !== undefined) return ours;',
+    without: 'void ours;',
+    tests: [[quarantine, 'does for its engine, and comes back though its last image is gone']],
+  },
+  {
+    name: 'a probe has the volumes of the container that did not start',
+    file: 'packages/container-engine/src/sandbox.ts',
+    text: 'mounts: volumes.map(',
+    without: 'mounts: volumes.slice(volumes.length).map(',
+    tests: [[quarantine, 'finds with a probe that a volume cannot be mounted']],
+  },
+  {
+    name: 'a device is lost when containers without it start',
+    file: `${run}start.ts`,
+    text: '(await problemWith(null)) === undefined',
+    without: '(await problemWith(null)) !== null',
+    tests: [[quarantine, 'tells a broken engine from a broken device']],
+  },
+  {
+    name: 'a container that failed to start while others do is started again',
+    file: `${run}start.ts`,
+    text: 'return again.started ? undefined : imageFails(again.startError);',
+    without: 'return imageFails(again.started ? start.startError : again.startError);',
+    tests: [[quarantine, 'starts a container again that failed to start while others do']],
+  },
+  {
+    name: 'limits that the engine refuses are no fault of the image',
+    file: `${run}stage.ts`,
+    text: 'return judgeRefusal(run, error, volumes);',
+    without:
+      "void judgeRefusal;\n    void volumes;\n    return failed('start_failed', (error as Error).message);",
+    tests: [[quarantine, 'calls limits that the engine refuses its own fault']],
+  },
+  {
+    name: 'a full disk at a pull is told as such',
+    file: 'packages/container-engine/src/docker/images.ts',
+    text: 'if (tellsOfFullDisk(detail))',
+    without: 'if (tellsOfFullDisk(detail.slice(detail.length)))',
+    tests: [['packages/container-engine/test/pull.test.ts', 'tells of a full disk']],
   },
   {
     name: 'a consumer whose engine is away claims nothing',

@@ -82,8 +82,10 @@ export async function startConsumer(
   await engineWatch.known;
   const quarantine = createQuarantine({
     ...options.quarantine,
-    probe: (image, signal) =>
-      probeStart(deps, { image, gpu: identity.gpu, random: randomUUID() }, signal),
+    probe: (signal) => {
+      const { gpu, limits } = identity;
+      return probeStart(deps.modelVolumes, { gpu, limits, volumes: [] }, signal);
+    },
     onChange: () => {
       setOpen();
       heartbeat.beat();

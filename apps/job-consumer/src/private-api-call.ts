@@ -16,6 +16,9 @@ export interface PrivateApiAddress {
   dispatcher: Dispatcher;
 }
 
+/** private-api did not answer, or refused with this. */
+export class PrivateApiError extends AppError {}
+
 interface CallInput {
   params: Record<string, string | number>;
   query?: Record<string, string | number>;
@@ -82,7 +85,9 @@ export async function sendZip<Contract extends RouteContract>(
 ): Promise<AnswerOf<Contract>> {
   const idle = new AbortController();
   const timer = setTimeout(() => {
-    idle.abort(new AppError('SERVICE_UNAVAILABLE', 'The upload to private-api stands still.'));
+    idle.abort(
+      new PrivateApiError('SERVICE_UNAVAILABLE', 'The upload to private-api stands still.'),
+    );
   }, idleMs);
   const bounds = AbortSignal.any([signal, idle.signal]);
   const body = new Transform({
@@ -152,21 +157,22 @@ async function ofPrivateApi<T>(signal: AbortSignal, call: () => Promise<T>): Pro
     if (signal.aborted) throw signal.reason as Error;
     if (error instanceof AppError) throw error;
     const detail = `private-api does not answer: ${messageOf(error)}`;
-    throw new AppError('SERVICE_UNAVAILABLE', detail, { cause: error });
+    throw new PrivateApiError('SERVICE_UNAVAILABLE', detail, { cause: error });
   }
 }
 
 /** The error that private-api answered with, or one for an answer that is none of its own. */
-async function refusalOf({ statusCode, body }: Dispatcher.ResponseData): Promise<AppError> {
+async function refusalOf({ statusCode, body }: Dispatcher.ResponseData): Promise<PrivateApiError> {
   const text = await body.text();
   try {
     const problem = JSON.parse(text) as Partial<Problem>;
     if (typeof problem.code === 'string' && typeof problem.detail === 'string') {
-      return errorOfProblem(problem as Problem);
+      const { code, message, extensions } = errorOfProblem(problem as Problem);
+      return new PrivateApiError(code, message, { extensions });
     }
   } catch {
     // Not of private-api's making: a proxy's page, say.
   }
   const code = statusCode >= 500 ? 'SERVICE_UNAVAILABLE' : codeOfStatus(statusCode);
-  return new AppError(code, `private-api answered ${statusCode}.`);
+  return new PrivateApiError(code, `private-api answered ${statusCode}.`);
 }

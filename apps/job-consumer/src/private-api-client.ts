@@ -26,7 +26,7 @@ export interface HeldAttempt {
 }
 
 /**
- * The consumer's side of the private contract. Every call throws AppError: SERVICE_UNAVAILABLE when
+ * The consumer's side of the private contract. Every call throws PrivateApiError: SERVICE_UNAVAILABLE when
  * private-api does not answer, its own error when it refuses; or the signal's reason. None is
  * repeated here; all but the transfers may be, as they are idempotent.
  */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { faultCauses } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Outcome } from './run/outcome.js';
@@ -9,12 +10,14 @@ import type { Outcome } from './run/outcome.js';
  *   healthy ── faults of it in a row ──▶ quarantined ── a probe passes ──▶ healthy
  *                                          ▲    │
  *                                          └────┘ a probe fails: the next one after twice the pause
+ *
+ * Attempts that are under way together meet the same trouble: of their faults one counts.
  */
 export interface Quarantine {
   /** Why it is quarantined; undefined while it is healthy. */
   readonly reason: string | undefined;
-  /** Takes note of how an attempt ended that ran `image`. */
-  note(outcome: Outcome, image: string): void;
+  /** For an attempt that begins: what takes note of how private-api knows that it ended. */
+  begin(): (outcome: Outcome) => void;
   close(): Promise<void>;
 }
 
@@ -23,8 +26,8 @@ export function createQuarantine(options: {
   after: number;
   /** Before the first probe; doubled up to ten times as much. */
   pauseMs: number;
-  /** Rejects, with the reason, while a container of this image could not be started. */
-  probe: (image: string, signal: AbortSignal) => Promise<void>;
+  /** Rejects, with the reason, while no container could be started. */
+  probe: (signal: AbortSignal) => Promise<void>;
   /** Called whenever `reason` has changed. */
   onChange: () => void;
   logger: Logger;
@@ -32,7 +35,9 @@ export function createQuarantine(options: {
   const { after, probe, onChange, logger } = options;
   const closing = new AbortController();
   const isClosing = () => closing.signal.aborted;
+  /** In a row, and since ever. */
   let faults = 0;
+  let counted = 0;
   let reason: string | undefined;
   let recovering = Promise.resolve();
 
@@ -41,12 +46,12 @@ export function createQuarantine(options: {
     onChange();
   };
 
-  const recover = async (image: string) => {
+  const recover = async () => {
     for (let pauseMs = options.pauseMs; ; pauseMs = Math.min(2 * pauseMs, 10 * options.pauseMs)) {
       await sleep(pauseMs, undefined, { signal: closing.signal }).catch(() => undefined);
       if (isClosing()) return;
       try {
-        await probe(image, closing.signal);
+        await probe(closing.signal);
         break;
       } catch (error) {
         if (!isClosing()) setReason(messageOf(error));
@@ -61,14 +66,19 @@ export function createQuarantine(options: {
     get reason() {
       return reason;
     },
-    note(outcome, image) {
-      if (outcome.kind === 'finished' || outcome.kind === 'failed') faults = 0;
-      if (outcome.kind !== 'fault' || !ofConsumer.has(outcome.cause)) return;
-      faults += 1;
-      if (faults < after || reason !== undefined || isClosing()) return;
-      logger.error({ faults, reason: outcome.detail }, 'in quarantine: it takes no tasks');
-      setReason(outcome.detail);
-      recovering = recover(image);
+    begin() {
+      const countedBefore = counted;
+      return (outcome) => {
+        if (outcome.kind === 'finished' || outcome.kind === 'failed') faults = 0;
+        if (outcome.kind !== 'fault' || !faultCauses[outcome.cause].ofConsumer) return;
+        if (reason !== undefined || isClosing() || counted !== countedBefore) return;
+        counted += 1;
+        faults += 1;
+        if (faults < after) return;
+        logger.error({ faults, reason: outcome.detail }, 'in quarantine: it takes no tasks');
+        setReason(outcome.detail);
+        recovering = recover();
+      };
     },
     async close() {
       closing.abort();
@@ -76,6 +86,3 @@ export function createQuarantine(options: {
     },
   };
 }
-
-/** The faults that another consumer need not have. */
-const ofConsumer = new Set(['engine_away', 'device_lost', 'disk_full', 'internal']);

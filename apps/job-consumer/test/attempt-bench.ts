@@ -45,7 +45,7 @@ export async function createAttemptBench(options: {
     engine,
     storageWatch: createStorageWatch({ engine, logger, pauseMs: 200 }),
     engineWatch: { suspect: (error) => suspicions.push(error) },
-    quarantine: { note: () => undefined },
+    quarantine: { begin: () => () => undefined },
     api: client,
     names,
     modelVolumes: {

@@ -22,7 +22,9 @@ export interface RunOptions {
 export async function openAttemptScene() {
   const own = await testEngine();
   const api = await startTestPrivateApi(own.installationId);
-  const image = await makeScriptImage(own.api, own.image, 'attempt-test:root');
+  // Each file its own: one that ends takes the name away.
+  const tag = `attempt-test:${own.installationId}`;
+  const image = await makeScriptImage(own.api, own.image, tag);
   const bench = await createAttemptBench({ ...own, api });
   const signal = new AbortController().signal;
 

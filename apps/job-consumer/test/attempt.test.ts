@@ -133,6 +133,8 @@ describe('an output that cannot be stored now', () => {
   it.each([
     new AppError('STORAGE_FULL', 'The storage of the server is full.'),
     new AppError('UPLOAD_TOO_SLOW', 'The body came with less than 1 bytes in 1 s.'),
+    // Until the next renewal takes a lapsed lease up again.
+    new AppError('CONFLICT', 'The lease is not current.'),
   ])('is brought again until it can: $code', async (refuseOutput) => {
     const task = scene.taskOf(scriptZip('cd /output; echo x > x; ln -s x link'), { refuseOutput });
     const running = await scene.bench.start(task);
@@ -232,7 +234,7 @@ describe('a fault', () => {
     task.input = zipOf({ 'run.sh': 'exit 0' });
     const running = await scene.bench.start(task);
     // The transfer is tried again until it is given up.
-    expect(await task.settled).toMatchObject({ kind: 'fault' });
+    expect(await task.settled).toMatchObject({ kind: 'fault', cause: 'upload_failed' });
     await running.cleaned;
   });
 
@@ -240,7 +242,7 @@ describe('a fault', () => {
     const { result } = await scene.run('true', {
       refuseOutput: new AppError('INTERNAL', 'broken'),
     });
-    expect(result).toMatchObject({ kind: 'fault', exit_code: null });
+    expect(result).toMatchObject({ kind: 'fault', cause: 'upload_failed', exit_code: null });
   });
 
   it('is an output that was stored with another digest', async () => {

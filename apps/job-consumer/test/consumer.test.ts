@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inject } from 'vitest';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createDockerEngine } from '@inference-server/container-engine';
 import { startDockerEngine } from '@inference-server/local-services';
 import { createLogger } from '@inference-server/service-kit';
 import { createTicketSender, type TicketSender } from '@inference-server/task-queue';
@@ -16,10 +14,10 @@ import {
   type TestEngine,
   type TestRedis,
 } from '@inference-server/testing';
-import { startConsumer, type Consumer } from '../src/consumer.js';
+import type { Consumer } from '../src/consumer.js';
 import { createNames } from '../src/names.js';
-import { createStorageWatch } from '../src/storage-watch.js';
 import { copyImage, makeScriptImage } from './images.js';
+import { startTestConsumer, type TestConsumerOptions } from './test-consumer.js';
 import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
 import { readZip, scriptZip } from './zips.js';
 
@@ -233,111 +231,13 @@ describe('a consumer whose engine goes away', () => {
   });
 });
 
-describe('a consumer whose device fails', () => {
-  it('goes into quarantine after three faults, says why, and comes back when a probe passes', async () => {
-    const dataDir = await testFolder();
-    const hooks = await testFolder();
-    // In place of the vendor's: the engine calls it for every container that is to have a device.
-    const hook = join(hooks, 'nvidia-container-runtime-hook');
-    await writeFile(hook, deviceHook(hooks), { mode: 0o755 });
-    const environment = inject('environment');
-    const engine = await startDockerEngine({
-      dataDir,
-      logFile: join(dataDir, 'engine.log'),
-      environment: { ...environment, PATH: `${hooks}:${environment['PATH']}` },
-      signal: AbortSignal.timeout(60_000),
-    });
-    whenFileEnds('own engine', () => engine.stop());
-    const theirs = createEngineApi(engine.url);
-    await copyImage(image, own.dockerHost, theirs);
-    const { id } = await start({ dockerHost: engine.url, gpu: 'GPU-6f1c2a3b' });
-    const stateNow = () => registrationsOf(id).at(-1);
-
-    await writeFile(join(hooks, 'broken'), '');
-    for (let fault = 1; fault <= 3; fault += 1) {
-      expect(stateNow()?.state).toBe('ready');
-      const task = addTask('true');
-      await send(id, [task]);
-      expect(await task.settled).toMatchObject({ kind: 'fault', cause: 'device_lost' });
-    }
-    await expect.poll(() => stateNow()?.state, { timeout: 10_000 }).toBe('quarantined');
-    expect(stateNow()?.reason).toContain('no such device');
-    const next = addTask('true');
-    await send(id, [next]);
-    // Two probes and more.
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-    expect(next.holder).toBeUndefined();
-    expect(stateNow()?.state).toBe('quarantined');
-    await rm(join(hooks, 'broken'));
-    expect(await next.settled).toMatchObject({ kind: 'finished' });
-    expect(stateNow()).toMatchObject({ state: 'ready', reason: null });
-    await closeAll();
-    expect(await theirs.listObjects()).toEqual([]);
-  });
-});
-
-function deviceHook(folder: string): string {
-  return `#!/bin/sh
-[ -e ${folder}/broken ] && { echo "no such device" >&2; exit 1; }
-cat > /dev/null
-`;
-}
-
 async function start(
-  options: {
-    id?: string;
-    slots?: number;
-    dockerHost?: string;
-    gpu?: string;
-    handsOver?: boolean;
-    starting?: AbortSignal;
-  } = {},
+  options: Partial<TestConsumerOptions> & { starting?: AbortSignal } = {},
 ): Promise<{ id: string }> {
   const id = options.id ?? `consumer-${(count += 1)}`;
-  const engine = createDockerEngine({ dockerHost: options.dockerHost ?? own.dockerHost });
-  const consumer = await startConsumer(
-    {
-      identity: {
-        id,
-        token: 'none',
-        slots: options.slots ?? 1,
-        gpu: options.gpu ?? null,
-        limits: {
-          memoryBytes: 64 * 1024 ** 2,
-          cpus: 1,
-          processes: 100,
-          shmBytes: 1024 ** 2,
-          logBytes: 1024 ** 2,
-          fileBytes: 1024 ** 3,
-        },
-      },
-      engine,
-      storageWatch: createStorageWatch({ engine, logger }),
-      privateApiUrl: api.url,
-      redisUrl: redis.url,
-      queuePrefix: redis.prefix,
-      workDir: await testFolder(),
-      version: 'test',
-      settings: {
-        imageRetryMs: 2_000,
-        runTimeoutMs: 60_000,
-        containerGraceMs: 500,
-        maxOutputBytes: 1024 ** 3,
-        maxScratchBytes: 1024 ** 3,
-        maxOutputEntries: 1000,
-        logTailBytes: 10_000,
-        handsOver: options.handsOver ?? false,
-      },
-      predecessorMs: 1_000,
-      quarantine: { after: 3, pauseMs: 300 },
-      modelVolumes: { maxAgeMs: 3_600_000, maxBytes: 0 },
-      sweepIntervalMs: 300,
-      stopGraceMs: 20_000,
-      logger,
-    },
-    options.starting ?? never,
-  );
-  open.push(consumer);
+  const { dockerHost } = own;
+  const asked = { dockerHost, apiUrl: api.url, redis, ...options, id };
+  open.push(await startTestConsumer(asked, options.starting ?? never));
   return { id };
 }
 

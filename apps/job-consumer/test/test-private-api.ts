@@ -61,6 +61,8 @@ export interface TestTask {
   /** Refuses outputs with this. */
   refuseOutput?: AppError;
   refusals: number;
+  /** Calls the attempt superseded when it is to be settled, and not before. */
+  refuseSettlement?: boolean;
   /** Answers an output with this digest in place of its own. */
   storedSha256?: string;
   settled: Promise<AttemptResult>;
@@ -225,6 +227,10 @@ export async function startTestPrivateApi(
     const task = taskOf(params);
     const refusal = refusalOf(task, body.lease.epoch);
     if (refusal !== undefined) return refusal;
+    if (task.refuseSettlement === true) {
+      task.settle(body.result);
+      return { outcome: 'superseded' } as const;
+    }
     const isResult = body.result.kind === 'finished' || body.result.kind === 'failed';
     if (task.cancelRequested && isResult) return { outcome: 'cancel_requested' } as const;
     task.settlements.push(body.result);

@@ -20,6 +20,8 @@ export interface ContainerEngine {
    * progress, first when the registry has answered.
    */
   pullImage(reference: string, signal: AbortSignal, onProgress?: () => void): Promise<void>;
+  /** Makes an image of a tar's files, without a command; needs no registry. The tar is destroyed. */
+  importImage(reference: string, tar: Readable, signal: AbortSignal): Promise<void>;
 
   /** Creating one that exists is no error: the labels of the first creator stay. */
   createVolume(volume: Volume, signal: AbortSignal): Promise<void>;
@@ -130,12 +132,8 @@ export interface ContainerLimits {
   fileBytes: number;
 }
 
-/**
- * `image`: it lacks the program or the user that it names, or the program cannot be executed.
- * `engine`: the engine could not start any container of this kind (a device's hook failed, say).
- */
-export type StartOutcome =
-  { started: true } | { started: false; fault: 'image' | 'engine'; startError: string };
+/** Why a container was not started is in the engine's words only; whose fault it is they do not tell. */
+export type StartOutcome = { started: true } | { started: false; startError: string };
 
 export interface ContainerExit {
   exitCode: number;

@@ -10,7 +10,7 @@ import {
   stopContainer,
 } from './docker/containers.js';
 import { waitForExit } from './docker/exit.js';
-import { inspectImage, pullImage } from './docker/images.js';
+import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
 import { measureStorage, measureVolumes } from './docker/storage.js';
 import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
@@ -35,6 +35,7 @@ export function createDockerEngine(options: {
     inspectImage: (reference, signal) => inspectImage(engine, reference, signal),
     pullImage: (reference, signal, onProgress) =>
       pullImage(engine, reference, signal, onProgress ?? (() => undefined)),
+    importImage: (reference, tar, signal) => importImage(engine, reference, tar, signal),
     createVolume: (volume, signal) => createVolume(engine, volume, signal),
     inspectVolume: (name, signal) => inspectVolume(engine, name, signal),
     listVolumes: (labels, signal) => listVolumes(engine, labels, signal),

@@ -42,21 +42,24 @@ export function stagingContainer(options: {
 }
 
 /**
- * A container that shows whether the engine starts any with this device: its program is none that any
- * image has, so that nothing of the image runs.
+ * A container that shows whether the engine starts any with these volumes, limits and this device. Its
+ * image is to be one that holds no program: nothing runs in it.
  */
 export function probeContainer(options: {
   name: string;
   image: string;
   labels: Labels;
+  volumes: readonly string[];
+  limits: ContainerLimits;
   gpu: string | null;
 }): ContainerSpec {
+  const { volumes, gpu, ...rest } = options;
   return {
-    ...options,
-    mounts: [],
-    command: ['/inference-server-probe'],
-    environment: visibleDevices(options.gpu),
-    limits: leastLimits,
+    ...rest,
+    mounts: volumes.map((volume, at) => ({ volume, path: `/volumes/${at}`, readOnly: true })),
+    command: ['/never-there'],
+    environment: visibleDevices(gpu),
+    gpu,
   };
 }
 

@@ -180,7 +180,6 @@ describe('a start that fails', () => {
     const id = await engine.createContainer(spec, signal);
     expect(await engine.startContainer(id, signal)).toEqual({
       started: false,
-      fault: 'image',
       startError: expect.stringContaining('nobody-knows'),
     });
   });

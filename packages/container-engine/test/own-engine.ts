@@ -17,9 +17,11 @@ export interface OwnEngine {
   start(): Promise<void>;
 }
 
-/** `extraPath`: a folder before all others on the engine's PATH. */
-export async function startOwnEngine(options: { extraPath?: string } = {}): Promise<OwnEngine> {
-  const dataDir = await testFolder();
+/** `extraPath`: a folder before all others on the engine's PATH; `dataDir`: where it has everything. */
+export async function startOwnEngine(
+  options: { extraPath?: string; dataDir?: string } = {},
+): Promise<OwnEngine> {
+  const dataDir = options.dataDir ?? (await testFolder());
   const environment = inject('environment');
   const path = [options.extraPath, environment['PATH']].filter(Boolean).join(':');
   let service: LocalService | undefined;

@@ -1,5 +1,11 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { testFolder } from '@inference-server/testing';
 import { createDockerEngine, type ContainerEngine } from '../src/index.js';
 import { startOwnEngine, type OwnEngine } from './own-engine.js';
 import { startTinyRegistry, type TinyRegistry } from './tiny-registry.js';
@@ -42,6 +48,21 @@ it('fails when the failure comes after the status', async () => {
   registry.loseLayer();
   const pull = engine.pullImage(`${registry.address}/model:1`, signal);
   await expect(pull).rejects.toMatchObject({ name: 'AppError', problem: 'failed' });
+});
+
+it('tells of a full disk, which is known only when the image comes', async () => {
+  const small = join(await testFolder(), 'small');
+  await mkdir(small);
+  await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', small]);
+  const cramped = await startOwnEngine({ dataDir: small });
+  const large = await startTinyRegistry(
+    await buffer(tarOf([{ name: 'file', content: randomBytes(24 * 1024 ** 2) }])),
+  );
+  const failure: unknown = await createDockerEngine({ dockerHost: cramped.dockerHost })
+    .pullImage(`${large.address}/model:1`, signal)
+    .catch((error: unknown) => error);
+  await large.close();
+  expect(failure).toMatchObject({ problem: 'disk_full', code: 'STORAGE_FULL' });
 });
 
 it('tells that the registry has no such image', async () => {

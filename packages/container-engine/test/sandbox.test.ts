@@ -2,6 +2,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   createDockerEngine,
   modelContainer,
+  probeContainer,
   runsAsRoot,
   stagingContainer,
   type ContainerEngine,
@@ -114,6 +115,32 @@ describe('a model container, seen from inside', () => {
     expect(text.length).toBeGreaterThan(1000);
     expect(text.length).toBeLessThan(128 * 1024);
   });
+});
+
+it('starts a probe of an image that holds nothing, to no avail', async () => {
+  const image = 'sandbox-test/empty:1';
+  await engine.importImage(image, tarOf([]), signal);
+  expect(await engine.inspectImage(image, signal)).toMatchObject({ user: '' });
+  await engine.createVolume({ name: 'in', labels: {} }, signal);
+  const limits = {
+    memoryBytes: 32 * 1024 ** 2,
+    cpus: 0.5,
+    processes: 10,
+    shmBytes: 2 * 1024 ** 2,
+    logBytes: 128 * 1024,
+    fileBytes: 64 * 1024 ** 2,
+  };
+  const spec = probeContainer({
+    name: 'probe',
+    image,
+    labels: {},
+    volumes: ['in'],
+    limits,
+    gpu: null,
+  });
+  const id = await engine.createContainer(spec, signal);
+  expect(await engine.startContainer(id, signal)).toEqual({ started: true });
+  expect(await engine.waitForExit(id, signal)).toMatchObject({ exitCode: 127 });
 });
 
 it('knows which users are root', () => {

@@ -13,7 +13,7 @@ import type { AttemptLog } from './attempt-log.js';
 export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
-  quarantine: Pick<Quarantine, 'note'>;
+  quarantine: Pick<Quarantine, 'begin'>;
   storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;
@@ -46,6 +46,8 @@ export interface AttemptRun extends RunDeps {
   work: Work;
   own: AttemptNames;
   log: AttemptLog;
+  /** To be told how the attempt ended, once private-api knows. */
+  noteEnd: ReturnType<Quarantine['begin']>;
   /** See KeptLease.confirm. */
   confirmLease(): Promise<void>;
   /** Aborts when no container is to be waited for: the consumer stops, or `abandoned`. */

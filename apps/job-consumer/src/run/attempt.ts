@@ -74,6 +74,7 @@ export function startAttempt(
     work,
     own: deps.names.attempt(held.taskUid, held.attempt),
     log: createAttemptLog(),
+    noteEnd: deps.quarantine.begin(),
     confirmLease: () => lease.confirm(joined.signal),
     signal: joined.signal,
     abandoned: abandoned.signal,
@@ -85,7 +86,6 @@ export function startAttempt(
     if (refusal !== undefined) return tracesAfter(run, refusal);
     if (cancelled.signal.aborted) return tracesAfter(run, await cancelAttempt(run));
     if (how === 'to be left') return tracesAfter(run, await parkAttempt(run));
-    run.quarantine.note(how, work.container_tag);
     const answer = await settleAttempt(run, how);
     if (answer === 'untold') return tracesAfter(run, await parkAttempt(run));
     if (answer === 'cancel_requested') return tracesAfter(run, await cancelAttempt(run));

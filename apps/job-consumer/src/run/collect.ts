@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { tarToZip } from '@inference-server/archive';
-import { EngineError } from '@inference-server/container-engine';
-import { AppError, messageOf } from '@inference-server/errors';
+import { messageOf } from '@inference-server/errors';
 import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
-import { failed, fault, type Outcome } from './outcome.js';
+import { isOnTheWay, outcomeOfOutput } from './fault-cause.js';
+import { fault, type Outcome } from './outcome.js';
 
 /**
  * Brings what is in /output to private-api, as a zip. While private-api is away, or its disk is full,
@@ -23,12 +23,6 @@ export async function collectOutput(run: AttemptRun, container: string): Promise
       run.logger.warn({ taskUid, attempt, reason: messageOf(error) }, 'the upload is repeated');
     },
   });
-}
-
-/** Whether the way to private-api failed (or was too slow for it), not the engine. */
-function isOnTheWay(error: unknown): boolean {
-  if (!(error instanceof AppError) || error instanceof EngineError) return false;
-  return error.retryable || error.code === 'UPLOAD_TOO_SLOW';
 }
 
 async function bringOutput(run: AttemptRun, container: string): Promise<Outcome> {
@@ -56,18 +50,10 @@ async function bringOutput(run: AttemptRun, container: string): Promise<Outcome>
     }
     return { kind: 'finished', outputSha256: stored.sha256, detail: 'Finished.', exitCode: 0 };
   } catch (error) {
-    const refusal = refusalIn(error);
-    if (refusal === undefined) throw error;
-    return failed('bad_output', refusal, 0);
+    const outcome = outcomeOfOutput(error);
+    if (outcome === undefined) throw error;
+    return outcome;
   }
-}
-
-/** The model's fault: an output that no zip can be made of, or that is too large to be stored. */
-function refusalIn(error: unknown): string | undefined {
-  if (!(error instanceof AppError)) return undefined;
-  if (error.code === 'ZIP_REFUSED') return error.message;
-  if (error.code === 'PAYLOAD_TOO_LARGE') return 'The output, zipped, is too large to be stored.';
-  return undefined;
 }
 
 /** The first lines, and how many more there were. */

@@ -4,6 +4,7 @@ import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import { overuseOf } from './overuse.js';
+import { startModel } from './start.js';
 
 /** The main process ended with exit code 0. */
 export interface Succeeded {
@@ -36,7 +37,7 @@ export async function executeAttempt(
   const exited = engine.waitForExit(container, bounds);
   exited.catch(() => undefined);
   try {
-    const refused = startedAt === undefined ? await start(run, container) : undefined;
+    const refused = startedAt === undefined ? await startModel(run, container) : undefined;
     if (refused !== undefined) return refused;
     if (helper !== undefined) {
       // Its work is done; if this fails, the cleaning at the end removes it.
@@ -61,17 +62,6 @@ export async function executeAttempt(
   } finally {
     done.abort();
   }
-}
-
-async function start(
-  { engine, settings }: AttemptRun,
-  container: string,
-): Promise<Outcome | undefined> {
-  const start = await engine.startContainer(container, uncut);
-  if (start.started) return undefined;
-  const detail = `The container could not be started: ${start.startError}`;
-  if (start.fault === 'image') return failed('start_failed', detail);
-  return fault(settings.gpu === null ? 'engine_away' : 'device_lost', detail);
 }
 
 /**

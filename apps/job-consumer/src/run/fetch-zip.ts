@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { discardFile, receiveFile, type ReceivedFile } from '@inference-server/blob-store';
 import type { BlobReference } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { PrivateApiError } from '../private-api-call.js';
 import { isPassing, retryPassing } from '../retry.js';
 
 /**
@@ -26,7 +27,8 @@ export async function fetchZip(
     const file = await receiveFile(zip, { folder, name, maxBytes: expected.bytes, signal });
     if (file.sha256 === expected.sha256 && file.bytes === expected.bytes) return file;
     await discardFile(file);
-    throw new AppError('INTERNAL', 'A zip came from private-api with another digest than stored.');
+    const detail = 'A zip came from private-api with another digest than stored.';
+    throw new PrivateApiError('INTERNAL', detail);
   };
   const untilItIsThere = () =>
     retryPassing(fetch, { signal, forMs: Number.POSITIVE_INFINITY, passes: isAway, onRetry });

@@ -5,8 +5,9 @@ import {
   type ImageDetails,
 } from '@inference-server/container-engine';
 import type { PullPolicy } from '@inference-server/contracts';
-import { AppError, messageOf } from '@inference-server/errors';
-import { failed, fault, type Outcome } from './outcome.js';
+import { AppError } from '@inference-server/errors';
+import { outcomeOfPull, unavailable } from './fault-cause.js';
+import type { Outcome } from './outcome.js';
 
 /**
  * The image of a model: pulled when absent, before each task, or never. A pull that fails is tried
@@ -35,7 +36,7 @@ export async function requireImage(
       if (found !== undefined) return found;
     } catch (error) {
       if (signal.aborted || isEngineProblem(error, 'unreachable', 'disk_full')) throw error;
-      if (leftMs <= pauseMs) return notPulled(reference, error);
+      if (leftMs <= pauseMs) return outcomeOfPull(reference, error);
     }
     await sleep(pauseMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
@@ -60,14 +61,4 @@ async function pullWithin(
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** A registry that has no such image, or gives it to others only, will say so again. */
-function notPulled(reference: string, error: unknown): Outcome {
-  if (isEngineProblem(error, 'image_absent')) return unavailable(reference, messageOf(error));
-  return fault('registry_away', `The image ${reference} cannot be had now: ${messageOf(error)}`);
-}
-
-function unavailable(reference: string, why: string): Outcome {
-  return failed('image_unavailable', `The image ${reference} cannot be had: ${why}`);
 }

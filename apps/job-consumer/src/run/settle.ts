@@ -3,6 +3,7 @@ import type { SettleAnswer } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import { isPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
+import { causeOf } from './fault-cause.js';
 import { fault, resultOf, type Outcome } from './outcome.js';
 
 /** `untold`: there was no answer before the process had to end. */
@@ -10,7 +11,8 @@ export type Settlement = SettleAnswer['outcome'] | 'untold';
 
 /**
  * Tells private-api how the attempt ended, again and again with the same content until it answers or
- * the time is over. An outcome that it calls impossible is settled as a fault instead.
+ * the time is over. An outcome that it calls impossible is settled as a fault instead. What it took is
+ * how the attempt ended, also for the quarantine.
  */
 export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<Settlement> {
   const { api, held, logger } = run;
@@ -26,6 +28,7 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
         { ...about, kind: told.kind, detail: told.detail, answer: answer.outcome },
         'an attempt ended',
       );
+      if (answer.outcome === 'settled') run.noteEnd(told);
       return answer.outcome;
     } catch (error) {
       if (isOutOfTime()) break;
@@ -33,7 +36,7 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
       logger.warn({ ...about, reason }, 'a settlement was not taken');
       if (!isPassing(error)) {
         if (told.kind === 'fault') return 'superseded';
-        told = fault('internal', `The settlement as ${told.kind} was refused: ${reason}`);
+        told = fault(causeOf(error), `The settlement as ${told.kind} was refused: ${reason}`);
         continue;
       }
     }

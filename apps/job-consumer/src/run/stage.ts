@@ -20,6 +20,7 @@ import { folderTar } from './folder-tar.js';
 import { requireImage } from './image.js';
 import { failed, type Outcome } from './outcome.js';
 import { spoolName } from './spool-name.js';
+import { judgeRefusal } from './start.js';
 
 /** The model's container, ready to be started, and the helper that filled its input. */
 export interface Staged {
@@ -186,11 +187,12 @@ async function fillVolumes(
   }
 }
 
-/** What the engine refuses at once (an image without a command) is the model's fault. */
+/** The engine may refuse at once: an image without a command, say. */
 async function createModelContainer(
-  { engine, own, work, settings }: AttemptRun,
+  run: AttemptRun,
   { modelVolume }: Prepared,
 ): Promise<string | Outcome> {
+  const { engine, own, work, settings } = run;
   const spec = modelContainer({
     name: own.name('run'),
     image: work.container_tag,
@@ -204,8 +206,9 @@ async function createModelContainer(
     if (modelVolume !== null) await requireMounted(engine, container, modelVolume);
     return container;
   } catch (error) {
-    if (isEngineProblem(error, 'refused')) return failed('start_failed', (error as Error).message);
-    throw error;
+    if (!isEngineProblem(error, 'refused')) throw error;
+    const volumes = spec.mounts.map(({ volume }) => volume);
+    return judgeRefusal(run, error, volumes);
   }
 }
 

@@ -29,10 +29,7 @@ export async function createContainer(
   return created.id;
 }
 
-/**
- * A start that fails for the image's sake leaves exit code 126 or 127 behind, or names a user that
- * the image does not have.
- */
+/** The engine keeps with the container why it did not start; without that the failure is the call's. */
 export async function startContainer(
   connection: EngineConnection,
   container: string,
@@ -52,9 +49,7 @@ export async function startContainer(
     if (!isEngineProblem(error, 'refused', 'failed')) throw error;
     const after = await inspectContainer(connection, container, signal);
     if (after?.startError === undefined) throw error;
-    const byImage =
-      [126, 127].includes(after.exitCode) || /unable to find (user|group)/i.test(after.startError);
-    return { started: false, fault: byImage ? 'image' : 'engine', startError: after.startError };
+    return { started: false, startError: after.startError };
   }
 }
 

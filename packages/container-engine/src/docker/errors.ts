@@ -9,6 +9,11 @@ export function engineErrorOf(error: unknown, doing: string): AppError {
   return new EngineError(problemOf(error, text), detail, { cause: error });
 }
 
+/** The engine has no status for it. */
+export function tellsOfFullDisk(text: string): boolean {
+  return /no space left on device|disk quota exceeded/i.test(text);
+}
+
 /** What the engine itself said, without dockerode's words around it. */
 function engineText(error: unknown): string {
   return messageOf(error)
@@ -18,7 +23,7 @@ function engineText(error: unknown): string {
 
 function problemOf(error: unknown, text: string): EngineProblem {
   const { statusCode } = error as { statusCode?: number };
-  if (/no space left on device|disk quota exceeded/i.test(text)) return 'disk_full';
+  if (tellsOfFullDisk(text)) return 'disk_full';
   switch (statusCode) {
     case undefined:
       return unreachableCodes.has(systemCode(error) ?? '') ? 'unreachable' : 'failed';

@@ -1,8 +1,9 @@
+import type { Readable } from 'node:stream';
 import { messageOf } from '@inference-server/errors';
 import type { ImageDetails } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
-import { engineErrorOf } from './errors.js';
+import { engineErrorOf, tellsOfFullDisk } from './errors.js';
 
 export async function inspectImage(
   { docker, deadlines }: EngineConnection,
@@ -35,18 +36,40 @@ export async function pullImage(
   ).catch((error: unknown) => {
     throw isEngineProblem(error, 'failed') ? pullFailure(messageOf(error), error) : error;
   });
-  await followPull(doing, messages as NodeJS.ReadableStream & ByteSource, {
+  await followProgress(doing, messages as NodeJS.ReadableStream & ByteSource, {
     signal,
     idleMs: deadlines.idleMs,
     onProgress,
   });
 }
 
+export async function importImage(
+  { docker, deadlines }: EngineConnection,
+  reference: string,
+  tar: Readable,
+  signal: AbortSignal,
+): Promise<void> {
+  const doing = `import of ${reference}`;
+  const { fromImage: repo, tag } = pullQuery(reference);
+  try {
+    const messages = await boundedCall(doing, deadlines.slowCallMs, signal, (abortSignal) =>
+      docker.importImage(tar, { repo, tag, abortSignal }),
+    );
+    await followProgress(doing, messages as NodeJS.ReadableStream & ByteSource, {
+      signal,
+      idleMs: deadlines.idleMs,
+      onProgress: () => undefined,
+    });
+  } finally {
+    tar.destroy();
+  }
+}
+
 /**
- * Reads the engine's progress messages to their end. The answer's status is 200 before the pull has
+ * Reads the engine's progress messages to their end. The answer's status is 200 before the work has
  * begun: only the messages tell whether it failed.
  */
-async function followPull(
+async function followProgress(
   doing: string,
   messages: ByteSource,
   options: { signal: AbortSignal; idleMs: number; onProgress: () => void },
@@ -76,6 +99,7 @@ async function followPull(
 
 /** Only the words tell whether the registry is away or has no such image for us. */
 function pullFailure(detail: string, cause?: unknown): EngineError {
+  if (tellsOfFullDisk(detail)) return new EngineError('disk_full', detail, { cause });
   const isDefinite = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(detail);
   return new EngineError(isDefinite ? 'image_absent' : 'failed', detail, { cause });
 }
