@@ -94,10 +94,10 @@ it('no look for gone consumers reads all their attempts', async () => {
 
 it('no post counts the whole queue', async () => {
   const { asked, database } = recording();
-  const limits = createWaitingLimits({ total: 1_000_000, perOwner: 100 });
-  await limits.requireRoom(database, 'b');
+  const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 100 });
+  await limits.refusal('b');
   asked.length = 0;
-  await limits.requireRoom(database, 'b');
+  await limits.refusal('b');
   expect(asked).toHaveLength(2);
   for (const [sql, values] of asked) {
     const plan = await planOf(sql, values);
