@@ -80,7 +80,36 @@ const happenings: fc.Arbitrary<Happening> = fc.oneof(
 
 const assigned: Happening = { kind: 'assign', consumer: 'a' };
 const claimed: Happening = { kind: 'claim', consumer: 'a' };
-const failed: Happening = { kind: 'fail', lease: 0 };
+const lapsed: Happening = { kind: 'lapse' };
+const restarted: Happening = { kind: 'restart', consumer: 'a' };
+const adopted: Happening = { kind: 'adopt', consumer: 'a' };
+const cancelled: Happening = { kind: 'cancel' };
+const back = (kind: TicketBack): Happening => ({ kind, consumer: 'a' });
+/** By the holder of the last lease. */
+const end = (kind: 'finish' | 'fail' | 'fault' | 'gone'): Happening => ({ kind, lease: 0 });
+const renewed: Happening = { kind: 'renew', lease: 0 };
+
+/** Every move of the table at least once, whatever the seed. */
+const told: Happening[][] = [
+  [assigned, { kind: 'resend' }, back('away'), assigned, back('sign off'), assigned, back('drain')],
+  [assigned, claimed, end('fault'), assigned, back('drain'), assigned, claimed, end('finish')],
+  [
+    assigned,
+    claimed,
+    restarted,
+    adopted,
+    { kind: 'park', lease: 0 },
+    renewed,
+    cancelled,
+    end('gone'),
+  ],
+  [assigned, claimed, lapsed, renewed, lapsed, assigned, renewed, end('finish')],
+  [assigned, claimed, end('fail'), assigned, claimed, end('fail')],
+  [cancelled],
+  [assigned, cancelled],
+  [{ kind: 'expire' }],
+  [assigned, { kind: 'expire' }],
+];
 
 /** Random from the start, or from where a holder has it, or is to let go of it. */
 const stories: fc.Arbitrary<Happening[]> = fc
@@ -89,12 +118,10 @@ const stories: fc.Arbitrary<Happening[]> = fc
       [],
       [assigned],
       [assigned, claimed],
-      [assigned, claimed, { kind: 'cancel' }],
-      [assigned, claimed, { kind: 'restart', consumer: 'a' }, { kind: 'adopt', consumer: 'a' }],
-      [assigned, claimed, { kind: 'lapse' }],
-      [assigned, claimed, { kind: 'lapse' }, { kind: 'assign', consumer: 'b' }],
-      [assigned, claimed, failed, assigned, claimed],
-      [assigned, claimed, failed, assigned, claimed, failed],
+      [assigned, claimed, cancelled],
+      [assigned, claimed, restarted, adopted],
+      [assigned, claimed, lapsed, assigned],
+      [assigned, claimed, end('fail'), assigned, claimed],
     ),
     fc.array(happenings, { minLength: 3, maxLength: 20 }),
   )
@@ -139,7 +166,7 @@ const allMoves = Object.entries(taskTransitions).flatMap(([event, { from }]) =>
 
 it('keeps to the table and to one holder, and makes every move of it', async () => {
   const seen = newSeen();
-  await liveAll(seen, { seed: 4, numRuns: 45 });
+  await liveAll(seen, { seed: 4, numRuns: 40, examples: told.map((story) => [story]) });
   // Each branch was reached, and each move of the table made.
   for (const [branch, count] of Object.entries(seen.branches))
     expect([branch, count > 0]).toEqual([branch, true]);
@@ -147,13 +174,11 @@ it('keeps to the table and to one holder, and makes every move of it', async () 
 }, 240_000);
 
 it('keeps to them in orders that were never tried before', async () => {
-  const seed = randomInt(2 ** 31);
-  // Fast-check names the seed of what fails; a hang, or a crash, does not.
-  console.info(`life-model: seed ${seed}`);
-  await liveAll(newSeen(), { seed, numRuns: 20 });
+  // What fails is reported with its seed, which goes in here then.
+  await liveAll(newSeen(), { seed: randomInt(2 ** 31), numRuns: 20 });
 }, 240_000);
 
-async function liveAll(seen: Seen, runs: { seed: number; numRuns: number }): Promise<void> {
+async function liveAll(seen: Seen, runs: fc.Parameters<[Happening[]]>): Promise<void> {
   await fc.assert(
     fc.asyncProperty(stories, async (story) => {
       await live(story, seen);
