@@ -63,9 +63,16 @@ export const rulesOfPosts = [
   {
     name: 'the limit of waiting tasks holds for posts that came together',
     file: `${tasks}repository.ts`,
-    text: 'await limits.requireRoom(tx, task.owner);',
-    without: '',
+    text: 'if (refusal !== undefined) throw refusal;\n        await requireStored(',
+    without: 'await requireStored(',
     tests: [[waiting, 'is held also when many were let in at once']],
+  },
+  {
+    name: 'posts that come together share one count of the queue',
+    file: `${tasks}waiting-limits.ts`,
+    text: '(counting ??= countAll(',
+    without: '(counting = countAll(',
+    tests: [[waiting, 'is counted once for posts that come together']],
   },
   {
     name: 'a commit in doubt is looked up',

@@ -437,18 +437,13 @@ describe('a consumer that is drained', () => {
       await claiming.query('BEGIN');
       await claiming.query(`UPDATE tasks SET state = 'RUNNING' WHERE uid = $1`, [uid]);
       const answer = drain();
-      const isWaiting = async () =>
-        (
-          await api.database.query(
-            `SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-              WHERE NOT l.granted AND a.datname = current_database()
-                AND $1 = ANY(pg_blocking_pids(pid))`,
-            [
-              (await claiming.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]
-                ?.pid,
-            ],
-          )
-        ).length > 0;
+      const isWaiting = async () => {
+        const waiting = await claiming.query(
+          `SELECT FROM pg_stat_activity
+            WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) AND query LIKE '%consumer_id = $2%'`,
+        );
+        return waiting.rowCount === 1;
+      };
       expect(await waitUntil(isWaiting, { timeoutMs: 5_000 })).toBe(true);
       await claiming.query('COMMIT');
       expect(await answer).toMatchObject({ running: 1, queued: 0 });
