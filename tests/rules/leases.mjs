@@ -1,5 +1,6 @@
 const attempts = 'apps/private-api/src/modules/attempts/';
 const leases = 'apps/private-api/test/leases.test.ts';
+const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leader = 'apps/private-api/test/leader.test.ts';
@@ -97,7 +98,7 @@ export const rulesOfLeases = [
     file: `${attempts}held-attempt.ts`,
     text: ' AND NOT draining)',
     without: ')',
-    tests: [[leases, 'claims nothing from the answer on']],
+    tests: [[drained, 'claims nothing from the answer on']],
   },
   {
     name: 'a lapsed lease is ended',

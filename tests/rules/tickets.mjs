@@ -1,5 +1,6 @@
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leases = 'apps/private-api/test/leases.test.ts';
+const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const repository = 'apps/private-api/src/dispatcher/repository.ts';
 const consumers = 'apps/private-api/src/modules/consumers/repository.ts';
 const policy = 'apps/private-api/src/dispatcher/policy.ts';
@@ -129,14 +130,14 @@ export const rulesOfTickets = [
     file: consumers,
     text: 'for (const { uid } of tickets) {',
     without: 'for (const { uid } of tickets.slice(0, 0)) {',
-    tests: [[leases, 'claims nothing from the answer on']],
+    tests: [[drained, 'claims nothing from the answer on']],
   },
   {
     name: 'a claim that is under way when a consumer is drained keeps its task',
     file: consumers,
     text: 'WHERE uid = $1 AND consumer_id = $2 AND state IN ${ticketReturned.from}',
     without: 'WHERE uid = $1 AND consumer_id = $2',
-    tests: [[leases, 'is answered of after a claim that was under way']],
+    tests: [[drained, 'is answered of after a claim that was under way']],
   },
   {
     name: 'only a ticket is sent again',
