@@ -23,6 +23,7 @@ import {
   allMoves,
   consumerIds,
   newSeen,
+  outcomes,
   stories,
   told,
   type ConsumerId,
@@ -349,7 +350,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   }
 
   async function settle(
-    kind: 'finish' | 'fail' | 'fault' | 'release' | 'gone',
+    kind: keyof typeof outcomes,
     lease: Lease | undefined,
     before: Awaited<ReturnType<typeof read>>,
     held: Lease | undefined,
@@ -357,15 +358,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
     if (lease === undefined) return [];
     const named = { taskUid: uid, ...lease };
     const end = { reason: null, detail: '', exitCode: null, log: null };
-    const outcome = (
-      {
-        finish: 'finished',
-        fail: 'failed',
-        fault: 'fault',
-        release: 'released',
-        gone: 'cancelled',
-      } as const
-    )[kind];
+    const outcome = outcomes[kind];
     let sha256: string | null = null;
     if (kind === 'finish') {
       const output = await newBlob();

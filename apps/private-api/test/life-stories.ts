@@ -29,6 +29,15 @@ const happenings: fc.Arbitrary<Happening> = fc.oneof(
   }),
 );
 
+/** As the holder of a lease settles. */
+export const outcomes = {
+  finish: 'finished',
+  fail: 'failed',
+  fault: 'fault',
+  release: 'released',
+  gone: 'cancelled',
+} as const;
+
 const assigned: Happening = { kind: 'assign', consumer: 'a' };
 const claimed: Happening = { kind: 'claim', consumer: 'a' };
 const lapsed: Happening = { kind: 'lapse' };
@@ -37,7 +46,7 @@ const adopted: Happening = { kind: 'adopt', consumer: 'a' };
 const cancelled: Happening = { kind: 'cancel' };
 const back = (kind: TicketBack): Happening => ({ kind, consumer: 'a' });
 /** By the holder of the last lease. */
-const end = (kind: 'finish' | 'fail' | 'fault' | 'gone'): Happening => ({ kind, lease: 0 });
+const end = (kind: keyof typeof outcomes): Happening => ({ kind, lease: 0 });
 const renewed: Happening = { kind: 'renew', lease: 0 };
 
 /** Every move of the table at least once, whatever the seed. */
