@@ -70,10 +70,7 @@ export const rulesOfTickets = [
     file: policy,
     text: 'const waits = task.shunsLast && others.length > 0;',
     without: 'const waits = task.shunsLast && others.length < 0;',
-    tests: [
-      [ofPolicy, 'keeps what shuns a consumer for another that is full'],
-      [dispatcher, 'lets a retry wait for another consumer that is full'],
-    ],
+    tests: [[ofPolicy, 'keeps what shuns a consumer for another that is full']],
   },
   {
     name: 'a retry does not wait for a consumer that could not run it',
