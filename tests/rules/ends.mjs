@@ -79,8 +79,8 @@ export const rulesOfEnds = [
   {
     name: 'a cancel that was asked for comes true with any end',
     file: endAttempt,
-    text: 'CASE WHEN cancel_requested_at IS NOT NULL THEN',
-    without: 'CASE WHEN cancel_requested_at IS NOT NULL AND false THEN',
+    text: 'if (cancelRequested) await tx.query(cancelled',
+    without: "if (cancelRequested && uid === '') await tx.query(cancelled",
     tests: [[leases, 'comes true with a fault, and with a lease that lapses']],
   },
   {
@@ -93,7 +93,7 @@ export const rulesOfEnds = [
   {
     name: 'a result that came first beats a cancel',
     file: tasks,
-    text: "AND deleted_at IS NULL AND state IN ('PENDING', 'QUEUED', 'RUNNING')",
+    text: 'AND deleted_at IS NULL AND state IN ${cancelled.from}',
     without: 'AND deleted_at IS NULL',
     tests: [[leases, 'is a 409 when the task ended first']],
   },
@@ -107,8 +107,8 @@ export const rulesOfEnds = [
   {
     name: 'a running task is CANCELLED when its container is gone, not before',
     file: tasks,
-    text: "state = CASE WHEN state = 'RUNNING' THEN state ELSE 'CANCELLED' END",
-    without: "state = 'CANCELLED'",
+    text: "state = CASE WHEN state = 'RUNNING' THEN state ELSE ${cancelled.to} END",
+    without: 'state = ${cancelled.to}',
     tests: [[leases, 'tells the holder of a running one within a second']],
   },
   {

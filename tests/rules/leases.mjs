@@ -1,5 +1,6 @@
 const attempts = 'apps/private-api/src/modules/attempts/';
 const leases = 'apps/private-api/test/leases.test.ts';
+const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leader = 'apps/private-api/test/leader.test.ts';
@@ -60,39 +61,50 @@ export const rulesOfLeases = [
   {
     name: 'only a task that is QUEUED is claimed',
     file: `${attempts}repository.ts`,
-    text: "AND consumer_id = $3 AND state = 'QUEUED'",
+    text: 'AND consumer_id = $3 AND state IN ${claimed.from}',
     without: 'AND consumer_id = $3',
     tests: [['apps/private-api/test/clocks.test.ts', 'ends a task that is']],
   },
   {
     name: 'only the consumer that was sent the ticket claims',
     file: `${attempts}repository.ts`,
-    text: "AND consumer_id = $3 AND state = 'QUEUED'",
-    without: "AND state = 'QUEUED'",
+    text: 'AND consumer_id = $3 AND state IN ${claimed.from}',
+    without: 'AND state IN ${claimed.from}',
     tests: [[ofAttempts, 'a ticket that was sent to another consumer is refused']],
   },
   {
     name: 'a ticket of an earlier attempt claims nothing',
     file: `${attempts}repository.ts`,
-    text: "WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state = 'QUEUED'",
-    without: "WHERE uid = $1 AND $2::int > 0 AND consumer_id = $3 AND state = 'QUEUED'",
+    text: 'WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state IN',
+    without: 'WHERE uid = $1 AND $2::int > 0 AND consumer_id = $3 AND state IN',
     tests: [[ofAttempts, 'gives another attempt after a fault, at most three']],
   },
   {
-    name: 'only the process that is registered claims and adopts',
+    name: 'only the process that is registered adopts',
     file: `${attempts}held-attempt.ts`,
     text: 'WHERE id = $3 AND holder = $4)',
     without: 'WHERE id = $3 AND $4::text IS NOT NULL)',
-    tests: [
-      [leases, 'is let in when the other is silent; the other claims nothing any more'],
-      [leases, 'is adopted under the next epoch'],
-    ],
+    tests: [[leases, 'is adopted under the next epoch']],
+  },
+  {
+    name: 'only the process that is registered claims',
+    file: `${attempts}held-attempt.ts`,
+    text: 'WHERE id = $3 AND holder = $4 AND NOT draining)',
+    without: 'WHERE id = $3 AND $4::text IS NOT NULL AND NOT draining)',
+    tests: [[leases, 'is let in when the other is silent; the other claims nothing any more']],
+  },
+  {
+    name: 'who is drained claims nothing',
+    file: `${attempts}held-attempt.ts`,
+    text: ' AND NOT draining)',
+    without: ')',
+    tests: [[drained, 'claims nothing from the answer on']],
   },
   {
     name: 'a lapsed lease is ended',
     file: 'apps/private-api/src/dispatcher/dispatcher.ts',
-    text: 'if (steadyMs > timings.leaseGraceMs) await endLapsedLeases();',
-    without: 'if (steadyMs > Infinity) await endLapsedLeases();',
+    text: '    await endLapsedLeases();\n',
+    without: '    if (timings.tickMs < 0) await endLapsedLeases();\n',
     tests: [[dispatcher, 'gives another attempt when a lease lapses']],
   },
   {
@@ -104,10 +116,31 @@ export const rulesOfLeases = [
   },
   {
     name: 'no lease lapses while the leader is new',
-    file: 'apps/private-api/src/dispatcher/dispatcher.ts',
-    text: 'if (steadyMs > timings.leaseGraceMs) await',
-    without: 'if (steadyMs >= 0) await',
+    file: 'apps/private-api/src/database/leader.ts',
+    text: "AND steady_since < now() - $3 * interval '1 millisecond')",
+    without: 'AND $3::float8 > 0)',
     tests: [[dispatcher, 'ends no lease before it has led for the time of a lease']],
+  },
+  {
+    name: 'no lease lapses by a jump of the clock, which ends the leader first',
+    file: 'apps/private-api/src/database/leader.ts',
+    text: 'AND leader_until > now()\n     AND steady_since',
+    without: 'AND steady_since',
+    tests: [[dispatcher, 'ends no lease after a jump of the clock']],
+  },
+  {
+    name: 'the statement that ends a lease asks for the leader itself',
+    file: `${attempts}end-attempt.ts`,
+    text: 'AND ${hasLapsed} AND ${leadsSteadily}',
+    without: "AND ${hasLapsed} AND ($1 <> '' OR $2 <> '' OR $3::float8 > 0)",
+    tests: [[leader, 'ends a lease only while it lasts']],
+  },
+  {
+    name: 'a renewal never shortens a lease',
+    file: `${attempts}repository.ts`,
+    text: "greatest(lease_until, now() + $5 * interval '1 millisecond')",
+    without: "now() + $5 * interval '1 millisecond'",
+    tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {
     name: 'a leader that has let its time run out is new again',
@@ -175,7 +208,7 @@ export const rulesOfLeases = [
   {
     name: 'a lapsed attempt is resumed only while nobody has claimed the next',
     file: `${attempts}held-attempt.ts`,
-    text: "AND t.state IN ('PENDING', 'QUEUED')`",
+    text: 'AND t.state IN ${resumed.from}`',
     without: "AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')`",
     tests: [[leases, 'is superseded once the next attempt is claimed']],
   },

@@ -42,15 +42,15 @@ export const rulesOfPosts = [
   {
     name: 'so many tasks may wait in all',
     file: `${tasks}waiting-limits.ts`,
-    text: 'if (await isFull(on)) throw',
-    without: 'if ((await isFull(on)) && limits.total < 0) throw',
+    text: 'if (await isFull()) return',
+    without: 'if ((await isFull()) && limits.total < 0) return',
     tests: [[waiting, 'is limited in all']],
   },
   {
     name: 'so many tasks of one owner may wait',
     file: `${tasks}waiting-limits.ts`,
-    text: '(await countOwn(on, owner, perOwner)) >= perOwner)',
-    without: '(await countOwn(on, owner, perOwner)) > perOwner)',
+    text: '(await countOwn(database, owner, perOwner)) >= perOwner)',
+    without: '(await countOwn(database, owner, perOwner)) > perOwner)',
     tests: [[waiting, 'is limited for each owner alone']],
   },
   {
@@ -63,9 +63,16 @@ export const rulesOfPosts = [
   {
     name: 'the limit of waiting tasks holds for posts that came together',
     file: `${tasks}repository.ts`,
-    text: 'await limits.requireRoom(tx, task.owner);',
-    without: '',
+    text: 'if (refusal !== undefined) throw refusal;\n        await requireStored(',
+    without: 'await requireStored(',
     tests: [[waiting, 'is held also when many were let in at once']],
+  },
+  {
+    name: 'posts that come together share one count of the queue',
+    file: `${tasks}waiting-limits.ts`,
+    text: '(counting ??= countAll(',
+    without: '(counting = countAll(',
+    tests: [[waiting, 'is counted once for posts that come together']],
   },
   {
     name: 'a commit in doubt is looked up',

@@ -1,7 +1,11 @@
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leases = 'apps/private-api/test/leases.test.ts';
+const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const repository = 'apps/private-api/src/dispatcher/repository.ts';
 const consumers = 'apps/private-api/src/modules/consumers/repository.ts';
+const policy = 'apps/private-api/src/dispatcher/policy.ts';
+const ofPolicy = 'apps/private-api/test/policy.test.ts';
+const model = 'apps/private-api/test/life-model.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfTickets = [
@@ -43,23 +47,111 @@ export const rulesOfTickets = [
   {
     name: 'a consumer has at most one ticket more than free slots',
     file: repository,
-    text: "(greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1\n",
-    without: '(c.slots + 100\n',
+    text: "greatest(greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1\n",
+    without: 'greatest(c.slots + 100\n',
     tests: [[dispatcher, 'sends a consumer its free slots and one more']],
   },
   {
     name: 'only a task that is PENDING is given away',
     file: repository,
-    text: "AND t.attempt = a.attempt AND t.state = 'PENDING'",
+    text: 'AND t.attempt = a.attempt AND t.state IN ${ticketSent.from}',
     without: 'AND t.attempt = a.attempt',
     tests: [[dispatcher, 'gives away what waits, and nothing else']],
   },
   {
     name: 'another consumer is preferred to the one that lost the task',
-    file: 'apps/private-api/src/dispatcher/policy.ts',
-    text: 'others.length > 0 ? others : able',
-    without: 'others.length < 0 ? others : able',
-    tests: [['apps/private-api/test/policy.test.ts', 'avoids the consumer that lost the task']],
+    file: policy,
+    text: '(waits || others.some(hasRoom) ? others : able)',
+    without: '(waits ? others : able)',
+    tests: [[ofPolicy, 'avoids the consumer that lost the task']],
+  },
+  {
+    name: 'a retry waits for another consumer that is full',
+    file: policy,
+    text: 'const waits = task.shunsLast && others.length > 0;',
+    without: 'const waits = task.shunsLast && others.length < 0;',
+    tests: [[ofPolicy, 'keeps what shuns a consumer for another that is full']],
+  },
+  {
+    name: 'a retry does not wait for a consumer that could not run it',
+    file: policy,
+    text: 'consumers.filter(({ hasGpu }) => hasGpu === task.useGpu);',
+    without: 'consumers.filter(() => task.uid !== undefined);',
+    tests: [[ofPolicy, 'keeps nothing for a consumer that could not run it']],
+  },
+  {
+    name: 'a retry waits some minutes for another consumer, no longer',
+    file: repository,
+    text: "t.not_before > now() - $3 * interval '1 millisecond'",
+    without: "t.not_before > now() - ($3 + 9e9) * interval '1 millisecond'",
+    tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
+  },
+  {
+    name: 'a retry waits for another consumer after faults and lost leases only',
+    file: repository,
+    text: "SELECT a.outcome IN ('fault', 'lost') FROM",
+    without: "SELECT a.outcome IN ('fault', 'lost', 'failed') FROM",
+    tests: [[dispatcher, 'lets no retry wait that met no fault']],
+  },
+  {
+    name: 'what waits for another consumer does not stand before what need not',
+    file: repository,
+    text: 'AND (consumer_id IS DISTINCT FROM $4 OR NOT ${shunsLast})',
+    without: 'AND ($4::text IS NULL OR NOT ${shunsLast} OR true)',
+    tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
+  },
+  {
+    name: 'a task whose ticket came back is as its last attempt left it',
+    file: 'apps/private-api/src/modules/tasks/transitions.ts',
+    text: 'a.number = t.attempt - 1)',
+    without: 'a.number = t.attempt)',
+    tests: [[model, 'keeps to the table and to one holder']],
+  },
+  {
+    name: 'only tickets go back from who takes none any more',
+    file: repository,
+    text: 'WHERE t.state IN ${ticketReturned.from} AND c.id',
+    without: "WHERE (t.state IN ${ticketReturned.from} OR t.state = 'RUNNING') AND c.id",
+    tests: [[model, 'keeps to the table and to one holder']],
+  },
+  {
+    name: 'only tickets go back from who signs off',
+    file: consumers,
+    text: 'WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE',
+    without:
+      "WHERE (state IN ${ticketReturned.from} OR state = 'RUNNING') AND consumer_id = $1 FOR UPDATE",
+    tests: [[model, 'keeps to the table and to one holder']],
+  },
+  {
+    name: 'who is drained has no tickets from the answer on',
+    file: consumers,
+    text: 'for (const { uid } of tickets) {',
+    without: 'for (const { uid } of tickets.slice(0, 0)) {',
+    tests: [[drained, 'claims nothing from the answer on']],
+  },
+  {
+    name: 'a claim that is under way when a consumer is drained keeps its task',
+    file: consumers,
+    text: 'WHERE uid = $1 AND consumer_id = $2 AND state IN ${ticketReturned.from}',
+    without: 'WHERE uid = $1 AND consumer_id = $2',
+    tests: [[drained, 'is answered of after a claim that was under way']],
+  },
+  {
+    name: 'only a ticket is sent again',
+    file: repository,
+    text: "WHERE state = 'QUEUED' AND ticket_sent_at",
+    without: "WHERE state IN ('QUEUED', 'RUNNING') AND ticket_sent_at",
+    tests: [[model, 'keeps to the table and to one holder']],
+  },
+  {
+    name: 'the table of states moves a task from no state too many',
+    file: 'packages/contracts/src/task-states.ts',
+    text: "claimed: { from: ['QUEUED'], to",
+    without: "claimed: { from: ['QUEUED', 'PENDING'], to",
+    tests: [
+      ['packages/contracts/test/task-states.test.ts', 'is the one of docs/task-life.md'],
+      [model, 'keeps to the table and to one holder'],
+    ],
   },
   {
     name: 'the dispatcher knows who lost the task',

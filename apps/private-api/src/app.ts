@@ -178,7 +178,7 @@ export async function startPrivateApi(
     createTaskService({
       tasks: createTaskRepository(
         database,
-        createWaitingLimits({
+        createWaitingLimits(database, {
           total: config.MAX_WAITING_TASKS,
           perOwner: config.MAX_WAITING_TASKS_PER_OWNER,
         }),

@@ -39,7 +39,12 @@ async function lapse(uid: string): Promise<void> {
     `UPDATE attempts SET lease_until = now() - interval '1 s' WHERE task_uid = $1`,
     [uid],
   );
-  await endIfLapsed(database, uid, 1, 5);
+  await api.database.query(
+    `INSERT INTO leaders (name, holder, leader_until, steady_since)
+     VALUES ('the test', 'the test', now() + interval '1 h', now() - interval '1 h')
+     ON CONFLICT DO NOTHING`,
+  );
+  await endIfLapsed(database, uid, 1, 5, { name: 'the test', holder: 'the test', forMs: 0 });
 }
 const rowOf = async (uid: string) => {
   const [row] = await api.database.query<{

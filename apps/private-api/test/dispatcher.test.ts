@@ -172,6 +172,55 @@ describe('the dispatcher', () => {
     expect(problem).toMatchObject({ status: 552, task: { reason: 'lease_lost', attempt: 3 } });
   });
 
+  it('lets a retry wait for another consumer that is full, for some minutes', async () => {
+    const api = await start({ HEARTBEAT_S: 60 });
+    const { full, running } = await fillConsumer(api);
+    const faulty = api.consumer('faulty');
+    await faulty.register({ slots: 2 });
+    const retries = [await api.postTask('copy'), await api.postTask('copy')];
+    for (const uid of retries) {
+      await goesTo(api, uid, 'faulty');
+      await faulty.claim(uid);
+    }
+    for (const uid of retries) {
+      await faulty.settle(uid, { kind: 'fault', cause: 'consumer_restarted', ...ended });
+    }
+    // What was posted after them goes where they do not.
+    for (const uid of [await api.postTask('copy'), await api.postTask('copy')]) {
+      await goesTo(api, uid, 'faulty');
+    }
+    for (const uid of retries) expect(await ticketHolder(api, uid)).toBeNull();
+
+    const [late = '', early = ''] = retries;
+    await api.database.query(
+      `UPDATE tasks SET not_before = now() - interval '301 s' WHERE uid = $1`,
+      [late],
+    );
+    await goesTo(api, late, 'faulty');
+    expect(await ticketHolder(api, early)).toBeNull();
+    await full.finish(running, zipOf({ a: 'b' }));
+    await goesTo(api, early, 'full');
+  });
+
+  it('lets no retry wait that met no fault, and none when there is nobody else', async () => {
+    const api = await start({ HEARTBEAT_S: 60 });
+    const { full } = await fillConsumer(api);
+    const consumer = api.consumer('other');
+    await consumer.register({ slots: 4 });
+    await api.postModel('stubborn', '&retries=1');
+    const [failing, faulty] = [await api.postTask('stubborn'), await api.postTask('copy')];
+    for (const uid of [failing, faulty]) {
+      await goesTo(api, uid, 'other');
+      await consumer.claim(uid);
+    }
+    await consumer.settle(faulty, { kind: 'fault', cause: 'consumer_restarted', ...ended });
+    await consumer.settle(failing, { kind: 'failed', reason: 'exit_code', ...ended });
+    await goesTo(api, failing, 'other');
+    expect(await ticketHolder(api, faulty)).toBeNull();
+    await full.signOff();
+    await goesTo(api, faulty, 'other');
+  });
+
   it('leaves a lease alone that has not lapsed', async () => {
     const api = await start({ HEARTBEAT_S: 60 });
     const [silent, held] = [await api.postTask('copy'), await api.postTask('copy')];
@@ -204,6 +253,37 @@ describe('the dispatcher', () => {
     await api.database.query(`UPDATE leaders SET steady_since = now()`);
     const lost = async () => ((await statesOf(api))['RUNNING'] ?? 0) === 0;
     expect(await waitUntil(lost, { timeoutMs: 1_500 })).toBe(false);
+    expect(await waitUntil(lost, { timeoutMs: 10_000 })).toBe(true);
+  });
+
+  it('ends no lease after a jump of the clock before the grace is over again', async () => {
+    const api = await start({ LEASE_S: 3, HEARTBEAT_S: 60 });
+    const uid = await api.postTask('copy');
+    const consumer = api.consumer('c1');
+    await consumer.register();
+    await reaches(api, { QUEUED: 1 });
+    await consumer.claim(uid);
+    const renewals = async () => {
+      const [row] = await api.database.query<{ until: string }>(
+        `SELECT leader_until::text AS until FROM leaders WHERE name = 'dispatcher'`,
+      );
+      return row?.until;
+    };
+    // Long after its grace: it may end leases, and has just told the database that it leads.
+    await api.database.query(`UPDATE leaders SET steady_since = now() - interval '1 hour'`);
+    await api.database.query(`UPDATE attempts SET lease_until = now() + interval '30 s'`);
+    const first = await renewals();
+    const isRenewed = async () => (await renewals()) !== first;
+    expect(await waitUntil(isRenewed, { timeoutMs: 10_000 })).toBe(true);
+    await api.database.query(
+      `WITH leader AS (
+         UPDATE leaders SET leader_until = leader_until - interval '1 hour',
+                            steady_since = steady_since - interval '1 hour')
+       UPDATE attempts SET lease_until = lease_until - interval '1 hour'`,
+    );
+    const lost = async () => ((await statesOf(api))['RUNNING'] ?? 0) === 0;
+    // The leader takes up to 3 s to ask again, and then waits for the grace, which is 3 s.
+    expect(await waitUntil(lost, { timeoutMs: 3_000 })).toBe(false);
     expect(await waitUntil(lost, { timeoutMs: 10_000 })).toBe(true);
   });
 
@@ -251,6 +331,31 @@ describe('the dispatcher', () => {
     expect(await waitUntil(queued, { timeoutMs: 15_000 })).toBe(true);
   });
 });
+
+/** A consumer of one slot that runs a task, and has the ticket of the next. */
+async function fillConsumer(api: RunningPrivateApi) {
+  const full = api.consumer('full');
+  await full.register({ slots: 1 });
+  const [running, next] = [await api.postTask('copy'), await api.postTask('copy')];
+  for (const uid of [running, next]) await goesTo(api, uid, 'full');
+  await full.claim(running);
+  return { full, running };
+}
+
+async function goesTo(api: RunningPrivateApi, uid: string, consumer: string): Promise<void> {
+  const isThere = async () => (await ticketHolder(api, uid)) === consumer;
+  await waitUntil(isThere, { timeoutMs: 10_000 });
+  expect(await ticketHolder(api, uid)).toBe(consumer);
+}
+
+async function ticketHolder(api: RunningPrivateApi, uid: string): Promise<string | null> {
+  const [row] = await api.database.query<{ consumer: string | null }>(
+    `SELECT CASE WHEN state = 'QUEUED' THEN consumer_id END AS consumer
+       FROM tasks WHERE uid = $1`,
+    [uid],
+  );
+  return row?.consumer ?? null;
+}
 
 async function flush(redisUrl: string): Promise<void> {
   const client = new Redis(redisUrl);

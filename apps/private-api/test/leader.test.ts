@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
+import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
+import { createModelRepository } from '../src/modules/models/repository.js';
 
 let test: TestDatabase;
 let database: Database;
@@ -48,5 +51,41 @@ describe('a leadership', () => {
     }
     await wait('gap', '11 seconds');
     expect(await leader()).toBe(0);
+  });
+
+  it('ends a lease only while it lasts, by the statement itself', async () => {
+    const versionId = randomUUID();
+    await createModelRepository(database).insert({
+      versionId,
+      humanReadableId: 'copy',
+      containerTag: 'busybox:1',
+      description: '',
+      useGpu: false,
+      pullPolicy: 'missing',
+      timeoutS: null,
+      retries: 0,
+      retentionS: null,
+      files: null,
+    });
+    await test.query(
+      `INSERT INTO tasks (uid, state, model_version_id, use_gpu) VALUES ('t', 'RUNNING', $1, false)`,
+      [versionId],
+    );
+    await test.query(
+      `INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
+       VALUES ('t', 1, 'c', 1, 'h', now() - interval '1 s')`,
+    );
+    const lead = candidate('statement', 'first');
+    const endBy = (holder: string, forMs: number) =>
+      endIfLapsed(database, 't', 1, 5, { name: 'statement', holder, forMs });
+    await lead();
+    await wait('statement', '5 seconds');
+    expect(await endBy('second', 0)).toBeUndefined();
+    expect(await endBy('first', 60_000)).toBeUndefined();
+    await wait('statement', '1 hour');
+    expect(await endBy('first', 0)).toBeUndefined();
+    await lead();
+    await wait('statement', '5 seconds');
+    expect(await endBy('first', 4_000)).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import {
 } from '@inference-server/contracts';
 import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
+import { createLeadership } from '../src/database/leader.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { createAttemptRepository } from '../src/modules/attempts/repository.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
@@ -18,6 +19,18 @@ import { createModelRepository } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { sweepExpiredTasks } from '../src/retention/expired-tasks.js';
+import {
+  allMoves,
+  consumerIds,
+  newSeen,
+  outcomes,
+  stories,
+  told,
+  type ConsumerId,
+  type Happening,
+  type Seen,
+  type TicketBack,
+} from './life-stories.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -26,6 +39,7 @@ let test: TestDatabase;
 let database: Database;
 
 const maxAttempts = 3;
+const retries = 1;
 const heartbeatTimeoutMs = 3_600_000;
 
 beforeAll(async () => {
@@ -40,49 +54,12 @@ beforeAll(async () => {
     useGpu: false,
     pullPolicy: 'missing',
     timeoutS: null,
-    retries: 0,
+    retries,
     retentionS: null,
     files: null,
   });
 });
 afterAll(() => database.close());
-
-const consumerIds = ['a', 'b'] as const;
-type ConsumerId = (typeof consumerIds)[number];
-
-type Happening =
-  | { kind: 'assign' | 'claim' | 'adopt' | 'restart'; consumer: ConsumerId }
-  | { kind: 'return' | 'lapse' | 'cancel' | 'delete' | 'expire' }
-  | { kind: 'renew' | 'park' | 'finish' | 'fail' | 'fault' | 'release' | 'gone'; lease: number };
-
-const happenings: fc.Arbitrary<Happening> = fc.oneof(
-  fc.record({
-    kind: fc.constantFrom('assign', 'assign', 'claim', 'claim', 'adopt', 'restart'),
-    consumer: fc.constantFrom(...consumerIds),
-  }),
-  fc.record({ kind: fc.constantFrom('return', 'lapse', 'lapse', 'cancel', 'delete', 'expire') }),
-  fc.record({
-    kind: fc.constantFrom('renew', 'park', 'finish', 'fail', 'fault', 'release', 'gone'),
-    // Which of the leases that were ever won: the last ones most of the time.
-    lease: fc.oneof(fc.constant(0), fc.nat({ max: 3 })),
-  }),
-);
-
-const assigned: Happening = { kind: 'assign', consumer: 'a' };
-const claimed: Happening = { kind: 'claim', consumer: 'a' };
-
-/** Random from the start, or from where a holder has it, or is to let go of it. */
-const stories: fc.Arbitrary<Happening[]> = fc
-  .tuple(
-    fc.constantFrom<Happening[]>(
-      [],
-      [assigned, claimed],
-      [assigned, claimed, { kind: 'cancel' }],
-      [assigned, claimed, { kind: 'restart', consumer: 'a' }, { kind: 'adopt', consumer: 'a' }],
-    ),
-    fc.array(happenings, { minLength: 3, maxLength: 20 }),
-  )
-  .map(([start, rest]) => [...start, ...rest]);
 
 interface Lease {
   attempt: number;
@@ -91,45 +68,49 @@ interface Lease {
   consumer: ConsumerId;
 }
 
-it('keeps to the table and to one holder, whatever comes in whatever order', async () => {
-  const seen = {
-    finished: 0,
-    cancelled: 0,
-    failed: 0,
-    expired: 0,
-    resumed: 0,
-    adopted: 0,
-    refused: 0,
-    gone: 0,
-  };
+it('keeps to the table and to one holder, and makes every move of it', async () => {
+  const seen = newSeen();
+  await liveAll(seen, { seed: 4, numRuns: 40, examples: told.map((story) => [story]) });
+  // Each branch was reached, and each move of the table made.
+  for (const [branch, count] of Object.entries(seen.branches))
+    expect([branch, count > 0]).toEqual([branch, true]);
+  expect([...seen.moves].sort()).toEqual(allMoves.sort());
+}, 240_000);
+
+it('keeps to them in orders that were never tried before', async () => {
+  // What fails is reported with its seed, which goes in here then.
+  await liveAll(newSeen(), { seed: randomInt(2 ** 31), numRuns: 20 });
+}, 240_000);
+
+async function liveAll(seen: Seen, runs: fc.Parameters<[Happening[]]>): Promise<void> {
   await fc.assert(
     fc.asyncProperty(stories, async (story) => {
       await live(story, seen);
     }),
-    { numRuns: 40, endOnFailure: true, seed: 4 },
+    { ...runs, endOnFailure: true },
   );
-  // Each branch was reached.
-  for (const [branch, count] of Object.entries(seen))
-    expect([branch, count > 0]).toEqual([branch, true]);
-}, 240_000);
+}
 
-async function live(story: readonly Happening[], seen: Record<string, number>): Promise<void> {
+async function live(story: readonly Happening[], { branches, moves }: Seen): Promise<void> {
   const attempts = createAttemptRepository(database, { leaseMs: 60_000, maxAttempts });
   const dispatcher = createDispatcherRepository(database, {
     heartbeatTimeoutMs,
-    resendAfterMs: heartbeatTimeoutMs,
+    // Every ticket is overdue at once.
+    resendAfterMs: -1_000,
   });
-  const limits = createWaitingLimits({ total: 1_000_000, perOwner: 0 });
+  const leadership = createLeadership(database, 'dispatcher', 'the test');
+  await leadership.lead();
+  const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 0 });
   const tasks = createTaskRepository(database, limits);
   const blobs = createBlobRepository(database);
   const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0, goneAfterMs: 0 });
   const uid = randomBytes(32).toString('base64url');
   const holders = { a: randomUUID(), b: randomUUID() };
-  const register = (id: ConsumerId) =>
+  const register = (id: ConsumerId, state: 'ready' | 'engine_away' = 'ready') =>
     consumers.register(id, {
       holder: holders[id],
       version: '0',
-      state: 'ready',
+      state,
       reason: null,
       slots: 1,
       gpu_uuid: null,
@@ -151,8 +132,14 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
   });
 
   const read = async () => {
-    const [row] = await test.query<{ state: TaskState; attempt: number; cancel: boolean }>(
-      `SELECT state, attempt, cancel_requested_at IS NOT NULL AS cancel FROM tasks WHERE uid = $1`,
+    const [row] = await test.query<{
+      state: TaskState;
+      attempt: number;
+      consumer: string | null;
+      cancel: boolean;
+    }>(
+      `SELECT state, attempt, consumer_id AS consumer, cancel_requested_at IS NOT NULL AS cancel
+         FROM tasks WHERE uid = $1`,
       [uid],
     );
     if (row === undefined) throw new Error('the row of the task is gone');
@@ -183,6 +170,8 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
         : [before.state];
       const allowed = from.flatMap((state) => happened.map((event) => nextTaskState(state, event)));
       expect(allowed).toContain(after.state);
+      const made = happened.filter((event) => nextTaskState(before.state, event) === after.state);
+      for (const event of made) moves.add(`${before.state} ${event}`);
     }
     if (isEnded(before.state)) expect(after).toEqual(before);
     // One attempt at most is under way, and one is exactly while the task runs.
@@ -191,13 +180,19 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
       [uid],
     );
     expect(open).toHaveLength(after.state === 'RUNNING' ? 1 : 0);
-    const [counted] = await test.query<{ faults: number; accepted: number }>(
+    const [counted] = await test.query<{ faults: number; failures: number; accepted: number }>(
       `SELECT count(*) FILTER (WHERE outcome IN ('fault', 'lost'))::int AS faults,
+              count(*) FILTER (WHERE outcome = 'failed')::int AS failures,
               count(*) FILTER (WHERE outcome = 'finished')::int AS accepted
          FROM attempts WHERE task_uid = $1`,
       [uid],
     );
-    expect(counted?.faults).toBeLessThanOrEqual(maxAttempts);
+    const { faults = 0, failures = 0 } = counted ?? {};
+    expect(faults).toBeLessThanOrEqual(maxAttempts);
+    expect(failures).toBeLessThanOrEqual(retries + 1);
+    // It is given up when it has used up the one or the other, not before.
+    const usedUp = faults === maxAttempts || failures > retries;
+    if (after.state !== 'CANCELLED') expect(after.state === 'FAILED').toBe(usedUp);
     expect(counted?.accepted).toBe(after.state === 'FINISHED' ? 1 : 0);
     // What a consumer had when it was gone for good never goes on.
     expect(open.filter(({ number }) => over.has(number))).toEqual([]);
@@ -207,10 +202,13 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
       over.add(number);
     }
   }
-  // The consumers of the next story hold nothing.
+  // The consumers of the next story hold nothing, and have no tickets.
   await test.query(
     `UPDATE attempts SET ended_at = coalesce(ended_at, now()), outcome = 'released'`,
   );
+  await test.query(`UPDATE tasks SET state = 'CANCELLED' WHERE uid = $1 AND ended_at IS NULL`, [
+    uid,
+  ]);
 
   function numbersOf(ids: readonly string[]): Promise<{ number: number }[]> {
     return test.query(
@@ -237,11 +235,20 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
         expect(taken.length > 0).toBe(before.state === 'PENDING');
         return ['ticket_sent'];
       }
-      case 'return':
-        await test.query(`UPDATE tasks SET state = 'PENDING' WHERE uid = $1 AND state = 'QUEUED'`, [
-          uid,
-        ]);
-        return ['ticket_returned'];
+      case 'resend': {
+        const sent = await dispatcher.overdueTickets();
+        const own = sent.filter((ticket) => ticket.uid === uid);
+        const { attempt, consumer } = before;
+        expect(own).toEqual(
+          before.state === 'QUEUED' ? [{ uid, attempt, consumerId: consumer }] : [],
+        );
+        if (own.length > 0) count('resent');
+        return [];
+      }
+      case 'away':
+      case 'sign off':
+      case 'drain':
+        return takeTicketBack(happening.kind, happening.consumer, before);
       case 'claim':
       case 'adopt': {
         const { kind, consumer } = happening;
@@ -251,6 +258,12 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
           : [before.attempt, before.attempt - 1]) {
           const asked = { taskUid: uid, attempt, consumerId: consumer, holder };
           const answer = await attempts[kind](asked);
+          // Claimed is what was sent, by whom it was sent to, once.
+          if (kind === 'claim') {
+            const isSent = before.state === 'QUEUED' && before.consumer === consumer;
+            const isOwn = held?.consumer === consumer && held.holder === holder;
+            expect(answer !== undefined).toBe(isSent || isOwn);
+          }
           if (answer === undefined) continue;
           const now = await current();
           expect(now).toEqual({ attempt, epoch: answer.epoch, holder, consumer });
@@ -267,7 +280,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
             WHERE task_uid = $1 AND ended_at IS NULL`,
           [uid],
         );
-        await attempts.endLapsed();
+        await attempts.endLapsed({ ...leadership.row, forMs: -1_000 });
         return before.cancel ? ['cancelled'] : ['attempt_retried', 'attempt_failed'];
       case 'cancel': {
         const isUnderWay = await tasks.cancel(uid);
@@ -303,8 +316,41 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     }
   }
 
+  /** Its ticket, if it is the consumer's, and nothing else. */
+  async function takeTicketBack(
+    kind: TicketBack,
+    id: ConsumerId,
+    before: Awaited<ReturnType<typeof read>>,
+  ): Promise<TaskEvent[]> {
+    const hadTicket = before.state === 'QUEUED' && before.consumer === id;
+    if (kind === 'away') {
+      await register(id, 'engine_away');
+      await dispatcher.returnTickets();
+      await register(id);
+    } else if (kind === 'sign off') {
+      expect(await consumers.signOff(id, holders[id])).toBe(hadTicket ? 1 : 0);
+      await register(id);
+    } else {
+      const drained = await consumers.drain(id);
+      expect(drained?.queued).toBe(0);
+      await consumers.resume(id);
+    }
+    const after = await read();
+    if (!hadTicket) {
+      expect(after).toEqual(before);
+      return [];
+    }
+    count(kind);
+    const [last] = await test.query<{ consumer: string }>(
+      `SELECT consumer_id AS consumer FROM attempts WHERE task_uid = $1 AND number = $2`,
+      [uid, before.attempt - 1],
+    );
+    expect(after).toEqual({ ...before, state: 'PENDING', consumer: last?.consumer ?? null });
+    return ['ticket_returned'];
+  }
+
   async function settle(
-    kind: 'finish' | 'fail' | 'fault' | 'release' | 'gone',
+    kind: keyof typeof outcomes,
     lease: Lease | undefined,
     before: Awaited<ReturnType<typeof read>>,
     held: Lease | undefined,
@@ -312,15 +358,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     if (lease === undefined) return [];
     const named = { taskUid: uid, ...lease };
     const end = { reason: null, detail: '', exitCode: null, log: null };
-    const outcome = (
-      {
-        finish: 'finished',
-        fail: 'failed',
-        fault: 'fault',
-        release: 'released',
-        gone: 'cancelled',
-      } as const
-    )[kind];
+    const outcome = outcomes[kind];
     let sha256: string | null = null;
     if (kind === 'finish') {
       const output = await newBlob();
@@ -345,6 +383,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
     if (after.state === 'FINISHED') count('finished');
     if (after.state === 'CANCELLED') count('cancelled');
     if (after.state === 'FAILED') count('failed');
+    if (kind === 'fail' && after.state === 'PENDING') count('tried again');
     if (before.state !== 'RUNNING') {
       return ['attempt_resumed', 'output_accepted', 'attempt_failed', 'attempt_retried'];
     }
@@ -352,7 +391,7 @@ async function live(story: readonly Happening[], seen: Record<string, number>): 
   }
 
   function count(branch: string): void {
-    seen[branch] = (seen[branch] ?? 0) + 1;
+    branches[branch] = (branches[branch] ?? 0) + 1;
   }
 }
 

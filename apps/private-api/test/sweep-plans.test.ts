@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import pg from 'pg';
 import { pino } from 'pino';
 import type { Database } from '../src/database/database.js';
+import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../src/retention/sweeps.js';
@@ -94,14 +95,32 @@ it('no look for gone consumers reads all their attempts', async () => {
 
 it('no post counts the whole queue', async () => {
   const { asked, database } = recording();
-  const limits = createWaitingLimits({ total: 1_000_000, perOwner: 100 });
-  await limits.requireRoom(database, 'b');
+  const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 100 });
+  await limits.refusal('b');
   asked.length = 0;
-  await limits.requireRoom(database, 'b');
+  await limits.refusal('b');
   expect(asked).toHaveLength(2);
   for (const [sql, values] of asked) {
     const plan = await planOf(sql, values);
     expect(plan).toMatch(/tasks_waiting_(owner_)?idx/);
     expect(plan).not.toMatch(wholeTable);
+  }
+});
+
+it('no pass of the dispatcher reads the whole backlog', async () => {
+  const { asked, database } = recording();
+  const timings = { heartbeatTimeoutMs: 0, resendAfterMs: 0 };
+  const dispatcher = createDispatcherRepository(database, timings);
+  await dispatcher.consumers();
+  await dispatcher.backlog(false, 10, 'c');
+  await dispatcher.assign([{ uid: '', attempt: 1, consumerId: 'c' }]);
+  await dispatcher.returnTickets();
+  await dispatcher.overdueTickets();
+  expect(asked).toHaveLength(5);
+  for (const [sql, values] of asked) {
+    const plan = await planOf(sql, values);
+    expect(plan).not.toMatch(wholeTable);
+    // The backlog is in its order already: no more of it is read than is given away.
+    expect(plan).not.toMatch(/Sort Key: t\.seq/);
   }
 });

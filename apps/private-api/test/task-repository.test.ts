@@ -45,7 +45,7 @@ async function pendingBlob() {
   return blob;
 }
 const insert = (uid: string, humanReadableId: string, input: PendingBlob) =>
-  createTaskRepository(database, createWaitingLimits({ total: 10, perOwner: 0 })).insert({
+  createTaskRepository(database, createWaitingLimits(database, { total: 10, perOwner: 0 })).insert({
     uid: uid.repeat(43),
     owner: 'anonymous',
     humanReadableId,

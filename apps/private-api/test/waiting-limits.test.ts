@@ -1,7 +1,10 @@
 import { Readable } from 'node:stream';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { publicApiToken } from '@inference-server/service-kit';
 import { rawExchange, waitUntil } from '@inference-server/testing';
+import { openDatabase } from '../src/database/database.js';
+import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 import { openSlowly } from './slow-zip.js';
 import { claimTask } from './task-helpers.js';
@@ -137,6 +140,35 @@ describe('the number of waiting tasks', () => {
     );
     expect(answers).toMatchObject([{ status: 429, code: 'TOO_MANY_REQUESTS' }]);
     expect(heard).not.toContain('100 Continue');
+  });
+
+  it('is counted once for posts that come together, and again for those that come later', async () => {
+    const { api } = await start({});
+    await api.postTask('copy');
+    const database = openDatabase(api.database.url, pino({ level: 'silent' }));
+    try {
+      let counts = 0;
+      const limits = createWaitingLimits(
+        {
+          ...database,
+          query: (sql, values) => {
+            if (sql.includes('AS waiting')) counts += 1;
+            return database.query(sql, values);
+          },
+        },
+        { total: 1, perOwner: 0 },
+      );
+      const refusals = await Promise.all(Array.from({ length: 15 }, () => limits.refusal('a')));
+      for (const refusal of refusals) expect(refusal?.code).toBe('TOO_MANY_REQUESTS');
+      expect(counts).toBe(1);
+      // A refusal stands for a tenth of a second at most, then the rows are counted again.
+      await api.database.query(`UPDATE tasks SET state = 'CANCELLED'`);
+      const isOver = async () => (await limits.refusal('a')) === undefined;
+      expect(await waitUntil(isOver, { timeoutMs: 5_000 })).toBe(true);
+      expect(counts).toBeGreaterThan(1);
+    } finally {
+      await database.close();
+    }
   });
 
   it('does not keep a post from its uid that was made before', async () => {

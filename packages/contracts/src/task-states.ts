@@ -10,8 +10,8 @@
  *      └── cancel ────────┴── cancel, once the container is gone ──▶ CANCELLED
  *      └── queue time over ──▶ EXPIRED
  *
- * The repository's conditional updates are written from this table: a row moves only from a state
- * that stands here under the event.
+ * The statements that move a row are made of this table (private-api's transitions.ts): none names
+ * the states of its event by itself.
  */
 export const taskStates = [
   'PENDING',

@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, inject, it } from 'vitest';
 import { isEnded, nextTaskState, taskStates, taskTransitions } from '../src/index.js';
 
 describe('the state machine of a task', () => {
@@ -24,5 +26,16 @@ describe('the state machine of a task', () => {
     for (const state of taskStates.filter((state) => !isEnded(state))) {
       expect(nextTaskState(state, 'cancelled')).toBe('CANCELLED');
     }
+  });
+
+  // The statements are made of the table: nobody else would notice a state too many.
+  it('is the one of docs/task-life.md', async () => {
+    const page = await readFile(join(inject('repository'), 'docs/task-life.md'), 'utf8');
+    const rows = [...page.matchAll(/^\| `(\w+)` +\| ([A-Z, ]+?) +\| ([A-Z]+) +\|/gm)];
+    const documented = rows.map(([, event = '', from = '', to]) => [
+      event,
+      { from: from.split(', '), to },
+    ]);
+    expect(Object.fromEntries(documented)).toEqual(taskTransitions);
   });
 });

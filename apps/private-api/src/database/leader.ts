@@ -2,6 +2,8 @@ import type { Database } from './database.js';
 
 /** Whether this process does the periodic work of one name now, by the database's clock. */
 export interface Leadership {
+  /** For statements that hold themselves to it: {@link leadsSteadily}. */
+  readonly row: LeaderRow;
   /**
    * Takes the leadership or keeps it; asks the database only as often as it has to be renewed.
    * Answers since when it has been held without a gap (ms); undefined while another holds it.
@@ -11,6 +13,30 @@ export interface Leadership {
   doubt(): void;
   /** Gives it up, so that another process need not wait for its end. Never throws. */
   resign(): Promise<void>;
+}
+
+interface LeaderRow {
+  /** The work. */
+  name: string;
+  holder: string;
+}
+
+/** Who has led for longer than `forMs` without a gap. */
+export interface SteadyLeader extends LeaderRow {
+  forMs: number;
+}
+
+/**
+ * That $1 to $3, the {@link leaderValues}, lead now. For a write that must not happen too early: what
+ * `lead` has answered may be older than a jump of the database's clock, by which the row has run out.
+ */
+export const leadsSteadily = `EXISTS (
+  SELECT FROM leaders
+   WHERE name = $1 AND holder = $2 AND leader_until > now()
+     AND steady_since < now() - $3 * interval '1 millisecond')`;
+
+export function leaderValues({ name, holder, forMs }: SteadyLeader): unknown[] {
+  return [name, holder, forMs];
 }
 
 /** How long a leadership lasts that nobody renews, and how often it is renewed. */
@@ -23,6 +49,8 @@ export function createLeadership(database: Database, name: string, holder: strin
   let askAgainAt = 0;
 
   return {
+    row: { name, holder },
+
     async lead() {
       if (performance.now() < askAgainAt) return leading;
       const asked = performance.now();

@@ -5,7 +5,7 @@ import type { TicketSender } from '@inference-server/task-queue';
 import type { Leadership } from '../database/leader.js';
 import type { TaskChanges } from '../database/task-changes.js';
 import type { AttemptRepository } from '../modules/attempts/repository.js';
-import { assignTickets, type Assignment } from './policy.js';
+import { aloneWithRoom, assignTickets, type Assignment } from './policy.js';
 import type { BlobService } from '../modules/blobs/service.js';
 import type { DispatcherRepository } from './repository.js';
 
@@ -47,8 +47,7 @@ export function startDispatcher(deps: {
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       try {
-        const leading = await leadership.lead();
-        if (leading !== undefined) await pass(leading);
+        if ((await leadership.lead()) !== undefined) await pass();
       } catch (error) {
         logger.warn({ reason: messageOf(error) }, 'a dispatcher pass failed');
         leadership.doubt();
@@ -59,30 +58,32 @@ export function startDispatcher(deps: {
     await leadership.resign();
   };
 
-  const pass = async ({ steadyMs }: { steadyMs: number }): Promise<void> => {
+  const pass = async (): Promise<void> => {
     await send(await assignRoom());
     if (performance.now() < tidyAt) return;
     tidyAt = performance.now() + timings.tickMs;
-    if (steadyMs > timings.leaseGraceMs) await endLapsedLeases();
+    await endLapsedLeases();
     await rows.returnTickets();
     await send(await rows.overdueTickets());
   };
 
   const endLapsedLeases = async (): Promise<void> => {
-    for (const { blobs: left, ...lapsed } of await attempts.endLapsed()) {
+    const leader = { ...leadership.row, forMs: timings.leaseGraceMs };
+    for (const { blobs: left, ...lapsed } of await attempts.endLapsed(leader)) {
       logger.warn(lapsed, 'a lease lapsed');
       await blobs.removeMarked(left);
     }
   };
 
   const assignRoom = async (): Promise<Assignment[]> => {
-    const consumers = await rows.consumersWithRoom();
+    const consumers = await rows.consumers();
     const assigned: Assignment[] = [];
     for (const useGpu of [false, true]) {
       const able = consumers.filter(({ hasGpu }) => hasGpu === useGpu);
       const room = able.reduce((sum, consumer) => sum + consumer.room, 0);
       if (room === 0) continue;
-      const wanted = assignTickets(await rows.backlog(useGpu, room), able);
+      const waiting = await rows.backlog(useGpu, room, aloneWithRoom(able));
+      const wanted = assignTickets(waiting, able);
       if (wanted.length > 0) assigned.push(...(await rows.assign(wanted)));
     }
     return assigned;

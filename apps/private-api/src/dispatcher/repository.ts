@@ -1,8 +1,21 @@
 import type { Database } from '../database/database.js';
 import { takesTickets } from '../modules/consumers/repository.js';
-import type { Assignment, RoomyConsumer, WaitingTask } from './policy.js';
+import { asBeforeTicket, transition } from '../modules/tasks/transitions.js';
+import { elsewhereForMs, type Assignment, type ReadyConsumer, type WaitingTask } from './policy.js';
 
 export type DispatcherRepository = ReturnType<typeof createDispatcherRepository>;
+
+const ticketSent = transition('ticket_sent');
+const ticketReturned = transition('ticket_returned');
+
+/**
+ * Of a waiting task `t` whose last attempt met a fault less than $3 milliseconds ago, its pause not
+ * counted. The attempt is looked up for no other row.
+ */
+const shunsLast = `coalesce(
+  t.attempt > 1 AND t.not_before > now() - $3 * interval '1 millisecond'
+    AND (SELECT a.outcome IN ('fault', 'lost') FROM attempts a
+          WHERE a.task_uid = t.uid AND a.number = t.attempt - 1), false)`;
 
 /** What the dispatcher reads and writes. Every write is conditional on what it was decided from. */
 export function createDispatcherRepository(
@@ -11,33 +24,41 @@ export function createDispatcherRepository(
 ) {
   return {
     /**
-     * Consumers that may be sent tickets: at most their free slots and one more, so that the next
-     * task is at hand when one ends.
+     * Consumers that take tickets, the full ones too: each at most as many as it has free slots and one
+     * more, so that the next task is at hand when one ends.
      */
-    async consumersWithRoom(): Promise<RoomyConsumer[]> {
-      return database.query<RoomyConsumer>(
+    async consumers(): Promise<ReadyConsumer[]> {
+      return database.query<ReadyConsumer>(
         `SELECT c.id, c.gpu_uuid IS NOT NULL AS "hasGpu",
-                (greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
-                  - count(t.uid) FILTER (WHERE t.state = 'QUEUED'))::int AS room
+                greatest(greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
+                  - count(t.uid) FILTER (WHERE t.state = 'QUEUED'), 0)::int AS room
            FROM consumers c
            LEFT JOIN tasks t ON t.consumer_id = c.id AND t.state IN ('QUEUED', 'RUNNING')
           WHERE ${takesTickets}
-          GROUP BY c.id
-         HAVING greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
-                > count(t.uid) FILTER (WHERE t.state = 'QUEUED')
-          ORDER BY c.id`,
+          GROUP BY c.id ORDER BY c.id`,
         [timings.heartbeatTimeoutMs],
       );
     },
 
-    /** The oldest waiting tasks of a kind, without those that pause after a fault. */
-    async backlog(useGpu: boolean, limit: number): Promise<WaitingTask[]> {
+    /**
+     * The oldest waiting tasks of a kind, without those that pause after a fault, and without those
+     * that shun the consumer `notShunning`. Reads no more rows than it answers with, and those that it
+     * leaves out: what met a fault within the last minutes.
+     */
+    async backlog(
+      useGpu: boolean,
+      limit: number,
+      notShunning: string | null,
+    ): Promise<WaitingTask[]> {
       return database.query<WaitingTask>(
-        `SELECT uid, attempt, use_gpu AS "useGpu", consumer_id AS "lastConsumerId"
-           FROM tasks
-          WHERE state = 'PENDING' AND use_gpu = $1 AND (not_before IS NULL OR not_before <= now())
+        `SELECT uid, attempt, use_gpu AS "useGpu", consumer_id AS "lastConsumerId",
+                ${shunsLast} AS "shunsLast"
+           FROM tasks t
+          WHERE state IN ${ticketSent.from} AND use_gpu = $1
+            AND (not_before IS NULL OR not_before <= now())
+            AND (consumer_id IS DISTINCT FROM $4 OR NOT ${shunsLast})
           ORDER BY seq LIMIT $2`,
-        [useGpu, limit],
+        [useGpu, limit, elsewhereForMs, notShunning],
       );
     },
 
@@ -45,9 +66,9 @@ export function createDispatcherRepository(
     async assign(assignments: readonly Assignment[]): Promise<Assignment[]> {
       return database.query<Assignment>(
         `UPDATE tasks t
-            SET state = 'QUEUED', consumer_id = a.consumer_id, ticket_sent_at = now()
+            SET state = ${ticketSent.to}, consumer_id = a.consumer_id, ticket_sent_at = now()
            FROM unnest($1::text[], $2::int[], $3::text[]) AS a(uid, attempt, consumer_id)
-          WHERE t.uid = a.uid AND t.attempt = a.attempt AND t.state = 'PENDING'
+          WHERE t.uid = a.uid AND t.attempt = a.attempt AND t.state IN ${ticketSent.from}
          RETURNING t.uid, t.attempt, t.consumer_id AS "consumerId"`,
         [
           assignments.map(({ uid }) => uid),
@@ -60,9 +81,9 @@ export function createDispatcherRepository(
     /** QUEUED → PENDING where the consumer is gone, silent, drained or cannot start containers. */
     async returnTickets(): Promise<number> {
       const returned = await database.query(
-        `UPDATE tasks t SET state = 'PENDING'
+        `UPDATE tasks t SET ${asBeforeTicket}
            FROM consumers c
-          WHERE t.state = 'QUEUED' AND c.id = t.consumer_id AND NOT ${takesTickets}
+          WHERE t.state IN ${ticketReturned.from} AND c.id = t.consumer_id AND NOT ${takesTickets}
          RETURNING t.uid`,
         [timings.heartbeatTimeoutMs],
       );

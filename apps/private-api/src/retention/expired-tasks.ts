@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.js';
+import { transition } from '../modules/tasks/transitions.js';
 import { createRowSweep } from './row-sweep.js';
 import { batchSize, type Sweep } from './sweep.js';
 
@@ -12,9 +13,10 @@ export function sweepExpiredTasks(
   database: Database,
   { queueTtlS, everyMs }: { queueTtlS: number; everyMs: number },
 ): Sweep {
+  const { from, to } = transition('queue_time_over');
   const due = `
     SELECT uid, 0 AS bytes FROM tasks
-     WHERE state IN ('PENDING', 'QUEUED') AND created_at < now() - $1 * interval '1 second'
+     WHERE state IN ${from} AND created_at < now() - $1 * interval '1 second'
        AND (not_before IS NULL OR not_before < now() - $1 * interval '1 second')
      ORDER BY created_at`;
   return createRowSweep(database, {
@@ -25,8 +27,8 @@ export function sweepExpiredTasks(
     take: `
       due AS (${due} LIMIT ${batchSize} FOR UPDATE SKIP LOCKED),
       taken AS (
-        UPDATE tasks SET state = 'EXPIRED', ended_at = now()
-         WHERE uid = ANY(ARRAY(SELECT uid FROM due)) AND state IN ('PENDING', 'QUEUED')
+        UPDATE tasks SET state = ${to}, ended_at = now()
+         WHERE uid = ANY(ARRAY(SELECT uid FROM due)) AND state IN ${from}
         RETURNING 0 AS bytes)`,
     values: [queueTtlS],
   });

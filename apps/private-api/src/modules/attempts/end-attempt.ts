@@ -1,8 +1,10 @@
 import { backOffAfter, faultCauses, type FaultCause } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
+import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import { markStored } from '../blobs/repository.js';
 import { dropFilesOfDeleted } from '../tasks/dropped-files.js';
+import { transition } from '../tasks/transitions.js';
 import {
   hasLapsed,
   isCurrentLease,
@@ -52,18 +54,20 @@ export async function finishTask(
     throw new AppError('CONFLICT', 'The settlement names an output that is not stored.');
   }
   await tx.query(
-    `UPDATE tasks SET state = 'FINISHED', output_blob_id = $3, ended_at = now()
-      WHERE uid = $1 AND attempt = $2 AND state = 'RUNNING'`,
+    `UPDATE tasks SET state = ${accepted.to}, output_blob_id = $3, ended_at = now()
+      WHERE uid = $1 AND attempt = $2 AND state IN ${accepted.from}`,
     [taskUid, attempt, output.id],
   );
 }
+
+const accepted = transition('output_accepted');
 
 /**
  * Moves a task on whose attempt ended without a result. A cancel that was asked for comes true. A
  * fault or a lost lease gives the next attempt while fewer than `maxAttempts` of the task's attempts
  * ended so, after a pause; a model's own failure does while the model asks for retries; an attempt
- * that was given back does always, and counts towards nothing. Returns the blobs that nothing refers
- * to any more.
+ * that was given back does always, and counts towards nothing. The task is locked. Returns the
+ * blobs that nothing refers to any more.
  */
 export async function moveOn(
   tx: Queryable,
@@ -71,51 +75,66 @@ export async function moveOn(
   { outcome, reason }: Pick<AttemptEnd, 'outcome' | 'reason'>,
   maxAttempts: number,
 ): Promise<string[]> {
-  const [past] = await tx.query<{ faults: number; failures: number; retries: number }>(
-    `SELECT count(*) FILTER (WHERE a.outcome IN ('fault', 'lost'))::int AS faults,
-            count(*) FILTER (WHERE a.outcome = 'failed')::int AS failures, v.retries
+  const [past] = await tx.query<Past>(
+    `SELECT t.cancel_requested_at IS NOT NULL AS "cancelRequested", v.retries,
+            count(*) FILTER (WHERE a.outcome IN ('fault', 'lost'))::int AS faults,
+            count(*) FILTER (WHERE a.outcome = 'failed')::int AS failures
        FROM tasks t
        JOIN model_versions v ON v.id = t.model_version_id
        JOIN attempts a ON a.task_uid = t.uid
-      WHERE t.uid = $1 GROUP BY v.retries`,
+      WHERE t.uid = $1 GROUP BY t.uid, v.retries`,
     [uid],
   );
-  const { faults = 0, failures = 0, retries = 0 } = past ?? {};
+  const { cancelRequested = false, faults = 0, failures = 0, retries = 0 } = past ?? {};
   const isFault = outcome === 'fault' || outcome === 'lost';
   const again =
     outcome === 'released' ||
     (isFault && faults < maxAttempts) ||
     (outcome === 'failed' && failures <= retries);
   const pauseS = isFault ? backOffAfter(causeOf(reason), faults) : 0;
-  await tx.query(
-    `UPDATE tasks
-        SET state = next.state, attempt = attempt + (next.state = 'PENDING')::int,
-            ended_at = CASE WHEN next.state = 'PENDING' THEN NULL ELSE now() END,
-            not_before = now() + $3 * interval '1 second'
-       FROM (SELECT uid, CASE WHEN cancel_requested_at IS NOT NULL THEN 'CANCELLED'
-                              WHEN $2 THEN 'PENDING' ELSE 'FAILED' END::task_state AS state
-               FROM tasks WHERE uid = $1) AS next
-      WHERE tasks.uid = next.uid AND tasks.state = 'RUNNING'`,
-    [uid, again, pauseS],
-  );
+  if (cancelRequested) await tx.query(cancelled, [uid]);
+  else if (again) await tx.query(retried, [uid, pauseS]);
+  else await tx.query(failed, [uid]);
   return dropFilesOfDeleted(tx, uid);
 }
 
-/** Ends the attempt if its lease has still lapsed; undefined when it has not. */
+interface Past {
+  cancelRequested: boolean;
+  faults: number;
+  failures: number;
+  retries: number;
+}
+
+const retry = transition('attempt_retried');
+const retried = `
+  UPDATE tasks
+     SET state = ${retry.to}, attempt = attempt + 1, not_before = now() + $2 * interval '1 second'
+   WHERE uid = $1 AND state IN ${retry.from}`;
+
+const failed = endBy('attempt_failed');
+const cancelled = endBy('cancelled');
+
+function endBy(event: 'attempt_failed' | 'cancelled'): string {
+  const { from, to } = transition(event);
+  return `UPDATE tasks SET state = ${to}, ended_at = now() WHERE uid = $1 AND state IN ${from}`;
+}
+
+/** Ends the attempt if its lease has still lapsed and `leader` leads; undefined when it did not. */
 export async function endIfLapsed(
   database: Database,
   uid: string,
   number: number,
   maxAttempts: number,
+  leader: SteadyLeader,
 ): Promise<string[] | undefined> {
   return database.transaction(async (tx) => {
     await lockTask(tx, uid);
     const rows = await tx.query(
       `UPDATE attempts SET ended_at = now(), outcome = 'lost', reason = 'lease_lost',
               detail = 'The consumer that ran the task was not heard of any more.'
-        WHERE task_uid = $1 AND number = $2 AND ${hasLapsed}
+        WHERE task_uid = $4 AND number = $5 AND ${hasLapsed} AND ${leadsSteadily}
        RETURNING number`,
-      [uid, number],
+      [...leaderValues(leader), uid, number],
     );
     if (rows.length === 0) return undefined;
     return moveOn(tx, uid, { outcome: 'lost', reason: 'lease_lost' }, maxAttempts);

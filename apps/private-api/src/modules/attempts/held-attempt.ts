@@ -1,4 +1,5 @@
 import type { Queryable } from '../../database/database.js';
+import { transition } from '../tasks/transitions.js';
 
 /** An attempt as its holder names it. */
 export interface HeldAttempt {
@@ -15,8 +16,12 @@ export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
 export const isCurrentLease =
   'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL';
 
-/** Who may claim or adopt: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3, $4. */
+/** Who may adopt: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3, $4. */
 export const speaksForConsumer = 'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)';
+
+/** Who may claim: the same, unless an operator drains it. */
+export const takesForConsumer =
+  'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4 AND NOT draining)';
 
 /** Of an attempt that nobody renews. */
 export const hasLapsed = 'ended_at IS NULL AND lease_until < now()';
@@ -38,12 +43,14 @@ export async function lockTask(
   return task;
 }
 
+const resumed = transition('attempt_resumed');
+
 /**
  * Of an attempt `a` and its task `t`: its lease has lapsed, and no other attempt was claimed since. One
  * of which this does not hold never comes back: a task's next attempt is claimed once, and for ever.
  */
 export const isResumable = `a.outcome = 'lost' AND t.uid = a.task_uid AND t.attempt = a.number + 1
-        AND t.state IN ('PENDING', 'QUEUED')`;
+        AND t.state IN ${resumed.from}`;
 
 /**
  * Gives an attempt that was ended for its lapsed lease back, as long as no other attempt was claimed:
@@ -57,7 +64,7 @@ export async function resumeLapsed(
 ): Promise<boolean> {
   const tasks = await tx.query(
     `UPDATE tasks t
-        SET state = 'RUNNING', attempt = a.number, consumer_id = a.consumer_id, not_before = NULL
+        SET state = ${resumed.to}, attempt = a.number, consumer_id = a.consumer_id, not_before = NULL
        FROM attempts a
       WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition}
         AND ${isResumable}

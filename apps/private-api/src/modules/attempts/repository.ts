@@ -1,7 +1,9 @@
 import type { PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
+import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { transition } from '../tasks/transitions.js';
 import { endHeld, endIfLapsed, finishTask, moveOn, type AttemptEnd } from './end-attempt.js';
 import {
   hasLapsed,
@@ -11,6 +13,7 @@ import {
   resumeLapsed,
   resumeOwn,
   speaksForConsumer,
+  takesForConsumer,
   type AttemptClaim,
   type HeldAttempt,
 } from './held-attempt.js';
@@ -41,15 +44,21 @@ export interface Holding {
 /** `blobs`: those that nothing refers to any more. */
 export type Settled = { outcome: 'settled'; blobs: string[] } | { outcome: 'cancel_requested' };
 
+const claimed = transition('claimed');
+
 export function createAttemptRepository(
   database: Database,
   { leaseMs, maxAttempts }: { leaseMs: number; maxAttempts: number },
 ) {
-  /** The lease for so long from now on; undefined: it is no longer this holder's. */
+  /**
+   * The lease for so long from now on, or as long as it lasts anyway: a renewal that comes after the
+   * parking takes nothing back. Undefined: it is no longer this holder's.
+   */
   async function extend(held: HeldAttempt, ms: number): Promise<Holding | undefined> {
     const extended = () =>
       database.query<Holding>(
-        `UPDATE attempts SET lease_until = now() + $5 * interval '1 millisecond'
+        `UPDATE attempts
+            SET lease_until = greatest(lease_until, now() + $5 * interval '1 millisecond')
           WHERE ${isCurrentLease}
          RETURNING (SELECT cancel_requested_at IS NOT NULL FROM tasks WHERE uid = $1)
                    AS "cancelRequested"`,
@@ -71,15 +80,16 @@ export function createAttemptRepository(
   return {
     /**
      * Hot. QUEUED → RUNNING with a first lease, for the process that speaks for the consumer that was
-     * sent the ticket; or the lease that this holder won before. Undefined: the ticket is stale.
+     * sent the ticket, unless it is drained; or the lease that this holder won before. Undefined: the
+     * ticket is stale.
      */
     async claim(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
       const { taskUid, attempt, consumerId, holder } = claim;
       const [won] = await database.query<{ epoch: number }>(
         `WITH task AS (
-           UPDATE tasks SET state = 'RUNNING'
-            WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state = 'QUEUED'
-              AND ${speaksForConsumer}
+           UPDATE tasks SET state = ${claimed.to}
+            WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state IN ${claimed.from}
+              AND ${takesForConsumer}
            RETURNING uid, attempt
          )
          INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
@@ -243,15 +253,20 @@ export function createAttemptRepository(
       });
     },
 
-    /** Ends attempts whose lease has lapsed; returns them. Each is ended only if still lapsed. */
-    async endLapsed(): Promise<LapsedAttempt[]> {
+    /**
+     * Ends attempts whose lease has lapsed; returns them. Each is ended only if still lapsed, and only
+     * while `leader` leads, by the clock that the lease has lapsed by.
+     */
+    async endLapsed(leader: SteadyLeader): Promise<LapsedAttempt[]> {
       const lapsed = await database.query<Omit<LapsedAttempt, 'blobs'>>(
         `SELECT task_uid AS "taskUid", number AS attempt, consumer_id AS "consumerId" FROM attempts
-          WHERE ${hasLapsed} ORDER BY lease_until LIMIT 100`,
+          WHERE ${hasLapsed} AND ${leadsSteadily} ORDER BY lease_until LIMIT 100`,
+        leaderValues(leader),
       );
       const ended = [];
       for (const attempt of lapsed) {
-        const blobs = await endIfLapsed(database, attempt.taskUid, attempt.attempt, maxAttempts);
+        const { taskUid, attempt: number } = attempt;
+        const blobs = await endIfLapsed(database, taskUid, number, maxAttempts, leader);
         if (blobs !== undefined) ended.push({ ...attempt, blobs });
       }
       return ended;

@@ -1,6 +1,7 @@
 import type { ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
 import { isResumable } from '../attempts/held-attempt.js';
+import { asBeforeTicket, transition } from '../tasks/transitions.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
 
@@ -10,6 +11,8 @@ export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
  */
 export const takesTickets = `(c.state = 'ready' AND NOT c.draining
   AND c.heartbeat_at > now() - $1 * interval '1 millisecond')`;
+
+const ticketReturned = transition('ticket_returned');
 
 export function createConsumerRepository(
   database: Database,
@@ -99,9 +102,30 @@ export function createConsumerRepository(
       return { gone: those(true), unknown: those(false) };
     },
 
+    /**
+     * From when this answers on nothing is claimed: its tickets are in the backlog, and one that the
+     * dispatcher was just sending is not claimed any more. Undefined when there is no such consumer.
+     */
+    async drain(id: string): Promise<ConsumerDetails | undefined> {
+      await database.query(`UPDATE consumers SET draining = true WHERE id = $1`, [id]);
+      const tickets = await database.query<{ uid: string }>(
+        `SELECT uid FROM tasks WHERE consumer_id = $1 AND state IN ${ticketReturned.from}`,
+        [id],
+      );
+      // Each alone, since each may have to wait for a claim: who holds nothing is waited for by nobody.
+      for (const { uid } of tickets) {
+        await database.query(
+          `UPDATE tasks t SET ${asBeforeTicket}
+            WHERE uid = $1 AND consumer_id = $2 AND state IN ${ticketReturned.from}`,
+          [uid, id],
+        );
+      }
+      return (await details('c.id = $2', [id]))[0];
+    },
+
     /** Undefined when there is none. */
-    async setDraining(id: string, draining: boolean): Promise<ConsumerDetails | undefined> {
-      await database.query(`UPDATE consumers SET draining = $2 WHERE id = $1`, [id, draining]);
+    async resume(id: string): Promise<ConsumerDetails | undefined> {
+      await database.query(`UPDATE consumers SET draining = false WHERE id = $1`, [id]);
       return (await details('c.id = $2', [id]))[0];
     },
 
@@ -118,10 +142,10 @@ export function createConsumerRepository(
         );
         if (gone.length === 0) return 0;
         const returned = await tx.query(
-          `UPDATE tasks SET state = 'PENDING'
+          `UPDATE tasks t SET ${asBeforeTicket}
             WHERE uid IN (
                     SELECT uid FROM tasks
-                     WHERE state = 'QUEUED' AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
+                     WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
            RETURNING uid`,
           [id],
         );

@@ -24,8 +24,7 @@ export function createConsumerService(deps: {
   let knownId: string | undefined;
   const installationId = async () => (knownId ??= await deps.installation.id());
 
-  const setDraining = async (id: string, draining: boolean): Promise<ConsumerDetails> => {
-    const consumer = await consumers.setDraining(id, draining);
+  const told = (consumer: ConsumerDetails | undefined): ConsumerDetails => {
     if (consumer === undefined) throw new AppError('NOT_FOUND', 'There is no such consumer.');
     deps.onNews();
     return consumer;
@@ -61,10 +60,10 @@ export function createConsumerService(deps: {
 
     list: () => consumers.list(),
 
-    /** Nothing more is given to it, and its tickets go back. Throws NOT_FOUND. */
-    drain: (id: string) => setDraining(id, true),
+    /** Nothing more is given to it, and its tickets are back. Throws NOT_FOUND. */
+    drain: async (id: string) => told(await consumers.drain(id)),
 
     /** Throws NOT_FOUND. */
-    resume: (id: string) => setDraining(id, false),
+    resume: async (id: string) => told(await consumers.resume(id)),
   };
 }

@@ -5,6 +5,7 @@ import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
 import { keyedPost, takeKey, type KeyedPost } from './idempotency-keys.js';
+import { transition } from './transitions.js';
 import type { WaitingLimits } from './waiting-limits.js';
 
 export type TaskRepository = ReturnType<typeof createTaskRepository>;
@@ -37,7 +38,10 @@ export interface NewTask {
 export function createTaskRepository(database: Database, limits: WaitingLimits) {
   return {
     /** Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait. */
-    requireRoom: (owner: string) => limits.requireRoom(database, owner),
+    async requireRoom(owner: string): Promise<void> {
+      const refusal = await limits.refusal(owner);
+      if (refusal !== undefined) throw refusal;
+    },
 
     /** The post that this key stands for now. */
     keyedPost: (owner: string, key: string): Promise<KeyedPost | undefined> =>
@@ -49,12 +53,13 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * under the same key has made before: then nothing is written, be the model deleted by now. Throws IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS, MODEL_NOT_FOUND.
      */
     async insert(task: NewTask): Promise<string> {
+      const refusal = await limits.refusal(task.owner);
       return database.transaction(async (tx) => {
         const { idempotencyKey, input } = task;
         const post = { ...task, sha256: input.sha256 };
         const earlier = idempotencyKey && (await takeKey(tx, post, idempotencyKey));
         if (earlier) return earlier;
-        await limits.requireRoom(tx, task.owner);
+        if (refusal !== undefined) throw refusal;
         await requireStored(tx, input);
         const version = await requireCurrentVersion(tx, task.humanReadableId);
         await tx.query(
@@ -157,13 +162,16 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
   };
 }
 
+const cancelled = transition('cancelled');
+
+/** A running one is CANCELLED when its attempt has ended. */
 async function cancelTask(on: Queryable, uid: string): Promise<boolean> {
   const rows = await on.query(
     `UPDATE tasks
         SET cancel_requested_at = coalesce(cancel_requested_at, now()),
             ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
-            state = CASE WHEN state = 'RUNNING' THEN state ELSE 'CANCELLED' END
-      WHERE uid = $1 AND deleted_at IS NULL AND state IN ('PENDING', 'QUEUED', 'RUNNING')
+            state = CASE WHEN state = 'RUNNING' THEN state ELSE ${cancelled.to} END
+      WHERE uid = $1 AND deleted_at IS NULL AND state IN ${cancelled.from}
      RETURNING uid`,
     [uid],
   );
