@@ -7,10 +7,11 @@ import {
   modelContainer,
   runsAsRoot,
   stagingContainer,
+  type ContainerSpec,
 } from '@inference-server/container-engine';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
-import { labelNames } from '../names.js';
+import { labelNames, type Kind } from '../names.js';
 import { sideBySide } from '../side-by-side.js';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
@@ -38,6 +39,7 @@ export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
     return await stage(run);
   } catch (error) {
     if (!isEngineProblem(error, 'name_in_use', 'volume_absent')) throw error;
+    await run.requireLease();
     await removeTraces(run);
     return await stage(run);
   }
@@ -112,7 +114,9 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
   return { kind: 'prepared', helper, modelVolume, needsOpenOutput: !runsAsRoot(image.user) };
 }
 
-async function createVolumes({ engine, own }: AttemptRun): Promise<void> {
+async function createVolumes(run: AttemptRun): Promise<void> {
+  const { engine, own } = run;
+  await run.requireLease();
   const create = (kind: 'input' | 'output') =>
     engine.createVolume({ name: own.name(kind), labels: own.labels(kind) }, uncut);
   await sideBySide(
@@ -123,7 +127,8 @@ async function createVolumes({ engine, own }: AttemptRun): Promise<void> {
 }
 
 /** Its mount points are no folders of the image's, whatever the image holds. */
-function createHelper({ engine, own, work }: AttemptRun): Promise<string> {
+function createHelper(run: AttemptRun): Promise<string> {
+  const { own, work } = run;
   const helper = stagingContainer({
     name: own.name('stage'),
     image: work.container_tag,
@@ -134,7 +139,7 @@ function createHelper({ engine, own, work }: AttemptRun): Promise<string> {
       readOnly: false,
     })),
   });
-  return engine.createContainer(helper, uncut);
+  return createMounting(run, helper, volumesOf(run));
 }
 
 async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<string | null> {
@@ -188,9 +193,10 @@ async function fillVolumes(
 
 /** What the engine refuses at once (an image without a command) is the model's fault. */
 async function createModelContainer(
-  { engine, own, work, settings }: AttemptRun,
+  run: AttemptRun,
   { modelVolume }: Prepared,
 ): Promise<string | Outcome> {
+  const { own, work, settings } = run;
   const spec = modelContainer({
     name: own.name('run'),
     image: work.container_tag,
@@ -200,13 +206,31 @@ async function createModelContainer(
     gpu: settings.gpu,
   });
   try {
-    const container = await engine.createContainer(spec, uncut);
-    if (modelVolume !== null) await requireMounted(engine, container, modelVolume);
-    return container;
+    return await createMounting(run, spec, {
+      ...volumesOf(run),
+      ...(modelVolume !== null && { [modelVolume]: 'model-data' }),
+    });
   } catch (error) {
     if (isEngineProblem(error, 'refused')) return failed('start_failed', (error as Error).message);
     throw error;
   }
+}
+
+function volumesOf({ own }: AttemptRun): Record<string, Kind> {
+  return { [own.name('input')]: 'input', [own.name('output')]: 'output' };
+}
+
+/** Creates a container on these volumes: by name, of which kind each is. */
+async function createMounting(
+  run: AttemptRun,
+  spec: ContainerSpec,
+  kinds: Readonly<Record<string, Kind>>,
+): Promise<string> {
+  await run.requireLease();
+  const container = await run.engine.createContainer(spec, uncut);
+  run.unstarted.add(container);
+  await requireMounted(run.engine, container, kinds);
+  return container;
 }
 
 const stagingFolder = '/inference-server-staging';

@@ -15,7 +15,7 @@ export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
 export const isCurrentLease =
   'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL';
 
-/** Who may claim or adopt: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3, $4. */
+/** Who may claim: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3, $4. */
 export const speaksForConsumer = 'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)';
 
 /** Of an attempt that nobody renews. */
