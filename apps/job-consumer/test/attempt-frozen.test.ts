@@ -6,7 +6,6 @@ import { scriptZip } from './zips.js';
 
 /** What becomes of an attempt whose process stood still while it staged it. */
 
-const signal = new AbortController().signal;
 let scene: AttemptScene;
 let engine: ContainerEngine;
 let starts: string[];

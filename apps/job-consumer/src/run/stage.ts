@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { zipToTar } from '@inference-server/archive';
-import { discardFile } from '@inference-server/blob-store';
+import { discardFile, type ReceivedFile } from '@inference-server/blob-store';
 import {
   isEngineProblem,
   modelContainer,
@@ -48,18 +48,23 @@ export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
 /** What does not need each other goes side by side. */
 async function stage(run: AttemptRun): Promise<Staged | Outcome> {
   const { work, signal } = run;
-  const [input, ready] = await sideBySide(
-    signal,
-    (bounds) =>
-      fetchZip(() => run.api.openInput(run.held, bounds), work.input, {
-        folder: run.settings.spoolFolder,
-        name: spoolName(run.held, 'input'),
-        signal: bounds,
-        onRetry: noteRetry(run),
-      }),
-    (bounds) => prepare(run, bounds),
-  );
+  // It is discarded also when what goes beside it fails: the next try brings it again.
+  const spooled: ReceivedFile[] = [];
   try {
+    const [input, ready] = await sideBySide(
+      signal,
+      async (bounds) => {
+        const zip = await fetchZip(() => run.api.openInput(run.held, bounds), work.input, {
+          folder: run.settings.spoolFolder,
+          name: spoolName(run.held, 'input'),
+          signal: bounds,
+          onRetry: noteRetry(run),
+        });
+        spooled.push(zip);
+        return zip;
+      },
+      (bounds) => prepare(run, bounds),
+    );
     if (ready.kind !== 'prepared') return ready;
     const [refused, container] = await sideBySide(
       signal,
@@ -70,7 +75,7 @@ async function stage(run: AttemptRun): Promise<Staged | Outcome> {
     if (typeof container !== 'string') return container;
     return { kind: 'staged', container, helper: ready.helper };
   } finally {
-    await discardFile(input);
+    await Promise.all(spooled.map(discardFile));
   }
 }
 
