@@ -79,13 +79,20 @@ export const rulesOfLeases = [
     tests: [[ofAttempts, 'gives another attempt after a fault, at most three']],
   },
   {
-    name: 'only the process that is registered claims and adopts',
+    name: 'only the process that is registered claims',
     file: `${attempts}held-attempt.ts`,
     text: 'WHERE id = $3 AND holder = $4)',
     without: 'WHERE id = $3 AND $4::text IS NOT NULL)',
+    tests: [[leases, 'is let in when the other is silent; the other claims nothing any more']],
+  },
+  {
+    name: 'CONSUMER_EXISTS: only the process that is registered adopts',
+    file: `${attempts}repository.ts`,
+    text: 'WHERE id = $1 AND holder = $2 FOR SHARE',
+    without: 'WHERE id = $1 AND $2::text IS NOT NULL FOR SHARE',
     tests: [
-      [leases, 'is let in when the other is silent; the other claims nothing any more'],
       [leases, 'is adopted under the next epoch'],
+      [leases, 'is parked for a successor, and adopted also after'],
     ],
   },
   {
@@ -138,17 +145,10 @@ export const rulesOfLeases = [
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
-    name: 'nothing is resumed for who may not adopt it',
-    file: `${attempts}repository.ts`,
-    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
-    without: "condition: `a.consumer_id = $3 AND $4 <> ''`",
-    tests: [[leases, 'is parked for a successor, and adopted also after']],
-  },
-  {
     name: 'nothing of another consumer is resumed',
     file: `${attempts}repository.ts`,
-    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
-    without: 'condition: `${speaksForConsumer}`',
+    text: "condition: 'a.consumer_id = $3'",
+    without: "condition: '$3::text IS NOT NULL'",
     tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {

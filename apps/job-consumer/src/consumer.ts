@@ -128,7 +128,7 @@ export async function startConsumer(
   };
 
   const setOpen = () => {
-    slots.setOpen(pending === undefined && engineWatch.isReady && quarantine.reason === undefined);
+    slots.setOpen(pending === undefined && quarantine.reason === undefined);
   };
   const attempts = createActiveAttempts({
     deps,
