@@ -239,9 +239,12 @@ function stateOf(
   return { state: 'ready', reason: null };
 }
 
-/** PostgreSQL takes no NUL in a text. */
+/** PostgreSQL takes no NUL in a text, and no half of a surrogate pair, which a cut may leave. */
 function storable(reason: string): string {
-  return reason.replaceAll('\0', '').slice(0, 1000);
+  return reason
+    .replaceAll('\0', '')
+    .slice(0, 1000)
+    .replaceAll(/\p{Surrogate}/gu, '');
 }
 
 const signOffMs = 2_000;
