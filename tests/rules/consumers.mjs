@@ -186,8 +186,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer looks from time to time for what it has lost sight of',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'const pauseMs = troubles === 0 ? intervalMs',
-    without: 'const pauseMs = troubles === 0 ? 1_000 * intervalMs',
+    text: 'troubles === 0 ? intervalMs',
+    without: 'troubles === 0 ? 1_000 * intervalMs',
     tests: [[left, 'removes from time to time what it has lost sight of']],
   },
   {
@@ -268,6 +268,6 @@ export const rulesOfConsumers = [
     file: 'apps/job-consumer/src/consumer.ts',
     text: 'else reconciliation.reset();',
     without: '',
-    tests: [[consumer, 'says so, claims nothing, faults what ran']],
+    tests: [[left, 'a consumer takes nothing while its engine is away']],
   },
 ];

@@ -55,15 +55,15 @@ export function startReconciliation(
   const isClosing = () => signal.aborted;
   const runPass = createPass(deps, options.holder);
   let hurry = new AbortController();
-  let isValid = true;
+  let resets = 0;
   let troubles = 0;
 
   const run = async () => {
-    isValid = true;
+    const resetsBefore = resets;
     try {
       const isClean = await runPass(signal);
       troubles = isClean ? 0 : troubles + 1;
-      if (isValid) onPending(undefined);
+      if (resets === resetsBefore) onPending(undefined);
     } catch (error) {
       if (isClosing()) return;
       troubles += 1;
@@ -91,7 +91,7 @@ export function startReconciliation(
       hurry.abort();
     },
     reset() {
-      isValid = false;
+      resets += 1;
       onPending(untilFirstPass);
     },
     ended: loop(),

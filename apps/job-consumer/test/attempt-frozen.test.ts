@@ -9,6 +9,7 @@ import { scriptZip } from './zips.js';
 let scene: AttemptScene;
 let engine: ContainerEngine;
 let starts: string[];
+let filled: number;
 
 beforeAll(async () => {
   scene = await openAttemptScene();
@@ -24,6 +25,8 @@ describe('an attempt that another has adopted while it was staged', () => {
     const task = scene.taskOf(scriptZip('sleep 30'));
     whenCreating('-run', async (create) => {
       const container = await create();
+      // All is staged then: only the start is to come.
+      await expect.poll(() => filled, { timeout: 5_000 }).toBe(1);
       await adoptElsewhere(task);
       return container;
     });
@@ -66,17 +69,22 @@ it('an attempt whose volumes were removed before their use begins again', async 
   expect(await leftOf(task)).toEqual([]);
 });
 
-/** Has the creation of the containers of such a name done by `how`, and starts noted. */
+/** Has the creation of the containers of such a name done by `how`; starts and fills are noted. */
 function whenCreating(
   suffix: string,
   how: (create: () => Promise<string>) => Promise<string>,
 ): void {
   starts = [];
+  filled = 0;
   scene.bench.deps.engine = {
     ...engine,
     createContainer: (spec: ContainerSpec, bounds) => {
       const create = () => engine.createContainer(spec, bounds);
       return spec.name.endsWith(suffix) ? how(create) : create();
+    },
+    putArchive: async (...args) => {
+      await engine.putArchive(...args);
+      filled += 1;
     },
     startContainer: (container, bounds) => {
       starts.push(container);

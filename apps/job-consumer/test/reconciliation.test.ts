@@ -55,7 +55,7 @@ describe('a consumer that cannot take up what was left behind', () => {
     });
     const task = scene.addTask('true');
     await scene.send(id, [task]);
-    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    await expect.poll(() => task.settlements, { timeout: 10_000 }).toHaveLength(1);
     expect(await scene.tracesOf()).toContain(`container ${left.name}`);
     isBroken = false;
     await expect.poll(() => scene.tracesOf(), { timeout: 10_000 }).toEqual([]);
@@ -82,6 +82,31 @@ it('a consumer removes from time to time what it has lost sight of', async () =>
   await expect.poll(() => lastOf(id)?.state).toBe('ready');
   await leave(id, scene.addTask('true'));
   await expect.poll(() => scene.tracesOf(), { timeout: 10_000 }).toEqual([]);
+});
+
+it('a consumer takes nothing while its engine is away', async () => {
+  let isAway = false;
+  const { id } = await scene.start({
+    wrap: (engine) => ({
+      ...engine,
+      ping: async (signal) => {
+        if (isAway) throw new EngineError('unreachable', 'ECONNRESET');
+        return engine.ping(signal);
+      },
+    }),
+  });
+  await expect.poll(() => lastOf(id)?.state).toBe('ready');
+  isAway = true;
+  await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('engine_away');
+  const task = scene.addTask('true');
+  await scene.send(id, [task]);
+  const heartbeats = scene.registrationsOf(id).length;
+  await expect
+    .poll(() => scene.registrationsOf(id).length, { timeout: 10_000 })
+    .toBeGreaterThan(heartbeats + 3);
+  expect(task.claims).toBe(0);
+  isAway = false;
+  expect(await task.settled).toMatchObject({ kind: 'finished' });
 });
 
 it('an attempt that is claimed while the engine is away for a moment runs once', async () => {
