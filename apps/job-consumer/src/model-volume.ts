@@ -86,7 +86,7 @@ export async function requireMounted(
       if (!isEngineProblem(error, 'in_use')) throw error;
     }
   }
-  throw new EngineError('volume_absent', `removed before their use: ${lost.join(', ')}`);
+  throw new EngineError('volume_absent', `${lost.join(', ')}: removed before its use`);
 }
 
 async function findOrFill(
