@@ -89,6 +89,30 @@ describe('a task', () => {
     await tasks.expectNothingLeft();
   }, 90_000);
 
+  it.each([0, 40])(
+    'is taken from a consumer that was frozen %s ms after its claim, which starts and leaves nothing',
+    async (ms) => {
+      const uid = await tasks.post('sleep 1; echo fine > /output/result');
+      const isClaimed = async () => (await tasks.attemptsOf(uid)).length > 0;
+      expect(await waitUntil(isClaimed, { timeoutMs: 10_000, everyMs: 5 })).toBe(true);
+      await sleep(ms);
+      process.kill(consumer.pid, 'SIGSTOP');
+      const frozen = consumer;
+      consumer = await server.startConsumer('cpu', { SWEEP_INTERVAL_S: '1' });
+      expect(await tasks.resultOf(uid)).toBe('fine\n');
+      const starts = tasks.startsOf(uid);
+      process.kill(frozen.pid, 'SIGCONT');
+      expect(await frozen.ended).toMatchObject({ code: 1 });
+      await tasks.expectNothingLeft();
+      // By name: the engine makes a volume that is gone anew, without labels.
+      const objects = await server.engine.api.listObjects();
+      expect(objects.filter(({ name }) => name.includes(uid))).toEqual([]);
+      expect(tasks.startsOf(uid)).toBe(starts);
+      await frozen.kill();
+    },
+    60_000,
+  );
+
   it('is cancelled when its container is gone, and deleted likewise', async () => {
     const uid = await tasks.post('trap "" TERM; while true; do sleep 0.1; done');
     await tasks.untilItRuns(uid);

@@ -4,14 +4,16 @@ const consumer = 'apps/job-consumer/test/consumer.test.ts';
 const quarantine = 'apps/job-consumer/test/quarantine.test.ts';
 const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const attempt = 'apps/job-consumer/test/attempt.test.ts';
+const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
+const left = 'apps/job-consumer/test/reconciliation.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfConsumers = [
   {
     name: 'the lease is confirmed before a clock stops a container',
     file: `${run}execute.ts`,
-    text: 'await run.confirmLease();\n    signal.throwIfAborted();\n',
-    without: '',
+    text: 'await run.requireLease();\n    await engine.stopContainer',
+    without: 'await engine.stopContainer',
     tests: [[outside, 'is not stopped by its clock before its lease is confirmed']],
   },
   {
@@ -47,15 +49,15 @@ export const rulesOfConsumers = [
   {
     name: 'hand-over: what runs when the consumer stops is left to the next process',
     file: `${run}attempt.ts`,
-    text: 'else if (container !== undefined && run.settings.handsOver)',
-    without: "else if (container === '' && run.settings.handsOver)",
+    text: 'else if (isStarted(run, container) && run.settings.handsOver)',
+    without: "else if (isStarted(run, container) && container === '' && run.settings.handsOver)",
     tests: [[outside, 'is parked when the consumer stops']],
   },
   {
     name: 'HAND_OVER=false: what runs when the consumer stops is given back',
     file: `${run}attempt.ts`,
-    text: 'else if (container !== undefined && run.settings.handsOver)',
-    without: 'else if (container !== undefined)',
+    text: 'else if (isStarted(run, container) && run.settings.handsOver)',
+    without: 'else if (isStarted(run, container))',
     tests: [[outside, 'is given back when a consumer stops that hands nothing over']],
   },
   {
@@ -82,23 +84,23 @@ export const rulesOfConsumers = [
   {
     name: 'a container that was created and never started is discarded',
     file: `${run}adopt.ts`,
-    text: "if (found?.startedAt === undefined) return 'missing';\n  return { container, startedAt: found.startedAt };",
+    text: "if (found?.startedAt === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, startedAt,",
     without:
-      "if (found === undefined) return 'missing';\n  return { container, ...(found.startedAt && { startedAt: found.startedAt }) };",
+      "if (found === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, ...(startedAt && { startedAt }),",
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
     name: 'what private-api says that the predecessor held is adopted',
-    file: `${run}adopt.ts`,
-    text: 'for (const { task_uid: taskUid, attempt } of held) want(taskUid, attempt);',
-    without: 'void held;',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'found.set(keyOf({ taskUid, attempt }), { taskUid, attempt });',
+    without: 'if (attempt < 0) found.set(keyOf({ taskUid, attempt }), { taskUid, attempt });',
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
     name: 'the containers that the predecessor left are waited for and collected',
     file: `${run}adopt.ts`,
-    text: 'want(taskUid, Number(labels[labelNames.attempt]), id);',
-    without: 'void id;',
+    text: "names.attempt(ticket.taskUid, ticket.attempt).name('run')",
+    without: "names.attempt(ticket.taskUid, ticket.attempt).name('stage')",
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
@@ -135,10 +137,119 @@ export const rulesOfConsumers = [
   },
   {
     name: 'an attempt runs once, however often its ticket comes',
-    file: 'apps/job-consumer/src/consumer.ts',
-    text: 'if (claim === undefined || attempts.has(ticket)) freeSlot();',
-    without: 'if (claim === undefined) freeSlot();',
+    file: 'apps/job-consumer/src/active-attempts.ts',
+    text: 'if (active.has(key)) return undefined;',
+    without: '',
     tests: [[consumer, 'runs an attempt once, however often its ticket comes']],
+  },
+  {
+    name: 'an attempt is active from before its claim',
+    file: 'apps/job-consumer/src/active-attempts.ts',
+    text: 'if (active.has(key)) return undefined;',
+    without: "if (![undefined, 'reserved'].includes(active.get(key) as string)) return undefined;",
+    tests: [[left, 'an attempt that is claimed while the engine is away for a moment']],
+  },
+  {
+    name: 'a consumer takes nothing before it has taken up what was left behind',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'slots.setOpen(pending === undefined && quarantine.reason === undefined);',
+    without: 'slots.setOpen(quarantine.reason === undefined);',
+    tests: [[left, 'says so, takes nothing, and tries again']],
+  },
+  {
+    name: 'a consumer is not ready before it has taken up what was left behind',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'if (pending !== undefined) return {',
+    without: "if (pending === '') return {",
+    tests: [[left, 'says so, takes nothing, and tries again']],
+  },
+  {
+    name: 'a leftover that stays keeps nothing else up',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: "if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;",
+    without:
+      "if (signal.aborted || isEngineProblem(error, 'unreachable') || error !== undefined) throw error;",
+    tests: [[left, 'goes on when only the engine does not remove something']],
+  },
+  {
+    name: 'an attempt that cannot be adopted keeps nothing else up',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (signal.aborted || concernsAll(error)) throw error;',
+    without: 'if (signal.aborted || concernsAll(error) || error !== undefined) throw error;',
+    tests: [[left, 'goes on when private-api fails on one attempt']],
+  },
+  {
+    name: 'what is left of an attempt that cannot be adopted stays',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: "return 'unclear';",
+    without: "return 'over';",
+    tests: [[left, 'goes on when private-api fails on one attempt']],
+  },
+  {
+    name: 'a consumer looks from time to time for what it has lost sight of',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'troubles === 0 ? intervalMs',
+    without: 'troubles === 0 ? 1_000 * intervalMs',
+    tests: [[left, 'removes from time to time what it has lost sight of']],
+  },
+  {
+    name: 'a process that was replaced removes nothing',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (signal.aborted || concernsAll(error)) throw error;',
+    without: "if (signal.aborted) throw error;\n      if (concernsAll(error)) return 'over';",
+    tests: [[left, 'a consumer that was replaced, and has not heard of it']],
+  },
+  {
+    name: 'an attempt that was adopted is not started',
+    file: `${run}execute.ts`,
+    text: 'await run.requireLease();\n      run.unstarted',
+    without: 'run.unstarted',
+    tests: [[frozen, 'is not started, and its containers are removed']],
+  },
+  {
+    name: 'of an attempt that was adopted what nobody has started is removed',
+    file: `${run}clean-up.ts`,
+    text: 'for (const id of unstarted) await',
+    without: "for (const id of unstarted) if (id === '') await",
+    tests: [[frozen, 'is not started, and its containers are removed']],
+  },
+  {
+    name: 'a volume that the engine has made anew is not used, and goes',
+    file: 'apps/job-consumer/src/model-volume.ts',
+    text: 'if (mounted?.labels[labelNames.kind] !== kind) lost',
+    without: "if (mounted?.labels[labelNames.kind] !== kind && kind === 'model-data') lost",
+    tests: [
+      [frozen, 'leaves no volume that the engine has made anew'],
+      [frozen, 'an attempt whose volumes were removed before their use'],
+    ],
+  },
+  {
+    name: 'a container that has ended is judged by how it ended',
+    file: `${run}execute.ts`,
+    text: 'if (startedAt !== undefined && endedAt !== undefined) {',
+    without: 'if (startedAt !== undefined && endedAt !== undefined && limitMs < 0) {',
+    tests: [[outside, 'is judged by how long it ran when it had ended']],
+  },
+  {
+    name: 'a container that had ended too late was out of time',
+    file: `${run}execute.ts`,
+    text: 'const tookTooLong = endedAt.getTime()',
+    without: 'const tookTooLong = 0 * endedAt.getTime()',
+    tests: [[outside, 'is judged by how long it ran when it had ended']],
+  },
+  {
+    name: 'no lease is renewed after it was parked',
+    file: `${run}park.ts`,
+    text: 'await run.stopLease();',
+    without: '',
+    tests: [[outside, 'is parked when private-api was away for a while']],
+  },
+  {
+    name: 'a lease is parked as long as there is time',
+    file: `${run}park.ts`,
+    text: 'const signal = outOfTime.aborted ?',
+    without: "const signal = typeof outOfTime.aborted === 'boolean' ?",
+    tests: [[outside, 'is parked when private-api was away for a while']],
   },
   {
     name: 'quarantine: after so many faults of its own a consumer takes nothing',
@@ -263,8 +374,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer whose engine is away claims nothing',
     file: 'apps/job-consumer/src/consumer.ts',
-    text: 'slots.setOpen(isTidy && engineWatch.isReady && quarantine',
-    without: 'slots.setOpen(isTidy && quarantine',
-    tests: [[consumer, 'says so, claims nothing, faults what ran']],
+    text: 'else reconciliation.reset();',
+    without: '',
+    tests: [[left, 'a consumer takes nothing while its engine is away']],
   },
 ];

@@ -80,13 +80,6 @@ export const rulesOfLeases = [
     tests: [[ofAttempts, 'gives another attempt after a fault, at most three']],
   },
   {
-    name: 'only the process that is registered adopts',
-    file: `${attempts}held-attempt.ts`,
-    text: 'WHERE id = $3 AND holder = $4)',
-    without: 'WHERE id = $3 AND $4::text IS NOT NULL)',
-    tests: [[leases, 'is adopted under the next epoch']],
-  },
-  {
     name: 'only the process that is registered claims',
     file: `${attempts}held-attempt.ts`,
     text: 'WHERE id = $3 AND holder = $4 AND NOT draining)',
@@ -99,6 +92,16 @@ export const rulesOfLeases = [
     text: ' AND NOT draining)',
     without: ')',
     tests: [[drained, 'claims nothing from the answer on']],
+  },
+  {
+    name: 'CONSUMER_EXISTS: only the process that is registered adopts',
+    file: `${attempts}repository.ts`,
+    text: 'WHERE id = $1 AND holder = $2 FOR SHARE',
+    without: 'WHERE id = $1 AND $2::text IS NOT NULL FOR SHARE',
+    tests: [
+      [leases, 'is adopted under the next epoch'],
+      [leases, 'is parked for a successor, and adopted also after'],
+    ],
   },
   {
     name: 'a lapsed lease is ended',
@@ -171,17 +174,10 @@ export const rulesOfLeases = [
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
-    name: 'nothing is resumed for who may not adopt it',
-    file: `${attempts}repository.ts`,
-    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
-    without: "condition: `a.consumer_id = $3 AND $4 <> ''`",
-    tests: [[leases, 'is parked for a successor, and adopted also after']],
-  },
-  {
     name: 'nothing of another consumer is resumed',
     file: `${attempts}repository.ts`,
-    text: 'condition: `a.consumer_id = $3 AND ${speaksForConsumer}`',
-    without: 'condition: `${speaksForConsumer}`',
+    text: "condition: 'a.consumer_id = $3'",
+    without: "condition: '$3::text IS NOT NULL'",
     tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {

@@ -6,15 +6,25 @@ import type { Slots } from './slots.js';
 
 /** The attempts of a consumer, from their claim or adoption until nothing is left of them. */
 export interface ActiveAttempts {
-  has(ticket: Ticket): boolean;
-  /** `freeSlot` is called once the attempt needs its slot no more. */
-  start(claim: Claim, freeSlot: () => void, adopted?: Adopted): void;
+  /**
+   * To be called before the attempt is claimed or adopted: from then on nobody else may, and what the
+   * engine has of it is nobody's leftover. Undefined: it is active already.
+   */
+  reserve(ticket: Ticket): Reservation | undefined;
   /** The consumer stops: those under way and those to come are left, see RunningAttempt. */
   leaveAll(): void;
   /** Somebody else has them: none is touched any more. */
   forgetAll(): void;
   /** Resolves once nothing is under way. */
   ended(): Promise<void>;
+}
+
+/** Ends with one of these. */
+export interface Reservation {
+  /** `freeSlot` is called once the attempt needs its slot no more. */
+  start(claim: Claim, freeSlot: () => void, adopted?: Adopted): void;
+  /** The attempt is not ours after all. */
+  release(): void;
 }
 
 export function createActiveAttempts(options: {
@@ -24,33 +34,40 @@ export function createActiveAttempts(options: {
   /** An attempt has left traces in the engine. */
   onTraces: () => void;
 }): ActiveAttempts {
-  const active = new Map<string, RunningAttempt>();
+  const active = new Map<string, RunningAttempt | 'reserved'>();
+  const running = () => [...active.values()].filter((attempt) => attempt !== 'reserved');
   let mode: 'work' | 'leave' | 'forget' = 'work';
 
   return {
-    has: (ticket) => active.has(keyOf(ticket)),
-    start(claim, freeSlot, adopted) {
-      const attempt = startAttempt(options.deps, claim, options.outOfTime, adopted);
-      const key = keyOf(claim.held);
-      active.set(key, attempt);
-      if (mode === 'leave') attempt.leave();
-      if (mode === 'forget') attempt.forget();
-      void attempt.settled.then(freeSlot);
-      void attempt.cleaned.then((isClean) => {
-        active.delete(key);
-        if (!isClean) options.onTraces();
-      });
+    reserve(ticket) {
+      const key = keyOf(ticket);
+      if (active.has(key)) return undefined;
+      active.set(key, 'reserved');
+      return {
+        start(claim, freeSlot, adopted) {
+          const attempt = startAttempt(options.deps, claim, options.outOfTime, adopted);
+          active.set(key, attempt);
+          if (mode === 'leave') attempt.leave();
+          if (mode === 'forget') attempt.forget();
+          void attempt.settled.then(freeSlot);
+          void attempt.cleaned.then((isClean) => {
+            active.delete(key);
+            if (!isClean) options.onTraces();
+          });
+        },
+        release: () => active.delete(key),
+      };
     },
     leaveAll() {
       if (mode === 'work') mode = 'leave';
-      for (const attempt of active.values()) attempt.leave();
+      for (const attempt of running()) attempt.leave();
     },
     forgetAll() {
       mode = 'forget';
-      for (const attempt of active.values()) attempt.forget();
+      for (const attempt of running()) attempt.forget();
     },
     async ended() {
-      await Promise.all([...active.values()].map(({ cleaned }) => cleaned));
+      await Promise.all(running().map(({ cleaned }) => cleaned));
     },
   };
 }

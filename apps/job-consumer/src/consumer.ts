@@ -11,13 +11,12 @@ import type { ConsumerIdentity } from './config.js';
 import { createEngineSweeps, startEngineSweeps } from './engine-sweeps.js';
 import { watchEngine } from './engine-watch.js';
 import { startHeartbeat } from './heartbeat.js';
-import { removeLeftovers } from './leftovers.js';
 import type { ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { probeStart } from './probe.js';
 import { createQuarantine } from './quarantine.js';
-import { adoptAttempts } from './run/adopt.js';
+import { startReconciliation, untilFirstPass } from './reconciliation.js';
 import type { RunDeps, RunSettings } from './run/attempt-run.js';
 import { claimAttempt } from './run/claim.js';
 import { createSlots } from './slots.js';
@@ -39,7 +38,7 @@ export interface ConsumerOptions {
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
   quarantine: { after: number; pauseMs: number };
   modelVolumes: ModelVolumeLimits;
-  /** How often what is of no use any more is looked for in the engine. */
+  /** How often what is of no use any more, or lost sight of, is looked for in the engine. */
   sweepIntervalMs: number;
   /** How long closing may take. */
   stopGraceMs: number;
@@ -74,7 +73,6 @@ export async function startConsumer(
   const slots = createSlots(identity.slots);
   const outOfTime = new AbortController();
   const closing = new AbortController();
-  const isClosing = () => closing.signal.aborted;
   // All attempts share them.
   setMaxListeners(0, outOfTime.signal, closing.signal);
 
@@ -92,10 +90,11 @@ export async function startConsumer(
     },
     logger,
   });
+  let pending: string | undefined = untilFirstPass;
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
-    ...stateOf(engineWatch.isReady, quarantine.reason),
+    ...stateOf(engineWatch.isReady, pending, quarantine.reason),
     slots: identity.slots,
     gpu_uuid: identity.gpu,
     memory_mib: Math.floor(totalmem() / 1024 ** 2),
@@ -130,46 +129,36 @@ export async function startConsumer(
     settings: { ...options.settings, gpu: identity.gpu, limits: identity.limits, spoolFolder },
   };
 
-  let isTidy = false;
-  let tidying = Promise.resolve();
   const setOpen = () => {
-    slots.setOpen(isTidy && engineWatch.isReady && quarantine.reason === undefined);
-  };
-  /** What was left behind is adopted, or else removed: in this order. */
-  const tidy = async (): Promise<void> => {
-    if (isClosing()) return;
-    const isActive = (taskUid: string, attempt: number) => attempts.has({ taskUid, attempt });
-    try {
-      const adoptions = await adoptAttempts(deps, holder, isActive, closing.signal);
-      for (const { claim, adopted } of adoptions) {
-        const { taskUid, attempt } = claim.held;
-        logger.info({ taskUid, attempt, runs: adopted !== 'missing' }, 'adopted');
-        attempts.start(claim, slots.take(), adopted);
-      }
-      await removeLeftovers({ engine, names, logger }, isActive, outOfTime.signal);
-      isTidy = true;
-    } catch (error) {
-      if (isClosing()) return;
-      logger.warn({ reason: messageOf(error) }, 'not tidied up');
-      engineWatch.suspect(error);
-    }
-    setOpen();
-  };
-  const tidyNext = () => {
-    tidying = tidying.then(tidy);
+    slots.setOpen(pending === undefined && quarantine.reason === undefined);
   };
   const attempts = createActiveAttempts({
     deps,
     slots,
     outOfTime: outOfTime.signal,
     onTraces: () => {
-      if (engineWatch.isReady) tidyNext();
+      reconciliation.hurry();
     },
   });
+  const reconciliation = startReconciliation(
+    { ...deps, engineWatch, attempts, slots },
+    {
+      holder,
+      intervalMs: options.sweepIntervalMs,
+      onPending: (reason) => {
+        if (reason === pending) return;
+        pending = reason;
+        setOpen();
+        heartbeat.beat();
+      },
+      signal: closing.signal,
+    },
+  );
   engineWatch.subscribe((isReady) => {
-    heartbeat.beat();
+    if (isReady) reconciliation.hurry();
+    else reconciliation.reset();
     setOpen();
-    if (isReady) tidyNext();
+    heartbeat.beat();
   });
 
   const sweeps = startEngineSweeps(
@@ -182,14 +171,20 @@ export async function startConsumer(
 
   const onTicket = async (ticket: Ticket): Promise<void> => {
     await slots.waitForRoom(closing.signal);
+    // A ticket can come twice.
+    const reservation = attempts.reserve(ticket);
+    if (reservation === undefined) return;
     const freeSlot = slots.take();
+    const giveUp = () => {
+      reservation.release();
+      freeSlot();
+    };
     try {
       const claim = await claimAttempt({ api, logger }, ticket, holder, outOfTime.signal);
-      // A ticket can come twice: the second wins the claim of the first, being the same holder.
-      if (claim === undefined || attempts.has(ticket)) freeSlot();
-      else attempts.start(claim, freeSlot);
+      if (claim === undefined) giveUp();
+      else reservation.start(claim, freeSlot);
     } catch (error) {
-      freeSlot();
+      giveUp();
       throw error;
     }
   };
@@ -214,7 +209,7 @@ export async function startConsumer(
       await receiver.close();
       await heartbeat.close();
       await quarantine.close();
-      await tidying;
+      await reconciliation.ended;
       attempts.leaveAll();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
@@ -237,12 +232,21 @@ export async function startConsumer(
 
 function stateOf(
   engineIsReady: boolean,
+  pending: string | undefined,
   quarantine: string | undefined,
 ): Pick<ConsumerRegistration, 'state' | 'reason'> {
   if (!engineIsReady) return { state: 'engine_away', reason: null };
-  if (quarantine === undefined) return { state: 'ready', reason: null };
-  // PostgreSQL takes no NUL in a text.
-  return { state: 'quarantined', reason: quarantine.replaceAll('\0', '').slice(0, 1000) };
+  if (pending !== undefined) return { state: 'reconciling', reason: storable(pending) };
+  if (quarantine !== undefined) return { state: 'quarantined', reason: storable(quarantine) };
+  return { state: 'ready', reason: null };
+}
+
+/** PostgreSQL takes no NUL in a text, and no half of a surrogate pair, which a cut may leave. */
+function storable(reason: string): string {
+  return reason
+    .replaceAll('\0', '')
+    .slice(0, 1000)
+    .replaceAll(/\p{Surrogate}/gu, '');
 }
 
 const signOffMs = 2_000;

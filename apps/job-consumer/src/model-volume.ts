@@ -10,7 +10,7 @@ import {
   type VolumeMount,
 } from '@inference-server/container-engine';
 import { noteModelUse } from './model-volume-use.js';
-import { labelNames, type ModelNames, type Names } from './names.js';
+import { labelNames, type Kind, type ModelNames, type Names } from './names.js';
 import { uncut } from './uncut.js';
 
 export interface ModelVolumeDeps {
@@ -61,25 +61,32 @@ export async function requireModelVolume(
 }
 
 /**
- * To be called once a container that mounts the volume was created: from then on the engine refuses
- * to remove it. A volume that was removed just before that was made anew by the engine, empty and
- * without labels: it goes, and the container with it. Throws `volume_absent` then.
+ * To be called once a container that mounts the volumes (of these kinds, by name) was created: from
+ * then on the engine refuses to remove them. A volume that was removed just before that was made anew
+ * by the engine, empty and without labels, so that nobody would ever find it: it goes, and the
+ * container with it. Throws `volume_absent` then.
  */
 export async function requireMounted(
   engine: ContainerEngine,
   container: string,
-  volume: string,
+  kinds: Readonly<Record<string, Kind>>,
 ): Promise<void> {
-  const mounted = await engine.inspectVolume(volume, uncut);
-  if (mounted?.labels[labelNames.kind] === 'model-data') return;
-  await engine.removeContainer(container, uncut);
-  try {
-    await engine.removeVolume(volume, uncut);
-  } catch (error) {
-    // By the container of another attempt, which comes here as well.
-    if (!isEngineProblem(error, 'in_use')) throw error;
+  const lost: string[] = [];
+  for (const [volume, kind] of Object.entries(kinds)) {
+    const mounted = await engine.inspectVolume(volume, uncut);
+    if (mounted?.labels[labelNames.kind] !== kind) lost.push(volume);
   }
-  throw new EngineError('volume_absent', `the model volume ${volume} was removed before its use`);
+  if (lost.length === 0) return;
+  await engine.removeContainer(container, uncut);
+  for (const volume of lost) {
+    try {
+      await engine.removeVolume(volume, uncut);
+    } catch (error) {
+      // By another container, whose maker comes here as well.
+      if (!isEngineProblem(error, 'in_use')) throw error;
+    }
+  }
+  throw new EngineError('volume_absent', `${lost.join(', ')}: removed before its use`);
 }
 
 async function findOrFill(

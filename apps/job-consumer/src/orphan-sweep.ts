@@ -29,7 +29,7 @@ interface Orphan {
 
 /**
  * Containers and volumes that consumers which are gone for good have left in the engine. `own` removes
- * its own itself, when it starts (leftovers.ts).
+ * its own itself (reconciliation.ts).
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
  * nothing else. In this order it is safe beside a consumer that returns: whatever it had made by the

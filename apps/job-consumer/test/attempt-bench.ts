@@ -18,8 +18,8 @@ export interface AttemptBench {
   /** What the phases took for a sign that the engine is away. */
   suspicions: unknown[];
   start(task: TestTask, settings?: Partial<RunSettings>): Promise<RunningAttempt>;
-  /** Goes on with a container that an earlier process has started. */
-  adopt(task: TestTask, startedAt: Date): Promise<RunningAttempt>;
+  /** Goes on with a container that an earlier process has started, `earlierMs` before it really did. */
+  adopt(task: TestTask, earlierMs?: number): Promise<RunningAttempt>;
   close(): Promise<void>;
 }
 
@@ -95,9 +95,16 @@ export async function createAttemptBench(options: {
       const own = { ...deps, settings: { ...deps.settings, ...settings } };
       return startAttempt(own, await claim(task), never);
     },
-    async adopt(task, startedAt) {
+    async adopt(task, earlierMs = 0) {
       const container = names.attempt(task.uid, task.attempt).name('run');
-      return startAttempt(deps, await claim(task), never, { container, startedAt });
+      const found = await engine.inspectContainer(container, never);
+      if (found?.startedAt === undefined) throw new Error('it was never started');
+      const { startedAt, endedAt } = found;
+      return startAttempt(deps, await claim(task), never, {
+        container,
+        startedAt: new Date(startedAt.getTime() - earlierMs),
+        ...(endedAt !== undefined && { endedAt }),
+      });
     },
     close: () => client.close(),
   };

@@ -35,6 +35,20 @@ describe('an attempt that is ended from outside', () => {
     await scene.removeAll(task);
   });
 
+  it('is parked when private-api was away for a while, and renewed no more after that', async () => {
+    const task = scene.taskOf(scriptZip('sleep 100'), {});
+    task.parkAnswerMs = 1_500;
+    const running = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    scene.api.away = true;
+    running.leave();
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    scene.api.away = false;
+    expect(await running.cleaned).toBe(true);
+    expect(task).toMatchObject({ parked: true, renewalsWhenParked: 0 });
+    await scene.removeAll(task);
+  });
+
   it('touches nothing when it was adopted', async () => {
     const task = scene.taskOf(scriptZip('sleep 100'), {});
     const running = await scene.bench.start(task);
@@ -106,7 +120,7 @@ describe('an attempt that is ended from outside', () => {
     await first.cleaned;
     const state = async () => (await scene.containersOf(task))[0]?.state;
     await expect.poll(state, { timeout: 10_000 }).toBe('exited');
-    const next = await scene.bench.adopt(task, new Date());
+    const next = await scene.bench.adopt(task);
     expect(await task.settled).toMatchObject({
       kind: 'fault',
       cause: 'interrupted',
@@ -127,10 +141,34 @@ describe('an attempt that is ended from outside', () => {
     await scene.untilRunning(task);
     first.leave();
     await first.cleaned;
-    const next = await scene.bench.adopt(task, new Date(Date.now() - 61_000));
+    const next = await scene.bench.adopt(task, 61_000);
     await expect
       .poll(() => task.settlements, { timeout: 10_000 })
       .toMatchObject([{ kind: 'failed', reason: 'timed_out' }]);
+    await next.cleaned;
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it.each([
+    ['in time', 'sleep 1; echo fine > /output/a', { kind: 'finished', exit_code: 0 }],
+    [
+      'by itself, in time',
+      'sleep 1; exit 3',
+      { kind: 'failed', reason: 'exit_code', exit_code: 3 },
+    ],
+    ['too late', 'sleep 3', { kind: 'failed', reason: 'timed_out', exit_code: 0 }],
+  ])('is judged by how long it ran when it had ended %s', async (_when, script, expected) => {
+    const task = scene.taskOf(scriptZip(script), { timeoutS: 2 });
+    const first = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    first.leave();
+    await first.cleaned;
+    const state = async () => (await scene.containersOf(task))[0]?.state;
+    await expect.poll(state, { timeout: 10_000 }).toBe('exited');
+    // Its limit is over by now in any case.
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const next = await scene.bench.adopt(task);
+    expect(await task.settled).toMatchObject(expected);
     await next.cleaned;
     expect(await scene.traces()).toEqual([]);
   });

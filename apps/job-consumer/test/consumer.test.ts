@@ -3,54 +3,42 @@ import { join } from 'node:path';
 import { inject } from 'vitest';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startDockerEngine } from '@inference-server/local-services';
-import { createLogger } from '@inference-server/service-kit';
-import { createTicketSender, type TicketSender } from '@inference-server/task-queue';
-import {
-  createEngineApi,
-  testEngine,
-  testFolder,
-  testRedis,
-  whenFileEnds,
-  type TestEngine,
-  type TestRedis,
-} from '@inference-server/testing';
-import type { Consumer } from '../src/consumer.js';
+import { createEngineApi, testFolder, whenFileEnds } from '@inference-server/testing';
 import { createNames } from '../src/names.js';
-import { copyImage, makeScriptImage } from './images.js';
-import { startTestConsumer, type TestConsumerOptions } from './test-consumer.js';
-import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
-import { readZip, scriptZip } from './zips.js';
+import { openConsumerScene, type ConsumerScene } from './consumer-scene.js';
+import { copyImage } from './images.js';
+import type { TestTask } from './test-private-api.js';
+import { readZip } from './zips.js';
 
-const never = new AbortController().signal;
-const logger = createLogger('test', 'silent');
-
-let own: TestEngine;
-let redis: TestRedis;
-let api: TestPrivateApi;
-let tickets: TicketSender;
+let own: ConsumerScene['own'];
+let api: ConsumerScene['api'];
 let image: string;
-let count = 0;
-let open: Consumer[] = [];
+let nextId: ConsumerScene['nextId'];
+let start: ConsumerScene['start'];
+let closeAll: ConsumerScene['closeAll'];
+let addTask: ConsumerScene['addTask'];
+let send: ConsumerScene['send'];
+let registrationsOf: ConsumerScene['registrationsOf'];
+let untilContainer: ConsumerScene['untilContainer'];
+let runOf: ConsumerScene['runOf'];
+let tracesOf: ConsumerScene['tracesOf'];
 
 beforeAll(async () => {
-  own = await testEngine();
-  redis = await testRedis();
-  api = await startTestPrivateApi(own.installationId);
-  image = await makeScriptImage(own.api, own.image, 'consumer-test:1');
-  tickets = createTicketSender({ redisUrl: redis.url, prefix: redis.prefix, logger });
-  whenFileEnds('ticket sender', () => tickets.close());
+  const scene = await openConsumerScene();
+  ({ own, api, image, nextId, start, closeAll, addTask, send } = scene);
+  ({ registrationsOf, untilContainer, runOf, tracesOf } = scene);
 });
 
 afterEach(async () => {
   api.away = false;
-  await Promise.all(open.map((consumer) => consumer.close()));
-  open = [];
+  await closeAll();
 });
 
 describe('a consumer', () => {
   it('registers, takes tickets, and runs as many side by side as it has slots', async () => {
     const { id } = await start({ slots: 2 });
-    expect(registrationsOf(id)[0]).toMatchObject({ slots: 2, state: 'ready', gpu_uuid: null });
+    expect(registrationsOf(id)[0]).toMatchObject({ slots: 2, gpu_uuid: null });
+    await expect.poll(() => registrationsOf(id).at(-1)?.state).toBe('ready');
     const tasks = [1, 2, 3].map(() =>
       addTask('cat /proc/uptime > /output/from; sleep 1; cat /proc/uptime > /output/to'),
     );
@@ -75,11 +63,12 @@ describe('a consumer', () => {
     await send(id, [task]);
     // As long as the ticket is in hand another is not even sent.
     await untilContainer(id, task);
-    await send(id, [task]);
-    await expect.poll(() => task.claims, { timeout: 5_000 }).toBe(2);
+    const behind = addTask('true');
+    await send(id, [task, behind]);
+    await behind.settled;
     await task.settled;
     await closeAll();
-    expect(task.settlements).toHaveLength(1);
+    expect(task).toMatchObject({ claims: 1, settlements: [{ kind: 'failed' }] });
   });
 
   it('gives back what runs when it is closed, and signs off', async () => {
@@ -142,7 +131,7 @@ describe('a consumer', () => {
   });
 
   it('removes at its start what an earlier one of its name has left, and nothing else', async () => {
-    const ofNext = `consumer-${count + 1}`;
+    const ofNext = nextId();
     const mine = createNames(own.installationId, ofNext).attempt('t'.repeat(43), 1);
     const others = createNames(own.installationId, 'another').attempt('o'.repeat(43), 1);
     const elsewhere = randomBytes(16).toString('hex');
@@ -158,7 +147,7 @@ describe('a consumer', () => {
       });
     }
     const { id } = await start();
-    expect(id).toBe(`consumer-${count}`);
+    expect(id).toBe(ofNext);
     await expect
       .poll(() => tracesOf(), { timeout: 10_000 })
       .toEqual([`container ${others.name('run')}`, `volume ${others.name('input')}`]);
@@ -230,54 +219,3 @@ describe('a consumer whose engine goes away', () => {
     await expect.poll(() => theirs.listObjects(), { timeout: 10_000 }).toEqual([]);
   });
 });
-
-async function start(
-  options: Partial<TestConsumerOptions> & { starting?: AbortSignal } = {},
-): Promise<{ id: string }> {
-  const id = options.id ?? `consumer-${(count += 1)}`;
-  const { dockerHost } = own;
-  const asked = { dockerHost, apiUrl: api.url, redis, ...options, id };
-  open.push(await startTestConsumer(asked, options.starting ?? never));
-  return { id };
-}
-
-async function closeAll(): Promise<void> {
-  await Promise.all(open.splice(0).map((consumer) => consumer.close()));
-}
-
-function addTask(script: string): TestTask {
-  return api.addTask({ work: { container_tag: image }, input: scriptZip(script) });
-}
-
-async function send(id: string, tasks: readonly TestTask[]): Promise<void> {
-  const sent = tasks.map(({ uid, attempt }) => ({ taskUid: uid, attempt }));
-  await expect
-    .poll(() => tickets.send(id, sent).then(() => 'sent', String), { timeout: 10_000 })
-    .toBe('sent');
-}
-
-function registrationsOf(id: string) {
-  return api.registrations.filter((registration) => registration.id === id);
-}
-
-async function untilContainer(id: string, task: TestTask, engine = own.api): Promise<void> {
-  const name = runOf(id, task);
-  const isRunning = async () => {
-    const found = (await engine.call('GET', `/containers/${name}/json`).catch(() => undefined)) as
-      { State: { Running: boolean } } | undefined;
-    return found?.State.Running;
-  };
-  await expect.poll(isRunning, { timeout: 10_000 }).toBe(true);
-}
-
-function runOf(id: string, task: TestTask): string {
-  return createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
-}
-
-async function tracesOf(installation = own.installationId): Promise<string[]> {
-  const objects = await own.api.listObjects();
-  return objects
-    .filter(({ labels }) => Object.values(labels).includes(installation))
-    .map(({ kind, name }) => `${kind} ${name}`)
-    .sort();
-}

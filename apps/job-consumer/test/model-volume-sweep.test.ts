@@ -4,7 +4,7 @@ import { stagingContainer, type ContainerEngine } from '@inference-server/contai
 import { AppError } from '@inference-server/errors';
 import { createLogger, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
-import { removeLeftovers } from '../src/leftovers.js';
+import { listOwn, removeLeftovers } from '../src/leftovers.js';
 import { sweepModelVolumes, type ModelVolumeLimits } from '../src/model-volume-sweep.js';
 import { labelNames } from '../src/names.js';
 import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
@@ -240,7 +240,7 @@ describe('a sweep', () => {
     await sweep(0);
     // A marker that was made while the one before was being removed may have gone with it.
     for (const { engine, names } of benches) {
-      await removeLeftovers({ engine, names, logger }, () => false, signal);
+      await removeLeftovers(await listOwn({ engine, names }, signal), logger, signal);
     }
     expect(await volumesOf()).toEqual([]);
   });

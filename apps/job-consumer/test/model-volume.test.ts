@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stagingContainer } from '@inference-server/container-engine';
 import { createLogger } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
-import { removeLeftovers } from '../src/leftovers.js';
+import { listOwn, removeLeftovers } from '../src/leftovers.js';
 import { requireModelVolume } from '../src/model-volume.js';
 import { createNames, labelNames } from '../src/names.js';
 import { folderTar } from '../src/run/folder-tar.js';
@@ -80,9 +80,9 @@ describe("a model's files", () => {
     expect(await engine.inspectContainer(lock, signal)).toBeUndefined();
     expect(await engine.inspectVolume(half, signal)).toBeDefined();
     const dead = createNames(own.installationId, 'consumer-dead');
-    await removeLeftovers({ engine, names: dead, logger }, () => false, signal);
+    await removeLeftovers(await listOwn({ engine, names: dead }, signal), logger, signal);
     expect(await engine.inspectVolume(half, signal)).toBeUndefined();
-    await removeLeftovers({ ...benches[0]!, logger }, () => false, signal);
+    await removeLeftovers(await listOwn(benches[0]!, signal), logger, signal);
     expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
   });
 

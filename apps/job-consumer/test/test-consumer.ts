@@ -1,5 +1,8 @@
-import type { ContainerLimits } from '@inference-server/container-engine';
-import { createDockerEngine } from '@inference-server/container-engine';
+import {
+  createDockerEngine,
+  type ContainerEngine,
+  type ContainerLimits,
+} from '@inference-server/container-engine';
 import { createLogger } from '@inference-server/service-kit';
 import { testFolder, type TestRedis } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
@@ -14,6 +17,9 @@ export interface TestConsumerOptions {
   gpu?: string;
   handsOver?: boolean;
   limits?: Partial<ContainerLimits>;
+  sweepIntervalMs?: number;
+  /** The consumer's engine: the real one, but for what a test does to it. */
+  wrap?: (engine: ContainerEngine) => ContainerEngine;
 }
 
 /** A whole consumer, with short times. */
@@ -22,7 +28,8 @@ export async function startTestConsumer(
   starting: AbortSignal,
 ): Promise<Consumer> {
   const logger = createLogger('test', 'silent');
-  const engine = createDockerEngine({ dockerHost: options.dockerHost });
+  const real = createDockerEngine({ dockerHost: options.dockerHost });
+  const engine = options.wrap?.(real) ?? real;
   return startConsumer(
     {
       identity: {
@@ -60,7 +67,7 @@ export async function startTestConsumer(
       predecessorMs: 1_000,
       quarantine: { after: 3, pauseMs: 300 },
       modelVolumes: { maxAgeMs: 3_600_000, maxBytes: 0 },
-      sweepIntervalMs: 300,
+      sweepIntervalMs: options.sweepIntervalMs ?? 300,
       stopGraceMs: 20_000,
       logger,
     },

@@ -23,6 +23,10 @@ export interface TestPrivateApi {
   url: string;
   registrations: (ConsumerRegistration & { id: string })[];
   signedOff: string[];
+  /** Consumers that another process speaks for by now, though a heartbeat has not said so yet. */
+  replacedConsumers: Set<string>;
+  /** How long the answer to a claim that was won takes. */
+  claimAnswerMs: number;
   /** Tasks by uid, with what became of them. */
   tasks: Map<string, TestTask>;
   /** How often a model's files were asked for. */
@@ -56,8 +60,14 @@ export interface TestTask {
   cancelRequested: boolean;
   parked: boolean;
   renewals: number;
+  refusedRenewals: number;
+  /** How long the answer to a parking takes, and how many renewals have come after it. */
+  parkAnswerMs: number;
+  renewalsWhenParked: number;
   outputs: Buffer[];
   settlements: AttemptResult[];
+  /** Refuses to have it adopted with this. */
+  refuseAdoption?: AppError;
   /** Refuses outputs with this. */
   refuseOutput?: AppError;
   refusals: number;
@@ -93,6 +103,8 @@ export async function startTestPrivateApi(
     url: '',
     registrations: [],
     signedOff: [],
+    replacedConsumers: new Set(),
+    claimAnswerMs: 0,
     tasks,
     modelFetches: [],
     unusedVersions: new Set(),
@@ -125,6 +137,9 @@ export async function startTestPrivateApi(
         cancelRequested: false,
         parked: false,
         renewals: 0,
+        refusedRenewals: 0,
+        parkAnswerMs: 0,
+        renewalsWhenParked: 0,
         refusals: 0,
         outputs: [],
         settlements: [],
@@ -166,6 +181,7 @@ export async function startTestPrivateApi(
     }
     task.holder = body.holder;
     task.claims += 1;
+    await sleep(api.claimAnswerMs);
     return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
   });
   mountRoute(app, routes.listHeldAttempts, async () =>
@@ -175,6 +191,11 @@ export async function startTestPrivateApi(
   );
   mountRoute(app, routes.adoptAttempt, async ({ params, body }) => {
     const task = tasks.get(params.task_uid);
+    const speaker = api.registrations.find(({ holder }) => holder === body.holder);
+    if (speaker === undefined || api.replacedConsumers.has(speaker.id)) {
+      throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
+    }
+    if (task?.refuseAdoption !== undefined) throw task.refuseAdoption;
     if (task?.holder === undefined || task.isSuperseded || task.settlements.length > 0) {
       return { outcome: 'superseded' } as const;
     }
@@ -190,16 +211,20 @@ export async function startTestPrivateApi(
     const refusal = refusalOf(task, body.epoch);
     if (refusal !== undefined) return refusal;
     task.parked = true;
+    await sleep(task.parkAnswerMs);
     return { outcome: 'parked', parked_ms: 600_000 } as const;
   });
   mountRoute(app, routes.renewLease, async ({ params, body }) => {
     const task = taskOf(params);
     task.renewals += 1;
+    if (task.parked) task.renewalsWhenParked += 1;
     const isNews = () =>
       refusalOf(task, body.epoch) !== undefined || (task.cancelRequested && !body.knows_of_cancel);
     for (let waited = 0; waited < leaseCallMs && !isNews(); waited += 20) await sleep(20);
+    const refusal = refusalOf(task, body.epoch);
+    if (refusal !== undefined) task.refusedRenewals += 1;
     return (
-      refusalOf(task, body.epoch) ??
+      refusal ??
       ({ outcome: 'renewed', lease_ms: 30_000, cancel_requested: task.cancelRequested } as const)
     );
   });

@@ -74,8 +74,8 @@ describe('an attempt of an earlier process', () => {
       await waitUntil(async () => (await stateOf(uid))?.state === 'QUEUED', { timeoutMs: 10_000 }),
     ).toBe(true);
     await old.claim(uid);
-    // Only who speaks for the consumer may adopt.
-    expect(await api.consumer('c1', 'nobody').adopt(uid)).toEqual({ outcome: 'superseded' });
+    // Only who speaks for the consumer may adopt; another would take a refusal for a leave to remove.
+    await expect(api.consumer('c1', 'nobody').adopt(uid)).rejects.toThrow('CONSUMER_EXISTS');
     await other().register({ state: 'quarantined' });
     expect(await other().adopt(uid)).toEqual({ outcome: 'superseded' });
     const next = await succeed('second holder');
@@ -83,6 +83,7 @@ describe('an attempt of an earlier process', () => {
     const won = await next.adopt(uid);
     expect(won).toMatchObject({ outcome: 'won', epoch: 2, work: { human_readable_id: 'copy' } });
     expect(await next.adopt(uid)).toEqual(won);
+    await expect(old.adopt(uid)).rejects.toThrow('CONSUMER_EXISTS');
     expect(await old.renew(uid)).toEqual({ outcome: 'adopted' });
     expect(await old.park(uid)).toEqual({ outcome: 'adopted' });
     expect(await old.settle(uid, { kind: 'released', ...ended })).toEqual({ outcome: 'adopted' });
@@ -121,10 +122,10 @@ describe('an attempt of an earlier process', () => {
     await next.register({ slots: 1000 });
     // For those who may not adopt it nothing is resumed either.
     await other().register({ state: 'quarantined' });
-    for (const stranger of [old, other()]) {
-      expect(await stranger.adopt(uid)).toEqual({ outcome: 'superseded' });
-      expect((await stateOf(uid))?.attempt).toBe(2);
-    }
+    await expect(old.adopt(uid)).rejects.toThrow('CONSUMER_EXISTS');
+    expect((await stateOf(uid))?.attempt).toBe(2);
+    expect(await other().adopt(uid)).toEqual({ outcome: 'superseded' });
+    expect((await stateOf(uid))?.attempt).toBe(2);
     expect(await next.adopt(uid)).toMatchObject({ outcome: 'won', epoch: 2 });
     expect(await stateOf(uid)).toEqual({ state: 'RUNNING', attempt: 1 });
     await next.settle(uid, { kind: 'failed', reason: 'exit_code', ...ended }, 1, 2);

@@ -48,8 +48,15 @@ export interface AttemptRun extends RunDeps {
   log: AttemptLog;
   /** To be told how the attempt ended, once private-api knows. */
   noteEnd: ReturnType<Quarantine['begin']>;
-  /** See KeptLease.confirm. */
-  confirmLease(): Promise<void>;
+  /**
+   * To be awaited before anything that a later holder would have to suffer from, see
+   * KeptLease.confirm. Rejects with the reason of `signal`.
+   */
+  requireLease(): Promise<void>;
+  /** To be awaited before the attempt is left to another: no renewal comes after that. */
+  stopLease(): Promise<void>;
+  /** The containers that were created here and that nobody has tried to start: by id. */
+  unstarted: Set<string>;
   /** Aborts when no container is to be waited for: the consumer stops, or `abandoned`. */
   signal: AbortSignal;
   /** Aborts when there is nothing to be brought in any more: cancelled, refused, or out of time. */

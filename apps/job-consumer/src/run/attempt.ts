@@ -4,7 +4,7 @@ import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
 import { cancelAttempt } from './cancel.js';
 import type { Claim } from './claim.js';
-import { cleanUp } from './clean-up.js';
+import { cleanUp, removeUnstarted } from './clean-up.js';
 import { collectOutput } from './collect.js';
 import { executeAttempt, type Runnable } from './execute.js';
 import { causeOf } from './fault-cause.js';
@@ -75,7 +75,12 @@ export function startAttempt(
     own: deps.names.attempt(held.taskUid, held.attempt),
     log: createAttemptLog(),
     noteEnd: deps.quarantine.begin(),
-    confirmLease: () => lease.confirm(joined.signal),
+    requireLease: async () => {
+      await lease.confirm(joined.signal);
+      joined.signal.throwIfAborted();
+    },
+    stopLease: () => lease.stop(),
+    unstarted: new Set(),
     signal: joined.signal,
     abandoned: abandoned.signal,
     outOfTime,
@@ -104,7 +109,7 @@ export function startAttempt(
   })();
   return {
     settled: ended.then(() => undefined),
-    cleaned: ended.then((traces) => (traces === 'ours' ? cleanUp(run) : true)),
+    cleaned: ended.then((traces) => (traces === 'ours' ? cleanUp(run) : removeUnstarted(run))),
     leave: () => {
       stopping.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
     },
@@ -146,11 +151,15 @@ async function carryOut(
   } catch (error) {
     if (run.abandoned.aborted) return 'to be left';
     if (!stopping.aborted) outcome = faultOf(run, error);
-    else if (container !== undefined && run.settings.handsOver) return 'to be left';
+    else if (isStarted(run, container) && run.settings.handsOver) return 'to be left';
     else outcome = await stopRun(run, container);
   }
   if (container !== undefined) await (reading ?? readLog(run, container));
   return outcome;
+}
+
+function isStarted({ unstarted }: AttemptRun, container: string | undefined): boolean {
+  return container !== undefined && !unstarted.has(container);
 }
 
 /** One that never ran gets another attempt: what was staged for it may be part. */

@@ -33,4 +33,21 @@ export async function cleanUp(run: AttemptRun): Promise<boolean> {
   }
 }
 
+/**
+ * Of an attempt that is left to another: what the other may not have seen, and nobody can use.
+ * False when it could not be removed.
+ */
+export async function removeUnstarted(run: AttemptRun): Promise<boolean> {
+  const { engine, unstarted, held, logger } = run;
+  try {
+    for (const id of unstarted) await engine.removeContainer(id, uncut);
+    return true;
+  } catch (error) {
+    const { taskUid, attempt } = held;
+    logger.warn({ taskUid, attempt, err: error }, 'an attempt left traces in the engine');
+    run.engineWatch.suspect(error);
+    return false;
+  }
+}
+
 const giveUpAfterMs = 10_000;

@@ -16,29 +16,44 @@ export interface Runnable {
   container: string;
   /** What is of no use once the container runs; undefined when it is gone. */
   helper?: string;
-  /** Undefined: it is still to be started. */
+  /** By the engine's clock. Undefined: it is still to be started. */
   startedAt?: Date;
+  /** By the engine's clock. Undefined: it is to be started, or it ran still when it was looked at. */
+  endedAt?: Date;
 }
 
 /**
- * Runs a container to its end, to the end of its time, or until it has written more than it may. When
+ * Runs a container to its end, to the end of its time, or until it has written more than it may. One
+ * that had ended before is judged by how it ended and how long it ran, whatever the time is now. When
  * the run's signal aborts it throws, and the container is left as it is.
  */
 export async function executeAttempt(
   run: AttemptRun,
-  { container, helper, startedAt }: Runnable,
+  { container, helper, startedAt, endedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
   const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
   const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
+  const overdue = `The run took longer than its ${limitMs / 1000} s.`;
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);
   // Before the start, so that the end of a very short run is not missed.
   const exited = engine.waitForExit(container, bounds);
   exited.catch(() => undefined);
   try {
-    const refused = startedAt === undefined ? await startModel(run, container) : undefined;
-    if (refused !== undefined) return refused;
+    if (startedAt === undefined) {
+      await run.requireLease();
+      run.unstarted.delete(container);
+      const refused = await startModel(run, container);
+      if (refused !== undefined) return refused;
+    }
+    if (startedAt !== undefined && endedAt !== undefined) {
+      const exit = await exited;
+      const tookTooLong = endedAt.getTime() - startedAt.getTime() > limitMs;
+      return tookTooLong
+        ? failed('timed_out', overdue, exit.exitCode)
+        : judge(exit, settings.limits, true);
+    }
     if (helper !== undefined) {
       // Its work is done; if this fails, the cleaning at the end removes it.
       engine.removeContainer(helper, uncut).catch(() => undefined);
@@ -48,14 +63,13 @@ export async function executeAttempt(
       overdueAfter(limitMs - usedMs, bounds).then(() => ({
         graceMs: settings.containerGraceMs,
         reason: 'timed_out' as const,
-        detail: `The run took longer than its ${limitMs / 1000} s.`,
+        detail: overdue,
       })),
       // Without grace: it would go on writing.
       overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
     ]);
     if ('exitCode' in end) return judge(end, settings.limits, startedAt !== undefined);
-    await run.confirmLease();
-    signal.throwIfAborted();
+    await run.requireLease();
     await engine.stopContainer(container, end.graceMs, bounds);
     const { exitCode } = await exited;
     return failed(end.reason, end.detail, exitCode);

@@ -13,8 +13,8 @@ export interface LeaseNews {
 export interface KeptLease {
   /**
    * Resolves at once while the lease is fresh, and otherwise when it is again, when the signal aborts,
-   * or after 15 s. To be awaited before a clock stops a container: a process that was frozen finds its
-   * timers due, and may have lost the attempt meanwhile.
+   * or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
+   * process that was frozen finds its timers due, and may have lost the attempt meanwhile.
    */
   confirm(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
@@ -36,6 +36,7 @@ export function keepLease(
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined);
   let knowsOfCancel = false;
   let renewedAt = performance.now();
+  let freshMs = freshAtFirstMs;
 
   const run = async () => {
     while (!isStopping()) {
@@ -47,6 +48,7 @@ export function keepLease(
           return;
         }
         renewedAt = asked;
+        freshMs = Math.min(answer.lease_ms / 2, freshAtFirstMs);
         if (answer.cancel_requested && !knowsOfCancel) {
           knowsOfCancel = true;
           news.onCancel();
@@ -79,6 +81,9 @@ export function keepLease(
 }
 
 const leastIntervalMs = 1_000;
-/** A renewal is asked for every 5 s: an older one tells of a pause, or that private-api is away. */
-const freshMs = 15_000;
+/**
+ * Half of a lease: a renewal is asked for when a sixth of it is over, so that an older one tells of a
+ * pause, or that private-api is away.
+ */
+const freshAtFirstMs = 15_000;
 const confirmForMs = 15_000;

@@ -3,18 +3,21 @@ import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 
 /**
- * Leaves the attempt, and what it has in the engine, to the consumer's next process. When private-api
- * cannot be told, the lease lapses earlier; a successor that comes before may still adopt it.
+ * Leaves the attempt, and what it has in the engine, to the consumer's next process. While private-api
+ * is away this is tried again for as long as the process has. When it cannot be told, the lease
+ * lapses earlier; a successor that comes before may still adopt it.
  */
 export async function parkAttempt(
   run: AttemptRun,
 ): Promise<'parked' | 'untold' | 'adopted' | 'superseded'> {
-  const { api, held, logger } = run;
-  const signal = AbortSignal.timeout(giveUpAfterMs);
+  const { api, held, logger, outOfTime } = run;
+  // A renewal that came after it would undo it.
+  await run.stopLease();
+  const signal = outOfTime.aborted ? AbortSignal.timeout(lastWordMs) : outOfTime;
   try {
     const answer = await retryPassing(() => api.park(held, signal), {
       signal,
-      forMs: giveUpAfterMs,
+      forMs: Number.POSITIVE_INFINITY,
     });
     return answer.outcome;
   } catch (error) {
@@ -24,4 +27,5 @@ export async function parkAttempt(
   }
 }
 
-const giveUpAfterMs = 3_000;
+/** What is left of the process's grace when it is out of time is a little more. */
+const lastWordMs = 3_000;

@@ -1,16 +1,17 @@
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { zipToTar } from '@inference-server/archive';
-import { discardFile } from '@inference-server/blob-store';
+import { discardFile, type ReceivedFile } from '@inference-server/blob-store';
 import {
   isEngineProblem,
   modelContainer,
   runsAsRoot,
   stagingContainer,
+  type ContainerSpec,
 } from '@inference-server/container-engine';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
-import { labelNames } from '../names.js';
+import { labelNames, type Kind } from '../names.js';
 import { sideBySide } from '../side-by-side.js';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
@@ -39,6 +40,7 @@ export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
     return await stage(run);
   } catch (error) {
     if (!isEngineProblem(error, 'name_in_use', 'volume_absent')) throw error;
+    await run.requireLease();
     await removeTraces(run);
     return await stage(run);
   }
@@ -47,18 +49,23 @@ export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
 /** What does not need each other goes side by side. */
 async function stage(run: AttemptRun): Promise<Staged | Outcome> {
   const { work, signal } = run;
-  const [input, ready] = await sideBySide(
-    signal,
-    (bounds) =>
-      fetchZip(() => run.api.openInput(run.held, bounds), work.input, {
-        folder: run.settings.spoolFolder,
-        name: spoolName(run.held, 'input'),
-        signal: bounds,
-        onRetry: noteRetry(run),
-      }),
-    (bounds) => prepare(run, bounds),
-  );
+  // It is discarded also when what goes beside it fails: the next try brings it again.
+  const spooled: ReceivedFile[] = [];
   try {
+    const [input, ready] = await sideBySide(
+      signal,
+      async (bounds) => {
+        const zip = await fetchZip(() => run.api.openInput(run.held, bounds), work.input, {
+          folder: run.settings.spoolFolder,
+          name: spoolName(run.held, 'input'),
+          signal: bounds,
+          onRetry: noteRetry(run),
+        });
+        spooled.push(zip);
+        return zip;
+      },
+      (bounds) => prepare(run, bounds),
+    );
     if (ready.kind !== 'prepared') return ready;
     const [refused, container] = await sideBySide(
       signal,
@@ -69,7 +76,7 @@ async function stage(run: AttemptRun): Promise<Staged | Outcome> {
     if (typeof container !== 'string') return container;
     return { kind: 'staged', container, helper: ready.helper };
   } finally {
-    await discardFile(input);
+    await Promise.all(spooled.map(discardFile));
   }
 }
 
@@ -113,7 +120,9 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
   return { kind: 'prepared', helper, modelVolume, needsOpenOutput: !runsAsRoot(image.user) };
 }
 
-async function createVolumes({ engine, own }: AttemptRun): Promise<void> {
+async function createVolumes(run: AttemptRun): Promise<void> {
+  const { engine, own } = run;
+  await run.requireLease();
   const create = (kind: 'input' | 'output') =>
     engine.createVolume({ name: own.name(kind), labels: own.labels(kind) }, uncut);
   await sideBySide(
@@ -124,7 +133,8 @@ async function createVolumes({ engine, own }: AttemptRun): Promise<void> {
 }
 
 /** Its mount points are no folders of the image's, whatever the image holds. */
-function createHelper({ engine, own, work }: AttemptRun): Promise<string> {
+function createHelper(run: AttemptRun): Promise<string> {
+  const { own, work } = run;
   const helper = stagingContainer({
     name: own.name('stage'),
     image: work.container_tag,
@@ -135,7 +145,7 @@ function createHelper({ engine, own, work }: AttemptRun): Promise<string> {
       readOnly: false,
     })),
   });
-  return engine.createContainer(helper, uncut);
+  return createMounting(run, helper, volumesOf(run));
 }
 
 async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<string | null> {
@@ -192,7 +202,7 @@ async function createModelContainer(
   run: AttemptRun,
   { modelVolume }: Prepared,
 ): Promise<string | Outcome> {
-  const { engine, own, work, settings } = run;
+  const { own, work, settings } = run;
   const spec = modelContainer({
     name: own.name('run'),
     image: work.container_tag,
@@ -202,14 +212,32 @@ async function createModelContainer(
     gpu: settings.gpu,
   });
   try {
-    const container = await engine.createContainer(spec, uncut);
-    if (modelVolume !== null) await requireMounted(engine, container, modelVolume);
-    return container;
+    return await createMounting(run, spec, {
+      ...volumesOf(run),
+      ...(modelVolume !== null && { [modelVolume]: 'model-data' }),
+    });
   } catch (error) {
     if (!isEngineProblem(error, 'refused')) throw error;
     const volumes = spec.mounts.map(({ volume }) => volume);
     return judgeRefusal(run, error, volumes);
   }
+}
+
+function volumesOf({ own }: AttemptRun): Record<string, Kind> {
+  return { [own.name('input')]: 'input', [own.name('output')]: 'output' };
+}
+
+/** Creates a container on these volumes: by name, of which kind each is. */
+async function createMounting(
+  run: AttemptRun,
+  spec: ContainerSpec,
+  kinds: Readonly<Record<string, Kind>>,
+): Promise<string> {
+  await run.requireLease();
+  const container = await run.engine.createContainer(spec, uncut);
+  run.unstarted.add(container);
+  await requireMounted(run.engine, container, kinds);
+  return container;
 }
 
 const stagingFolder = '/inference-server-staging';

@@ -18,7 +18,7 @@ export async function startModel(run: AttemptRun, container: string): Promise<Ou
   const volumes = (await engine.inspectContainer(container, signal))?.volumes ?? [];
   const ours = await faultOfStarts(run, volumes);
   if (ours !== undefined) return ours;
-  signal.throwIfAborted();
+  await run.requireLease();
   const again = await engine.startContainer(container, uncut);
   return again.started ? undefined : imageFails(again.startError);
 }

@@ -43,11 +43,11 @@ export const adoptAttempt = defineRoute({
   tag: 'attempts',
   summary: 'Take over an attempt of this consumer from its earlier holder',
   description:
-    'For the process that is registered as the consumer now. Asking again as the same holder gives the same answer.',
+    'For the process that is registered as the consumer now: any other is refused with CONSUMER_EXISTS, and is to touch nothing. Asking again as the same holder gives the same answer.',
   params: AttemptParams,
   body: { kind: 'json', schema: Type.Object({ holder: Lease.properties.holder }) },
   success: { kind: 'json', schema: AdoptAnswer, description: 'Won, or superseded.' },
-  errors,
+  errors: [...errors, 'CONSUMER_EXISTS'],
   callers: ['consumer'],
 });
 

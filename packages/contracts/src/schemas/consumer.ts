@@ -6,11 +6,13 @@ import { maxStoredInteger } from './stored-integer.js';
 const storable = '^[^\\u0000\\p{Surrogate}]*$';
 
 /**
- * Whether a consumer can start containers now. `engine_away`: its engine does not answer.
+ * Whether a consumer can start containers now. `reconciling`: it is taking up what an earlier process,
+ * or an outage of its engine, has left behind. `engine_away`: its engine does not answer.
  * `quarantined`: its device or engine failed again and again; it looks whether that has passed.
  */
 const ReportedState = Type.Union([
   Type.Literal('ready'),
+  Type.Literal('reconciling'),
   Type.Literal('engine_away'),
   Type.Literal('quarantined'),
 ]);

@@ -16,10 +16,10 @@ export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
 export const isCurrentLease =
   'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL';
 
-/** Who may adopt: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3, $4. */
-export const speaksForConsumer = 'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4)';
-
-/** Who may claim: the same, unless an operator drains it. */
+/**
+ * Who may claim: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3,
+ * $4, unless an operator drains it.
+ */
 export const takesForConsumer =
   'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4 AND NOT draining)';
 

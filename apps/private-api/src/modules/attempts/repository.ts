@@ -12,7 +12,6 @@ import {
   lockTask,
   resumeLapsed,
   resumeOwn,
-  speaksForConsumer,
   takesForConsumer,
   type AttemptClaim,
   type HeldAttempt,
@@ -102,11 +101,13 @@ export function createAttemptRepository(
 
     /**
      * The lease of an attempt of the consumer, under the next epoch, for the process that speaks for
-     * the consumer now; or the one that this process adopted before. Undefined: it is over.
+     * the consumer now; or the one that this process adopted before. Undefined: it is over. Throws
+     * CONSUMER_EXISTS for any other process: what is over for that one may be its successor's.
      */
     async adopt(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
       const { taskUid, attempt, consumerId, holder } = claim;
       const adopted = await database.transaction(async (tx) => {
+        await requireSpeaker(tx, claim);
         await lockTask(tx, taskUid);
         const take = () =>
           tx.query<{ epoch: number }>(
@@ -114,16 +115,12 @@ export function createAttemptRepository(
                 SET epoch = epoch + 1, holder = $4, lease_until = now() + $5 * interval '1 millisecond'
               WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder <> $4
                 AND ended_at IS NULL
-                AND ${speaksForConsumer}
              RETURNING epoch`,
             [taskUid, attempt, consumerId, holder, leaseMs],
           );
         const [taken] = await take();
         if (taken !== undefined) return taken;
-        const lapsed = {
-          condition: `a.consumer_id = $3 AND ${speaksForConsumer}`,
-          values: [consumerId, holder],
-        };
+        const lapsed = { condition: 'a.consumer_id = $3', values: [consumerId] };
         return (await resumeLapsed(tx, claim, lapsed)) ? (await take())[0] : undefined;
       });
       return adopted ?? (await heldAlready(claim));
@@ -282,6 +279,16 @@ export function createAttemptRepository(
     );
     return held;
   }
+}
+
+/** It speaks for the consumer until the transaction ends. Throws CONSUMER_EXISTS. */
+async function requireSpeaker(tx: Queryable, { consumerId, holder }: AttemptClaim): Promise<void> {
+  const rows = await tx.query(`SELECT 1 FROM consumers WHERE id = $1 AND holder = $2 FOR SHARE`, [
+    consumerId,
+    holder,
+  ]);
+  if (rows.length > 0) return;
+  throw new AppError('CONSUMER_EXISTS', `Another process is the consumer ${consumerId}.`);
 }
 
 async function isCurrent(tx: Queryable, held: HeldAttempt): Promise<boolean> {

@@ -1,0 +1,93 @@
+import { expect } from 'vitest';
+import { createLogger } from '@inference-server/service-kit';
+import { createTicketSender } from '@inference-server/task-queue';
+import { testEngine, testRedis, whenFileEnds } from '@inference-server/testing';
+import type { Consumer } from '../src/consumer.js';
+import { createNames } from '../src/names.js';
+import { makeScriptImage } from './images.js';
+import { startTestConsumer, type TestConsumerOptions } from './test-consumer.js';
+import { startTestPrivateApi, type TestTask } from './test-private-api.js';
+import { scriptZip } from './zips.js';
+
+export type ConsumerScene = Awaited<ReturnType<typeof openConsumerScene>>;
+
+export type StartOptions = Partial<TestConsumerOptions> & { starting?: AbortSignal };
+
+/** Whole consumers, on an engine, a Redis and a private-api of the file's own. */
+export async function openConsumerScene() {
+  const own = await testEngine();
+  const redis = await testRedis();
+  const api = await startTestPrivateApi(own.installationId);
+  const image = await makeScriptImage(own.api, own.image, 'consumer-test:1');
+  const logger = createLogger('test', 'silent');
+  const tickets = createTicketSender({ redisUrl: redis.url, prefix: redis.prefix, logger });
+  whenFileEnds('ticket sender', () => tickets.close());
+  const never = new AbortController().signal;
+  const open: Consumer[] = [];
+  let count = 0;
+
+  return {
+    own,
+    api,
+    image,
+    nextId: () => `consumer-${count + 1}`,
+    start,
+    closeAll,
+    addTask,
+    send,
+    registrationsOf,
+    untilContainer,
+    runOf,
+    tracesOf,
+  };
+
+  async function start(options: StartOptions = {}): Promise<{ id: string }> {
+    const id = options.id ?? `consumer-${(count += 1)}`;
+    const { dockerHost } = own;
+    const asked = { dockerHost, apiUrl: api.url, redis, ...options, id };
+    open.push(await startTestConsumer(asked, options.starting ?? never));
+    return { id };
+  }
+
+  async function closeAll(): Promise<void> {
+    await Promise.all(open.splice(0).map((consumer) => consumer.close()));
+  }
+
+  function addTask(script: string): TestTask {
+    return api.addTask({ work: { container_tag: image }, input: scriptZip(script) });
+  }
+
+  async function send(id: string, tasks: readonly TestTask[]): Promise<void> {
+    const sent = tasks.map(({ uid, attempt }) => ({ taskUid: uid, attempt }));
+    await expect
+      .poll(() => tickets.send(id, sent).then(() => 'sent', String), { timeout: 10_000 })
+      .toBe('sent');
+  }
+
+  function registrationsOf(id: string) {
+    return api.registrations.filter((registration) => registration.id === id);
+  }
+
+  async function untilContainer(id: string, task: TestTask, engine = own.api): Promise<void> {
+    const name = runOf(id, task);
+    const isRunning = async () => {
+      const found = (await engine
+        .call('GET', `/containers/${name}/json`)
+        .catch(() => undefined)) as { State: { Running: boolean } } | undefined;
+      return found?.State.Running;
+    };
+    await expect.poll(isRunning, { timeout: 10_000 }).toBe(true);
+  }
+
+  function runOf(id: string, task: TestTask): string {
+    return createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
+  }
+
+  async function tracesOf(installation = own.installationId): Promise<string[]> {
+    const objects = await own.api.listObjects();
+    return objects
+      .filter(({ labels }) => Object.values(labels).includes(installation))
+      .map(({ kind, name }) => `${kind} ${name}`)
+      .sort();
+  }
+}
