@@ -72,6 +72,16 @@ export async function openSweepScene() {
     look: (name: string) => sweepNamed(name).look(signal),
     take: (name: string) => sweepNamed(name).take(signal),
 
+    /** One sweep to its end; in how many steps, and what they took together. */
+    async takeWhole(name: string) {
+      let [steps, count, bytes] = [0, 0, 0];
+      for (let more = true; more; steps += 1) {
+        const taken = await sweepNamed(name).take(signal);
+        [count, bytes, more] = [count + taken.count, bytes + taken.bytes, taken.more];
+      }
+      return { steps, count, bytes };
+    },
+
     /** Every sweep once. */
     async takeAll(): Promise<void> {
       for (const sweep of sweeps) while ((await sweep.take(signal)).more);

@@ -150,13 +150,24 @@ describe('files that no row knows', () => {
     const known = await scene.file(await scene.row('stored', { bytes: 3 }), { ageS: 9 * hour });
     const pending = await scene.file(await scene.row('pending'), { ageS: 9 * hour });
     expect(await scene.look('unknown-files')).toEqual({ count: 1, bytes: 5 });
-    expect(await scene.take('unknown-files')).toMatchObject({ count: 1, bytes: 5 });
+    expect(await scene.takeWhole('unknown-files')).toMatchObject({ count: 1, bytes: 5 });
     expect([old, young, known, pending].map((id) => existsSync(scene.pathOf(id)))).toEqual([
       false,
       true,
       true,
       true,
     ]);
+  });
+
+  it('are looked for in steps of some hundred files', async () => {
+    // In one folder of the store.
+    for (let i = 0; i < 1100; i += 1) {
+      await scene.file(`00${randomUUID().slice(2)}`, { ageS: 2 * hour, content: 'x' });
+      await scene.staged(`${i}.part`, { ageS: 2 * hour, content: 'x' });
+    }
+    // Listed in three, then removed in three.
+    expect(await scene.takeWhole('unknown-files')).toEqual({ steps: 7, count: 1100, bytes: 1100 });
+    expect(await scene.takeWhole('staged-files')).toEqual({ steps: 4, count: 1100, bytes: 1100 });
   });
 
   it('stay when a second look finds their row', async () => {
@@ -171,7 +182,11 @@ describe('files that no row knows', () => {
     };
     const sweep = sweepUnknownFiles(database, lists, { orphanedAfterS: hour, everyMs: 1 });
     const { signal } = new AbortController();
-    expect(await sweep.take(signal)).toEqual({ count: 0, bytes: 0, more: false });
+    for (let more = true; more;) {
+      const taken = await sweep.take(signal);
+      expect(taken.count).toBe(0);
+      more = taken.more;
+    }
     expect(existsSync(scene.pathOf(old))).toBe(true);
   });
 
@@ -198,7 +213,7 @@ describe('files in the staging folder', () => {
     for (const name of old) await scene.staged(name, { ageS: 9 * hour });
     await scene.staged('young.part', { ageS: 60 });
     expect(await scene.look('staged-files')).toEqual({ count: 2, bytes: 8 });
-    expect(await scene.take('staged-files')).toMatchObject({ count: 2, bytes: 8 });
+    expect(await scene.takeWhole('staged-files')).toMatchObject({ count: 2, bytes: 8 });
     for (const name of old) expect(existsSync(scene.stagedPath(name))).toBe(false);
     expect(existsSync(scene.stagedPath(`${pending}.part`))).toBe(true);
     expect(existsSync(scene.stagedPath('young.part'))).toBe(true);
@@ -212,7 +227,7 @@ describe('stored blobs without their file', () => {
     const short = await scene.file(await scene.row('stored', { bytes: 30 }));
     await scene.file(await scene.row('stored', { bytes: 3 }));
     const before = await scene.everything();
-    expect(await scene.take('lost-files')).toEqual({ count: 26, bytes: 105, more: false });
+    expect(await scene.takeWhole('lost-files')).toMatchObject({ count: 26, bytes: 105 });
     expect(await scene.everything()).toEqual(before);
     const errors = scene.logged.filter(({ level }) => level === 50);
     expect(errors).toHaveLength(21);
@@ -226,6 +241,8 @@ describe('stored blobs without their file', () => {
          FROM generate_series(1, 1100)`,
     );
     expect(await scene.look('lost-files')).toMatchObject({ count: 1100 });
+    // Three batches of rows, a step each, and the end.
+    expect(await scene.takeWhole('lost-files')).toEqual({ steps: 4, count: 1100, bytes: 1100 });
   });
 });
 
