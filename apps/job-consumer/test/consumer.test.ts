@@ -320,7 +320,6 @@ async function start(
       version: 'test',
       settings: {
         imageRetryMs: 2_000,
-        runTimeoutMs: 60_000,
         containerGraceMs: 500,
         maxOutputBytes: 1024 ** 3,
         maxScratchBytes: 1024 ** 3,

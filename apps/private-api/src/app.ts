@@ -170,6 +170,7 @@ export async function startPrivateApi(
       models,
       blobs,
       newVersionId: randomUUID,
+      installation,
       limits: { runTimeoutS: config.MAX_RUN_TIMEOUT_S, retentionS: config.OUTPUT_RETENTION_S },
     }),
   );
@@ -202,7 +203,14 @@ export async function startPrivateApi(
   );
   mountAttemptRoutes(
     http,
-    createAttemptService({ attempts, blobs, changes, leaseMs, parkMs: config.PARK_S * 1000 }),
+    createAttemptService({
+      attempts,
+      blobs,
+      changes,
+      leaseMs,
+      parkMs: config.PARK_S * 1000,
+      runTime: { usualS: config.RUN_TIMEOUT_S, longestS: config.MAX_RUN_TIMEOUT_S },
+    }),
   );
 
   const close = async (): Promise<void> => {

@@ -28,7 +28,7 @@ export async function executeAttempt(
   { container, helper, startedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
-  const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
+  const limitMs = run.work.timeout_s * 1000;
   const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);

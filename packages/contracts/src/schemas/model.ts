@@ -18,7 +18,7 @@ export const Model = Type.Object(
     use_gpu: Type.Boolean(),
     pull_policy: PullPolicy,
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
-      description: "The longest run of a task; null: the consumer's default.",
+      description: "The longest run of a task in seconds; null: the server's default.",
     }),
     retries: Type.Integer({
       description: 'How often a task is run again that failed by its own doing.',

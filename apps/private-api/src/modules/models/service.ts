@@ -1,5 +1,6 @@
-import type { Model, QueryOf, routes } from '@inference-server/contracts';
+import type { Model, QueryOf, routes, UnusedModelVersions } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Installation } from '../../database/installation.js';
 import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
@@ -14,6 +15,7 @@ export function createModelService(deps: {
   models: ModelRepository;
   blobs: BlobService;
   newVersionId: () => string;
+  installation: Pick<Installation, 'id'>;
   /** What a model may ask for at most. */
   limits: { runTimeoutS: number; retentionS: number };
 }) {
@@ -72,7 +74,12 @@ export function createModelService(deps: {
 
     list: () => models.list(),
 
-    unusedVersions: (versionIds: readonly string[]) => models.unused(versionIds),
+    async unusedVersions(versionIds: readonly string[]): Promise<UnusedModelVersions> {
+      return {
+        installation_id: await deps.installation.id(),
+        unused: await models.unused(versionIds),
+      };
+    },
   };
 
   function requireWithinLimits({ timeout_s, retention_s }: Registration): void {
