@@ -249,7 +249,10 @@ describe('the time of a run', () => {
       await strict.postModel('copy', query);
       const uid = await strict.postTask('copy');
       const consumer = await claimTask(strict, uid);
-      expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', work: { timeout_s: expected } });
+      expect(await consumer.claim(uid)).toMatchObject({
+        outcome: 'won',
+        work: { timeout_s: expected },
+      });
     } finally {
       await strict.close();
     }
@@ -262,7 +265,10 @@ describe('the time of a run', () => {
       await strict.database.query('UPDATE model_versions SET timeout_s = 86400');
       const uid = await strict.postTask('copy');
       const consumer = await claimTask(strict, uid);
-      expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', work: { timeout_s: 3600 } });
+      expect(await consumer.claim(uid)).toMatchObject({
+        outcome: 'won',
+        work: { timeout_s: 3600 },
+      });
       // As the successor of the process that runs it hears it.
       const successor = strict.consumer('c1', 'its-successor');
       await strict.database.query(`UPDATE consumers SET heartbeat_at = now() - interval '1 hour'`);
