@@ -171,7 +171,12 @@ export async function startPrivateApi(
       blobs,
       newVersionId: randomUUID,
       installation,
-      limits: { runTimeoutS: config.MAX_RUN_TIMEOUT_S, retentionS: config.OUTPUT_RETENTION_S },
+      limits: {
+        runTimeoutS: config.MAX_RUN_TIMEOUT_S,
+        retentionS: config.OUTPUT_RETENTION_S,
+        inputRetentionS: config.INPUT_RETENTION_S,
+        logRetentionS: config.LOG_RETENTION_S,
+      },
     }),
   );
   mountTaskRoutes(

@@ -42,6 +42,8 @@ beforeAll(async () => {
     timeoutS: null,
     retries: 0,
     retentionS: null,
+    inputRetentionS: null,
+    logRetentionS: null,
     files: null,
   });
 });

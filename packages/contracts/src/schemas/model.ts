@@ -26,6 +26,12 @@ export const Model = Type.Object(
     retention_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "How long an output is kept at most; null: the server's default.",
     }),
+    input_retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long an input is kept at most; null: the server's default.",
+    }),
+    log_retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long a log is kept at most; null: the server's default.",
+    }),
     created_at: Type.String({ format: 'date-time' }),
   },
   { $id: 'Model', additionalProperties: false },
