@@ -1,6 +1,9 @@
 const retention = 'apps/private-api/src/retention/';
 const sweeps = 'apps/private-api/test/sweeps.test.ts';
+const races = 'apps/private-api/test/sweep-races.test.ts';
 const loop = 'apps/private-api/test/retention.test.ts';
+const orphans = 'apps/job-consumer/test/orphan-sweep.test.ts';
+const volumes = 'apps/job-consumer/test/model-volume-sweep.test.ts';
 const command = 'apps/private-api/test/sweep-command.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -216,5 +219,76 @@ export const rulesOfSweeps = [
     text: "option === '--dry-run' ? reportSweeps : runSweeps",
     without: "option === '--dry-runs' ? reportSweeps : runSweeps",
     tests: [[command, 'says with --dry-run what would go, changes nothing']],
+  },
+  {
+    name: 'what is deleting no more keeps its row',
+    file: `${retention}deleted-blobs.ts`,
+    text: "WHERE id = ANY($1::uuid[]) AND state = 'deleting'\n          AND NOT EXISTS",
+    without: 'WHERE id = ANY($1::uuid[])\n          AND NOT EXISTS',
+    tests: [[races, 'keeps its row when it is deleting no more']],
+  },
+  ...['inputs', 'outputs', 'logs'].map((name) => ({
+    name: `the sweep of ${name} waits for nobody`,
+    file: `${retention}${name}.ts`,
+    text: 'FOR UPDATE SKIP LOCKED',
+    without: 'FOR UPDATE',
+    /** @type {[string, string][]} */
+    tests: [[races, 'is passed over, and goes the next time']],
+  })),
+  {
+    name: 'what a consumer that is gone has left goes',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'const orphans = containers.filter(isOf(gone))',
+    without: 'const orphans = containers.filter(isOf(new Set<string>()))',
+    tests: [[orphans, 'goes when it is gone for good']],
+  },
+  {
+    name: 'the volumes of a consumer that is not gone stay',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'const left = volumes.filter(isOf(gone));',
+    without: 'const left = volumes.filter(isOf(owners));',
+    tests: [[orphans, 'stays when that']],
+  },
+  {
+    name: 'a complete model volume is nobody’s orphan',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: '(await isComplete(deps, version, name, signal))) continue;',
+    without: '(await isComplete(deps, version, name, signal)) && owners.size === 0) continue;',
+    tests: [[orphans, 'stays when it is a complete model volume']],
+  },
+  {
+    name: 'no orphan goes on the word of another installation',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'if (answer.installation_id !== names.installation[labelNames.installation]) {',
+    without: "if (answer.installation_id === '') {",
+    tests: [[orphans, 'does nothing while private-api']],
+  },
+  {
+    name: 'no model volume goes on the word of another installation',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'if (answer.installation_id !== names.installation[labelNames.installation]) {',
+    without: "if (answer.installation_id === '') {",
+    tests: [[volumes, 'does nothing while private-api is of another installation']],
+  },
+  {
+    name: 'a model volume that was not used for long goes',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'else if (volume.usedAt.getTime() < oldest)',
+    without: 'else if (volume.usedAt.getTime() < 0 * oldest)',
+    tests: [[volumes, 'goes when it was not used for long']],
+  },
+  {
+    name: 'a model volume of no use goes',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'if (unused.has(volume.versionId)) doomed',
+    without: "if (unused.has('')) doomed",
+    tests: [[volumes, 'goes when private-api says that no task can need it']],
+  },
+  {
+    name: 'model volumes over the limit go, least recently used first',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'left.sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime())',
+    without: 'left.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime())',
+    tests: [[volumes, 'least recently used first']],
   },
 ];

@@ -121,6 +121,24 @@ export async function openSweepScene() {
       return uid;
     },
 
+    /** The first attempt of a task, which runs unless the columns say otherwise. */
+    async attempt(uid: string, columns: Record<string, unknown> = {}): Promise<void> {
+      const all = {
+        task_uid: uid,
+        number: 1,
+        consumer_id: 'c1',
+        epoch: 1,
+        holder: 'h',
+        lease_until: new Date(),
+        ...columns,
+      };
+      const names = Object.keys(all);
+      await test.query(
+        `INSERT INTO attempts (${names.join()}) VALUES (${names.map((_, at) => `$${at + 1}`).join()})`,
+        Object.values(all),
+      );
+    },
+
     /** A version of the model, which has version 1, with files; its id. */
     async version(number: number, filesBlobId: string): Promise<string> {
       const [row] = await test.query<{ id: string }>(

@@ -15,23 +15,6 @@ beforeEach(async () => {
 });
 afterEach(() => scene.close());
 
-const attempt = (uid: string, columns: Record<string, unknown> = {}) => {
-  const all = {
-    task_uid: uid,
-    number: 1,
-    consumer_id: 'c1',
-    epoch: 1,
-    holder: 'h',
-    lease_until: new Date(),
-    ...columns,
-  };
-  const names = Object.keys(all);
-  return scene.query(
-    `INSERT INTO attempts (${names.join()}) VALUES (${names.map((_, at) => `$${at + 1}`).join()})`,
-    Object.values(all),
-  );
-};
-
 describe('abandoned uploads', () => {
   it('go with their files, and those that are heard of stay', async () => {
     const dead = await scene.row('pending', { ageS: 901 });
@@ -85,7 +68,7 @@ describe('abandoned uploads', () => {
   ])('that are outputs: %s', async (_what, state, columns, stays) => {
     const output = await scene.row('pending', { ageS: 2 * hour, bytes: 3 });
     const uid = await scene.task(state, isEnded(state) ? { ended_at: new Date() } : {});
-    await attempt(uid, { ...columns, output_blob_id: output });
+    await scene.attempt(uid, { ...columns, output_blob_id: output });
     await scene.takeAll();
     expect(await scene.blobStates()).toEqual(stays ? { [output]: 'pending' } : {});
   });
@@ -113,7 +96,7 @@ describe('blobs that are marked for removal', () => {
   it('wait for no one who is at the task, and go the next time', async () => {
     const output = await scene.file(await scene.row('deleting', { bytes: 3 }));
     const uid = await scene.task('FINISHED', { ended_at: new Date() });
-    await attempt(uid, { ended_at: new Date(), outcome: 'finished', output_blob_id: output });
+    await scene.attempt(uid, { ended_at: new Date(), outcome: 'finished', output_blob_id: output });
     await scene.database.transaction(async (tx) => {
       await tx.query('SELECT uid FROM tasks WHERE uid = $1 FOR UPDATE', [uid]);
       await tx.query('UPDATE attempts SET log = NULL WHERE task_uid = $1', [uid]);
@@ -379,7 +362,7 @@ async function fill(): Promise<Record<string, string>> {
       fetched_at: ago(2),
       output_blob_id: await stored(),
     });
-    await attempt(fetched, { ended_at: ago(31), outcome: 'finished', log: 'a' });
+    await scene.attempt(fetched, { ended_at: ago(31), outcome: 'finished', log: 'a' });
     await scene.row('pending', { ageS: 2 * hour });
     await scene.file(await scene.row('deleting', { bytes: 3 }));
     await scene.version(2 + i, await stored());

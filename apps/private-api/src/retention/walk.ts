@@ -8,18 +8,25 @@ import { nothing, type Amount, type Sweep } from './sweep.js';
 export function inSteps(
   walk: (signal: AbortSignal) => AsyncGenerator<Amount, void>,
 ): Sweep['take'] {
-  let underWay: { steps: AsyncGenerator<Amount, void>; end: () => void } | undefined;
+  interface Walk {
+    steps: AsyncGenerator<Amount, void>;
+    end(): void;
+  }
+  let underWay: Walk | undefined;
 
-  const begin = (signal: AbortSignal) => {
+  const begin = (signal: AbortSignal): Walk => {
     const steps = walk(signal);
-    const end = () => {
-      signal.removeEventListener('abort', end);
-      underWay = undefined;
-      // Closes what it has open; a step that is under way ends by itself first.
-      steps.return().catch(() => undefined);
+    const begun: Walk = {
+      steps,
+      end() {
+        signal.removeEventListener('abort', begun.end);
+        if (underWay === begun) underWay = undefined;
+        // Closes what it has open; a step that is under way ends by itself first.
+        steps.return().catch(() => undefined);
+      },
     };
-    signal.addEventListener('abort', end);
-    return { steps, end };
+    signal.addEventListener('abort', begun.end);
+    return begun;
   };
 
   return async (signal) => {
