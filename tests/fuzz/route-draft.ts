@@ -55,6 +55,8 @@ const usual: Record<string, fc.Arbitrary<string>> = {
   model_human_readable_id: fc.constant('{model}'),
   container_tag: fc.constant('busybox:1'),
   retention_s: fc.constant('3600'),
+  input_retention_s: fc.constant('0'),
+  log_retention_s: fc.constant('3600'),
   wait: fc.oneof({ weight: 20, arbitrary: fc.constantFrom('0', '0.01') }, fc.constant('60')),
 };
 

@@ -58,4 +58,16 @@ export const rulesOfModels = [
       'JOIN model_versions o ON o.id = t.model_version_id\n           JOIN models m ON m.human_readable_id = o.human_readable_id\n           JOIN model_versions v ON v.human_readable_id = m.human_readable_id AND v.number = m.current_version\n           JOIN blobs i',
     tests: [[versions, 'has the version that was current when its post was complete']],
   },
+  {
+    name: 'a put and a DELETE wait for the tasks that are being bound',
+    file: models,
+    text: 'WHERE human_readable_id = $1 AND deleted_at IS NULL FOR KEY SHARE',
+    without: 'WHERE human_readable_id = $1 AND deleted_at IS NULL',
+    tests: [
+      [
+        'apps/private-api/test/task-repository.test.ts',
+        'a task is bound to the version that is current until its transaction has ended',
+      ],
+    ],
+  },
 ];

@@ -1,5 +1,6 @@
 const tasks = 'apps/private-api/src/modules/tasks/';
 const idempotent = 'apps/private-api/test/idempotent-posts.test.ts';
+const doubt = 'apps/private-api/test/commit-in-doubt.test.ts';
 const waiting = 'apps/private-api/test/waiting-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -119,5 +120,19 @@ export const rulesOfPosts = [
         'acknowledges no task whose input was taken',
       ],
     ],
+  },
+  {
+    name: 'a key belongs to its owner',
+    file: `${tasks}idempotency-keys.ts`,
+    text: 'WHERE owner = $1 AND key = $2 AND created_at >',
+    without: "WHERE (owner = $1 OR $1 <> '') AND key = $2 AND created_at >",
+    tests: [[idempotent, 'is its owner’s: the same key of another']],
+  },
+  {
+    name: 'a database that is away is waited for with a commit in doubt',
+    file: 'apps/private-api/src/database/read-again.ts',
+    text: "failure.code !== 'SERVICE_UNAVAILABLE') break;",
+    without: "failure.code !== 'INTERNAL') break;",
+    tests: [[doubt, 'the task that was made is answered with']],
   },
 ];

@@ -1,5 +1,10 @@
 const retention = 'apps/private-api/src/retention/';
 const sweeps = 'apps/private-api/test/sweeps.test.ts';
+const races = 'apps/private-api/test/sweep-races.test.ts';
+const loop = 'apps/private-api/test/retention.test.ts';
+const orphans = 'apps/job-consumer/test/orphan-sweep.test.ts';
+const volumes = 'apps/job-consumer/test/model-volume-sweep.test.ts';
+const command = 'apps/private-api/test/sweep-command.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfSweeps = [
@@ -50,9 +55,9 @@ export const rulesOfSweeps = [
   {
     name: 'nothing counts as abandoned right after an outage',
     file: `${retention}retention.ts`,
-    text: 'if ((await ledForMs()) < (sweep.afterLeadingMs ?? 0)) continue;',
-    without: 'if ((await ledForMs()) < 0 * (sweep.afterLeadingMs ?? 0)) continue;',
-    tests: [['apps/private-api/test/retention.test.ts', 'leaves to others the time to come back']],
+    text: 'if (term.steadyMs < (sweep.afterLeadingMs ?? 0)) return false;',
+    without: 'if (term.steadyMs < 0 * (sweep.afterLeadingMs ?? 0)) return false;',
+    tests: [[loop, 'leaves to others the time to come back']],
   },
   {
     name: 'abandoned uploads wait until every process has told of its own',
@@ -63,10 +68,38 @@ export const rulesOfSweeps = [
   },
   {
     name: 'one process sweeps at a time',
+    file: `${retention}leading.ts`,
+    text: 'const led = await leadership.lead();',
+    without: 'const led = (await leadership.lead()) ?? { steadyMs: 1e12 };',
+    tests: [[loop, 'sweeps in one process at a time']],
+  },
+  {
+    name: 'who sweeps stays the leader while it works',
+    file: `${retention}leading.ts`,
+    text: 'if (signal.aborted) return;\n      await ask();',
+    without: 'if (signal.aborted) return;',
+    tests: [[loop, 'stays the leader while a step lasts']],
+  },
+  {
+    name: 'who is not the leader any more ends its sweep',
+    file: `${retention}leading.ts`,
+    text: 'end: () => ending.abort()',
+    without: 'end: () => void ending',
+    tests: [[loop, 'calls a step off when another process has become the leader']],
+  },
+  {
+    name: 'no walk through the store delays a clock',
     file: `${retention}retention.ts`,
-    text: 'return (await leadership.lead())?.steadyMs ?? -1;',
-    without: 'return (await leadership.lead())?.steadyMs ?? 1e12;',
-    tests: [['apps/private-api/test/retention.test.ts', 'sweeps in one process at a time']],
+    text: 'await Promise.all([turnsOf(false), turnsOf(true)]);',
+    without: 'await turnsOf(true);\n    await turnsOf(false);',
+    tests: [[loop, 'goes on with the clocks while a walk']],
+  },
+  {
+    name: 'no clock with much to take delays another',
+    file: `${retention}retention.ts`,
+    text: 'if (more) return true;',
+    without: 'if (more) return await step(sweep, term);',
+    tests: [[loop, 'goes on with every clock while one of them has much']],
   },
   {
     name: 'the file of a deleted blob goes',
@@ -120,8 +153,8 @@ export const rulesOfSweeps = [
   {
     name: 'the rows are looked at twice before a file goes',
     file: `${retention}unknown-files.ts`,
-    text: 'const unknown = await withoutRow(found);',
-    without: 'const unknown = found;',
+    text: 'const unknown = await withoutRow(found.splice(0, batchSize));',
+    without: 'const unknown = found.splice(0, batchSize);',
     tests: [[sweeps, 'stay when a second look finds their row']],
   },
   {
@@ -172,5 +205,90 @@ export const rulesOfSweeps = [
     text: "WHERE created_at <= now() - $1 * interval '1 second'",
     without: "WHERE created_at <= now() - ($1 + 9e9) * interval '1 second'",
     tests: [[sweeps, 'go after 24 hours']],
+  },
+  {
+    name: 'a sweep by hand ends when it is told to',
+    file: 'packages/service-kit/src/sweeps/report.ts',
+    text: '        signal.throwIfAborted();\n        const batch',
+    without: '        const batch',
+    tests: [[command, 'within a step, and says what it has done']],
+  },
+  {
+    name: 'a look by hand changes nothing',
+    file: 'packages/service-kit/src/sweeps/sweep-command.ts',
+    text: "option === '--dry-run' ? reportSweeps : runSweeps",
+    without: "option === '--dry-runs' ? reportSweeps : runSweeps",
+    tests: [[command, 'says with --dry-run what would go, changes nothing']],
+  },
+  {
+    name: 'what is deleting no more keeps its row',
+    file: `${retention}deleted-blobs.ts`,
+    text: "WHERE id = ANY($1::uuid[]) AND state = 'deleting'\n          AND NOT EXISTS",
+    without: 'WHERE id = ANY($1::uuid[])\n          AND NOT EXISTS',
+    tests: [[races, 'keeps its row when it is deleting no more']],
+  },
+  ...['inputs', 'outputs', 'logs'].map((name) => ({
+    name: `the sweep of ${name} waits for nobody`,
+    file: `${retention}${name}.ts`,
+    text: 'FOR UPDATE SKIP LOCKED',
+    without: 'FOR UPDATE',
+    /** @type {[string, string][]} */
+    tests: [[races, 'is passed over, and goes the next time']],
+  })),
+  {
+    name: 'what a consumer that is gone has left goes',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'const orphans = containers.filter(isOf(gone))',
+    without: 'const orphans = containers.filter(isOf(new Set<string>()))',
+    tests: [[orphans, 'goes when it is gone for good']],
+  },
+  {
+    name: 'the volumes of a consumer that is not gone stay',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'const left = volumes.filter(isOf(gone));',
+    without: 'const left = volumes.filter(isOf(owners));',
+    tests: [[orphans, 'stays when that']],
+  },
+  {
+    name: 'a complete model volume is nobody’s orphan',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: '(await isComplete(deps, version, name, signal))) continue;',
+    without: '(await isComplete(deps, version, name, signal)) && owners.size === 0) continue;',
+    tests: [[orphans, 'stays when it is a complete model volume']],
+  },
+  {
+    name: 'no orphan goes on the word of another installation',
+    file: 'apps/job-consumer/src/orphan-sweep.ts',
+    text: 'if (answer.installation_id !== names.installation[labelNames.installation]) {',
+    without: "if (answer.installation_id === '') {",
+    tests: [[orphans, 'does nothing while private-api']],
+  },
+  {
+    name: 'no model volume goes on the word of another installation',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'if (answer.installation_id !== names.installation[labelNames.installation]) {',
+    without: "if (answer.installation_id === '') {",
+    tests: [[volumes, 'does nothing while private-api is of another installation']],
+  },
+  {
+    name: 'a model volume that was not used for long goes',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'else if (volume.usedAt.getTime() < oldest)',
+    without: 'else if (volume.usedAt.getTime() < 0 * oldest)',
+    tests: [[volumes, 'goes when it was not used for long']],
+  },
+  {
+    name: 'a model volume of no use goes',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'if (unused.has(volume.versionId)) doomed',
+    without: "if (unused.has('')) doomed",
+    tests: [[volumes, 'goes when private-api says that no task can need it']],
+  },
+  {
+    name: 'model volumes over the limit go, least recently used first',
+    file: 'apps/job-consumer/src/model-volume-sweep.ts',
+    text: 'left.sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime())',
+    without: 'left.sort((a, b) => b.usedAt.getTime() - a.usedAt.getTime())',
+    tests: [[volumes, 'least recently used first']],
   },
 ];

@@ -1,5 +1,6 @@
 import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
 import Type, { type Static } from 'typebox';
+import { maxStoredInteger } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ContainerLimits } from '@inference-server/container-engine';
 import { consumerToken, logLevels } from '@inference-server/service-kit';
@@ -7,7 +8,10 @@ import { consumerToken, logLevels } from '@inference-server/service-kit';
 const gib = 1024 ** 3;
 const mib = 1024 ** 2;
 const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });
-const Seconds = (fallback: number) => Type.Number({ exclusiveMinimum: 0, default: fallback });
+const day = 24 * 3600;
+/** What a timer waits for: the longest that there is has 24 days, and some pauses grow tenfold. */
+const Seconds = (fallback: number) =>
+  Type.Number({ exclusiveMinimum: 0, maximum: day, default: fallback });
 const Optional = {
   count: Type.Optional(Type.Integer({ minimum: 1 })),
   number: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
@@ -39,7 +43,6 @@ export const Config = Type.Object({
     description: 'none, or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
   }),
   IMAGE_RETRY_S: Seconds(30),
-  RUN_TIMEOUT_S: Type.Integer({ minimum: 1, maximum: 30 * 24 * 3600, default: 24 * 3600 }),
   CONTAINER_MEMORY_MIB: Optional.count,
   CONTAINER_CPUS: Optional.number,
   CONTAINER_PIDS: Count(4096),
@@ -50,7 +53,11 @@ export const Config = Type.Object({
   MAX_OUTPUT_ENTRIES: Count(50_000),
   LOG_TAIL_BYTES: Type.Integer({ minimum: 1024, maximum: 256 * 1024, default: 256 * 1024 }),
   /** How long a model's files stay in the engine that no task uses. */
-  MODEL_VOLUME_MAX_AGE_S: Seconds(30 * 24 * 3600),
+  MODEL_VOLUME_MAX_AGE_S: Type.Number({
+    exclusiveMinimum: 0,
+    maximum: maxStoredInteger,
+    default: 30 * day,
+  }),
   /** What the files of all models may take there together. 0: as much as they like. */
   MODEL_VOLUMES_MAX_BYTES: Type.Integer({ minimum: 0, default: 0 }),
   /** How often what is of no use any more is looked for. */

@@ -28,7 +28,6 @@ export async function startJobConsumer(
           version,
           settings: {
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
-            runTimeoutMs: config.RUN_TIMEOUT_S * 1000,
             containerGraceMs: Math.min(10_000, graceMs / 3),
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
             maxScratchBytes: config.MAX_SCRATCH_BYTES,

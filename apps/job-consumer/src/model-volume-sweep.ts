@@ -1,5 +1,6 @@
 import { isEngineProblem, type Volume } from '@inference-server/container-engine';
 import { maxModelVersionIds } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 import { nothing, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { lastUse, noteModelUse, type ModelUseDeps } from './model-volume-use.js';
 import { isComplete } from './model-volume.js';
@@ -142,15 +143,20 @@ async function listModelVolumes(deps: ModelVolumeSweepDeps, signal: AbortSignal)
   return found;
 }
 
+/** Throws CONFLICT when private-api is another installation's by now: it knows none of these. */
 async function askForUnused(
-  { api }: ModelVolumeSweepDeps,
+  { api, names }: ModelVolumeSweepDeps,
   volumes: readonly ModelVolume[],
   signal: AbortSignal,
 ): Promise<Set<string>> {
   const unused = new Set<string>();
   for (let at = 0; at < volumes.length; at += maxModelVersionIds) {
     const ids = volumes.slice(at, at + maxModelVersionIds).map(({ versionId }) => versionId);
-    for (const id of await api.unusedModelVersions(ids, signal)) unused.add(id);
+    const answer = await api.unusedModelVersions(ids, signal);
+    if (answer.installation_id !== names.installation[labelNames.installation]) {
+      throw new AppError('CONFLICT', 'private-api belongs to another installation now.');
+    }
+    for (const id of answer.unused) unused.add(id);
   }
   return unused;
 }

@@ -14,6 +14,7 @@ import {
   type ParkAnswer,
   type RenewAnswer,
   type SettleAnswer,
+  type UnusedModelVersions,
 } from '@inference-server/contracts';
 import { callJson, openZip, sendZip, type PrivateApiAddress } from './private-api-call.js';
 
@@ -34,7 +35,10 @@ export interface PrivateApiClient {
   register(registration: ConsumerRegistration, signal: AbortSignal): Promise<ConsumerRegistered>;
   signOff(holder: string, signal: AbortSignal): Promise<void>;
   /** Those of the model versions that nothing needs any more. */
-  unusedModelVersions(versionIds: readonly string[], signal: AbortSignal): Promise<string[]>;
+  unusedModelVersions(
+    versionIds: readonly string[],
+    signal: AbortSignal,
+  ): Promise<UnusedModelVersions>;
   /** Those of the consumers that are gone for good, and those that nobody knows. */
   goneConsumers(consumerIds: readonly string[], signal: AbortSignal): Promise<GoneConsumers>;
   claim(
@@ -87,11 +91,13 @@ export function createPrivateApiClient(options: {
       const input = { params: consumer, query: { holder } };
       await callJson(address, routes.signOffConsumer, input, { signal, timeoutMs });
     },
-    async unusedModelVersions(versionIds, signal) {
-      const input = { params: consumer, body: { model_version_ids: [...versionIds] } };
-      const route = routes.findUnusedModelVersions;
-      return (await callJson(address, route, input, { signal, timeoutMs })).unused;
-    },
+    unusedModelVersions: (versionIds, signal) =>
+      callJson(
+        address,
+        routes.findUnusedModelVersions,
+        { params: consumer, body: { model_version_ids: [...versionIds] } },
+        { signal, timeoutMs },
+      ),
     goneConsumers: (consumerIds, signal) =>
       callJson(
         address,

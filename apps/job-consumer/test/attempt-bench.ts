@@ -69,7 +69,6 @@ export async function createAttemptBench(options: {
       },
       spoolFolder: await testFolder(),
       imageRetryMs: 1_000,
-      runTimeoutMs: 60_000,
       containerGraceMs: 1_000,
       maxOutputBytes: 10 * 1024 ** 2,
       maxScratchBytes: 10 * 1024 ** 2,

@@ -49,7 +49,7 @@ export async function openAttemptScene() {
       input,
       work: {
         container_tag: options.image ?? image,
-        timeout_s: options.timeoutS ?? null,
+        timeout_s: options.timeoutS ?? 60,
         pull_policy: options.pullPolicy ?? 'missing',
       },
     });

@@ -161,7 +161,7 @@ describe('a model that fails', () => {
   });
 
   it('for taking too long', async () => {
-    const { result } = await scene.run('echo begun; sleep 100', { timeoutS: 1 });
+    const { result } = await scene.run('echo begun; sleep 5', { timeoutS: 1 });
     expect(result).toMatchObject({ kind: 'failed', reason: 'timed_out' });
     expect(result.detail).toContain('1 s');
     expect(result.log).toBe('begun\n');

@@ -60,3 +60,15 @@ it('refuses settings that contradict each other, or are missing', () => {
   expect(() => consumers({ PRIVATE_API_TOKEN: '' })).toThrow(/PRIVATE_API_TOKEN/);
   expect(() => consumers({ REDIS_URL: '', CPU_SLOTS: 'many' })).toThrow(/REDIS_URL[^]*CPU_SLOTS/);
 });
+
+it('has no time that is too long for a timer: that would go off at once', () => {
+  const longestTimerS = (2 ** 31 - 1) / 1000;
+  const times = Object.keys(Config.properties).filter((name) => name.endsWith('_S'));
+  expect(times).toContain('SWEEP_INTERVAL_S');
+  for (const name of times.filter((each) => each !== 'MODEL_VOLUME_MAX_AGE_S')) {
+    expect(() => consumers({ [name]: String(longestTimerS + 1) }), name).toThrow(name);
+  }
+  // No timer waits for that one. Ten times the pause is the longest that there is.
+  expect(() => consumers({ MODEL_VOLUME_MAX_AGE_S: String(2 ** 31) })).toThrow(/MODEL_VOLUME/);
+  expect(() => consumers({ QUARANTINE_S: String(longestTimerS / 10 + 1) })).toThrow(/QUARANTINE_S/);
+});

@@ -171,6 +171,17 @@ describe('a sweep', () => {
     expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
   });
 
+  it('does nothing while private-api is of another installation, which knows none of these', async () => {
+    const version = randomUUID();
+    await run(0, version);
+    api.unusedVersions.add(version);
+    api.installationId = 'another';
+    await expect(look(0)).rejects.toMatchObject({ code: 'CONFLICT' });
+    await expect(sweep(0)).rejects.toMatchObject({ code: 'CONFLICT' });
+    api.installationId = own.installationId;
+    expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
+  });
+
   it.each(['data', 'marker', 'use'] as const)(
     'that ends before the %s volume is finished by the next, and is in nobody’s way',
     async (kind) => {

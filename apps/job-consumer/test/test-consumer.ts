@@ -56,7 +56,6 @@ export async function startTestConsumer(
       version: 'test',
       settings: {
         imageRetryMs: 2_000,
-        runTimeoutMs: 60_000,
         containerGraceMs: 500,
         maxOutputBytes: 1024 ** 3,
         maxScratchBytes: 1024 ** 3,

@@ -123,7 +123,7 @@ export async function startTestPrivateApi(
           human_readable_id: 'test',
           container_tag: 'absent:1',
           pull_policy: 'missing',
-          timeout_s: null,
+          timeout_s: 60,
           model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
           input: referenceOf(input),
           ...work,
@@ -167,6 +167,7 @@ export async function startTestPrivateApi(
     return { returned_tickets: 0 };
   });
   mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
+    installation_id: api.installationId,
     unused: body.model_version_ids.filter((id) => api.unusedVersions.has(id)),
   }));
   mountRoute(app, routes.findGoneConsumers, async ({ body }) => ({

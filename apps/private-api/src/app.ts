@@ -170,7 +170,13 @@ export async function startPrivateApi(
       models,
       blobs,
       newVersionId: randomUUID,
-      limits: { runTimeoutS: config.MAX_RUN_TIMEOUT_S, retentionS: config.OUTPUT_RETENTION_S },
+      installation,
+      limits: {
+        runTimeoutS: config.MAX_RUN_TIMEOUT_S,
+        retentionS: config.OUTPUT_RETENTION_S,
+        inputRetentionS: config.INPUT_RETENTION_S,
+        logRetentionS: config.LOG_RETENTION_S,
+      },
     }),
   );
   mountTaskRoutes(
@@ -202,7 +208,14 @@ export async function startPrivateApi(
   );
   mountAttemptRoutes(
     http,
-    createAttemptService({ attempts, blobs, changes, leaseMs, parkMs: config.PARK_S * 1000 }),
+    createAttemptService({
+      attempts,
+      blobs,
+      changes,
+      leaseMs,
+      parkMs: config.PARK_S * 1000,
+      runTime: { usualS: config.RUN_TIMEOUT_S, longestS: config.MAX_RUN_TIMEOUT_S },
+    }),
   );
 
   const close = async (): Promise<void> => {

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { taskTransitions, type Model } from '@inference-server/contracts';
+import { taskTransitions, type Model, type Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
@@ -14,7 +14,7 @@ let database: Database;
 beforeAll(async () => {
   api = await runPrivateApi({ SWEEP_INTERVAL_S: 0.1, INPUT_RETENTION_S: 3600 });
   await api.postModel('copy');
-  await api.postModel('short', '&retention_s=3600');
+  await api.postModel('short', '&retention_s=3600&input_retention_s=600&log_retention_s=3600');
   await api.postModel('granted');
   database = openDatabase(api.database.url, pino({ level: 'silent' }));
 });
@@ -58,6 +58,13 @@ const answers = async (uid: string, status: number) =>
   waitUntil(
     async () => (await api.call(`/api/tasks/${uid}`, { method: 'HEAD' })).status === status,
     everyPass,
+  );
+const isWithoutInput = (uid: string) =>
+  waitUntil(async () => (await rowOf(uid))?.input_blob_id === null, everyPass);
+/** As if the server's setting had been lowered since. */
+const grant = (column: 'retention_s' | 'input_retention_s' | 'log_retention_s') =>
+  api.database.query(
+    `UPDATE model_versions SET ${column} = 60 * 86400 WHERE human_readable_id = 'granted'`,
   );
 /** A pass of every sweep begins and ends after this is called. */
 async function wholePass(): Promise<void> {
@@ -166,8 +173,7 @@ describe('an output', () => {
   });
 
   it('is kept no longer than the server says, whatever its model was granted before', async () => {
-    await api.database.query(`UPDATE model_versions SET retention_s = 30 * 86400
-                               WHERE human_readable_id = 'granted'`);
+    await grant('retention_s');
     const uid = await finishedTask('granted');
     await setBack(uid, 'ended_at', '7 days 1 minute');
     expect(await answers(uid, 553)).toBe(true);
@@ -218,8 +224,22 @@ describe('an input', () => {
     await wholePass();
     expect((await rowOf(uid))?.input_blob_id).not.toBeNull();
     await setBack(uid, 'ended_at', '2 hours');
-    const isGone = async () => (await rowOf(uid))?.input_blob_id === null;
-    expect(await waitUntil(isGone, everyPass)).toBe(true);
+    expect(await isWithoutInput(uid)).toBe(true);
+  });
+
+  it('is kept as long as its model says, if that is less', async () => {
+    const [usual, short] = [await finishedTask('copy'), await finishedTask('short')];
+    for (const uid of [usual, short]) await setBack(uid, 'ended_at', '20 minutes');
+    expect(await isWithoutInput(short)).toBe(true);
+    await wholePass();
+    expect((await rowOf(usual))?.input_blob_id).not.toBeNull();
+  });
+
+  it('is kept no longer than the server says, whatever its model was granted before', async () => {
+    await grant('input_retention_s');
+    const uid = await finishedTask('granted');
+    await setBack(uid, 'ended_at', '2 hours');
+    expect(await isWithoutInput(uid)).toBe(true);
   });
 });
 
@@ -230,16 +250,121 @@ describe('a log', () => {
     await consumer.settle(uid, { kind: 'failed', reason: 'exit_code', ...ended, exit_code: 1 });
     await wholePass();
     expect(await problemOfTask(api, uid)).toMatchObject({ task: { log_tail: ['one', 'two'] } });
-    await api.database.query(
-      `UPDATE attempts SET ended_at = ended_at - interval '31 days' WHERE task_uid = $1`,
-      [uid],
-    );
+    await setAttemptBack(uid, '31 days');
     const tailOf = async () => (await problemOfTask(api, uid)).task?.log_tail;
     expect(await waitUntil(async () => (await tailOf())?.length === 0, everyPass)).toBe(true);
     expect(await problemOfTask(api, uid)).toMatchObject({
       task: { exit_code: 1, reason: 'exit_code' },
     });
-    expect(await (await api.call(`/api/tasks/${uid}/log`)).text()).toBe('');
+    expect(await logOf(uid)).toMatchObject({ status: 553, code: 'LOG_NOT_FOUND' });
+  });
+
+  it('that was removed is not the log of a container that wrote nothing', async () => {
+    const [wrote, silent] = [await failedTask('copy', 'one\n'), await failedTask('copy', '')];
+    for (const uid of [wrote, silent]) await setAttemptBack(uid, '31 days');
+    await wholePass();
+    expect(await logOf(wrote)).toEqual({
+      status: 553,
+      code: 'LOG_NOT_FOUND',
+      detail: 'The log of the task is no longer stored.',
+    });
+    expect(await logOf(silent)).toEqual({ status: 200, text: '' });
+  });
+
+  it('is empty while no attempt has ended, and of one that was lost', async () => {
+    const uid = await api.postTask('copy');
+    expect(await logOf(uid)).toEqual({ status: 200, text: '' });
+    await claimTask(api, uid);
+    await lapse(uid);
+    await setAttemptBack(uid, '31 days');
+    await wholePass();
+    expect(await logOf(uid)).toEqual({ status: 200, text: '' });
+  });
+
+  it('is kept as long as its model says, if that is less', async () => {
+    const [usual, short] = [await failedTask('copy', 'a'), await failedTask('short', 'a')];
+    for (const uid of [usual, short]) await setAttemptBack(uid, '59 minutes');
+    await wholePass();
+    expect(await logOf(short)).toEqual({ status: 200, text: 'a' });
+    for (const uid of [usual, short]) await setAttemptBack(uid, '2 minutes');
+    await wholePass();
+    expect(await logOf(short)).toMatchObject({ status: 553 });
+    expect(await logOf(usual)).toEqual({ status: 200, text: 'a' });
+  });
+
+  it('is kept no longer than the server says, whatever its model was granted before', async () => {
+    await grant('log_retention_s');
+    const uid = await failedTask('granted', 'a');
+    await setAttemptBack(uid, '31 days');
+    await wholePass();
+    expect(await logOf(uid)).toMatchObject({ status: 553 });
+  });
+});
+
+async function failedTask(model: string, log: string): Promise<string> {
+  const uid = await api.postTask(model);
+  const consumer = await claimTask(api, uid);
+  const failure = { kind: 'failed', reason: 'exit_code', ...ended, exit_code: 1, log } as const;
+  expect(await consumer.settle(uid, failure)).toEqual({ outcome: 'settled' });
+  return uid;
+}
+
+async function setAttemptBack(uid: string, by: string): Promise<void> {
+  await api.database.query(
+    `UPDATE attempts SET ended_at = ended_at - $2::interval WHERE task_uid = $1`,
+    [uid, by],
+  );
+}
+
+async function logOf(uid: string) {
+  const answer = await api.call(`/api/tasks/${uid}/log`);
+  if (answer.status === 200) return { status: 200, text: await answer.text() };
+  const { code, detail } = (await answer.json()) as Problem;
+  return { status: answer.status, code, detail };
+}
+
+describe('the time of a run', () => {
+  it.each([
+    ['of a model that says nothing is the usual one', '', 3600, 7200, 3600],
+    ['is no longer than any, be it the usual one', '', 86_400, 7200, 7200],
+    ['is what the model says', '&timeout_s=7000', 3600, 7200, 7000],
+  ])('%s', async (_what, query, RUN_TIMEOUT_S, MAX_RUN_TIMEOUT_S, expected) => {
+    const strict = await runPrivateApi({ RUN_TIMEOUT_S, MAX_RUN_TIMEOUT_S });
+    try {
+      await strict.postModel('copy', query);
+      const uid = await strict.postTask('copy');
+      const consumer = await claimTask(strict, uid);
+      expect(await consumer.claim(uid)).toMatchObject({
+        outcome: 'won',
+        work: { timeout_s: expected },
+      });
+    } finally {
+      await strict.close();
+    }
+  });
+
+  it('is no longer than the server says, whatever the model was granted before', async () => {
+    const strict = await runPrivateApi({ MAX_RUN_TIMEOUT_S: 3600 });
+    try {
+      await strict.postModel('copy');
+      await strict.database.query('UPDATE model_versions SET timeout_s = 86400');
+      const uid = await strict.postTask('copy');
+      const consumer = await claimTask(strict, uid);
+      expect(await consumer.claim(uid)).toMatchObject({
+        outcome: 'won',
+        work: { timeout_s: 3600 },
+      });
+      // As the successor of the process that runs it hears it.
+      const successor = strict.consumer('c1', 'its-successor');
+      await strict.database.query(`UPDATE consumers SET heartbeat_at = now() - interval '1 hour'`);
+      await successor.register();
+      expect(await successor.adopt(uid)).toMatchObject({
+        outcome: 'won',
+        work: { timeout_s: 3600 },
+      });
+    } finally {
+      await strict.close();
+    }
   });
 });
 
@@ -250,10 +375,17 @@ describe.each([
   it.each([
     ['timeout_s', 'MAX_RUN_TIMEOUT_S', 3600],
     ['retention_s', 'OUTPUT_RETENTION_S', 7200],
+    ['input_retention_s', 'INPUT_RETENTION_S', 600],
+    ['log_retention_s', 'LOG_RETENTION_S', 0],
   ] as const)(
     'with more %s than the server allows is refused',
     async (parameter, setting, most) => {
-      const strict = await runPrivateApi({ MAX_RUN_TIMEOUT_S: 3600, OUTPUT_RETENTION_S: 7200 });
+      const strict = await runPrivateApi({
+        MAX_RUN_TIMEOUT_S: 3600,
+        OUTPUT_RETENTION_S: 7200,
+        INPUT_RETENTION_S: 600,
+        LOG_RETENTION_S: 0,
+      });
       try {
         const register = (value: number) =>
           strict.call(`${path}container_tag=a:1&${parameter}=${value}`, { method });

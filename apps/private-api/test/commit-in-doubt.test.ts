@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Model } from '@inference-server/contracts';
-import { createTestDatabase } from '@inference-server/testing';
+import { createTestDatabase, waitUntil } from '@inference-server/testing';
 import { startCuttingProxy, type CuttingProxy } from './cutting-postgres-proxy.js';
 import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 import { stateOfTask } from './task-helpers.js';
@@ -63,6 +63,20 @@ describe('when the answer to the COMMIT of a post is lost', () => {
     expect(answer.headers.has('retry-after')).toBe(true);
     expect(await stored()).toEqual(before);
   });
+
+  it('and the database is away for too long, a 503 may stand for a task; its key tells', async () => {
+    proxy.stayAwayFor(12_000);
+    proxy.cutNext('answer');
+    expect((await post({ 'idempotency-key': 'long' })).status).toBe(503);
+    const [made] = await api.database.query<{ uid: string }>(
+      `SELECT task_uid AS uid FROM idempotency_keys WHERE key = 'long'`,
+    );
+    const again = async () => {
+      const answer = await post({ 'idempotency-key': 'long' });
+      return answer.status === 200 && (await answer.json()) === made?.uid;
+    };
+    expect(await waitUntil(again, { timeoutMs: 15_000 })).toBe(true);
+  }, 60_000);
 
   it('the key of the post stands for the task that was made', async () => {
     proxy.cutNext('answer');

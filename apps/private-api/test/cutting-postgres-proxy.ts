@@ -7,7 +7,7 @@ export interface CuttingProxy {
   cutNext(what: 'answer' | 'statement'): void;
   /** How many were cut. */
   cuts(): number;
-  /** Refuses every connection for so long, from the next cut on. */
+  /** From the next cut on the database is away for so long: no connection lives, none is let in. */
   stayAwayFor(ms: number): void;
   close(): Promise<void>;
 }
@@ -42,9 +42,8 @@ export async function startCuttingProxy(databaseUrl: string): Promise<CuttingPro
       const what = next;
       next = undefined;
       cuts += 1;
-      awayUntil = performance.now() + awayMs;
       if (what === 'statement') {
-        client.destroy();
+        beAway(client, upstream);
         return;
       }
       isLost = true;
@@ -52,10 +51,14 @@ export async function startCuttingProxy(databaseUrl: string): Promise<CuttingPro
     });
     upstream.on('data', (chunk: Buffer) => {
       // Postgres has answered: it is committed.
-      if (isLost) client.destroy();
+      if (isLost) beAway(client, upstream);
       else client.write(chunk);
     });
   });
+  const beAway = (...cut: Socket[]): void => {
+    awayUntil = performance.now() + awayMs;
+    for (const socket of awayMs > 0 ? sockets : cut) socket.destroy();
+  };
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = new URL(databaseUrl);
   url.host = `127.0.0.1:${(server.address() as AddressInfo).port}`;

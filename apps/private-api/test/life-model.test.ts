@@ -56,6 +56,8 @@ beforeAll(async () => {
     timeoutS: null,
     retries,
     retentionS: null,
+    inputRetentionS: null,
+    logRetentionS: null,
     files: null,
   });
 });

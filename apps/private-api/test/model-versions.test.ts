@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ClaimAnswer } from '@inference-server/contracts';
+import type { ClaimAnswer, UnusedModelVersions } from '@inference-server/contracts';
 import { createClient, type Client } from '@inference-server/sdk';
 import { waitUntil } from '@inference-server/testing';
 import { files } from './model-files.js';
@@ -181,7 +181,10 @@ async function unused(ids: readonly string[]): Promise<string[]> {
     api.consumer('c1').token,
   );
   expect(answer.status).toBe(200);
-  return ((await answer.json()) as { unused: string[] }).unused;
+  const told = (await answer.json()) as UnusedModelVersions;
+  const [installation] = await api.database.query('SELECT id FROM installations');
+  expect(installation).toEqual({ id: told.installation_id });
+  return told.unused;
 }
 
 async function versionsOf(name: string): Promise<string[]> {

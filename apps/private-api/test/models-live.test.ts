@@ -65,6 +65,8 @@ describe('a put', () => {
       { timeout_s: 8 },
       { retries: 1 },
       { retention_s: 60 },
+      { input_retention_s: 60 },
+      { log_retention_s: 60 },
       { zip: files('2') },
     ]) {
       const { version } = await client.getModel(id);

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createTestDatabase, waitUntil } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
-import { createLeadership } from '../src/database/leader.js';
+import { createLeadership, leaderMs } from '../src/database/leader.js';
 import { startRetention } from '../src/retention/retention.js';
 import type { Sweep } from '../src/retention/sweep.js';
 
@@ -90,3 +90,73 @@ it('leaves to others the time to come back before what asks for it', async () =>
   await database.query(`UPDATE leaders SET steady_since = now() - interval '2 hours'`);
   expect(await waitUntil(() => patient.passes > 0, inTime)).toBe(true);
 });
+
+/** A sweep of one step, which lasts until it is released. */
+function lasting(name: string) {
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const sweep = { ...counting(name), begun: 0, isOver: false, release };
+  return Object.assign(sweep, {
+    async take(signal: AbortSignal) {
+      sweep.begun += 1;
+      signal.addEventListener('abort', release);
+      await released;
+      sweep.isOver = true;
+      return { count: 1, bytes: 1, more: false };
+    },
+  });
+}
+
+it('stays the leader while a step lasts longer than an unrenewed leadership', async () => {
+  const long = lasting('long');
+  start([long]);
+  expect(await waitUntil(() => long.begun > 0, inTime)).toBe(true);
+  const other = counting('other');
+  start([other]);
+  const [first] = await leaders();
+  const isRenewedOften = async () => {
+    const [now] = await leaders();
+    return now !== undefined && now.until - (first?.until ?? 0) > leaderMs + 2_000;
+  };
+  expect(await waitUntil(isRenewedOften, { timeoutMs: 30_000 })).toBe(true);
+  expect(await leaders()).toMatchObject([{ holder: first?.holder }]);
+  expect([long.begun, long.isOver, other.passes]).toEqual([1, false, 0]);
+  long.release();
+}, 60_000);
+
+it('goes on with the clocks while a walk through the store lasts', async () => {
+  const walk = Object.assign(lasting('walk'), { isWalk: true });
+  const clock = counting('clock');
+  start([walk, clock]);
+  expect(await waitUntil(() => walk.begun > 0, inTime)).toBe(true);
+  const passes = clock.passes;
+  expect(await waitUntil(() => clock.passes > passes + 20, inTime)).toBe(true);
+  expect(walk.isOver).toBe(false);
+  walk.release();
+});
+
+it('goes on with every clock while one of them has much to take', async () => {
+  const other = counting('other');
+  const endless: Sweep = {
+    ...counting('endless'),
+    take: async () => {
+      await database.query('SELECT 1');
+      return { count: 500, bytes: 1, more: true };
+    },
+  };
+  start([endless, other]);
+  expect(await waitUntil(() => other.passes > 3, inTime)).toBe(true);
+});
+
+it('calls a step off when another process has become the leader', async () => {
+  const long = lasting('long');
+  start([long]);
+  expect(await waitUntil(() => long.begun > 0, inTime)).toBe(true);
+  await database.query(`UPDATE leaders SET holder = 'another', leader_until = 'infinity'`);
+  expect(await waitUntil(() => long.isOver, inTime)).toBe(true);
+});
+
+const leaders = () =>
+  database.query<{ holder: string; until: number }>(
+    `SELECT holder, (extract(epoch FROM leader_until) * 1000)::float8 AS until FROM leaders`,
+  );

@@ -46,6 +46,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     MAX_WAITING_TASKS: 1_000_000,
     MAX_WAITING_TASKS_PER_OWNER: 0,
     QUEUE_TTL_S: 7 * day,
+    RUN_TIMEOUT_S: day,
     MAX_RUN_TIMEOUT_S: 30 * day,
     INPUT_RETENTION_S: 7 * day,
     OUTPUT_RETENTION_S: 7 * day,

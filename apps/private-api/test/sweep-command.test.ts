@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
 import { openSweepScene, type SweepScene } from './sweep-scene.js';
 
 const command = fileURLToPath(new URL('../dist/sweep.js', import.meta.url));
@@ -50,6 +51,43 @@ it('says with --dry-run what would go, changes nothing, and then does it', async
   expect(rowsOf(stdout)).toMatchObject({ outputs: [1, 3], 'deleted-blobs': [2, 6] });
   expect(Object.values(await scene.blobStates())).toEqual(['stored']);
 });
+
+it.each(['SIGINT', 'SIGTERM'] as const)(
+  'is ended by %s within a step, and says what it has done',
+  async (signal) => {
+    const due = 30_000;
+    await scene.query('ALTER TABLE tasks DISABLE TRIGGER tasks_changed');
+    await scene.query(
+      `INSERT INTO tasks (uid, model_version_id, use_gpu, created_at)
+       SELECT md5(n::text), $1::uuid, false, now() - interval '8 days'
+         FROM generate_series(1, ${due}) AS n`,
+      [scene.versionId],
+    );
+    const expired = async () => {
+      const [row] = await scene.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM tasks WHERE state = 'EXPIRED'`,
+      );
+      return row?.n ?? 0;
+    };
+    const ended = sweep([]);
+    const failure = expect(ended).rejects.toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^expired-tasks +\d+ /m),
+      stderr: `sweep failed: it was ended by ${signal}\n`,
+    });
+    const begun = async () => (await expired()) > 0;
+    expect(await waitUntil(begun, { timeoutMs: 10_000, everyMs: 1 })).toBe(true);
+    ended.child.kill(signal);
+    await failure;
+    const { stdout } = await ended.catch((error: unknown) => error as { stdout: string });
+    expect(rowsOf(stdout)).toEqual({
+      '': [NaN, NaN],
+      'expired-tasks': [await expired(), 0],
+    });
+    expect(await expired()).toBeLessThan(due);
+  },
+  30_000,
+);
 
 it('refuses what it does not know', async () => {
   await expect(sweep(['--dryrun'])).rejects.toMatchObject({ code: 2 });

@@ -72,6 +72,16 @@ export async function openSweepScene() {
     look: (name: string) => sweepNamed(name).look(signal),
     take: (name: string) => sweepNamed(name).take(signal),
 
+    /** One sweep to its end; in how many steps, and what they took together. */
+    async takeWhole(name: string) {
+      let [steps, count, bytes] = [0, 0, 0];
+      for (let more = true; more; steps += 1) {
+        const taken = await sweepNamed(name).take(signal);
+        [count, bytes, more] = [count + taken.count, bytes + taken.bytes, taken.more];
+      }
+      return { steps, count, bytes };
+    },
+
     /** Every sweep once. */
     async takeAll(): Promise<void> {
       for (const sweep of sweeps) while ((await sweep.take(signal)).more);
@@ -109,6 +119,24 @@ export async function openSweepScene() {
         Object.values(all),
       );
       return uid;
+    },
+
+    /** The first attempt of a task, which runs unless the columns say otherwise. */
+    async attempt(uid: string, columns: Record<string, unknown> = {}): Promise<void> {
+      const all = {
+        task_uid: uid,
+        number: 1,
+        consumer_id: 'c1',
+        epoch: 1,
+        holder: 'h',
+        lease_until: new Date(),
+        ...columns,
+      };
+      const names = Object.keys(all);
+      await test.query(
+        `INSERT INTO attempts (${names.join()}) VALUES (${names.map((_, at) => `$${at + 1}`).join()})`,
+        Object.values(all),
+      );
     },
 
     /** A version of the model, which has version 1, with files; its id. */

@@ -15,23 +15,6 @@ beforeEach(async () => {
 });
 afterEach(() => scene.close());
 
-const attempt = (uid: string, columns: Record<string, unknown> = {}) => {
-  const all = {
-    task_uid: uid,
-    number: 1,
-    consumer_id: 'c1',
-    epoch: 1,
-    holder: 'h',
-    lease_until: new Date(),
-    ...columns,
-  };
-  const names = Object.keys(all);
-  return scene.query(
-    `INSERT INTO attempts (${names.join()}) VALUES (${names.map((_, at) => `$${at + 1}`).join()})`,
-    Object.values(all),
-  );
-};
-
 describe('abandoned uploads', () => {
   it('go with their files, and those that are heard of stay', async () => {
     const dead = await scene.row('pending', { ageS: 901 });
@@ -85,7 +68,7 @@ describe('abandoned uploads', () => {
   ])('that are outputs: %s', async (_what, state, columns, stays) => {
     const output = await scene.row('pending', { ageS: 2 * hour, bytes: 3 });
     const uid = await scene.task(state, isEnded(state) ? { ended_at: new Date() } : {});
-    await attempt(uid, { ...columns, output_blob_id: output });
+    await scene.attempt(uid, { ...columns, output_blob_id: output });
     await scene.takeAll();
     expect(await scene.blobStates()).toEqual(stays ? { [output]: 'pending' } : {});
   });
@@ -113,7 +96,7 @@ describe('blobs that are marked for removal', () => {
   it('wait for no one who is at the task, and go the next time', async () => {
     const output = await scene.file(await scene.row('deleting', { bytes: 3 }));
     const uid = await scene.task('FINISHED', { ended_at: new Date() });
-    await attempt(uid, { ended_at: new Date(), outcome: 'finished', output_blob_id: output });
+    await scene.attempt(uid, { ended_at: new Date(), outcome: 'finished', output_blob_id: output });
     await scene.database.transaction(async (tx) => {
       await tx.query('SELECT uid FROM tasks WHERE uid = $1 FOR UPDATE', [uid]);
       await tx.query('UPDATE attempts SET log = NULL WHERE task_uid = $1', [uid]);
@@ -150,13 +133,24 @@ describe('files that no row knows', () => {
     const known = await scene.file(await scene.row('stored', { bytes: 3 }), { ageS: 9 * hour });
     const pending = await scene.file(await scene.row('pending'), { ageS: 9 * hour });
     expect(await scene.look('unknown-files')).toEqual({ count: 1, bytes: 5 });
-    expect(await scene.take('unknown-files')).toMatchObject({ count: 1, bytes: 5 });
+    expect(await scene.takeWhole('unknown-files')).toMatchObject({ count: 1, bytes: 5 });
     expect([old, young, known, pending].map((id) => existsSync(scene.pathOf(id)))).toEqual([
       false,
       true,
       true,
       true,
     ]);
+  });
+
+  it('are looked for in steps of some hundred files', async () => {
+    // In one folder of the store.
+    for (let i = 0; i < 1100; i += 1) {
+      await scene.file(`00${randomUUID().slice(2)}`, { ageS: 2 * hour, content: 'x' });
+      await scene.staged(`${i}.part`, { ageS: 2 * hour, content: 'x' });
+    }
+    // Listed in three, then removed in three.
+    expect(await scene.takeWhole('unknown-files')).toEqual({ steps: 7, count: 1100, bytes: 1100 });
+    expect(await scene.takeWhole('staged-files')).toEqual({ steps: 4, count: 1100, bytes: 1100 });
   });
 
   it('stay when a second look finds their row', async () => {
@@ -171,7 +165,11 @@ describe('files that no row knows', () => {
     };
     const sweep = sweepUnknownFiles(database, lists, { orphanedAfterS: hour, everyMs: 1 });
     const { signal } = new AbortController();
-    expect(await sweep.take(signal)).toEqual({ count: 0, bytes: 0, more: false });
+    for (let more = true; more;) {
+      const taken = await sweep.take(signal);
+      expect(taken.count).toBe(0);
+      more = taken.more;
+    }
     expect(existsSync(scene.pathOf(old))).toBe(true);
   });
 
@@ -198,7 +196,7 @@ describe('files in the staging folder', () => {
     for (const name of old) await scene.staged(name, { ageS: 9 * hour });
     await scene.staged('young.part', { ageS: 60 });
     expect(await scene.look('staged-files')).toEqual({ count: 2, bytes: 8 });
-    expect(await scene.take('staged-files')).toMatchObject({ count: 2, bytes: 8 });
+    expect(await scene.takeWhole('staged-files')).toMatchObject({ count: 2, bytes: 8 });
     for (const name of old) expect(existsSync(scene.stagedPath(name))).toBe(false);
     expect(existsSync(scene.stagedPath(`${pending}.part`))).toBe(true);
     expect(existsSync(scene.stagedPath('young.part'))).toBe(true);
@@ -212,7 +210,7 @@ describe('stored blobs without their file', () => {
     const short = await scene.file(await scene.row('stored', { bytes: 30 }));
     await scene.file(await scene.row('stored', { bytes: 3 }));
     const before = await scene.everything();
-    expect(await scene.take('lost-files')).toEqual({ count: 26, bytes: 105, more: false });
+    expect(await scene.takeWhole('lost-files')).toMatchObject({ count: 26, bytes: 105 });
     expect(await scene.everything()).toEqual(before);
     const errors = scene.logged.filter(({ level }) => level === 50);
     expect(errors).toHaveLength(21);
@@ -226,6 +224,8 @@ describe('stored blobs without their file', () => {
          FROM generate_series(1, 1100)`,
     );
     expect(await scene.look('lost-files')).toMatchObject({ count: 1100 });
+    // Three batches of rows, a step each, and the end.
+    expect(await scene.takeWhole('lost-files')).toEqual({ steps: 4, count: 1100, bytes: 1100 });
   });
 });
 
@@ -362,7 +362,7 @@ async function fill(): Promise<Record<string, string>> {
       fetched_at: ago(2),
       output_blob_id: await stored(),
     });
-    await attempt(fetched, { ended_at: ago(31), outcome: 'finished', log: 'a' });
+    await scene.attempt(fetched, { ended_at: ago(31), outcome: 'finished', log: 'a' });
     await scene.row('pending', { ageS: 2 * hour });
     await scene.file(await scene.row('deleting', { bytes: 3 }));
     await scene.version(2 + i, await stored());

@@ -28,6 +28,8 @@ const copy: NewModel = {
   timeoutS: null,
   retries: 0,
   retentionS: null,
+  inputRetentionS: null,
+  logRetentionS: null,
   files: null,
 };
 

@@ -32,6 +32,7 @@ export const errorCodes = {
   TASK_PENDING: { status: 551, title: 'Task pending', retryable: true },
   TASK_FAILED: { status: 552, title: 'Task failed', retryable: false },
   OUTPUT_NOT_FOUND: { status: 553, title: 'Output not found', retryable: false },
+  LOG_NOT_FOUND: { status: 553, title: 'Log not found', retryable: false },
   TASK_NOT_FOUND: { status: 554, title: 'Task not found', retryable: false },
 } as const satisfies Record<string, { status: number; title: string; retryable: boolean }>;
 

@@ -40,11 +40,13 @@ export {
   type ConsumerRegistered,
   type GoneConsumers,
   type HeldAttempts,
+  type UnusedModelVersions,
 } from './schemas/consumer.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskStatus } from './schemas/task.js';
 export { spellBooleans } from './schemas/text-boolean.js';
 export {

@@ -27,8 +27,6 @@ export interface RunSettings {
   limits: ContainerLimits;
   spoolFolder: string;
   imageRetryMs: number;
-  /** Where the model sets none. */
-  runTimeoutMs: number;
   /** Between the request to end and the kill of a container. */
   containerGraceMs: number;
   maxOutputBytes: number;

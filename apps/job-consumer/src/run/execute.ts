@@ -32,7 +32,7 @@ export async function executeAttempt(
   { container, helper, startedAt, endedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
-  const limitMs = run.work.timeout_s === null ? settings.runTimeoutMs : run.work.timeout_s * 1000;
+  const limitMs = run.work.timeout_s * 1000;
   const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
   const overdue = `The run took longer than its ${limitMs / 1000} s.`;
   const done = new AbortController();

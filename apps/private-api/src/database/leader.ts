@@ -39,8 +39,8 @@ export function leaderValues({ name, holder, forMs }: SteadyLeader): unknown[] {
   return [name, holder, forMs];
 }
 
-/** How long a leadership lasts that nobody renews, and how often it is renewed. */
-const leaderMs = 10_000;
+/** How long a leadership lasts that nobody renews, and how often it is renewed (ms). */
+export const leaderMs = 10_000;
 export const leaderRenewMs = 3_000;
 
 /** The row of `name`, held by one of all processes. What its holder writes is conditional all the same. */

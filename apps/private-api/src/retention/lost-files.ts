@@ -1,7 +1,8 @@
 import type { BlobStore } from '@inference-server/blob-store';
 import type { Logger } from '@inference-server/service-kit';
 import type { Database } from '../database/database.js';
-import { batchSize, nothing, type Amount, type Sweep } from './sweep.js';
+import { batchSize, nothing, type Sweep } from './sweep.js';
+import { add, inSteps, sumOf } from './walk.js';
 
 /** How many are named in the log; all are counted. */
 const maxNamed = 20;
@@ -26,7 +27,7 @@ export function sweepLostFiles(
       const sizes = await Promise.all(rows.map(({ id }) => store.size(id, signal)));
       const lost = rows.filter(({ bytes }, at) => sizes[at] !== bytes);
       // One that was removed meanwhile is not lost.
-      if (lost.length > 0) yield await stillStored(lost);
+      yield lost.length === 0 ? [] : await stillStored(lost);
       const last = rows.at(-1);
       if (last === undefined || rows.length < batchSize) return;
       after = last.id;
@@ -40,32 +41,23 @@ export function sweepLostFiles(
       [lost.map(({ id }) => id)],
     );
 
-  const count = async (signal: AbortSignal, onFound: (row: StoredRow) => void): Promise<Amount> => {
-    let { count, bytes } = nothing;
-    for await (const rows of find(signal)) {
-      for (const row of rows) {
-        onFound(row);
-        count += 1;
-        bytes += row.bytes;
-      }
-    }
-    return { count, bytes };
-  };
-
   return {
     name: 'lost-files',
     what: 'stored blobs without their file: nothing is removed',
     everyMs,
-    look: (signal) => count(signal, () => undefined),
-    async take(signal) {
-      let named = 0;
-      const amount = await count(signal, ({ id }) => {
-        named += 1;
-        if (named <= maxNamed) logger.error({ blob: id }, 'the file of a stored blob is lost');
-      });
-      if (amount.count > 0) logger.error(amount, 'files of stored blobs are lost');
-      return { ...amount, more: false };
-    },
+    isWalk: true,
+    look: (signal) => sumOf(find(signal)),
+    take: inSteps(async function* (signal) {
+      let all = nothing;
+      for await (const rows of find(signal)) {
+        for (const { id } of rows.slice(0, Math.max(0, maxNamed - all.count))) {
+          logger.error({ blob: id }, 'the file of a stored blob is lost');
+        }
+        all = add(all, rows);
+        yield add(nothing, rows);
+      }
+      if (all.count > 0) logger.error(all, 'files of stored blobs are lost');
+    }),
   };
 }
 

@@ -2,11 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { leaderRenewMs, type Leadership } from '../database/leader.js';
+import { keepLeading, type Leading, type Term } from './leading.js';
 import { nothing, type Amount, type Sweep } from './sweep.js';
 
+/** What is known of a sweep's passes. */
+interface Pass {
+  /** When the next begins, or this one began; by `performance.now`. */
+  dueAt: number;
+  isUnderWay: boolean;
+  taken: Amount;
+}
+
 /**
- * Sweeps, as long as this process is the leader of it: each sweep when its time has come, batch after
- * batch until there is no more. What was taken is counted in the log.
+ * Sweeps, as long as this process is the leader of it: each sweep when its time has come, one step of
+ * each after the other until there is no more, so that none waits for another's end. Those that walk
+ * through the store take turns beside the rest. What a pass has taken is counted in the log.
  */
 export function startRetention(deps: {
   sweeps: readonly Sweep[];
@@ -16,58 +26,74 @@ export function startRetention(deps: {
   const { sweeps, leadership, logger } = deps;
   const closing = new AbortController();
   const { signal } = closing;
-  const dueAt = new Map<Sweep, number>();
+  const passes = new Map<Sweep, Pass>();
   const tickMs = Math.min(leaderRenewMs, ...sweeps.map(({ everyMs }) => everyMs));
 
-  const loop = async (): Promise<void> => {
+  const takeTurns = async (own: readonly Sweep[], leading: Leading): Promise<void> => {
     while (!signal.aborted) {
-      for (const sweep of sweeps) {
-        if (performance.now() < (dueAt.get(sweep) ?? 0)) continue;
-        if ((await ledForMs()) < (sweep.afterLeadingMs ?? 0)) continue;
-        dueAt.set(sweep, performance.now() + sweep.everyMs);
-        await run(sweep);
-      }
-      await sleep(tickMs, undefined, { signal }).catch(() => undefined);
-      // Between the passes too: otherwise another process would take over and sweep as often again.
-      await ledForMs();
+      let more = false;
+      for (const sweep of own) more = (await step(sweep, leading.term())) || more;
+      if (!more) await sleep(tickMs, undefined, { signal }).catch(() => undefined);
     }
+    for (const sweep of own) tell(sweep, passOf(sweep));
+  };
+
+  /** One step, when its time has come. Answers whether the next may follow at once. */
+  const step = async (sweep: Sweep, term: Term | undefined): Promise<boolean> => {
+    const pass = passOf(sweep);
+    if (term === undefined) return tell(sweep, pass);
+    if (performance.now() < pass.dueAt) return false;
+    if (term.steadyMs < (sweep.afterLeadingMs ?? 0)) return false;
+    if (!pass.isUnderWay) Object.assign(pass, { dueAt: performance.now(), isUnderWay: true });
+    try {
+      const { more, ...batch } = await sweep.take(term.signal);
+      pass.taken = sum(pass.taken, batch);
+      if (more) return true;
+    } catch (error) {
+      // Begins anew as soon as this process is the leader again.
+      if (term.signal.aborted) return tell(sweep, pass);
+      logger.warn({ sweep: sweep.name, reason: messageOf(error) }, 'a sweep failed');
+    }
+    pass.dueAt += sweep.everyMs;
+    return tell(sweep, pass);
+  };
+
+  const passOf = (sweep: Sweep): Pass => {
+    const pass = passes.get(sweep) ?? { dueAt: 0, isUnderWay: false, taken: nothing };
+    passes.set(sweep, pass);
+    return pass;
+  };
+
+  /** Ends the pass. */
+  const tell = ({ name }: Sweep, pass: Pass): false => {
+    if (pass.taken.count > 0) logger.info({ sweep: name, ...pass.taken }, 'swept');
+    Object.assign(pass, { isUnderWay: false, taken: nothing });
+    return false;
+  };
+
+  const run = async (): Promise<void> => {
+    const leading = await keepLeading(leadership, logger);
+    signal.addEventListener('abort', () => void leading.close());
+    if (signal.aborted) await leading.close();
+    const turnsOf = (walks: boolean) =>
+      takeTurns(
+        sweeps.filter(({ isWalk = false }) => isWalk === walks),
+        leading,
+      );
+    await Promise.all([turnsOf(false), turnsOf(true)]);
+    await leading.close();
     await leadership.resign();
   };
 
-  /** Since when this process is the leader; below 0: it is not. */
-  const ledForMs = async (): Promise<number> => {
-    if (signal.aborted) return -1;
-    try {
-      return (await leadership.lead())?.steadyMs ?? -1;
-    } catch (error) {
-      leadership.doubt();
-      logger.debug({ reason: messageOf(error) }, 'who sweeps could not be learned');
-      return -1;
-    }
-  };
-
-  const run = async (sweep: Sweep): Promise<void> => {
-    let taken: Amount = nothing;
-    try {
-      for (let more = true; more && (await ledForMs()) >= 0;) {
-        const batch = await sweep.take(signal);
-        taken = { count: taken.count + batch.count, bytes: taken.bytes + batch.bytes };
-        more = batch.more;
-      }
-    } catch (error) {
-      leadership.doubt();
-      if (!signal.aborted) {
-        logger.warn({ sweep: sweep.name, reason: messageOf(error) }, 'a sweep failed');
-      }
-    }
-    if (taken.count > 0) logger.info({ sweep: sweep.name, ...taken }, 'swept');
-  };
-
-  const running = loop();
+  const running = run();
   return {
     async close() {
       closing.abort();
       await running;
     },
   };
+}
+
+function sum(a: Amount, b: Amount): Amount {
+  return { count: a.count + b.count, bytes: a.bytes + b.bytes };
 }

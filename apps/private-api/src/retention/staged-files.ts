@@ -1,7 +1,7 @@
 import type { BlobStore, ListedFile } from '@inference-server/blob-store';
 import type { Database } from '../database/database.js';
 import { nothing, type Sweep } from './sweep.js';
-import { add } from './unknown-files.js';
+import { add, inSteps, sumOf } from './walk.js';
 
 /**
  * What lies in the staging folder and is old by the disk's clock, but for uploads that are pending:
@@ -33,18 +33,13 @@ export function sweepStagedFiles(
     name: 'staged-files',
     what: 'files in the staging folder that nobody writes',
     everyMs,
-    async look(signal) {
-      let amount = nothing;
-      for await (const files of find(signal)) amount = add(amount, files);
-      return amount;
-    },
-    async take(signal) {
-      let amount = nothing;
+    isWalk: true,
+    look: (signal) => sumOf(find(signal)),
+    take: inSteps(async function* (signal) {
       for await (const files of find(signal)) {
         for (const { name } of files) await store.removeStaged(name, signal);
-        amount = add(amount, files);
+        yield add(nothing, files);
       }
-      return { ...amount, more: false };
-    },
+    }),
   };
 }

@@ -4,12 +4,15 @@ export { nothing, type Amount } from '@inference-server/service-kit';
 
 /**
  * A sweep of rows or files. All its times are the database's, or the disk's. Every write is
- * conditional and leaves what the next pass can go on with.
+ * conditional and leaves what the next pass can go on with. A `take` is short: one statement, or a few
+ * hundred files.
  */
 export interface Sweep extends AnySweep {
   everyMs: number;
   /** Not before this process has led for so long: whoever the database was away for comes back first. */
   afterLeadingMs?: number;
+  /** It goes through all that is stored, for as long as that takes, and so apart from the others. */
+  isWalk?: boolean;
 }
 
 /** How many rows a statement takes. */

@@ -1,6 +1,7 @@
 import type { BlobStore, ListedFile } from '@inference-server/blob-store';
 import type { Database } from '../database/database.js';
-import { nothing, type Amount, type Sweep } from './sweep.js';
+import { batchSize, nothing, type Sweep } from './sweep.js';
+import { add, inSteps, sumOf } from './walk.js';
 
 /**
  * Files that no row knows: of a process that was stopped for so long that its upload was given up, and
@@ -33,30 +34,29 @@ export function sweepUnknownFiles(
     name: 'unknown-files',
     what: 'files that no row knows',
     everyMs,
-    async look(signal) {
-      let amount = nothing;
-      for await (const files of find(signal)) amount = add(amount, files);
-      return amount;
-    },
-    async take(signal) {
-      const found: ListedFile[] = [];
-      for await (const files of find(signal)) {
-        found.push(...files.slice(0, maxFound - found.length));
-        if (found.length === maxFound) break;
+    isWalk: true,
+    look: (signal) => sumOf(find(signal)),
+    take: inSteps(async function* (signal) {
+      for (let removed = true; removed;) {
+        const found: ListedFile[] = [];
+        for await (const files of find(signal)) {
+          found.push(...files.slice(0, maxFound - found.length));
+          if (found.length === maxFound) break;
+          yield nothing;
+        }
+        // There are more of them: once more through the store, unless it would find the same.
+        removed = false;
+        const isAll = found.length < maxFound;
+        while (found.length > 0) {
+          const unknown = await withoutRow(found.splice(0, batchSize));
+          for (const { name } of unknown) await store.remove(name, signal);
+          removed ||= unknown.length > 0 && !isAll;
+          yield add(nothing, unknown);
+        }
       }
-      const unknown = await withoutRow(found);
-      for (const { name } of unknown) await store.remove(name, signal);
-      return { ...add(nothing, unknown), more: found.length === maxFound && unknown.length > 0 };
-    },
+    }),
   };
 }
 
 /** Kept in memory between the two looks. */
 const maxFound = 10_000;
-
-export function add(amount: Amount, files: readonly { bytes: number }[]): Amount {
-  return {
-    count: amount.count + files.length,
-    bytes: files.reduce((sum, { bytes }) => sum + bytes, amount.bytes),
-  };
-}

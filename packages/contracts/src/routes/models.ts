@@ -9,6 +9,10 @@ const MountPoint = (path: string) =>
     Type.Literal(path, { description: `Accepted from old clients when it is ${path}.` }),
   );
 
+/** Unlike an output, an input or a log may go at once. */
+const Kept = (description: string) =>
+  Type.Optional(Type.Integer({ minimum: 0, maximum: maxStoredInteger, description }));
+
 /** Lines of text: no control characters but tab and the ends of lines. */
 const printable = '^[^\\u0000-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]*$';
 
@@ -43,6 +47,8 @@ const parameters = {
         'How long an output of this model is kept after the end of its task (s), if it is not fetched.',
     }),
   ),
+  input_retention_s: Kept('How long the input of a task is kept after its end (s).'),
+  log_retention_s: Kept('How long the log of an attempt is kept after its end (s).'),
   input_mountpoint: MountPoint('/input'),
   output_mountpoint: MountPoint('/output'),
   model_mountpoint: MountPoint('/model'),

@@ -168,8 +168,12 @@ export const getTaskLog = defineRoute({
   description: 'The end of what the container of the last ended attempt wrote.',
   params: TaskParams,
   query: NoQuery,
-  success: { kind: 'text', description: 'The log; empty until an attempt has ended.' },
-  errors: [...readErrors, 'TASK_NOT_FOUND'],
+  success: {
+    kind: 'text',
+    description:
+      'The log; empty until an attempt has ended, and of a container that wrote nothing. One that was removed when its time was over is a LOG_NOT_FOUND.',
+  },
+  errors: [...readErrors, 'LOG_NOT_FOUND', 'TASK_NOT_FOUND'],
   access: 'submit',
   callers: ['public-api', 'operator'],
 });

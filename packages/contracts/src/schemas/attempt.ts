@@ -29,7 +29,7 @@ export const Work = Type.Object({
   human_readable_id: Type.String(),
   container_tag: Type.String(),
   pull_policy: PullPolicy,
-  timeout_s: Type.Union([Type.Integer(), Type.Null()]),
+  timeout_s: Type.Integer({ minimum: 1, description: 'How long the container may run.' }),
   model_files: Type.Union([BlobReference, Type.Null()]),
   input: BlobReference,
 });

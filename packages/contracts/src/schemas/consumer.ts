@@ -92,8 +92,10 @@ export const ModelVersionIds = Type.Object(
 );
 
 export const UnusedModelVersions = Type.Object({
+  installation_id: Type.String({ description: 'Whose versions these are.' }),
   unused: Type.Array(ModelVersionId),
 });
+export type UnusedModelVersions = Static<typeof UnusedModelVersions>;
 
 /** How many consumers can be asked about at once. */
 export const maxConsumerIds = 1_000;

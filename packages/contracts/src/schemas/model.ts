@@ -18,13 +18,19 @@ export const Model = Type.Object(
     use_gpu: Type.Boolean(),
     pull_policy: PullPolicy,
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
-      description: "The longest run of a task; null: the consumer's default.",
+      description: "The longest run of a task in seconds; null: the server's default.",
     }),
     retries: Type.Integer({
       description: 'How often a task is run again that failed by its own doing.',
     }),
     retention_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "How long an output is kept at most; null: the server's default.",
+    }),
+    input_retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long an input is kept at most; null: the server's default.",
+    }),
+    log_retention_s: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How long a log is kept at most; null: the server's default.",
     }),
     created_at: Type.String({ format: 'date-time' }),
   },

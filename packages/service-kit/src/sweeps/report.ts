@@ -1,24 +1,47 @@
-import type { Amount, Sweep } from './sweep.js';
+import { nothing, type Amount, type Sweep } from './sweep.js';
 
-/** What every sweep would take now, as a table for a person. Changes nothing. */
-export async function reportSweeps(sweeps: readonly Sweep[], signal: AbortSignal): Promise<string> {
+/**
+ * Says what every sweep would take now, as a table for a person. Changes nothing. When one fails, or
+ * the signal aborts, what was found so far is said first.
+ */
+export async function reportSweeps(
+  sweeps: readonly Sweep[],
+  say: (table: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const found: [Sweep, Amount][] = [];
-  for (const sweep of sweeps) found.push([sweep, await sweep.look(signal)]);
-  return tableOf(found);
+  try {
+    for (const sweep of sweeps) {
+      signal.throwIfAborted();
+      found.push([sweep, await sweep.look(signal)]);
+    }
+  } finally {
+    say(tableOf(found));
+  }
 }
 
-/** Every sweep once, to its end, and what each has taken. */
-export async function runSweeps(sweeps: readonly Sweep[], signal: AbortSignal): Promise<string> {
+/** Sweeps everything once, to its end, and says what was taken; so far, as above. */
+export async function runSweeps(
+  sweeps: readonly Sweep[],
+  say: (table: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const taken: [Sweep, Amount][] = [];
-  for (const sweep of sweeps) {
-    let [count, bytes] = [0, 0];
-    for (let more = true; more;) {
-      const batch = await sweep.take(signal);
-      [count, bytes, more] = [count + batch.count, bytes + batch.bytes, batch.more];
+  try {
+    for (const sweep of sweeps) {
+      const amount = { ...nothing };
+      taken.push([sweep, amount]);
+      for (let more = true; more;) {
+        signal.throwIfAborted();
+        const batch = await sweep.take(signal);
+        amount.count += batch.count;
+        amount.bytes += batch.bytes;
+        more = batch.more;
+      }
     }
-    taken.push([sweep, { count, bytes }]);
+  } finally {
+    say(tableOf(taken));
   }
-  return tableOf(taken);
 }
 
 function tableOf(amounts: readonly (readonly [Sweep, Amount])[]): string {

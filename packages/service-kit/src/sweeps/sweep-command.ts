@@ -5,7 +5,8 @@ import type { Sweep } from './sweep.js';
 /**
  * What a sweep command does, to its end: every sweep once, or, with `--dry-run` as its only argument,
  * a look at what would go. The table is written to standard output. Exit code 2: another argument;
- * 1: a sweep failed. SIGINT and SIGTERM end it.
+ * 1: a sweep failed, or SIGINT or SIGTERM ended it, within a step; then the table is of what was done
+ * so far.
  */
 export async function runSweepCommand(
   args: readonly string[],
@@ -18,12 +19,14 @@ export async function runSweepCommand(
     return;
   }
   const stopping = new AbortController();
-  for (const end of ['SIGINT', 'SIGTERM'] as const) process.on(end, () => stopping.abort());
+  for (const end of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(end, () => stopping.abort(new Error(`it was ended by ${end}`)));
+  }
   try {
     const { sweeps, close } = await open(stopping.signal);
     try {
-      const say = option === '--dry-run' ? reportSweeps : runSweeps;
-      process.stdout.write(await say(sweeps, stopping.signal));
+      const go = option === '--dry-run' ? reportSweeps : runSweeps;
+      await go(sweeps, (table) => process.stdout.write(table), stopping.signal);
     } finally {
       await close();
     }

@@ -89,10 +89,12 @@ export function createAttemptRepository(
            UPDATE tasks SET state = ${claimed.to}
             WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state IN ${claimed.from}
               AND ${takesForConsumer}
-           RETURNING uid, attempt
+           RETURNING uid, attempt, model_version_id
          )
-         INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
-         SELECT uid, attempt, $3, 1, $4, now() + $5 * interval '1 millisecond' FROM task
+         INSERT INTO attempts
+           (task_uid, number, consumer_id, model_version_id, epoch, holder, lease_until)
+         SELECT uid, attempt, $3, model_version_id, 1, $4, now() + $5 * interval '1 millisecond'
+           FROM task
          RETURNING epoch`,
         [taskUid, attempt, consumerId, holder, leaseMs],
       );

@@ -31,8 +31,10 @@ export function createAttemptService(deps: {
   leaseMs: number;
   /** How long a parked lease waits for a successor. */
   parkMs: number;
+  /** How long a container may run (s): of a model that says nothing, and of any. */
+  runTime: { usualS: number; longestS: number };
 }) {
-  const { attempts, blobs, changes, leaseMs, parkMs } = deps;
+  const { attempts, blobs, changes, leaseMs, parkMs, runTime } = deps;
   // Two renewals may fail before the lease lapses.
   const heldForMs = Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 3));
 
@@ -48,6 +50,10 @@ export function createAttemptService(deps: {
       ? ({ outcome: 'adopted' } as const)
       : ({ outcome: 'superseded' } as const);
 
+  /** What a model was granted before the setting was lowered counts no more. */
+  const runTimeOf = ({ timeoutS }: WorkRow) =>
+    Math.min(timeoutS ?? runTime.usualS, runTime.longestS);
+
   const workUnder = async (held: HeldAttempt): Promise<WorkRow> => {
     await requireLease(held);
     const work = await attempts.work(held.taskUid);
@@ -62,14 +68,14 @@ export function createAttemptService(deps: {
       if (won === undefined || work === undefined) {
         return { outcome: 'refused', reason: 'the ticket is stale' };
       }
-      return { outcome: 'won', epoch: won.epoch, work: toWork(work) };
+      return { outcome: 'won', epoch: won.epoch, work: toWork(work, runTimeOf(work)) };
     },
 
     async adopt(claim: AttemptClaim): Promise<AdoptAnswer> {
       const won = await attempts.adopt(claim);
       const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
       if (won === undefined || work === undefined) return { outcome: 'superseded' };
-      return { outcome: 'won', epoch: won.epoch, work: toWork(work) };
+      return { outcome: 'won', epoch: won.epoch, work: toWork(work, runTimeOf(work)) };
     },
 
     /**
@@ -152,14 +158,14 @@ export function createAttemptService(deps: {
   };
 }
 
-function toWork(row: WorkRow): Work {
+function toWork(row: WorkRow, runTimeS: number): Work {
   const files = filesOf(row);
   return {
     model_version_id: row.modelVersionId,
     human_readable_id: row.humanReadableId,
     container_tag: row.containerTag,
     pull_policy: row.pullPolicy,
-    timeout_s: row.timeoutS,
+    timeout_s: runTimeS,
     model_files: files && referenceTo(files),
     input: referenceTo(inputOf(row)),
   };

@@ -16,7 +16,10 @@ export interface NewModel {
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   retries: number;
+  /** How long outputs, inputs and logs are kept at most (s). */
   retentionS: number | null;
+  inputRetentionS: number | null;
+  logRetentionS: number | null;
   files: PendingBlob | null;
 }
 
@@ -31,6 +34,8 @@ interface ModelRow {
   timeout_s: number | null;
   retries: number;
   retention_s: number | null;
+  input_retention_s: number | null;
+  log_retention_s: number | null;
   created_at: Date;
 }
 
@@ -153,7 +158,8 @@ export const isOfUse = `(
 
 const versions = `
   SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s,
-         v.retries, v.retention_s, m.description, m.created_at, f.sha256 AS files_sha256
+         v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, m.description, m.created_at,
+         f.sha256 AS files_sha256
     FROM models m
     JOIN model_versions v ON v.human_readable_id = m.human_readable_id
     LEFT JOIN blobs f ON f.id = v.files_blob_id`;
@@ -205,6 +211,8 @@ function runsAlike(row: ModelRow, model: NewModel): boolean {
     row.timeout_s === model.timeoutS &&
     row.retries === model.retries &&
     row.retention_s === model.retentionS &&
+    row.input_retention_s === model.inputRetentionS &&
+    row.log_retention_s === model.logRetentionS &&
     row.files_sha256 === (model.files?.sha256 ?? null)
   );
 }
@@ -215,8 +223,8 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
-        files_blob_id, retention_s, id)
-     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8, $9, $10)`,
+        files_blob_id, retention_s, input_retention_s, log_retention_s, id)
+     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8, $9, $10, $11, $12)`,
     [
       model.humanReadableId,
       number,
@@ -227,6 +235,8 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
       model.retries,
       model.files?.id ?? null,
       model.retentionS,
+      model.inputRetentionS,
+      model.logRetentionS,
       model.versionId,
     ],
   );
@@ -254,6 +264,8 @@ function toModel(row: ModelRow): Model {
     timeout_s: row.timeout_s,
     retries: row.retries,
     retention_s: row.retention_s,
+    input_retention_s: row.input_retention_s,
+    log_retention_s: row.log_retention_s,
     created_at: row.created_at.toISOString(),
   };
 }

@@ -17,7 +17,7 @@ export function mountModelRoutes(app: FastifyInstance, models: ModelService): vo
     return { detail: 'The model is deleted.' };
   });
   mountRoute(app, routes.listModels, () => models.list());
-  mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
-    unused: await models.unusedVersions(body.model_version_ids),
-  }));
+  mountRoute(app, routes.findUnusedModelVersions, ({ body }) =>
+    models.unusedVersions(body.model_version_ids),
+  );
 }

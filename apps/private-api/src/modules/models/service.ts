@@ -1,5 +1,6 @@
-import type { Model, QueryOf, routes } from '@inference-server/contracts';
+import type { Model, QueryOf, routes, UnusedModelVersions } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Installation } from '../../database/installation.js';
 import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
@@ -14,8 +15,14 @@ export function createModelService(deps: {
   models: ModelRepository;
   blobs: BlobService;
   newVersionId: () => string;
+  installation: Pick<Installation, 'id'>;
   /** What a model may ask for at most. */
-  limits: { runTimeoutS: number; retentionS: number };
+  limits: {
+    runTimeoutS: number;
+    retentionS: number;
+    inputRetentionS: number;
+    logRetentionS: number;
+  };
 }) {
   const { models, blobs, limits } = deps;
 
@@ -72,12 +79,23 @@ export function createModelService(deps: {
 
     list: () => models.list(),
 
-    unusedVersions: (versionIds: readonly string[]) => models.unused(versionIds),
+    async unusedVersions(versionIds: readonly string[]): Promise<UnusedModelVersions> {
+      return {
+        installation_id: await deps.installation.id(),
+        unused: await models.unused(versionIds),
+      };
+    },
   };
 
-  function requireWithinLimits({ timeout_s, retention_s }: Registration): void {
-    requireAtMost(timeout_s, limits.runTimeoutS, 'timeout_s', 'MAX_RUN_TIMEOUT_S');
-    requireAtMost(retention_s, limits.retentionS, 'retention_s', 'OUTPUT_RETENTION_S');
+  function requireWithinLimits(asked: Registration): void {
+    for (const [parameter, most, setting] of [
+      ['timeout_s', limits.runTimeoutS, 'MAX_RUN_TIMEOUT_S'],
+      ['retention_s', limits.retentionS, 'OUTPUT_RETENTION_S'],
+      ['input_retention_s', limits.inputRetentionS, 'INPUT_RETENTION_S'],
+      ['log_retention_s', limits.logRetentionS, 'LOG_RETENTION_S'],
+    ] as const) {
+      requireAtMost(asked[parameter], most, parameter, setting);
+    }
   }
 
   async function receive(
@@ -96,6 +114,8 @@ export function createModelService(deps: {
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
       retentionS: registration.retention_s ?? null,
+      inputRetentionS: registration.input_retention_s ?? null,
+      logRetentionS: registration.log_retention_s ?? null,
       files,
     };
   }

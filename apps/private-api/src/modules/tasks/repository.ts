@@ -132,16 +132,23 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      */
     cancel: (uid: string): Promise<boolean> => cancelTask(database, uid),
 
-    /** The log of the last ended attempt; undefined when there is no such task. */
-    async log(uid: string): Promise<string | undefined> {
-      const [row] = await database.query<{ log: string | null }>(
-        `SELECT (SELECT a.log FROM attempts a
-                  WHERE a.task_uid = t.uid AND a.ended_at IS NOT NULL
-                  ORDER BY a.number DESC LIMIT 1) AS log
-           FROM tasks t WHERE t.uid = $1 AND t.deleted_at IS NULL`,
+    /**
+     * The log of the last ended attempt, or that it was removed; undefined when there is no such task.
+     * Nobody has told the log of a lost attempt, which is empty.
+     */
+    async log(uid: string): Promise<{ log: string; isRemoved: boolean } | undefined> {
+      const [row] = await database.query<{ log: string; isRemoved: boolean }>(
+        `SELECT coalesce(last.log, '') AS log,
+                coalesce(last.log IS NULL AND last.outcome <> 'lost', false) AS "isRemoved"
+           FROM tasks t
+           LEFT JOIN LATERAL (
+             SELECT a.log, a.outcome FROM attempts a
+              WHERE a.task_uid = t.uid AND a.ended_at IS NOT NULL
+              ORDER BY a.number DESC LIMIT 1) AS last ON true
+          WHERE t.uid = $1 AND t.deleted_at IS NULL`,
         [uid],
       );
-      return row === undefined ? undefined : (row.log ?? '');
+      return row;
     },
 
     /**

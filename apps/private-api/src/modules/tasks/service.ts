@@ -111,9 +111,12 @@ export function createTaskService(deps: {
     },
 
     async log(uid: string): Promise<string> {
-      const log = await tasks.log(uid);
-      if (log === undefined) throw taskNotFound();
-      return log;
+      const found = await tasks.log(uid);
+      if (found === undefined) throw taskNotFound();
+      if (found.isRemoved) {
+        throw new AppError('LOG_NOT_FOUND', 'The log of the task is no longer stored.');
+      }
+      return found.log;
     },
 
     async status(uid: string): Promise<TaskStatus> {
