@@ -67,13 +67,16 @@ describe('a consumer that is drained', () => {
     try {
       await claiming.query('BEGIN');
       await claiming.query(`UPDATE tasks SET state = 'RUNNING' WHERE uid = $1`, [uid]);
+      const { rows } = await claiming.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
       const answer = drain();
+      // Asked on another connection: in one transaction the answer never changes.
       const isWaiting = async () => {
-        const waiting = await claiming.query(
+        const waiting = await api.database.query(
           `SELECT FROM pg_stat_activity
-            WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) AND query LIKE '%consumer_id = $2%'`,
+            WHERE $1 = ANY(pg_blocking_pids(pid)) AND query LIKE '%consumer_id = $2%'`,
+          [rows[0]?.pid],
         );
-        return waiting.rowCount === 1;
+        return waiting.length === 1;
       };
       expect(await waitUntil(isWaiting, { timeoutMs: 5_000 })).toBe(true);
       await claiming.query('COMMIT');

@@ -52,7 +52,7 @@ const renewed: Happening = { kind: 'renew', lease: 0 };
 /** Every move of the table at least once, whatever the seed. */
 export const told: Happening[][] = [
   [assigned, { kind: 'resend' }, back('away'), assigned, back('sign off'), assigned, back('drain')],
-  [assigned, claimed, { kind: 'resend' }, back('sign off'), end('finish')],
+  [assigned, claimed, { kind: 'resend' }, back('away'), back('sign off'), end('finish')],
   [assigned, claimed, end('fault'), assigned, back('drain'), assigned, claimed, end('finish')],
   [
     assigned,
