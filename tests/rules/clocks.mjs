@@ -1,5 +1,6 @@
 const retention = 'apps/private-api/src/retention/';
 const clocks = 'apps/private-api/test/clocks.test.ts';
+const limits = 'apps/private-api/test/clock-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfClocks = [
@@ -142,7 +143,7 @@ export const rulesOfClocks = [
     file: 'apps/private-api/src/modules/attempts/service.ts',
     text: 'timeoutS ?? runTime.usualS',
     without: 'timeoutS ?? runTime.longestS',
-    tests: [[clocks, 'of a model that says nothing is the usual one']],
+    tests: [[limits, 'of a model that says nothing is the usual one']],
   },
   {
     name: 'no run takes longer than the server says, whatever was granted',
@@ -150,8 +151,8 @@ export const rulesOfClocks = [
     text: 'Math.min(timeoutS ?? runTime.usualS, runTime.longestS)',
     without: 'Math.min(timeoutS ?? runTime.usualS, runTime.longestS * 1e9)',
     tests: [
-      [clocks, 'is no longer than any, be it the usual one'],
-      [clocks, 'is no longer than the server says'],
+      [limits, 'is no longer than any, be it the usual one'],
+      [limits, 'is no longer than the server says'],
     ],
   },
   ...[
@@ -165,6 +166,6 @@ export const rulesOfClocks = [
     text: `${text},`,
     without: '',
     /** @type {[string, string][]} */
-    tests: [[clocks, 'than the server allows is refused']],
+    tests: [[limits, 'than the server allows is refused']],
   })),
 ];

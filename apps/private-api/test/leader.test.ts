@@ -65,6 +65,8 @@ describe('a leadership', () => {
       timeoutS: null,
       retries: 0,
       retentionS: null,
+      inputRetentionS: null,
+      logRetentionS: null,
       files: null,
     });
     await test.query(

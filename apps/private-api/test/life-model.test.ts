@@ -22,12 +22,14 @@ import { sweepExpiredTasks } from '../src/retention/expired-tasks.js';
 import {
   allMoves,
   consumerIds,
+  isSame,
   newSeen,
   outcomes,
   stories,
   told,
   type ConsumerId,
   type Happening,
+  type Lease,
   type Seen,
   type TicketBack,
 } from './life-stories.js';
@@ -62,13 +64,6 @@ beforeAll(async () => {
   });
 });
 afterAll(() => database.close());
-
-interface Lease {
-  attempt: number;
-  epoch: number;
-  holder: string;
-  consumer: ConsumerId;
-}
 
 it('keeps to the table and to one holder, and makes every move of it', async () => {
   const seen = newSeen();
@@ -395,8 +390,4 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   function count(branch: string): void {
     branches[branch] = (branches[branch] ?? 0) + 1;
   }
-}
-
-function isSame(one: Lease, other: Lease): boolean {
-  return one.attempt === other.attempt && one.epoch === other.epoch && one.holder === other.holder;
 }

@@ -118,3 +118,15 @@ export const newSeen = (): Seen => ({
 export const allMoves = Object.entries(taskTransitions).flatMap(([event, { from }]) =>
   from.map((state) => `${state} ${event}`),
 );
+
+/** What a holder names in its calls. */
+export interface Lease {
+  attempt: number;
+  epoch: number;
+  holder: string;
+  consumer: ConsumerId;
+}
+
+export function isSame(one: Lease, other: Lease): boolean {
+  return one.attempt === other.attempt && one.epoch === other.epoch && one.holder === other.holder;
+}
