@@ -84,7 +84,7 @@ export const rulesOfSweeps = [
     name: 'who is not the leader any more ends its sweep',
     file: `${retention}leading.ts`,
     text: 'end: () => ending.abort()',
-    without: 'end: () => void ending',
+    without: 'end: () => void setTimeout(() => ending.abort(), 15_000)',
     tests: [[loop, 'calls a step off when another process has become the leader']],
   },
   {
@@ -98,7 +98,7 @@ export const rulesOfSweeps = [
     name: 'no clock with much to take delays another',
     file: `${retention}retention.ts`,
     text: 'if (more) return true;',
-    without: 'if (more) return await step(sweep, term);',
+    without: 'if (more) return signal.aborted || (await step(sweep, term));',
     tests: [[loop, 'goes on with every clock while one of them has much']],
   },
   {

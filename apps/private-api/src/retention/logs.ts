@@ -36,7 +36,7 @@ export function sweepLogs(
       due AS MATERIALIZED (${due(`LIMIT ${batchSize}`)}),
       mine AS (
         SELECT ctid AS place, octet_length(log) AS bytes FROM attempts
-         WHERE ctid = ANY(ARRAY(SELECT place FROM due)) AND log <> ''
+         WHERE ctid = ANY(ARRAY(SELECT place FROM due)) AND log IS NOT NULL
            FOR UPDATE SKIP LOCKED),
       taken AS (
         UPDATE attempts a SET log = NULL FROM mine
