@@ -216,7 +216,8 @@ it('a container outlives the end of everything but its engine', async () => {
   await database.stop();
   const began = performance.now();
   await Promise.all([consumer.stop(), privateApi.stop()]);
-  expect(performance.now() - began).toBeLessThan(15_000);
+  // Within its grace: so long the consumer tries to park the lease.
+  expect(performance.now() - began).toBeLessThan(35_000);
   expect(await tasks.containersOf(uid)).toBe(1);
   await database.start();
   redis = await ownRedis(redisPlace);
@@ -225,4 +226,4 @@ it('a container outlives the end of everything but its engine', async () => {
   await tasks.release(uid);
   await expectOneRun(uid);
   await tasks.expectNothingLeft();
-}, 60_000);
+}, 90_000);

@@ -222,6 +222,7 @@ async function start(options: Partial<TestConsumerOptions> = {}): Promise<string
   const id = `quarantined-${(count += 1)}`;
   const { dockerHost } = engine;
   open.push(await startTestConsumer({ id, dockerHost, apiUrl: api.url, redis, ...options }, never));
+  await untilState(id, 'ready');
   return id;
 }
 
@@ -274,7 +275,7 @@ async function staysReady(id: string): Promise<void> {
   await expect
     .poll(() => api.registrations.length, { timeout: 10_000 })
     .toBeGreaterThan(before + 2);
-  expect(statesOf(id)).toEqual(['ready']);
+  expect(statesOf(id)).toEqual(['reconciling', 'ready']);
 }
 
 async function comesBack(id: string): Promise<void> {
