@@ -1,10 +1,9 @@
 // npm test: everything that tells whether this tree is sound. The last line is `N passed, N failed`:
 // the tests, and one for each other step.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from './build.mjs';
 import { runCommand } from './run-command.mjs';
+import { runTests } from './run-tests.mjs';
 import { repository, setUp } from './setup.mjs';
 import { countSteps } from './steps.mjs';
 import { listenForStop } from './stop-requests.mjs';
@@ -30,46 +29,20 @@ if (ready) {
   await step('types of tests', () => tool('typescript/bin/tsc', ['-p', 'tsconfig.tests.json']));
   await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
-  await runTests();
+  // Those that break the whole server are a suite of their own.
+  await runTests(['--exclude', 'tests/faults/**'], { counts, step, signal });
 }
 conclude();
 
-/** Every test counts for itself; a run that breaks beside its tests counts as one failure more. */
-async function runTests() {
-  const folder = await mkdtemp(join(tmpdir(), 'inference-server-report-'));
-  const report = join(folder, 'tests.json');
-  const ran = await step('test run', () =>
-    tool(
-      'vitest/vitest.mjs',
-      ['run', '--reporter=default', '--reporter=json', `--outputFile=${report}`],
-      // Its workers would go on without it.
-      { quiet: false, asGroup: true },
-    ),
-  );
-  try {
-    const { numPassedTests, numFailedTests, numPendingTests } = JSON.parse(
-      await readFile(report, 'utf8'),
-    );
-    counts.passed += numPassedTests;
-    counts.failed += numFailedTests;
-    if (numPendingTests > 0) console.log(`${numPendingTests} tests were skipped on this machine`);
-  } catch (error) {
-    if (ran) throw error;
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+function tool(path, args) {
+  return node([join('node_modules', path), ...args]);
 }
 
-function tool(path, args, options = {}) {
-  return node([join('node_modules', path), ...args], options);
-}
-
-function node(args, { quiet = true, asGroup = false } = {}) {
+function node(args) {
   return runCommand(process.execPath, args, {
     cwd: repository,
-    quiet,
-    asGroup,
-    timeoutMs: 14 * 60_000,
+    quiet: true,
+    timeoutMs: 5 * 60_000,
     signal,
   });
 }

@@ -11,8 +11,8 @@ import {
   type OwnDatabase,
   type TestApp,
 } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
-import { scriptTasks, untilReleased, zipOfScript, type ScriptTasks } from './script-tasks.js';
+import { runServer, type RunningServer } from '../running-server.js';
+import { scriptTasks, untilReleased, zipOfScript, type ScriptTasks } from '../script-tasks.js';
 
 let database: OwnDatabase;
 let redis: Awaited<ReturnType<typeof ownRedis>>;

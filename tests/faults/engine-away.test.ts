@@ -7,8 +7,8 @@ import {
   type OwnEngine,
   type TestApp,
 } from '@inference-server/testing';
-import { makeScriptImage, runServer, type RunningServer } from './running-server.js';
-import { scriptTasks, untilReleased, type ScriptTasks } from './script-tasks.js';
+import { makeScriptImage, runServer, type RunningServer } from '../running-server.js';
+import { scriptTasks, untilReleased, type ScriptTasks } from '../script-tasks.js';
 
 let engine: OwnEngine;
 let server: RunningServer;

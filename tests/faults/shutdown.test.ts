@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import type { Problem } from '@inference-server/contracts';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { waitUntil, type TestApp } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
-import { scriptTasks, untilReleased, zipOfScript, type ScriptTasks } from './script-tasks.js';
+import { runServer, type RunningServer } from '../running-server.js';
+import { scriptTasks, untilReleased, zipOfScript, type ScriptTasks } from '../script-tasks.js';
 
 let server: RunningServer;
 let tasks: ScriptTasks;

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil, type TestApp } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
-import { scriptTasks, type ScriptTasks } from './script-tasks.js';
+import { runServer, type RunningServer } from '../running-server.js';
+import { scriptTasks, type ScriptTasks } from '../script-tasks.js';
 
 let server: RunningServer;
 let tasks: ScriptTasks;

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import AdmZip from 'adm-zip';
 import { beforeAll, expect, inject, it } from 'vitest';
 import { waitUntil, type TestApp } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
+import { runServer, type RunningServer } from '../running-server.js';
 
 let server: RunningServer;
 let consumer: TestApp;

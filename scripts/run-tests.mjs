@@ -1,0 +1,38 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runCommand } from './run-command.mjs';
+import { repository } from './setup.mjs';
+
+/**
+ * Runs the tests that vitest chooses by these arguments, as a step. Every test counts for itself; a run
+ * that breaks beside its tests counts as one failure more.
+ */
+export async function runTests(args, { counts, step, signal }) {
+  const folder = await mkdtemp(join(tmpdir(), 'inference-server-report-'));
+  const report = join(folder, 'tests.json');
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs');
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile=${report}`];
+  const ran = await step('test run', () =>
+    runCommand(process.execPath, [vitest, 'run', ...reporters, ...args], {
+      cwd: repository,
+      quiet: false,
+      // Its workers would go on without it.
+      asGroup: true,
+      timeoutMs: 14 * 60_000,
+      signal,
+    }),
+  );
+  try {
+    const { numPassedTests, numFailedTests, numPendingTests } = JSON.parse(
+      await readFile(report, 'utf8'),
+    );
+    counts.passed += numPassedTests;
+    counts.failed += numFailedTests;
+    if (numPendingTests > 0) console.log(`${numPendingTests} tests were skipped on this machine`);
+  } catch (error) {
+    if (ran) throw error;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
