@@ -141,8 +141,10 @@ export async function openScene() {
     /** Throws unless both processes serve, within memory and open files, without an error logged. */
     async expectHealth(): Promise<void> {
       for (const [name, port] of Object.entries(ports)) {
-        const { status } = await fetch(`http://127.0.0.1:${port}/readyz`);
-        if (status !== 200) throw new Error(`${name} is not ready`);
+        const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+        // Unread, it would keep its connection.
+        await answer.arrayBuffer();
+        if (answer.status !== 200) throw new Error(`${name} is not ready`);
       }
       await ask('DELETE', `/api/tasks/${await postTask()}`);
       for (const app of apps) await expectModest(app);
