@@ -9,7 +9,11 @@ const [app] = process.argv.splice(2, 1);
 const needed = { 'private-api': 'DATABASE_URL', 'job-consumer': 'PRIVATE_API_URL' }[app];
 if (![needed, `${needed}_FILE`].some((name) => process.env[name])) {
   const dataDir = resolve(repository, process.env.DATA_DIR ?? '.data');
-  const settings = await settingsOf(join(dataDir, 'run', `${app}.json`));
+  const settings = await settingsOf(join(dataDir, 'run', `${app}.json`)).catch((error) => {
+    if (error.code !== 'EACCES') throw error;
+    console.error(`${app}: run it as the user of the server that runs on ${dataDir}.`);
+    process.exit(1);
+  });
   if (settings !== undefined) Object.assign(process.env, settings);
   else console.error(`${app}: none that npm start has started runs on ${dataDir}.`);
 }

@@ -110,6 +110,23 @@ export const rulesOfClocks = [
     tests: [[clocks, 'is kept as long as its model says']],
   },
   {
+    name: 'no lease lasts for longer than the longest that is given',
+    file: 'apps/private-api/src/modules/attempts/repository.ts',
+    text: "now() + $6 * interval '1 millisecond')",
+    without: "now() + ($6 + 9e9) * interval '1 millisecond')",
+    tests: [['apps/private-api/test/leases.test.ts', 'no lease lasts for longer than the longest']],
+  },
+  {
+    name: 'a migration waits for no lock without an end',
+    file: 'apps/private-api/src/database/schema-engine.ts',
+    text: 'SET LOCAL lock_timeout = ${this.#lockTimeoutMs};',
+    without: 'SET LOCAL lock_timeout = ${this.#lockTimeoutMs * 1000};',
+    tests: [
+      ['apps/private-api/test/migrations.test.ts', 'lets go while others have its table'],
+      ['apps/private-api/test/migrations.test.ts', 'is no obstacle to the next try'],
+    ],
+  },
+  {
     name: 'a log that was removed is a 553',
     file: 'apps/private-api/src/modules/tasks/service.ts',
     text: 'if (found.isRemoved) {',

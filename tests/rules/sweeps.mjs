@@ -1,5 +1,6 @@
 const retention = 'apps/private-api/src/retention/';
 const sweeps = 'apps/private-api/test/sweeps.test.ts';
+const conditions = 'apps/private-api/test/sweep-conditions.test.ts';
 const races = 'apps/private-api/test/sweep-races.test.ts';
 const loop = 'apps/private-api/test/retention.test.ts';
 const orphans = 'apps/job-consumer/test/orphan-sweep.test.ts';
@@ -11,15 +12,15 @@ export const rulesOfSweeps = [
   {
     name: 'an upload that nobody goes on with is swept',
     file: `${retention}abandoned-uploads.ts`,
-    text: "AND b.touched_at <= now() - $1 * interval '1 second'",
-    without: "AND b.touched_at <= now() - ($1 + 9e9) * interval '1 second'",
+    text: "AND b.touched_at <= now() - $4 * interval '1 second'",
+    without: "AND b.touched_at <= now() - ($4 + 9e9) * interval '1 second'",
     tests: [[sweeps, 'go with their files, and those that are heard of stay']],
   },
   {
     name: 'an upload that is heard of stays',
     file: `${retention}abandoned-uploads.ts`,
-    text: "AND b.touched_at <= now() - $1 * interval '1 second'",
-    without: "AND b.touched_at <= now() - 0 * $1 * interval '1 second'",
+    text: "AND b.touched_at <= now() - $4 * interval '1 second'",
+    without: "AND b.touched_at <= now() - 0 * $4 * interval '1 second'",
     tests: [[sweeps, 'go with their files, and those that are heard of stay']],
   },
   {
@@ -62,9 +63,44 @@ export const rulesOfSweeps = [
   {
     name: 'abandoned uploads wait until every process has told of its own',
     file: `${retention}abandoned-uploads.ts`,
-    text: 'afterLeadingMs: 3 * toldOfEveryMs(abandonedAfterS)',
-    without: 'afterLeadingMs: 0 * toldOfEveryMs(abandonedAfterS)',
+    text: 'afterLeadingMs = 3 * toldOfEveryMs(abandonedAfterS)',
+    without: 'afterLeadingMs = 0 * toldOfEveryMs(abandonedAfterS)',
     tests: [[sweeps, 'are given time after an outage']],
+  },
+  {
+    name: 'the statement that takes abandoned uploads asks the leader’s row itself',
+    file: `${retention}abandoned-uploads.ts`,
+    text: 'AND ($1::text IS NULL OR ${leadsSteadily})',
+    without: 'AND ($1::text IS NULL OR ${leadsSteadily} OR b.id IS NOT NULL)',
+    tests: [[conditions, 'are let be once the row of the leader has run out']],
+  },
+  {
+    name: 'who hangs in a step lets another lead',
+    file: `${retention}retention.ts`,
+    text: 'void leading.stepDown(taking);',
+    without: '',
+    tests: [[loop, 'lets another lead for as long as a step hangs']],
+  },
+  {
+    name: 'who hangs in a step does not ask to lead',
+    file: `${retention}leading.ts`,
+    text: '    if (hangs > 0) return;\n',
+    without: '',
+    tests: [[loop, 'lets another lead for as long as a step hangs']],
+  },
+  {
+    name: 'a disk that hangs ends no clock',
+    file: `${retention}retention.ts`,
+    text: 'startTurns({ sweeps: ofFiles, leadership: leaderships.files, logger, stuckAfterMs })',
+    without: 'startTurns({ sweeps: ofFiles, leadership: leaderships.rows, logger, stuckAfterMs })',
+    tests: [[loop, 'goes on with the rows while the disk hangs']],
+  },
+  {
+    name: 'the removal of blobs waits for the disk apart from the clocks',
+    file: `${retention}deleted-blobs.ts`,
+    text: 'waitsForDisk: true',
+    without: 'waitsForDisk: false',
+    tests: [[conditions, 'that ask the disk wait for it apart from the others']],
   },
   {
     name: 'one process sweeps at a time',
@@ -90,15 +126,16 @@ export const rulesOfSweeps = [
   {
     name: 'no walk through the store delays a clock',
     file: `${retention}retention.ts`,
-    text: 'await Promise.all([turnsOf(false), turnsOf(true)]);',
-    without: 'await turnsOf(true);\n    await turnsOf(false);',
+    text: 'const ofFiles = sweeps.filter(({ waitsForDisk = false }) => waitsForDisk);',
+    without:
+      'const ofFiles = sweeps.filter(({ waitsForDisk = false }) => waitsForDisk && stuckAfterMs < 0);',
     tests: [[loop, 'goes on with the clocks while a walk']],
   },
   {
     name: 'no clock with much to take delays another',
     file: `${retention}retention.ts`,
     text: 'if (more) return true;',
-    without: 'if (more) return signal.aborted || (await step(sweep, term));',
+    without: 'if (more) return signal.aborted || (await step(sweep, leading));',
     tests: [[loop, 'goes on with every clock while one of them has much']],
   },
   {
@@ -181,9 +218,23 @@ export const rulesOfSweeps = [
   {
     name: 'files go only in the installation’s own store',
     file: `${retention}own-store.ts`,
-    text: 'if ((await store.owner(signal)) === id) return',
-    without: "if ((await store.owner(signal)) !== '') return",
+    text: 'if (owner === id) return',
+    without: "if (owner !== '') return",
     tests: [[sweeps, 'stay in a store that belongs to another installation']],
+  },
+  {
+    name: 'a store that has an owner is not claimed again',
+    file: `${retention}own-store.ts`,
+    text: 'if (owner === undefined) {',
+    without: "if (owner !== '') {",
+    tests: [[conditions, 'are looked for in a store that was claimed once']],
+  },
+  {
+    name: 'files that no row knows go folder by folder',
+    file: `${retention}unknown-files.ts`,
+    text: 'if (next !== folder || found.length > maxFound) yield',
+    without: 'if (found.length > maxFound) yield',
+    tests: [[conditions, 'go folder by folder']],
   },
   {
     name: 'the sweep of unknown files is held to the own store',

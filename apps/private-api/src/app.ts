@@ -77,6 +77,7 @@ export async function startPrivateApi(
   });
   const attempts = createAttemptRepository(database, {
     leaseMs,
+    parkMs: config.PARK_S * 1000,
     maxAttempts: config.MAX_ATTEMPTS,
   });
   const gate = createZipGate({ threads: config.GATE_THREADS });
@@ -117,6 +118,10 @@ export async function startPrivateApi(
   });
 
   const installation = createInstallation(database, () => randomBytes(16).toString('hex'));
+  const leaderships = {
+    rows: createLeadership(database, 'retention', holder),
+    files: createLeadership(database, 'retention-files', holder),
+  };
   const retention = startRetention({
     sweeps: createSweeps({
       database,
@@ -124,8 +129,9 @@ export async function startPrivateApi(
       installation,
       settings: config,
       logger,
+      leader: leaderships.rows.row,
     }),
-    leadership: createLeadership(database, 'retention', holder),
+    leaderships,
     logger,
   });
   const eviction = watchEviction({ tickets, logger });

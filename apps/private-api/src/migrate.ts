@@ -6,7 +6,9 @@ import { applyMigrations } from './database/migrations.js';
 /** `node dist/migrate.js`: brings the database at DATABASE_URL up to this version. */
 const Settings = Type.Pick(Config, ['DATABASE_URL']);
 const { DATABASE_URL } = configOrExit('migrate', () => loadConfig(Settings, process.env));
-const applied = await applyMigrations(DATABASE_URL);
+const applied = await applyMigrations(DATABASE_URL, {
+  onRepeat: (name) => process.stderr.write(`${name}: its tables are in use; trying again\n`),
+});
 process.stdout.write(`${applied.length} migrations applied\n`);
 // A timer of the engine's, for its lock, would keep the process for another 10 s.
 process.exit(0);

@@ -64,6 +64,20 @@ describe('a consumer of a name that is in use', () => {
   });
 });
 
+it('no lease lasts for longer than the longest that is given, whatever a clock has made of it', async () => {
+  const uid = await api.postTask('copy');
+  const holder = await succeed('of a clock that ran ahead');
+  const queued = async () => (await stateOf(uid))?.state === 'QUEUED';
+  expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
+  await holder.claim(uid);
+  await api.database.query(
+    `UPDATE attempts SET lease_until = now() + interval '1 hour' WHERE task_uid = $1`,
+    [uid],
+  );
+  expect(await holder.renew(uid)).toMatchObject({ outcome: 'renewed' });
+  expect(await leaseS(uid)).toBeLessThanOrEqual(500);
+});
+
 describe('an attempt of an earlier process', () => {
   const other = () => api.consumer('c2', 'of another');
 

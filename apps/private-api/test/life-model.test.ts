@@ -89,7 +89,11 @@ async function liveAll(seen: Seen, runs: fc.Parameters<[Happening[]]>): Promise<
 }
 
 async function live(story: readonly Happening[], { branches, moves }: Seen): Promise<void> {
-  const attempts = createAttemptRepository(database, { leaseMs: 60_000, maxAttempts });
+  const attempts = createAttemptRepository(database, {
+    leaseMs: 60_000,
+    parkMs: 600_000,
+    maxAttempts,
+  });
   const dispatcher = createDispatcherRepository(database, {
     heartbeatTimeoutMs,
     // Every ticket is overdue at once.
@@ -301,7 +305,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
         const named = { taskUid: uid, ...lease };
         const answer = await (happening.kind === 'renew'
           ? attempts.renew(named)
-          : attempts.park(named, 600_000));
+          : attempts.park(named));
         const resumed = held === undefined && answer !== undefined;
         if (resumed) count('resumed');
         if (held !== undefined) expect(answer !== undefined).toBe(isSame(held, lease));

@@ -1,5 +1,8 @@
-import { describe, expect, it } from 'vitest';
-import { createTestDatabase } from '@inference-server/testing';
+import { cp, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import pg from 'pg';
+import { describe, expect, inject, it } from 'vitest';
+import { createTestDatabase, testFolder, waitUntil } from '@inference-server/testing';
 import { applyMigrations, schemaSql } from '../src/database/migrations.js';
 
 describe('applyMigrations', () => {
@@ -28,4 +31,104 @@ describe('applyMigrations', () => {
     expect(rows.length).toBeGreaterThan(50);
     expect(rows).toEqual(await described.query(columns));
   });
+});
+
+const inTime = { timeoutMs: 20_000 };
+
+/** A database as an earlier version left it, with the migrations before that name, and a task that runs. */
+async function earlierDatabase(before: string) {
+  const from = join(inject('repository'), 'prisma');
+  const prismaFolder = await testFolder();
+  await cp(from, prismaFolder, {
+    recursive: true,
+    filter: (path) => nameIn(path) < before,
+  });
+  const names = (await readdir(join(from, 'migrations'))).filter((name) => /^\d/.test(name)).sort();
+  const database = await createTestDatabase({ empty: true });
+  await applyMigrations(database.url, { prismaFolder });
+  await database.query(
+    `WITH m AS (INSERT INTO models (human_readable_id, description, current_version)
+                VALUES ('copy', '', 1) RETURNING human_readable_id),
+          v AS (INSERT INTO model_versions
+                  (human_readable_id, number, container_tag, use_gpu, pull_policy)
+                SELECT human_readable_id, 1, 'a:1', true, 'missing' FROM m RETURNING id),
+          t AS (INSERT INTO tasks (uid, model_version_id, use_gpu, state)
+                SELECT 'u', id, true, 'RUNNING' FROM v RETURNING uid)
+     INSERT INTO attempts (task_uid, number, consumer_id, epoch, holder, lease_until)
+     SELECT uid, 1, 'c', 1, 'h', now() FROM t`,
+  );
+  return { ...database, missing: names.filter((name) => name >= before) };
+}
+
+const nameIn = (path: string) => /\/(\d{14}_\w+)/.exec(path)?.[1] ?? '';
+
+/** A transaction of another process, which holds what it was told to until it ends. */
+async function other(url: string, ...statements: string[]) {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query('BEGIN');
+  for (const statement of statements) await client.query(statement);
+  return {
+    query: (statement: string) => client.query(statement),
+    async end() {
+      await client.query('COMMIT');
+      await client.end();
+    },
+  };
+}
+
+const beforeKeptPerModel = '20261121160000';
+
+describe('a migration of a server that runs', () => {
+  it('is in no deadlock with what locks a task first and its attempt then', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const over = new AbortController();
+    const migrating = applyMigrations(database.url).finally(() => over.abort());
+    const waits = async () => {
+      const [row] = await database.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+          WHERE d.datname = current_database() AND l.locktype = 'relation' AND NOT l.granted`,
+      );
+      return over.signal.aborted || (row?.n ?? 0) > 0;
+    };
+    let settlements = 0;
+    while (!over.signal.aborted) {
+      const settlement = await other(
+        database.url,
+        `SELECT uid FROM tasks WHERE uid = 'u' FOR UPDATE`,
+      );
+      expect(await waitUntil(waits, inTime)).toBe(true);
+      await settlement.query(`UPDATE attempts SET detail = 'x' WHERE task_uid = 'u'`);
+      await settlement.query(`UPDATE tasks SET owner = 'x' WHERE uid = 'u'`);
+      await settlement.end();
+      settlements += 1;
+    }
+    expect(await migrating).toEqual(database.missing);
+    expect(settlements).toBeGreaterThan(0);
+    const tried = 'SELECT migration_name FROM _prisma_migrations WHERE rolled_back_at IS NOT NULL';
+    expect(await database.query(tried)).toEqual([]);
+  }, 60_000);
+
+  it('lets go while others have its table, and tries again until they are done', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const dump = await other(database.url, 'LOCK TABLE attempts IN ACCESS SHARE MODE');
+    const repeated: string[] = [];
+    const migrating = applyMigrations(database.url, {
+      lockTimeoutMs: 100,
+      onRepeat: (name) => repeated.push(name),
+    });
+    expect(await waitUntil(() => repeated.length > 1, inTime)).toBe(true);
+    expect(new Set(repeated)).toEqual(new Set([database.missing[1]]));
+    await dump.end();
+    expect(await migrating).toEqual(database.missing);
+  }, 60_000);
+
+  it('that could not have its locks is no obstacle to the next try', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const dump = await other(database.url, 'LOCK TABLE attempts IN ACCESS SHARE MODE');
+    const options = { lockTimeoutMs: 100, withinMs: 0 };
+    await expect(applyMigrations(database.url, options)).rejects.toThrow(/lock timeout/);
+    await dump.end();
+    expect(await applyMigrations(database.url)).toEqual(database.missing.slice(1));
+  }, 60_000);
 });

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createTestDatabase, waitUntil } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
-import { createLeadership, leaderMs } from '../src/database/leader.js';
+import { createLeadership, leaderMs, leaderRenewMs } from '../src/database/leader.js';
 import { startRetention } from '../src/retention/retention.js';
 import type { Sweep } from '../src/retention/sweep.js';
 
@@ -40,11 +40,20 @@ function counting(name: string, batches = 1): Sweep & { passes: number } {
 }
 
 /** As each process does it. */
-function start(sweeps: readonly Sweep[], log: (line: string) => void = () => undefined) {
+function start(
+  sweeps: readonly Sweep[],
+  log: (line: string) => void = () => undefined,
+  options: { stuckAfterMs?: number } = {},
+) {
+  const holder = randomUUID();
   const retention = startRetention({
     sweeps,
-    leadership: createLeadership(database, 'retention', randomUUID()),
+    leaderships: {
+      rows: createLeadership(database, 'retention', holder),
+      files: createLeadership(database, 'retention-files', holder),
+    },
     logger: pino({}, { write: log }),
+    ...options,
   });
   opened.push(retention);
   return retention;
@@ -91,15 +100,15 @@ it('leaves to others the time to come back before what asks for it', async () =>
   expect(await waitUntil(() => patient.passes > 0, inTime)).toBe(true);
 });
 
-/** A sweep of one step, which lasts until it is released. */
-function lasting(name: string) {
+/** A sweep of one step, which lasts until it is released; one that is hung hears of no abort. */
+function lasting(name: string, { isHung = false } = {}) {
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   const sweep = { ...counting(name), begun: 0, isOver: false, release };
   return Object.assign(sweep, {
     async take(signal: AbortSignal) {
       sweep.begun += 1;
-      signal.addEventListener('abort', release);
+      if (!isHung) signal.addEventListener('abort', release);
       await released;
       sweep.isOver = true;
       return { count: 1, bytes: 1, more: false };
@@ -125,7 +134,7 @@ it('stays the leader while a step lasts longer than an unrenewed leadership', as
 }, 60_000);
 
 it('goes on with the clocks while a walk through the store lasts', async () => {
-  const walk = Object.assign(lasting('walk'), { isWalk: true });
+  const walk = Object.assign(lasting('walk'), { waitsForDisk: true });
   const clock = counting('clock');
   start([walk, clock]);
   expect(await waitUntil(() => walk.begun > 0, inTime)).toBe(true);
@@ -156,7 +165,38 @@ it('calls a step off when another process has become the leader', async () => {
   expect(await waitUntil(() => long.isOver, inTime)).toBe(true);
 });
 
-const leaders = () =>
+it('lets another lead for as long as a step hangs, and says which', async () => {
+  const logged: unknown[] = [];
+  const hung = lasting('hung', { isHung: true });
+  start([hung], (line) => logged.push(JSON.parse(line)), { stuckAfterMs: 200 });
+  expect(await waitUntil(() => hung.begun > 0, inTime)).toBe(true);
+  const other = counting('other');
+  const running = start([other]);
+  expect(await waitUntil(() => other.passes > 0, inTime)).toBe(true);
+  expect([hung.begun, hung.isOver]).toEqual([1, false]);
+  expect(logged).toContainEqual(expect.objectContaining({ level: 50, sweep: 'hung', afterS: 0.2 }));
+  await running.close();
+  const isLed = async () => (await leaders()).length > 0;
+  expect(await waitUntil(isLed, { timeoutMs: 2 * leaderRenewMs })).toBe(false);
+  hung.release();
+  expect(await waitUntil(isLed, inTime)).toBe(true);
+  expect(await waitUntil(() => hung.begun > 1, inTime)).toBe(true);
+}, 60_000);
+
+it('goes on with the rows while the disk hangs', async () => {
+  const disk = Object.assign(lasting('disk', { isHung: true }), { waitsForDisk: true });
+  const clock = counting('clock');
+  start([disk, clock], undefined, { stuckAfterMs: 200 });
+  const isGivenUp = async () => disk.begun > 0 && (await leaders('retention-files')).length === 0;
+  expect(await waitUntil(isGivenUp, inTime)).toBe(true);
+  const passes = clock.passes;
+  expect(await waitUntil(() => clock.passes > passes + 20, inTime)).toBe(true);
+  disk.release();
+});
+
+const leaders = (name = 'retention') =>
   database.query<{ holder: string; until: number }>(
-    `SELECT holder, (extract(epoch FROM leader_until) * 1000)::float8 AS until FROM leaders`,
+    `SELECT holder, (extract(epoch FROM leader_until) * 1000)::float8 AS until FROM leaders
+      WHERE name = $1`,
+    [name],
   );

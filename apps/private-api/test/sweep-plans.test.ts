@@ -74,7 +74,9 @@ it('no sweep reads the whole of a table', async () => {
   const { store, settings } = scene;
   const installation = { id: async () => 'a', known: async () => 'a' };
   const logger = pino({ level: 'silent' });
-  for (const sweep of createSweeps({ database, store, installation, settings, logger })) {
+  const leader = { name: 'retention', holder: 'a' };
+  const sweeps = createSweeps({ database, store, installation, settings, logger, leader });
+  for (const sweep of sweeps) {
     // That one does, on purpose, a batch at a time.
     if (sweep.name === 'lost-files') continue;
     asked.length = 0;

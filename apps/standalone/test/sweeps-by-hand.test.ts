@@ -1,5 +1,7 @@
-import { exec } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { exec, execFile } from 'node:child_process';
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, inject, test } from 'vitest';
 import { createTestDatabase, testEngine, testFolder } from '@inference-server/testing';
@@ -76,3 +78,28 @@ test(
     });
   },
 );
+
+test('a sweep by another user than the one of the server says what to do', async () => {
+  // Where any user may read: the repository may not be such a place.
+  const folder = await mkdtemp(join(tmpdir(), 'is-other-user-'));
+  try {
+    await chmod(folder, 0o755);
+    await cp(join(inject('repository'), 'scripts'), join(folder, 'scripts'), { recursive: true });
+    await mkdir(join(folder, '.data', 'run'), { recursive: true });
+    // Process 1 is root's.
+    const record = JSON.stringify({ pid: 1, startTime: '0' });
+    await writeFile(join(folder, '.data', 'run', 'private-api.json'), record);
+    const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+    const sweep = promisify(execFile)(
+      process.execPath,
+      [join(folder, 'scripts', 'sweep.mjs'), 'private-api'],
+      { cwd: folder, env: {}, timeout: 60_000, ...nobody },
+    );
+    await expect(sweep).rejects.toMatchObject({
+      code: 1,
+      stderr: `private-api: run it as the user of the server that runs on ${folder}/.data.\n`,
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});

@@ -17,6 +17,8 @@ export function createInstallation(database: Database, newId: () => string): Ins
   return {
     known,
     async id() {
+      const first = await known();
+      if (first !== undefined) return first;
       await database.query(
         `INSERT INTO installations (id) VALUES ($1) ON CONFLICT (singleton) DO NOTHING`,
         [newId()],

@@ -15,7 +15,7 @@ export interface Leadership {
   resign(): Promise<void>;
 }
 
-interface LeaderRow {
+export interface LeaderRow {
   /** The work. */
   name: string;
   holder: string;
@@ -79,6 +79,7 @@ export function createLeadership(database: Database, name: string, holder: strin
       await database
         .query(`DELETE FROM leaders WHERE name = $1 AND holder = $2`, [name, holder])
         .catch(() => undefined);
+      askAgainAt = 0;
     },
   };
 }

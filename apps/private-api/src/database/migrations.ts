@@ -1,29 +1,83 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import type { SchemaEngine } from '@prisma/schema-engine-wasm/schema_engine_bg';
-import { openSchemaEngine } from './schema-engine.js';
+import { AppError } from '@inference-server/errors';
+import { openSchemaEngine, type OpenEngine } from './schema-engine.js';
 
-const prismaFolder = fileURLToPath(new URL('../../../../prisma', import.meta.url));
+const ownPrismaFolder = fileURLToPath(new URL('../../../../prisma', import.meta.url));
+
+interface MigrationOptions {
+  /** Where schema.prisma and the migrations lie. */
+  prismaFolder?: string;
+  /** How long a migration waits for a lock, while all that come later wait behind it. */
+  lockTimeoutMs?: number;
+  /** For how long it is tried again and again to have the locks. */
+  withinMs?: number;
+  /** Hears of a migration that could not have its locks and is tried again. */
+  onRepeat?: (name: string) => void;
+}
 
 /**
  * Applies the migrations that the database lacks, records them in `_prisma_migrations` as Prisma's
- * own command does, and returns their names. Running it twice, or twice at once, is safe.
+ * own command does, and returns their names. Running it twice, or twice at once, is safe. One whose
+ * locks others have is tried again; one that Postgres refuses has left nothing, and is tried again
+ * when this is called again.
  */
-export async function applyMigrations(databaseUrl: string): Promise<string[]> {
-  return withEngine(databaseUrl, async (engine) => {
-    const { appliedMigrationNames } = await engine.applyMigrations({
-      migrationsList: await readMigrations(),
-      filters: noFilters,
-    });
-    return appliedMigrationNames;
+export async function applyMigrations(
+  databaseUrl: string,
+  options: MigrationOptions = {},
+): Promise<string[]> {
+  const {
+    prismaFolder = ownPrismaFolder,
+    lockTimeoutMs = 5_000,
+    withinMs = 90_000,
+    onRepeat = () => undefined,
+  } = options;
+  const giveUpAt = performance.now() + withinMs;
+  const { migrationDirectories, ...list } = await readMigrations(prismaFolder);
+  return withEngine({ databaseUrl, prismaFolder, lockTimeoutMs }, async ({ engine, refusal }) => {
+    const applied: string[] = [];
+    for (let at = 0; at < migrationDirectories.length;) {
+      // One by one: so it is known which of them fails.
+      const migrationsList = {
+        ...list,
+        migrationDirectories: migrationDirectories.slice(0, at + 1),
+      };
+      try {
+        const done = await engine.applyMigrations({ migrationsList, filters: noFilters });
+        applied.push(...done.appliedMigrationNames);
+        at += 1;
+      } catch (error) {
+        const refused = refusal();
+        if (!(refused instanceof pg.DatabaseError)) throw error;
+        const migrationName = migrationDirectories[at]?.path ?? '';
+        await engine.markMigrationRolledBack({ migrationName });
+        const isRepeated = lockCodes.has(refused.code ?? '') && performance.now() < giveUpAt;
+        if (!isRepeated) {
+          throw new AppError('INTERNAL', `migration ${migrationName}: ${refused.message}`, {
+            cause: refused,
+          });
+        }
+        onRepeat(migrationName);
+        await sleep(pauseMs);
+      }
+    }
+    return applied;
   });
 }
 
+/** A lock was not to be had in time; it was in a deadlock. */
+const lockCodes = new Set(['55P03', '40P01']);
+
+/** In which those that waited behind a migration go on. */
+const pauseMs = 1_000;
+
 /** The SQL that leads from an empty database to the schema: what a first migration is made from. */
 export async function schemaSql(databaseUrl: string): Promise<string> {
-  return withEngine(databaseUrl, async (engine, schema) => {
+  const given = { databaseUrl, prismaFolder: ownPrismaFolder, lockTimeoutMs: 0 };
+  return withEngine(given, async ({ engine }, schema) => {
     const { stdout } = await engine.diff({
       from: { tag: 'empty' },
       to: { tag: 'schemaDatamodel', files: [schema] },
@@ -37,16 +91,17 @@ export async function schemaSql(databaseUrl: string): Promise<string> {
 
 /** One migrator at a time: the advisory lock belongs to a connection that does nothing else. */
 async function withEngine<T>(
-  databaseUrl: string,
-  work: (engine: SchemaEngine, schema: { path: string; content: string }) => Promise<T>,
+  given: { databaseUrl: string; prismaFolder: string; lockTimeoutMs: number },
+  work: (open: OpenEngine, schema: { path: string; content: string }) => Promise<T>,
 ): Promise<T> {
+  const { databaseUrl, prismaFolder, lockTimeoutMs } = given;
   const pool = new pg.Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
   try {
     const lock = await pool.connect();
     try {
       await lock.query(`SELECT pg_advisory_lock(hashtext('inference-server migrations'))`);
-      const schema = await readSchema();
-      return await work(await openSchemaEngine(pool, schema), schema);
+      const schema = await readSchema(prismaFolder);
+      return await work(await openSchemaEngine(pool, schema, lockTimeoutMs), schema);
     } finally {
       lock.release(true);
     }
@@ -57,12 +112,12 @@ async function withEngine<T>(
 
 const noFilters = { externalTables: [], externalEnums: [] };
 
-async function readSchema(): Promise<{ path: string; content: string }> {
+async function readSchema(prismaFolder: string): Promise<{ path: string; content: string }> {
   const path = join(prismaFolder, 'schema.prisma');
   return { path, content: await readFile(path, 'utf8') };
 }
 
-async function readMigrations() {
+async function readMigrations(prismaFolder: string) {
   const baseDir = join(prismaFolder, 'migrations');
   const names = (await readdir(baseDir, { withFileTypes: true }))
     .filter((entry) => entry.isDirectory())

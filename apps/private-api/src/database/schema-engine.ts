@@ -6,20 +6,29 @@ import type { Pool } from 'pg';
 import { bindMigrationAwareSqlAdapterFactory } from '@prisma/driver-adapter-utils';
 import * as bindings from '@prisma/schema-engine-wasm/schema_engine_bg';
 
+export interface OpenEngine {
+  engine: bindings.SchemaEngine;
+  /** What Postgres said of the last script, if it refused it; the engine's own error hides that. */
+  refusal(): unknown;
+}
+
 /**
  * Prisma's schema engine as WebAssembly, which comes from npm: migrations need neither Prisma's
- * command nor a download.
+ * command nor a download. A script waits for each lock for `lockTimeoutMs`.
  */
 export async function openSchemaEngine(
   pool: Pool,
   schema: { path: string; content: string },
-): Promise<bindings.SchemaEngine> {
+  lockTimeoutMs: number,
+): Promise<OpenEngine> {
   await loadEngine();
-  return bindings.SchemaEngine.new(
+  const scripts = new WholeScripts(pool, lockTimeoutMs);
+  const engine = await bindings.SchemaEngine.new(
     { datamodels: [[schema.path, schema.content]] },
     () => undefined,
-    bindMigrationAwareSqlAdapterFactory(new WholeScripts(pool)),
+    bindMigrationAwareSqlAdapterFactory(scripts),
   );
+  return { engine, refusal: () => scripts.refusal };
 }
 
 /**
@@ -28,17 +37,27 @@ export async function openSchemaEngine(
  */
 class WholeScripts extends PrismaPg {
   readonly #pool: Pool;
+  readonly #lockTimeoutMs: number;
+  refusal: unknown;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, lockTimeoutMs: number) {
     super(pool);
     this.#pool = pool;
+    this.#lockTimeoutMs = lockTimeoutMs;
   }
 
   override async connect(): ReturnType<PrismaPg['connect']> {
     const adapter = await super.connect();
     return Object.assign(adapter, {
       executeScript: async (script: string) => {
-        await this.#pool.query(script);
+        this.refusal = undefined;
+        try {
+          // Whoever waits for a lock on a table has all that come later wait behind it.
+          await this.#pool.query(`SET LOCAL lock_timeout = ${this.#lockTimeoutMs};\n${script}`);
+        } catch (error) {
+          this.refusal = error;
+          throw error;
+        }
       },
     });
   }

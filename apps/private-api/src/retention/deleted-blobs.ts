@@ -64,6 +64,7 @@ export function sweepDeletedBlobs(
     name: 'deleted-blobs',
     what: 'blobs that are marked for removal',
     everyMs,
+    waitsForDisk: true,
     async look() {
       const [row] = await database.query<Amount>(
         `SELECT count(*)::int AS count, coalesce(sum(bytes), 0)::float8 AS bytes

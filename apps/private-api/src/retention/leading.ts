@@ -14,6 +14,8 @@ export interface Term {
 export interface Leading {
   /** Undefined while this process is not the leader. */
   term(): Term | undefined;
+  /** Gives the leadership up, and does not ask for it again before `hanging` has settled. */
+  stepDown(hanging: Promise<unknown>): Promise<void>;
   /** Ends the term. */
   close(): Promise<void>;
 }
@@ -26,8 +28,10 @@ export async function keepLeading(leadership: Leadership, logger: Logger): Promi
   const closing = new AbortController();
   let term: (Term & { end: () => void }) | undefined;
   let over: NodeJS.Timeout | undefined;
+  let hangs = 0;
 
   const ask = async (): Promise<void> => {
+    if (hangs > 0) return;
     // The answer may be one that was remembered since the last renewal.
     const endsAt = performance.now() + leaderMs - leaderRenewMs;
     try {
@@ -35,6 +39,11 @@ export async function keepLeading(leadership: Leadership, logger: Logger): Promi
       clearTimeout(over);
       if (led === undefined || closing.signal.aborted) {
         end();
+        return;
+      }
+      if (hangs > 0) {
+        // It was given up while this was asked.
+        await leadership.resign();
         return;
       }
       over = setTimeout(end, Math.max(0, endsAt - performance.now()));
@@ -66,6 +75,17 @@ export async function keepLeading(leadership: Leadership, logger: Logger): Promi
   const renewing = renew();
   return {
     term: () => term,
+    async stepDown(hanging) {
+      hangs += 1;
+      end();
+      const settled = hanging.then(
+        () => undefined,
+        () => undefined,
+      );
+      await leadership.resign();
+      await settled;
+      hangs -= 1;
+    },
     async close() {
       closing.abort();
       end();

@@ -45,7 +45,7 @@ export function sweepLostFiles(
     name: 'lost-files',
     what: 'stored blobs without their file: nothing is removed',
     everyMs,
-    isWalk: true,
+    waitsForDisk: true,
     look: (signal) => sumOf(find(signal)),
     take: inSteps(async function* (signal) {
       let all = nothing;

@@ -25,8 +25,12 @@ export function onlyInOwnStore(sweep: Sweep, { store, installation, logger }: Ow
     },
     async take(signal) {
       const id = await installation.id();
-      await store.claim(id, signal);
-      if ((await store.owner(signal)) === id) return sweep.take(signal);
+      let owner = await store.owner(signal);
+      if (owner === undefined) {
+        await store.claim(id, signal);
+        owner = await store.owner(signal);
+      }
+      if (owner === id) return sweep.take(signal);
       complain();
       return { ...nothing, more: false };
     },

@@ -13,40 +13,74 @@ interface Pass {
   taken: Amount;
 }
 
-/**
- * Sweeps, as long as this process is the leader of it: each sweep when its time has come, one step of
- * each after the other until there is no more, so that none waits for another's end. Those that walk
- * through the store take turns beside the rest. What a pass has taken is counted in the log.
- */
-export function startRetention(deps: {
+/** Who sweeps: the rows, and what waits for the disk, which may hang while the database does not. */
+interface Leaderships {
+  rows: Leadership;
+  files: Leadership;
+}
+
+interface Turns {
   sweeps: readonly Sweep[];
   leadership: Leadership;
   logger: Logger;
+  /** A step that lasts longer is stuck. */
+  stuckAfterMs: number;
+}
+
+/**
+ * Sweeps, as long as this process is the leader of it: each sweep when its time has come, one step of
+ * each after the other until there is no more, so that none waits for another's end. Those that wait for
+ * the disk take turns beside the rest, and under a leadership of their own. A step that does not come to
+ * its end is told of, and gives the leadership up for as long as it lasts. What a pass has taken is
+ * counted in the log.
+ */
+export function startRetention(deps: {
+  sweeps: readonly Sweep[];
+  leaderships: Leaderships;
+  logger: Logger;
+  stuckAfterMs?: number;
 }): { close(): Promise<void> } {
-  const { sweeps, leadership, logger } = deps;
+  const { sweeps, leaderships, logger, stuckAfterMs = 5 * 60_000 } = deps;
+  const ofFiles = sweeps.filter(({ waitsForDisk = false }) => waitsForDisk);
+  const ofRows = sweeps.filter((sweep) => !ofFiles.includes(sweep));
+  const running = [
+    startTurns({ sweeps: ofRows, leadership: leaderships.rows, logger, stuckAfterMs }),
+    startTurns({ sweeps: ofFiles, leadership: leaderships.files, logger, stuckAfterMs }),
+  ];
+  return {
+    async close() {
+      await Promise.all(running.map((turns) => turns.close()));
+    },
+  };
+}
+
+function startTurns({ sweeps, leadership, logger, stuckAfterMs }: Turns): {
+  close(): Promise<void>;
+} {
   const closing = new AbortController();
   const { signal } = closing;
   const passes = new Map<Sweep, Pass>();
   const tickMs = Math.min(leaderRenewMs, ...sweeps.map(({ everyMs }) => everyMs));
 
-  const takeTurns = async (own: readonly Sweep[], leading: Leading): Promise<void> => {
+  const takeTurns = async (leading: Leading): Promise<void> => {
     while (!signal.aborted) {
       let more = false;
-      for (const sweep of own) more = (await step(sweep, leading.term())) || more;
+      for (const sweep of sweeps) more = (await step(sweep, leading)) || more;
       if (!more) await sleep(tickMs, undefined, { signal }).catch(() => undefined);
     }
-    for (const sweep of own) tell(sweep, passOf(sweep));
+    for (const sweep of sweeps) tell(sweep, passOf(sweep));
   };
 
   /** One step, when its time has come. Answers whether the next may follow at once. */
-  const step = async (sweep: Sweep, term: Term | undefined): Promise<boolean> => {
+  const step = async (sweep: Sweep, leading: Leading): Promise<boolean> => {
     const pass = passOf(sweep);
+    const term = leading.term();
     if (term === undefined) return tell(sweep, pass);
     if (performance.now() < pass.dueAt) return false;
     if (term.steadyMs < (sweep.afterLeadingMs ?? 0)) return false;
     if (!pass.isUnderWay) Object.assign(pass, { dueAt: performance.now(), isUnderWay: true });
     try {
-      const { more, ...batch } = await sweep.take(term.signal);
+      const { more, ...batch } = await take(sweep, term, leading);
       pass.taken = sum(pass.taken, batch);
       if (more) return true;
     } catch (error) {
@@ -56,6 +90,22 @@ export function startRetention(deps: {
     }
     pass.dueAt += sweep.everyMs;
     return tell(sweep, pass);
+  };
+
+  const take = async (sweep: Sweep, term: Term, leading: Leading): ReturnType<Sweep['take']> => {
+    const taking = sweep.take(term.signal);
+    const stuck = setTimeout(() => {
+      logger.error(
+        { sweep: sweep.name, afterS: stuckAfterMs / 1000 },
+        'a sweep does not come to an end: another process may sweep until it does',
+      );
+      void leading.stepDown(taking);
+    }, stuckAfterMs);
+    try {
+      return await taking;
+    } finally {
+      clearTimeout(stuck);
+    }
   };
 
   const passOf = (sweep: Sweep): Pass => {
@@ -75,12 +125,7 @@ export function startRetention(deps: {
     const leading = await keepLeading(leadership, logger);
     signal.addEventListener('abort', () => void leading.close());
     if (signal.aborted) await leading.close();
-    const turnsOf = (walks: boolean) =>
-      takeTurns(
-        sweeps.filter(({ isWalk = false }) => isWalk === walks),
-        leading,
-      );
-    await Promise.all([turnsOf(false), turnsOf(true)]);
+    await takeTurns(leading);
     await leading.close();
     await leadership.resign();
   };

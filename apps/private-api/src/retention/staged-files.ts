@@ -33,7 +33,7 @@ export function sweepStagedFiles(
     name: 'staged-files',
     what: 'files in the staging folder that nobody writes',
     everyMs,
-    isWalk: true,
+    waitsForDisk: true,
     look: (signal) => sumOf(find(signal)),
     take: inSteps(async function* (signal) {
       for await (const files of find(signal)) {

@@ -11,8 +11,8 @@ export interface Sweep extends AnySweep {
   everyMs: number;
   /** Not before this process has led for so long: whoever the database was away for comes back first. */
   afterLeadingMs?: number;
-  /** It goes through all that is stored, for as long as that takes, and so apart from the others. */
-  isWalk?: boolean;
+  /** It asks the blob store, which may be slow, large or hung: it sweeps apart from the others. */
+  waitsForDisk?: boolean;
 }
 
 /** How many rows a statement takes. */

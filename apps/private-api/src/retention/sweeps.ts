@@ -2,6 +2,7 @@ import type { BlobStore } from '@inference-server/blob-store';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from '../config.js';
 import type { Database } from '../database/database.js';
+import type { LeaderRow } from '../database/leader.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
@@ -36,8 +37,10 @@ export function createSweeps(deps: {
   installation: OwnStore['installation'];
   settings: SweepSettings;
   logger: Logger;
+  /** Whose sweeps of rows they are; undefined: of a person who sweeps by hand. */
+  leader?: LeaderRow;
 }): Sweep[] {
-  const { database, store, settings, logger } = deps;
+  const { database, store, settings, logger, leader } = deps;
   const everyMs = settings.SWEEP_INTERVAL_S * 1000;
   const ofRows = {
     everyMs,
@@ -61,7 +64,7 @@ export function createSweeps(deps: {
     sweepLogs(database, ofRows),
     sweepIdempotencyKeys(database, ofRows),
     sweepModelFiles(database, ofRows),
-    sweepAbandonedUploads(database, ofRows),
+    sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),
     sweepLostFiles(database, store, ofFiles),
     onlyInOwnStore(sweepUnknownFiles(database, store, ofFiles), deps),

@@ -47,21 +47,28 @@ const claimed = transition('claimed');
 
 export function createAttemptRepository(
   database: Database,
-  { leaseMs, maxAttempts }: { leaseMs: number; maxAttempts: number },
+  {
+    leaseMs,
+    parkMs = leaseMs,
+    maxAttempts,
+  }: { leaseMs: number; parkMs?: number; maxAttempts: number },
 ) {
   /**
    * The lease for so long from now on, or as long as it lasts anyway: a renewal that comes after the
-   * parking takes nothing back. Undefined: it is no longer this holder's.
+   * parking takes nothing back. No lease lasts for longer than the longest that is given: what a clock
+   * that ran ahead made of one is set right. Undefined: it is no longer this holder's.
    */
   async function extend(held: HeldAttempt, ms: number): Promise<Holding | undefined> {
     const extended = () =>
       database.query<Holding>(
         `UPDATE attempts
-            SET lease_until = greatest(lease_until, now() + $5 * interval '1 millisecond')
+            SET lease_until = least(
+                  greatest(lease_until, now() + $5 * interval '1 millisecond'),
+                  now() + $6 * interval '1 millisecond')
           WHERE ${isCurrentLease}
          RETURNING (SELECT cancel_requested_at IS NOT NULL FROM tasks WHERE uid = $1)
                    AS "cancelRequested"`,
-        [...leaseValues(held), ms],
+        [...leaseValues(held), ms, Math.max(leaseMs, parkMs)],
       );
     const [holding] = await extended();
     if (holding !== undefined) return holding;
@@ -160,7 +167,7 @@ export function createAttemptRepository(
     renew: (held: HeldAttempt) => extend(held, leaseMs),
 
     /** The lease for a longer while, in which a successor may come. */
-    park: (held: HeldAttempt, parkMs: number) => extend(held, parkMs),
+    park: (held: HeldAttempt) => extend(held, parkMs),
 
     /** Whether the attempt is this holder's, or was until its lease lapsed and is again now. */
     async holding(held: HeldAttempt): Promise<Holding | undefined> {

@@ -109,7 +109,7 @@ export function createAttemptService(deps: {
     },
 
     async park(held: HeldAttempt): Promise<ParkAnswer> {
-      const parked = await attempts.park(held, parkMs);
+      const parked = await attempts.park(held);
       return parked === undefined ? await refusal(held) : { outcome: 'parked', parked_ms: parkMs };
     },
 
