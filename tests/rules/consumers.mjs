@@ -6,6 +6,7 @@ const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const attempt = 'apps/job-consumer/test/attempt.test.ts';
 const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
 const left = 'apps/job-consumer/test/reconciliation.test.ts';
+const probe = 'apps/job-consumer/test/probe.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfConsumers = [
@@ -83,10 +84,10 @@ export const rulesOfConsumers = [
   },
   {
     name: 'a container that was created and never started is discarded',
-    file: `${run}adopt.ts`,
-    text: "if (found?.startedAt === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, startedAt,",
+    file: `${run}resume.ts`,
+    text: 'if (found?.startedAt === undefined) {',
     without:
-      "if (found === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, ...(startedAt && { startedAt }),",
+      'if (found !== undefined && found.startedAt === undefined) return { container: found.id };\n  if (found?.startedAt === undefined) {',
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
@@ -98,9 +99,9 @@ export const rulesOfConsumers = [
   },
   {
     name: 'the containers that the predecessor left are waited for and collected',
-    file: `${run}adopt.ts`,
-    text: "names.attempt(ticket.taskUid, ticket.attempt).name('run')",
-    without: "names.attempt(ticket.taskUid, ticket.attempt).name('stage')",
+    file: `${run}resume.ts`,
+    text: "own.name('run')",
+    without: "own.name('stage')",
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
@@ -166,44 +167,46 @@ export const rulesOfConsumers = [
   {
     name: 'a leftover that stays keeps nothing else up',
     file: 'apps/job-consumer/src/leftovers.ts',
-    text: "if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;",
-    without:
-      "if (signal.aborted || isEngineProblem(error, 'unreachable') || error !== undefined) throw error;",
+    text: '      stay += 1;',
+    without: '      stay += 1;\n      throw error;',
     tests: [[left, 'goes on when only the engine does not remove something']],
   },
   {
     name: 'an attempt that cannot be adopted keeps nothing else up',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (signal.aborted || concernsAll(error)) throw error;',
-    without: 'if (signal.aborted || concernsAll(error) || error !== undefined) throw error;',
-    tests: [[left, 'goes on when private-api fails on one attempt']],
+    text: '        failures.push(error);',
+    without: '        reservation.release();\n        throw error;',
+    tests: [
+      [left, 'goes on when private-api fails on one attempt'],
+      [left, 'adopts what it can while private-api'],
+    ],
   },
   {
     name: 'what is left of an attempt that cannot be adopted stays',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: "return 'unclear';",
-    without: "return 'over';",
+    text: '        failures.push(error);',
+    without: '        over.add(key);',
     tests: [[left, 'goes on when private-api fails on one attempt']],
   },
   {
     name: 'a consumer looks from time to time for what it has lost sight of',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'troubles === 0 ? intervalMs',
-    without: 'troubles === 0 ? 1_000 * intervalMs',
+    text: 'troubles === 0\n          ? intervalMs',
+    without: 'troubles === 0\n          ? 1_000 * intervalMs',
     tests: [[left, 'removes from time to time what it has lost sight of']],
   },
   {
     name: 'a process that was replaced removes nothing',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (signal.aborted || concernsAll(error)) throw error;',
-    without: "if (signal.aborted) throw error;\n      if (concernsAll(error)) return 'over';",
+    text: '        failures.push(error);',
+    without: '        over.add(key);',
     tests: [[left, 'a consumer that was replaced, and has not heard of it']],
   },
   {
     name: 'an attempt that was adopted is not started',
     file: `${run}execute.ts`,
-    text: 'await run.requireLease();\n      run.unstarted',
-    without: 'run.unstarted',
+    text: 'await run.requireLease();\n      const refused',
+    without: 'const refused',
     tests: [[frozen, 'is not started, and its containers are removed']],
   },
   {
@@ -331,8 +334,8 @@ export const rulesOfConsumers = [
   {
     name: 'a start that fails where no probe starts is a fault',
     file: `${run}start.ts`,
-    text: 'if (ours !== undefined) return ours;',
-    without: 'void ours;',
+    text: 'if (ours !== undefined) return ours;\n  await run.requireLease();',
+    without: 'void ours;\n  await run.requireLease();',
     tests: [[quarantine, 'does for its engine, and comes back though its last image is gone']],
   },
   {
@@ -359,9 +362,9 @@ export const rulesOfConsumers = [
   {
     name: 'limits that the engine refuses are no fault of the image',
     file: `${run}stage.ts`,
-    text: 'return judgeRefusal(run, error, volumes);',
+    text: 'return createModel(run, volumes, () => createMounting(run, spec, volumes));',
     without:
-      "void judgeRefusal;\n    void volumes;\n    return failed('start_failed', (error as Error).message);",
+      "void createModel;\n  return createMounting(run, spec, volumes).catch((error) =>\n    failed('start_failed', (error as Error).message),\n  );",
     tests: [[quarantine, 'calls limits that the engine refuses its own fault']],
   },
   {
@@ -377,5 +380,132 @@ export const rulesOfConsumers = [
     text: 'else reconciliation.reset();',
     without: '',
     tests: [[left, 'a consumer takes nothing while its engine is away']],
+  },
+  {
+    name: 'a creation that fails is judged as a start is',
+    file: `${run}start.ts`,
+    text: "if (!isEngineProblem(error, 'refused', 'failed')) throw error;\n  }\n  const ours",
+    without: "if (!isEngineProblem(error, 'refused')) throw error;\n  }\n  const ours",
+    tests: [[starts, 'for a volume where it has a file']],
+  },
+  {
+    name: 'no image of a model’s is in the way where volumes are filled',
+    file: `${run}stage.ts`,
+    text: 'image: await requireEmptyImage(engine),',
+    without: 'image: (await requireEmptyImage(engine)) && run.work.container_tag,',
+    tests: [[starts, 'an image with a file where the consumer fills volumes']],
+  },
+  {
+    name: 'one import of the empty image at a time',
+    file: 'apps/job-consumer/src/empty-image.ts',
+    text: 'makings.set(engine, making);',
+    without: '',
+    tests: [[probe, 'probes at once make one image']],
+  },
+  {
+    name: 'a probe makes no volume anew',
+    file: 'apps/job-consumer/src/probe.ts',
+    text: 'await requireMounted(engine, container, volumes);',
+    without: 'void requireMounted;',
+    tests: [[probe, 'a probe makes no volume anew that has gone']],
+  },
+  {
+    name: 'a probe of an attempt is removed with it',
+    file: `${run}start.ts`,
+    text: "labels: own.labels('probe')",
+    without: 'labels: {}',
+    tests: [[left, 'a consumer removes the probe of an attempt']],
+  },
+  {
+    name: 'the probe of a quarantine that is under way is nobody’s leftover',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'attempt === undefined ? !isInUse(name)',
+    without: "attempt === undefined ? !isInUse(name) || name !== ''",
+    tests: [[quarantine, 'a consumer that stops signs off before its probe has ended']],
+  },
+  {
+    name: 'a probe that was left is removed in every pass',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'attempt === undefined ? !isInUse(name)',
+    without: "attempt === undefined ? isInUse(name) && name === ''",
+    tests: [[left, 'a consumer removes a probe that was left']],
+  },
+  {
+    name: 'a consumer is ready before leftovers are gone',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (madeGood === resets) onPending(undefined);\n      const stay = await removeLeftovers(leftovers, logger, signal);',
+    without:
+      'const stay = await removeLeftovers(leftovers, logger, signal);\n      if (madeGood === resets) onPending(undefined);',
+    tests: [[left, 'is ready while the removal of a leftover hangs']],
+  },
+  {
+    name: 'a look that fails does not take a consumer out of work',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (madeGood !== resets) onPending(',
+    without: 'onPending(',
+    tests: [[left, 'a consumer that is at work stays so']],
+  },
+  {
+    name: 'what was left behind is looked for as soon as private-api is back',
+    file: 'apps/job-consumer/src/heartbeat.ts',
+    text: '          onBack();',
+    without: '          void onBack;',
+    tests: [[left, 'is back as soon as private-api is']],
+  },
+  {
+    name: 'a volume that cannot be judged stays, and keeps nothing else up',
+    file: 'apps/job-consumer/src/leftovers.ts',
+    text: "if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;",
+    without: "if (signal.aborted || isEngineProblem(error, 'unreachable', 'failed')) throw error;",
+    tests: [[left, 'goes on when the engine cannot tell of one volume']],
+  },
+  {
+    name: 'an adopted attempt is parked, be its container known or not',
+    file: `${run}attempt.ts`,
+    text: "let container = isAdopted ? run.own.name('run') : undefined;",
+    without: 'let container: string | undefined;',
+    tests: [[left, 'a consumer that stops while it adopts an attempt']],
+  },
+  {
+    name: 'a claim whose answer was lost is looked for at once',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: '      giveUp();\n      // It may have been won all the same: then nobody else holds it.\n      reconciliation.hurry();',
+    without: '      giveUp();',
+    tests: [[left, 'a claim whose answer is lost is held by somebody soon']],
+  },
+  {
+    name: 'a container that the engine did not start counts as not started',
+    file: `${run}start.ts`,
+    text: 'if (!outcome.started) unstarted.add(container);',
+    without: '',
+    tests: [[outside, 'is given back when the consumer stops before a second try']],
+  },
+  {
+    name: 'traces of an attempt that ended unforeseen are looked for',
+    file: `${run}attempt.ts`,
+    text: "return 'unknown';",
+    without: "return 'left';",
+    tests: [[outside, 'says that something may be left when it ends']],
+  },
+  {
+    name: 'a run is judged by when it ended, not by a clock that stood still',
+    file: `${run}execute.ts`,
+    text: "if (end.reason === 'timed_out') {",
+    without: "if (end.reason === 'timed_out' && limitMs < 0) {",
+    tests: [[frozen, 'an attempt whose process stood still is judged by when it ended']],
+  },
+  {
+    name: 'a first lease counts from when its claim was asked',
+    file: `${run}lease.ts`,
+    text: 'let renewedAt = askedAt;',
+    without: 'let renewedAt = performance.now();',
+    tests: [[frozen, 'is confirmed when that was long ago']],
+  },
+  {
+    name: 'a consumer that stops signs off before its probe has ended',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'const probed = quarantine.close();\n',
+    without: 'const probed = quarantine.close();\n      await probed;\n',
+    tests: [[quarantine, 'a consumer that stops signs off before its probe has ended']],
   },
 ];
