@@ -83,10 +83,10 @@ export const rulesOfConsumers = [
   },
   {
     name: 'a container that was created and never started is discarded',
-    file: `${run}adopt.ts`,
-    text: "if (found?.startedAt === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, startedAt,",
+    file: `${run}resume.ts`,
+    text: 'if (found?.startedAt === undefined) {',
     without:
-      "if (found === undefined) return 'missing';\n  const { id, startedAt, endedAt } = found;\n  return { container: id, ...(startedAt && { startedAt }),",
+      'if (found !== undefined && found.startedAt === undefined) return { container: found.id };\n  if (found?.startedAt === undefined) {',
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
@@ -98,9 +98,9 @@ export const rulesOfConsumers = [
   },
   {
     name: 'the containers that the predecessor left are waited for and collected',
-    file: `${run}adopt.ts`,
-    text: "names.attempt(ticket.taskUid, ticket.attempt).name('run')",
-    without: "names.attempt(ticket.taskUid, ticket.attempt).name('stage')",
+    file: `${run}resume.ts`,
+    text: "own.name('run')",
+    without: "own.name('stage')",
     tests: [[consumer, 'adopts what its predecessor left']],
   },
   {
@@ -166,44 +166,46 @@ export const rulesOfConsumers = [
   {
     name: 'a leftover that stays keeps nothing else up',
     file: 'apps/job-consumer/src/leftovers.ts',
-    text: "if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;",
-    without:
-      "if (signal.aborted || isEngineProblem(error, 'unreachable') || error !== undefined) throw error;",
+    text: '      stay += 1;',
+    without: '      stay += 1;\n      throw error;',
     tests: [[left, 'goes on when only the engine does not remove something']],
   },
   {
     name: 'an attempt that cannot be adopted keeps nothing else up',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (signal.aborted || concernsAll(error)) throw error;',
-    without: 'if (signal.aborted || concernsAll(error) || error !== undefined) throw error;',
-    tests: [[left, 'goes on when private-api fails on one attempt']],
+    text: '        failures.push(error);',
+    without: '        reservation.release();\n        throw error;',
+    tests: [
+      [left, 'goes on when private-api fails on one attempt'],
+      [left, 'adopts what it can while private-api'],
+    ],
   },
   {
     name: 'what is left of an attempt that cannot be adopted stays',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: "return 'unclear';",
-    without: "return 'over';",
+    text: '        failures.push(error);',
+    without: '        over.add(key);',
     tests: [[left, 'goes on when private-api fails on one attempt']],
   },
   {
     name: 'a consumer looks from time to time for what it has lost sight of',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'troubles === 0 ? intervalMs',
-    without: 'troubles === 0 ? 1_000 * intervalMs',
+    text: 'troubles === 0\n          ? intervalMs',
+    without: 'troubles === 0\n          ? 1_000 * intervalMs',
     tests: [[left, 'removes from time to time what it has lost sight of']],
   },
   {
     name: 'a process that was replaced removes nothing',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (signal.aborted || concernsAll(error)) throw error;',
-    without: "if (signal.aborted) throw error;\n      if (concernsAll(error)) return 'over';",
+    text: '        failures.push(error);',
+    without: '        over.add(key);',
     tests: [[left, 'a consumer that was replaced, and has not heard of it']],
   },
   {
     name: 'an attempt that was adopted is not started',
     file: `${run}execute.ts`,
-    text: 'await run.requireLease();\n      run.unstarted',
-    without: 'run.unstarted',
+    text: 'await run.requireLease();\n      const refused',
+    without: 'const refused',
     tests: [[frozen, 'is not started, and its containers are removed']],
   },
   {
@@ -331,8 +333,8 @@ export const rulesOfConsumers = [
   {
     name: 'a start that fails where no probe starts is a fault',
     file: `${run}start.ts`,
-    text: 'if (ours !== undefined) return ours;',
-    without: 'void ours;',
+    text: 'if (ours !== undefined) return ours;\n  await run.requireLease();',
+    without: 'void ours;\n  await run.requireLease();',
     tests: [[quarantine, 'does for its engine, and comes back though its last image is gone']],
   },
   {
@@ -359,9 +361,9 @@ export const rulesOfConsumers = [
   {
     name: 'limits that the engine refuses are no fault of the image',
     file: `${run}stage.ts`,
-    text: 'return judgeRefusal(run, error, volumes);',
+    text: 'return createModel(run, volumes, () => createMounting(run, spec, volumes));',
     without:
-      "void judgeRefusal;\n    void volumes;\n    return failed('start_failed', (error as Error).message);",
+      "void createModel;\n  return createMounting(run, spec, volumes).catch((error) =>\n    failed('start_failed', (error as Error).message),\n  );",
     tests: [[quarantine, 'calls limits that the engine refuses its own fault']],
   },
   {

@@ -160,6 +160,13 @@ export const rulesOfLeases = [
     tests: [[leader, 'is held by one, until it runs out']],
   },
   {
+    name: 'what was adopted is not claimed again',
+    file: `${attempts}repository.ts`,
+    text: 'return before?.epoch === 1 ? before : undefined;',
+    without: 'return before;',
+    tests: [[leases, 'is adopted under the next epoch']],
+  },
+  {
     name: 'an adoption raises the epoch',
     file: `${attempts}repository.ts`,
     text: 'SET epoch = epoch + 1, holder = $4',

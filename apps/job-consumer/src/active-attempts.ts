@@ -1,5 +1,5 @@
 import type { Ticket } from '@inference-server/task-queue';
-import { startAttempt, type Adopted, type RunningAttempt } from './run/attempt.js';
+import { startAttempt, type RunningAttempt } from './run/attempt.js';
 import type { RunDeps } from './run/attempt-run.js';
 import type { Claim } from './run/claim.js';
 import type { Slots } from './slots.js';
@@ -22,7 +22,7 @@ export interface ActiveAttempts {
 /** Ends with one of these. */
 export interface Reservation {
   /** `freeSlot` is called once the attempt needs its slot no more. */
-  start(claim: Claim, freeSlot: () => void, adopted?: Adopted): void;
+  start(claim: Claim, freeSlot: () => void, how: { isAdopted: boolean }): void;
   /** The attempt is not ours after all. */
   release(): void;
 }
@@ -44,8 +44,8 @@ export function createActiveAttempts(options: {
       if (active.has(key)) return undefined;
       active.set(key, 'reserved');
       return {
-        start(claim, freeSlot, adopted) {
-          const attempt = startAttempt(options.deps, claim, options.outOfTime, adopted);
+        start(claim, freeSlot, how) {
+          const attempt = startAttempt(options.deps, claim, options.outOfTime, how);
           active.set(key, attempt);
           if (mode === 'leave') attempt.leave();
           if (mode === 'forget') attempt.forget();

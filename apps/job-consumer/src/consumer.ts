@@ -78,11 +78,19 @@ export async function startConsumer(
 
   const engineWatch = watchEngine({ engine, logger });
   await engineWatch.known;
+  /** The name of the quarantine's probe that is under way. */
+  let probing: string | undefined;
   const quarantine = createQuarantine({
     ...options.quarantine,
-    probe: (signal) => {
+    probe: async (signal) => {
       const { gpu, limits } = identity;
-      return probeStart(deps.modelVolumes, { gpu, limits, volumes: [] }, signal);
+      const probe = names.probe(randomUUID());
+      probing = probe.name;
+      try {
+        await probeStart(engine, { ...probe, gpu, limits, volumes: {} }, signal);
+      } finally {
+        probing = undefined;
+      }
     },
     onChange: () => {
       setOpen();
@@ -110,6 +118,9 @@ export async function startConsumer(
       closing.abort(error);
       attempts.forgetAll();
       replace(error);
+    },
+    onBack: () => {
+      reconciliation.hurry();
     },
   }).catch(async (error: unknown) => {
     await engineWatch.close();
@@ -141,7 +152,7 @@ export async function startConsumer(
     },
   });
   const reconciliation = startReconciliation(
-    { ...deps, engineWatch, attempts, slots },
+    { ...deps, engineWatch, attempts, slots, isInUse: (container) => container === probing },
     {
       holder,
       intervalMs: options.sweepIntervalMs,
@@ -152,6 +163,7 @@ export async function startConsumer(
         heartbeat.beat();
       },
       signal: closing.signal,
+      outOfTime: outOfTime.signal,
     },
   );
   engineWatch.subscribe((isReady) => {
@@ -182,9 +194,11 @@ export async function startConsumer(
     try {
       const claim = await claimAttempt({ api, logger }, ticket, holder, outOfTime.signal);
       if (claim === undefined) giveUp();
-      else reservation.start(claim, freeSlot);
+      else reservation.start(claim, freeSlot, { isAdopted: false });
     } catch (error) {
       giveUp();
+      // It may have been won all the same: then nobody else holds it.
+      reconciliation.hurry();
       throw error;
     }
   };
@@ -206,14 +220,16 @@ export async function startConsumer(
       const timer = setTimeout(() => {
         outOfTime.abort(new AppError('SERVICE_UNAVAILABLE', 'The grace time is over.'));
       }, options.stopGraceMs);
+      const probed = quarantine.close();
       await receiver.close();
       await heartbeat.close();
-      await quarantine.close();
-      await reconciliation.ended;
       attempts.leaveAll();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
+      await reconciliation.ended;
       await attempts.ended();
+      // A probe that is under way is not cut short.
+      await probed;
       await sweeps.close();
       clearTimeout(timer);
       await engineWatch.close();

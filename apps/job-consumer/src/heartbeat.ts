@@ -24,9 +24,12 @@ export async function startHeartbeat(
     starting,
     predecessorMs,
     onReplaced,
+    onBack,
   }: {
     starting: AbortSignal;
     predecessorMs: number;
+    /** Called when private-api takes a heartbeat after it has not taken one. */
+    onBack: () => void;
     /** Called once when another process has become the consumer. */
     onReplaced: (error: AppError) => void;
   },
@@ -59,7 +62,10 @@ export async function startHeartbeat(
       try {
         const answer = await api.register(registration(), closing.signal);
         intervalMs = answer.heartbeat_interval_ms;
-        if (failing) logger.info('registered again');
+        if (failing) {
+          logger.info('registered again');
+          onBack();
+        }
         failing = false;
       } catch (error) {
         if (isClosing()) return;

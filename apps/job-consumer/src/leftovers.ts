@@ -4,7 +4,7 @@ import {
   type Labels,
 } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
 import { isComplete } from './model-volume.js';
 import { labelNames, type Names } from './names.js';
@@ -12,62 +12,84 @@ import { labelNames, type Names } from './names.js';
 /** A container or volume that carries this consumer's labels. */
 export interface OwnThing {
   named: { container: string } | { volume: string };
-  /** Whose it is; undefined: of no attempt (a probe). */
+  name: string;
+  /** Whose it is; undefined: of no attempt (the probe of a quarantine). */
   attempt: Ticket | undefined;
   remove(signal: AbortSignal): Promise<void>;
 }
 
 /**
- * All that the engine has of this consumer, containers first, but model volumes that are complete:
- * these belong to all. Whatever is of another installation or consumer is not even looked at.
+ * All that the engine has of this consumer, but model volumes that are complete: these belong to all.
+ * One of which the engine cannot tell whether it is stays for now, and is left out. Whatever is of
+ * another installation or consumer is not even looked at.
  */
 export async function listOwn(
-  { engine, names }: { engine: ContainerEngine; names: Names },
+  { engine, names, logger }: { engine: ContainerEngine; names: Names; logger: Logger },
   signal: AbortSignal,
 ): Promise<OwnThing[]> {
   const containers = await engine.listContainers(names.own, signal);
   const things = containers.map(({ id, name, labels }): OwnThing => ({
     named: { container: name },
+    name,
     attempt: attemptOf(labels),
     remove: (bounds) => engine.removeContainer(id, bounds),
   }));
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
     const version = labels[labelNames.modelVersion];
-    if (version !== undefined && (await isComplete({ engine, names }, version, name, signal)))
-      continue;
+    if (version !== undefined && (await mayBeOfAll(version, name))) continue;
     things.push({
       named: { volume: name },
+      name,
       attempt: attemptOf(labels),
       remove: (bounds) => engine.removeVolume(name, bounds),
     });
   }
   return things;
+
+  async function mayBeOfAll(version: string, volume: string): Promise<boolean> {
+    try {
+      return await isComplete({ engine, names }, version, volume, signal);
+    } catch (error) {
+      if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;
+      logger.warn({ volume, reason: messageOf(error) }, 'a volume could not be judged');
+      return true;
+    }
+  }
 }
 
 /**
- * Removes them; returns those that stay for now: in use, or the engine cannot end it. Throws when the
- * signal aborts, which is looked at before each, and EngineError when the engine is away.
+ * Removes the containers among them, then the volumes; returns how many stay for now: in use, or the
+ * engine cannot end it, or not soon. Throws when the signal aborts.
  */
 export async function removeLeftovers(
   things: readonly OwnThing[],
   logger: Logger,
   signal: AbortSignal,
-): Promise<OwnThing[]> {
-  const stay = [];
-  for (const thing of things) {
-    const { named, remove } = thing;
-    signal.throwIfAborted();
+): Promise<number> {
+  let stay = 0;
+  const removeOne = async ({ named, remove }: OwnThing): Promise<void> => {
+    const bounds = joinSignals(signal, AbortSignal.timeout(removalMs));
     try {
-      await remove(signal);
+      await remove(bounds.signal);
       logger.info(named, 'removed a leftover');
     } catch (error) {
-      if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;
       logger.warn({ ...named, reason: messageOf(error) }, 'a leftover stays');
-      stay.push(thing);
+      stay += 1;
+    } finally {
+      bounds.release();
     }
+  };
+  // A volume stays as long as a container has it.
+  for (const kind of ['container', 'volume']) {
+    signal.throwIfAborted();
+    await Promise.all(things.filter(({ named }) => kind in named).map(removeOne));
   }
+  signal.throwIfAborted();
   return stay;
 }
+
+/** An engine that takes longer goes on with it by itself; the next look finds what became of it. */
+const removalMs = 15_000;
 
 function attemptOf(labels: Labels): Ticket | undefined {
   const taskUid = labels[labelNames.task];

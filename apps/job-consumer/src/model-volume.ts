@@ -9,6 +9,7 @@ import {
   type Labels,
   type VolumeMount,
 } from '@inference-server/container-engine';
+import { requireEmptyImage } from './empty-image.js';
 import { noteModelUse } from './model-volume-use.js';
 import { labelNames, type Kind, type ModelNames, type Names } from './names.js';
 import { uncut } from './uncut.js';
@@ -25,8 +26,6 @@ export interface ModelVolumeDeps {
 
 export interface ModelVolumeRequest {
   versionId: string;
-  /** The model's own image: the one that is sure to be there. */
-  image: string;
   /** Of whoever asks, and a kind. */
   labels: (kind: 'model-fill' | 'model-data') => Labels;
   /** The model's files as a tar; asked for only when they are not in the engine yet. */
@@ -164,7 +163,7 @@ async function takeLock(
 ): Promise<string | undefined> {
   if ((await engine.inspectContainer(lock, uncut)) !== undefined) return undefined;
   try {
-    return await engine.createContainer(fillContainer(lock, request, []), uncut);
+    return await engine.createContainer(await fillContainer(engine, lock, request, []), uncut);
   } catch (error) {
     if (isEngineProblem(error, 'name_in_use')) return undefined;
     throw error;
@@ -185,7 +184,7 @@ async function fill(
   let winner: string | undefined;
   try {
     await engine.createVolume({ name: volume, labels: request.labels('model-data') }, uncut);
-    await engine.createContainer(fillContainer(container, request, mounts), uncut);
+    await engine.createContainer(await fillContainer(engine, container, request, mounts), uncut);
     await engine.putArchive(container, fillFolder, await request.openTar(signal), signal);
     await engine.createVolume({ name: names.marker, labels: names.markerLabels(volume) }, uncut);
     winner = await findComplete(engine, names, uncut);
@@ -196,11 +195,13 @@ async function fill(
   }
 }
 
-function fillContainer(
+async function fillContainer(
+  engine: ContainerEngine,
   name: string,
-  { image, labels }: ModelVolumeRequest,
+  { labels }: ModelVolumeRequest,
   mounts: readonly VolumeMount[],
-): ContainerSpec {
+): Promise<ContainerSpec> {
+  const image = await requireEmptyImage(engine);
   return stagingContainer({ name, image, labels: labels('model-fill'), mounts });
 }
 

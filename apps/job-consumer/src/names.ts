@@ -37,7 +37,7 @@ export interface AttemptNames {
   all: Labels;
   labels(kind: Kind): Labels;
 }
-export type AttemptKind = 'run' | 'stage' | 'input' | 'output';
+export type AttemptKind = 'run' | 'stage' | 'input' | 'output' | 'probe';
 
 export interface ModelNames {
   /** The volume that names the complete one, and what it says of itself. */

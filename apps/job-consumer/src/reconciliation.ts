@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
+import type { ContainerEngine } from '@inference-server/container-engine';
 import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
@@ -32,13 +32,15 @@ export interface ReconciliationDeps {
   names: Names;
   attempts: ActiveAttempts;
   slots: Slots;
+  /** Whether a container of this name, which is of no attempt, is of use. */
+  isInUse: (container: string) => boolean;
   logger: Logger;
 }
 
 /**
- * `onPending` is called when it has changed why a pass is waited for; undefined: one has ended. A pass
- * that something keeps from its end, or from removing all that it should, is repeated after 1 s, after
- * 2 s, and so on up to `intervalMs`.
+ * `onPending` is called when it has changed why a pass is waited for; undefined: nothing is left to be
+ * adopted. A pass that fails is repeated after 1 s, after 2 s, and so on up to 5 s: a lease that nobody
+ * renews lasts for 30. One that could not remove all that it should, is up to `intervalMs`.
  */
 export function startReconciliation(
   deps: ReconciliationDeps,
@@ -48,28 +50,37 @@ export function startReconciliation(
     onPending: (reason: string | undefined) => void;
     /** Aborts when the consumer stops, or another process has become it: nothing is touched then. */
     signal: AbortSignal;
+    /** Aborts when the process must end: an adoption that was begun is brought to its end. */
+    outOfTime: AbortSignal;
   },
 ): Reconciliation {
   const { engineWatch, logger } = deps;
   const { intervalMs, onPending, signal } = options;
   const isClosing = () => signal.aborted;
-  const runPass = createPass(deps, options.holder);
+  const adoptAll = createAdoption(deps, options);
   let hurry = new AbortController();
   let resets = 0;
+  // How many of the resets a pass has made good.
+  let madeGood = -1;
   let troubles = 0;
+  let longestPauseMs = intervalMs;
 
   const run = async () => {
     const resetsBefore = resets;
     try {
-      const isClean = await runPass(signal);
-      troubles = isClean ? 0 : troubles + 1;
-      if (resets === resetsBefore) onPending(undefined);
+      const { leftovers, isClear } = await adoptAll();
+      madeGood = resetsBefore;
+      if (madeGood === resets) onPending(undefined);
+      const stay = await removeLeftovers(leftovers, logger, signal);
+      troubles = isClear && stay === 0 ? 0 : troubles + 1;
+      longestPauseMs = isClear ? intervalMs : longestWhenFailedMs;
     } catch (error) {
       if (isClosing()) return;
       troubles += 1;
+      longestPauseMs = longestWhenFailedMs;
       const reason = messageOf(error);
       logger.warn({ reason }, 'what was left behind could not be taken up');
-      onPending(`What was left behind could not be taken up: ${reason}`);
+      if (madeGood !== resets) onPending(`What was left behind could not be taken up: ${reason}`);
       engineWatch.suspect(error);
     }
   };
@@ -77,7 +88,9 @@ export function startReconciliation(
   const loop = async () => {
     while (!isClosing()) {
       const pauseMs =
-        troubles === 0 ? intervalMs : Math.min(firstPauseMs * 2 ** troubles, intervalMs);
+        troubles === 0
+          ? intervalMs
+          : Math.min(firstPauseMs * 2 ** troubles, longestPauseMs, intervalMs);
       const interrupt = joinSignals(signal, hurry.signal);
       await sleep(pauseMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
       interrupt.release();
@@ -102,50 +115,23 @@ export function startReconciliation(
 export const untilFirstPass = 'It is taking up what was left behind.';
 
 const firstPauseMs = 500;
+const longestWhenFailedMs = 5_000;
 
 /**
- * One pass; harmless at any time and however often. False when something is to be looked at again.
+ * The first half of a pass, harmless at any time and however often: adopts all that there is to adopt.
+ * `leftovers` are to be removed in the second; `isClear`: of every attempt it is known whose it is.
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
  * nothing else: what is made from then on is not in the list, and what is under way is reserved here
  * before it is claimed. Only that of which private-api says that it is over is removed; to a process
  * that was replaced it says CONSUMER_EXISTS, which ends the pass before it has touched anything.
  */
-function createPass(
-  { engine, api, names, attempts, slots, logger }: ReconciliationDeps,
-  holder: string,
-): (signal: AbortSignal) => Promise<boolean> {
-  // Of no attempt, and there before this process began anything: of an earlier one.
-  let strays: OwnThing[] | undefined;
-
-  /** `unclear`: nobody could say, now. */
-  const takeUp = async (
-    ticket: Ticket,
-    signal: AbortSignal,
-  ): Promise<'active' | 'over' | 'unclear'> => {
-    const reservation = attempts.reserve(ticket);
-    if (reservation === undefined) return 'active';
-    try {
-      const adoption = await adoptAttempt({ engine, api, names }, ticket, holder, signal);
-      if (adoption === undefined) {
-        reservation.release();
-        return 'over';
-      }
-      const { claim, adopted } = adoption;
-      logger.info({ ...ticket, runs: adopted !== 'missing' }, 'adopted');
-      reservation.start(claim, slots.take(), adopted);
-      return 'active';
-    } catch (error) {
-      reservation.release();
-      if (signal.aborted || concernsAll(error)) throw error;
-      logger.warn({ ...ticket, reason: messageOf(error) }, 'an attempt could not be taken up');
-      return 'unclear';
-    }
-  };
-
-  return async (signal) => {
-    const there = await listOwn({ engine, names }, signal);
-    strays ??= there.filter(({ attempt }) => attempt === undefined);
+function createAdoption(
+  { engine, api, names, attempts, slots, isInUse, logger }: ReconciliationDeps,
+  { holder, signal, outOfTime }: { holder: string; signal: AbortSignal; outOfTime: AbortSignal },
+): () => Promise<{ leftovers: OwnThing[]; isClear: boolean }> {
+  return async () => {
+    const there = await listOwn({ engine, names, logger }, signal);
     const found = new Map<string, Ticket>();
     for (const { task_uid: taskUid, attempt } of await api.heldAttempts(signal)) {
       found.set(keyOf({ taskUid, attempt }), { taskUid, attempt });
@@ -153,24 +139,46 @@ function createPass(
     for (const { attempt } of there) {
       if (attempt !== undefined) found.set(keyOf(attempt), attempt);
     }
+    signal.throwIfAborted();
     const over = new Set<string>();
-    let isClear = true;
-    for (const [key, ticket] of found) {
-      const state = await takeUp(ticket, signal);
-      if (state === 'over') over.add(key);
-      if (state === 'unclear') isClear = false;
-    }
-    const isOver = ({ attempt }: OwnThing) => attempt !== undefined && over.has(keyOf(attempt));
-    const stay = await removeLeftovers([...strays, ...there.filter(isOver)], logger, signal);
-    strays = strays.filter((stray) => stay.includes(stray));
-    return isClear && stay.length === 0;
+    const failures: unknown[] = [];
+    let answers = 0;
+    const takeUp = async (key: string, ticket: Ticket): Promise<void> => {
+      const reservation = attempts.reserve(ticket);
+      if (reservation === undefined) return;
+      try {
+        const claim = await adoptAttempt(api, ticket, holder, outOfTime);
+        answers += 1;
+        if (claim !== undefined) {
+          logger.info({ ...ticket }, 'adopted');
+          reservation.start(claim, slots.take(), { isAdopted: true });
+          return;
+        }
+        over.add(key);
+      } catch (error) {
+        failures.push(error);
+        logger.warn({ ...ticket, reason: messageOf(error) }, 'an attempt could not be taken up');
+      }
+      reservation.release();
+    };
+    // At once: none waits for another of which private-api says nothing.
+    await Promise.all([...found].map(([key, ticket]) => takeUp(key, ticket)));
+    const isOfAll = answers === 0 && failures.every(tellsOfOutage);
+    const failure = failures.find(tellsOfSuccessor) ?? (isOfAll ? failures[0] : undefined);
+    if (failure !== undefined) throw failure as Error;
+    const leftovers = there.filter(({ name, attempt }) =>
+      attempt === undefined ? !isInUse(name) : over.has(keyOf(attempt)),
+    );
+    return { leftovers, isClear: failures.length === 0 };
   };
 }
 
-/** Whether another attempt would fare no better. */
-function concernsAll(error: unknown): boolean {
-  if (error instanceof EngineError) return error.problem === 'unreachable';
-  return error instanceof AppError && (error.retryable || error.code === 'CONSUMER_EXISTS');
+function tellsOfOutage(error: unknown): boolean {
+  return error instanceof AppError && error.retryable;
+}
+
+function tellsOfSuccessor(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
 }
 
 function keyOf({ taskUid, attempt }: Ticket): string {

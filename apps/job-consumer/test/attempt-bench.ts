@@ -92,18 +92,16 @@ export async function createAttemptBench(options: {
     suspicions,
     async start(task, settings) {
       const own = { ...deps, settings: { ...deps.settings, ...settings } };
-      return startAttempt(own, await claim(task), never);
+      return startAttempt(own, await claim(task), never, { isAdopted: false });
     },
     async adopt(task, earlierMs = 0) {
-      const container = names.attempt(task.uid, task.attempt).name('run');
-      const found = await engine.inspectContainer(container, never);
-      if (found?.startedAt === undefined) throw new Error('it was never started');
-      const { startedAt, endedAt } = found;
-      return startAttempt(deps, await claim(task), never, {
-        container,
-        startedAt: new Date(startedAt.getTime() - earlierMs),
-        ...(endedAt !== undefined && { endedAt }),
-      });
+      const inspectContainer: ContainerEngine['inspectContainer'] = async (...args) => {
+        const found = await deps.engine.inspectContainer(...args);
+        if (found?.startedAt === undefined) return found;
+        return { ...found, startedAt: new Date(found.startedAt.getTime() - earlierMs) };
+      };
+      const own = { ...deps, engine: { ...deps.engine, inspectContainer } };
+      return startAttempt(own, await claim(task), never, { isAdopted: true });
     },
     close: () => client.close(),
   };

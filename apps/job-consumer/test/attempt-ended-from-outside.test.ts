@@ -35,6 +35,45 @@ describe('an attempt that is ended from outside', () => {
     await scene.removeAll(task);
   });
 
+  it('is given back when the consumer stops before a second try to start it', async () => {
+    const { deps, engine } = scene.bench;
+    const task = scene.taskOf(scriptZip('sleep 100'), {});
+    let leave: () => void = () => undefined;
+    deps.engine = {
+      ...engine,
+      startContainer: async (container, signal) => {
+        const found = await engine.inspectContainer(container, signal);
+        if (found?.name !== scene.containerOf(task))
+          return engine.startContainer(container, signal);
+        leave();
+        return { started: false, startError: 'not now' };
+      },
+    };
+    const running = await scene.bench.start(task);
+    leave = running.leave;
+    expect(await running.cleaned).toBe(true);
+    deps.engine = engine;
+    expect(task).toMatchObject({ parked: false, settlements: [{ kind: 'released' }] });
+    expect(await scene.traces()).toEqual([]);
+  });
+
+  it('says that something may be left when it ends in a way that was not foreseen', async () => {
+    const { deps } = scene.bench;
+    const { engineWatch } = deps;
+    deps.engineWatch = {
+      suspect: () => {
+        throw new Error('never foreseen');
+      },
+    };
+    const task = scene.taskOf(scriptZip('true'), {});
+    task.input = Buffer.from('no zip');
+    const running = await scene.bench.start(task);
+    expect(await running.cleaned).toBe(false);
+    deps.engineWatch = engineWatch;
+    expect(task.settlements).toEqual([]);
+    await scene.removeAll(task);
+  });
+
   it('is parked when private-api was away for a while, and renewed no more after that', async () => {
     const task = scene.taskOf(scriptZip('sleep 100'), {});
     task.parkAnswerMs = 1_500;

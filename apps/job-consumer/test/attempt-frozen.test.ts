@@ -1,10 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerEngine, ContainerSpec } from '@inference-server/container-engine';
+import { claimAttempt } from '../src/run/claim.js';
+import { keepLease } from '../src/run/lease.js';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 import type { TestTask } from './test-private-api.js';
 import { scriptZip } from './zips.js';
 
 /** What becomes of an attempt whose process stood still while it staged it. */
+
+const never = new AbortController().signal;
 
 let scene: AttemptScene;
 let engine: ContainerEngine;
@@ -67,6 +72,46 @@ it('an attempt whose volumes were removed before their use begins again', async 
   expect(await task.settled).toMatchObject({ kind: 'finished' });
   await running.cleaned;
   expect(await leftOf(task)).toEqual([]);
+});
+
+it('an attempt whose process stood still is judged by when it ended', async () => {
+  const task = scene.taskOf(scriptZip('sleep 1; echo fine > /output/a'), { timeoutS: 3 });
+  const running = await scene.bench.start(task);
+  await scene.untilRunning(task);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_000);
+  expect(await task.settled).toMatchObject({ kind: 'finished', exit_code: 0 });
+  await running.cleaned;
+});
+
+describe('a lease', () => {
+  it('counts from when the claim was asked', async () => {
+    const { api: client, logger } = scene.bench.deps;
+    const task = scene.taskOf(scriptZip('true'));
+    scene.api.claimAnswerMs = 1_000;
+    const asked = performance.now();
+    const ticket = { taskUid: task.uid, attempt: task.attempt };
+    const claim = await claimAttempt({ api: client, logger }, ticket, 'consumer-a', never);
+    scene.api.claimAnswerMs = 0;
+    expect(claim!.askedAt - asked).toBeLessThan(500);
+  });
+
+  it('is confirmed when that was long ago', async () => {
+    const { api: client, logger } = scene.bench.deps;
+    const task = scene.taskOf(scriptZip('true'));
+    const held = { taskUid: task.uid, attempt: task.attempt, epoch: 1, holder: 'consumer-a' };
+    const news = { onRefused: () => undefined, onCancel: () => undefined };
+    scene.api.away = true;
+    const lease = keepLease(
+      { api: client, logger },
+      { held, askedAt: performance.now() - 20_000 },
+      news,
+    );
+    const confirmed = lease.confirm(never).then(() => 'confirmed');
+    expect(await Promise.race([confirmed, sleep(1_000)])).toBeUndefined();
+    scene.api.away = false;
+    expect(await confirmed).toBe('confirmed');
+    await lease.stop();
+  });
 });
 
 /** Has the creation of the containers of such a name done by `how`; starts and fills are noted. */

@@ -251,7 +251,7 @@ describe('a sweep', () => {
     await sweep(0);
     // A marker that was made while the one before was being removed may have gone with it.
     for (const { engine, names } of benches) {
-      await removeLeftovers(await listOwn({ engine, names }, signal), logger, signal);
+      await removeLeftovers(await listOwn({ engine, names, logger }, signal), logger, signal);
     }
     expect(await volumesOf()).toEqual([]);
   });

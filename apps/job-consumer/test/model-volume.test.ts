@@ -80,9 +80,9 @@ describe("a model's files", () => {
     expect(await engine.inspectContainer(lock, signal)).toBeUndefined();
     expect(await engine.inspectVolume(half, signal)).toBeDefined();
     const dead = createNames(own.installationId, 'consumer-dead');
-    await removeLeftovers(await listOwn({ engine, names: dead }, signal), logger, signal);
+    await removeLeftovers(await listOwn({ engine, names: dead, logger }, signal), logger, signal);
     expect(await engine.inspectVolume(half, signal)).toBeUndefined();
-    await removeLeftovers(await listOwn(benches[0]!, signal), logger, signal);
+    await removeLeftovers(await listOwn(benches[0]!.deps, signal), logger, signal);
     expect(await kindsOf()).toEqual(['model', 'model-data', 'model-use']);
   });
 
@@ -149,7 +149,6 @@ function requestVolume({ deps, names }: AttemptBench, taskUid: string) {
     deps.modelVolumes,
     {
       versionId,
-      image,
       labels: (kind) => ({
         ...names.attempt(taskUid, 1).labels(kind),
         [labelNames.modelVersion]: versionId,

@@ -183,6 +183,25 @@ describe('a consumer stays at work', () => {
   });
 });
 
+it('a consumer that stops signs off before its probe has ended, which nobody removes', async () => {
+  const id = await start();
+  await engine.breakRuntime();
+  await meet(id, 'engine_away', 3);
+  await engine.hold();
+  const probes = async () =>
+    (await engine.api.listObjects()).filter(({ name }) => name.includes('-probe-'));
+  await expect.poll(probes, { timeout: 10_000 }).toHaveLength(1);
+  const [probe] = await probes();
+  // For three passes and more.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  expect(await probes()).toMatchObject([{ name: probe!.name }]);
+  const closed = closeAll();
+  await expect.poll(() => api.signedOff, { timeout: 5_000 }).toContain(id);
+  expect(await probes()).toMatchObject([{ name: probe!.name }]);
+  await engine.release();
+  await closed;
+});
+
 it('starts a container again that failed to start while others do', async () => {
   const id = await start();
   await engine.breakOneStart();
@@ -207,9 +226,11 @@ it('finds with a probe that a volume cannot be mounted', async () => {
     fileBytes: 1024 ** 2,
   };
   const names = createNames(installationId, 'probing');
-  const deps = { engine: port, names, newRandom: () => 'random' };
-  const probe = () => probeStart(deps, { gpu: null, limits, volumes: ['broken'] }, never);
-  await port.createVolume({ name: 'broken', labels: {} }, never);
+  const volumes = { broken: 'input' } as const;
+  const probe = () =>
+    probeStart(port, { ...names.probe('random'), gpu: null, limits, volumes }, never);
+  const labels = names.attempt('t', 1).labels('input');
+  await port.createVolume({ name: 'broken', labels }, never);
   await probe();
   await rm(join(engine.dataDir, 'docker', 'root', 'volumes', 'broken', '_data'), {
     recursive: true,

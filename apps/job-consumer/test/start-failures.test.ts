@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { symlink } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -42,6 +42,11 @@ describe('an image that no engine starts fails by itself', () => {
     await expectStartFailed(await makeImage(`${name}-${target}`, [], files), said);
   });
 
+  it('for a volume where it has a file', async () => {
+    const image = await makeImage('file', ['VOLUME /data'], await tarOfFile('data'));
+    await expectStartFailed(image, /existing file/);
+  });
+
   it('for want of a command', async () => {
     const image = 'start-test:empty';
     const nothing = Readable.from([tarEnd], { objectMode: false });
@@ -52,6 +57,12 @@ describe('an image that no engine starts fails by itself', () => {
     );
     await expectStartFailed(image, /No command/i);
   });
+});
+
+it('an image with a file where the consumer fills volumes runs', async () => {
+  const image = await makeImage('staging', [], await tarOfFile('inference-server-staging'));
+  const { result } = await scene.run('cp /input/run.sh /output/', { image });
+  expect(result).toMatchObject({ kind: 'finished' });
 });
 
 function makeImage(what: string, changes: readonly string[], files?: Readable): Promise<string> {
@@ -68,9 +79,19 @@ async function expectStartFailed(image: string, said: RegExp): Promise<void> {
   expect(await scene.traces()).toEqual([]);
 }
 
+async function tarOfFile(name: string): Promise<Readable> {
+  const folder = await testFolder();
+  await writeFile(join(folder, name), 'a file');
+  return tarOf(folder, name);
+}
+
 async function tarOfLink(name: string, target: string): Promise<Readable> {
   const folder = await testFolder();
   await symlink(target, join(folder, name));
+  return tarOf(folder, name);
+}
+
+async function tarOf(folder: string, name: string): Promise<Readable> {
   const { stdout } = await promisify(execFile)('tar', ['-c', '-C', folder, name], {
     encoding: 'buffer',
   });

@@ -25,6 +25,8 @@ export interface TestPrivateApi {
   signedOff: string[];
   /** Consumers that another process speaks for by now, though a heartbeat has not said so yet. */
   replacedConsumers: Set<string>;
+  /** How often one of these has asked for an attempt. */
+  adoptionsOfReplaced: number;
   /** How long the answer to a claim that was won takes. */
   claimAnswerMs: number;
   /** Tasks by uid, with what became of them. */
@@ -104,6 +106,7 @@ export async function startTestPrivateApi(
     registrations: [],
     signedOff: [],
     replacedConsumers: new Set(),
+    adoptionsOfReplaced: 0,
     claimAnswerMs: 0,
     tasks,
     modelFetches: [],
@@ -177,7 +180,8 @@ export async function startTestPrivateApi(
   }));
   mountRoute(app, routes.claimAttempt, async ({ params, body }) => {
     const task = tasks.get(params.task_uid);
-    if (task === undefined || (task.holder ?? body.holder) !== body.holder) {
+    const isAdopted = task?.holder !== undefined && task.epoch > 1;
+    if (task === undefined || isAdopted || (task.holder ?? body.holder) !== body.holder) {
       return { outcome: 'refused', reason: 'the ticket is stale' } as const;
     }
     task.holder = body.holder;
@@ -194,6 +198,7 @@ export async function startTestPrivateApi(
     const task = tasks.get(params.task_uid);
     const speaker = api.registrations.find(({ holder }) => holder === body.holder);
     if (speaker === undefined || api.replacedConsumers.has(speaker.id)) {
+      api.adoptionsOfReplaced += 1;
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
     }
     if (task?.refuseAdoption !== undefined) throw task.refuseAdoption;

@@ -97,6 +97,8 @@ describe('an attempt of an earlier process', () => {
     const won = await next.adopt(uid);
     expect(won).toMatchObject({ outcome: 'won', epoch: 2, work: { human_readable_id: 'copy' } });
     expect(await next.adopt(uid)).toEqual(won);
+    // A ticket that comes again would have it staged anew.
+    expect(await next.claim(uid)).toMatchObject({ outcome: 'refused' });
     await expect(old.adopt(uid)).rejects.toThrow('CONSUMER_EXISTS');
     expect(await old.renew(uid)).toEqual({ outcome: 'adopted' });
     expect(await old.park(uid)).toEqual({ outcome: 'adopted' });

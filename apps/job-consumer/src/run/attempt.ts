@@ -6,12 +6,13 @@ import { cancelAttempt } from './cancel.js';
 import type { Claim } from './claim.js';
 import { cleanUp, removeUnstarted } from './clean-up.js';
 import { collectOutput } from './collect.js';
-import { executeAttempt, type Runnable } from './execute.js';
+import { executeAttempt } from './execute.js';
 import { causeOf } from './fault-cause.js';
 import { keepLease } from './lease.js';
 import { fault, type Outcome } from './outcome.js';
 import { parkAttempt } from './park.js';
 import { readLog } from './read-log.js';
+import { resumeAttempt } from './resume.js';
 import { settleAttempt } from './settle.js';
 import { stageAttempt } from './stage.js';
 
@@ -19,7 +20,7 @@ import { stageAttempt } from './stage.js';
 export interface RunningAttempt {
   /** Resolves once private-api knows the end, or the attempt is left to another; never rejects. */
   settled: Promise<void>;
-  /** Resolves once nothing of it is left; `false`: the engine was away, something is. Never rejects. */
+  /** Resolves once nothing of it is left; `false`: something is, or nobody knows. Never rejects. */
   cleaned: Promise<boolean>;
   /** The consumer stops: what runs is left to its successor, what does not run yet is given back. */
   leave(): void;
@@ -27,11 +28,8 @@ export interface RunningAttempt {
   forget(): void;
 }
 
-/** What there is of an attempt that was adopted; `missing`: no container that was ever started. */
-export type Adopted = Runnable | 'missing';
-
 /** Whose the containers and volumes of an attempt are at its end: ours to remove, or another's. */
-type Traces = 'ours' | 'left';
+type Traces = 'ours' | 'left' | 'unknown';
 
 /**
  * Carries an attempt out, with the lease renewed beside it: stage, execute, collect, settle, from
@@ -48,10 +46,11 @@ type Traces = 'ours' | 'left';
  */
 export function startAttempt(
   deps: RunDeps,
-  { held, work }: Claim,
+  claim: Claim,
   outOfTime: AbortSignal,
-  adopted?: Adopted,
+  { isAdopted }: { isAdopted: boolean },
 ): RunningAttempt {
+  const { held, work } = claim;
   const stopping = new AbortController();
   const cancelled = new AbortController();
   const refused = new AbortController();
@@ -62,7 +61,7 @@ export function startAttempt(
     refusal ??= why;
     refused.abort(new AppError('CONFLICT', `The attempt is ${refusal}.`));
   };
-  const lease = keepLease(deps, held, {
+  const lease = keepLease(deps, claim, {
     onRefused: refuse,
     onCancel: () => {
       cancelled.abort(new AppError('CONFLICT', 'The task is to be cancelled.'));
@@ -87,7 +86,7 @@ export function startAttempt(
   };
 
   const live = async (): Promise<Traces> => {
-    const how = await carryOut(run, stopping.signal, adopted);
+    const how = await carryOut(run, stopping.signal, isAdopted);
     if (refusal !== undefined) return tracesAfter(run, refusal);
     if (cancelled.signal.aborted) return tracesAfter(run, await cancelAttempt(run));
     if (how === 'to be left') return tracesAfter(run, await parkAttempt(run));
@@ -100,7 +99,7 @@ export function startAttempt(
   const ended = (async () => {
     const traces = await live().catch((error: unknown): Traces => {
       deps.logger.error({ err: error }, 'an attempt ended in a way that was not foreseen');
-      return 'left';
+      return 'unknown';
     });
     await lease.stop();
     joined.release();
@@ -109,7 +108,10 @@ export function startAttempt(
   })();
   return {
     settled: ended.then(() => undefined),
-    cleaned: ended.then((traces) => (traces === 'ours' ? cleanUp(run) : removeUnstarted(run))),
+    cleaned: ended.then((traces) => {
+      if (traces === 'unknown') return false;
+      return traces === 'ours' ? cleanUp(run) : removeUnstarted(run);
+    }),
     leave: () => {
       stopping.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
     },
@@ -132,13 +134,15 @@ function tracesAfter(
 async function carryOut(
   run: AttemptRun,
   stopping: AbortSignal,
-  adopted: Adopted | undefined,
+  isAdopted: boolean,
 ): Promise<Outcome | 'to be left'> {
-  let container: string | undefined;
+  // One that was adopted may run, whatever the engine says of it.
+  let container = isAdopted ? run.own.name('run') : undefined;
   let reading: Promise<void> | undefined;
   const phases = async (): Promise<Outcome> => {
-    const runnable = adopted === undefined ? await stageAttempt(run) : await resumable(adopted);
-    if ('kind' in runnable && runnable.kind !== 'staged') return runnable;
+    const runnable = isAdopted ? await resumeAttempt(run) : await stageAttempt(run);
+    container = undefined;
+    if (!('container' in runnable)) return runnable;
     container = runnable.container;
     const end = await executeAttempt(run, runnable);
     // Beside the output: the container is at rest.
@@ -160,12 +164,6 @@ async function carryOut(
 
 function isStarted({ unstarted }: AttemptRun, container: string | undefined): boolean {
   return container !== undefined && !unstarted.has(container);
-}
-
-/** One that never ran gets another attempt: what was staged for it may be part. */
-async function resumable(adopted: Adopted): Promise<Runnable | Outcome> {
-  if (adopted !== 'missing') return Promise.resolve(adopted);
-  return fault('consumer_restarted', 'The consumer ended before the container was started.');
 }
 
 async function stopRun(run: AttemptRun, container: string | undefined): Promise<Outcome> {

@@ -6,6 +6,8 @@ import { retryPassing } from '../retry.js';
 export interface Claim {
   held: HeldAttempt;
   work: Work;
+  /** By the process's clock: the lease was given then or later. */
+  askedAt: number;
 }
 
 /**
@@ -19,6 +21,8 @@ export async function claimAttempt(
   holder: string,
   signal: AbortSignal,
 ): Promise<Claim | undefined> {
+  // An answer that was lost may have been the one that began the lease.
+  const askedAt = performance.now();
   const answer = await retryPassing(() => api.claim(ticket, holder, signal), {
     signal,
     forMs: giveUpAfterMs,
@@ -27,7 +31,7 @@ export async function claimAttempt(
     logger.info({ ...ticket, reason: answer.reason }, 'a claim was refused');
     return undefined;
   }
-  return { held: { ...ticket, epoch: answer.epoch, holder }, work: answer.work };
+  return { held: { ...ticket, epoch: answer.epoch, holder }, work: answer.work, askedAt };
 }
 
 const giveUpAfterMs = 5_000;

@@ -4,7 +4,7 @@ import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import { overuseOf } from './overuse.js';
-import { startModel } from './start.js';
+import { startModel, type OwnVolumes } from './start.js';
 
 /** The main process ended with exit code 0. */
 export interface Succeeded {
@@ -16,6 +16,8 @@ export interface Runnable {
   container: string;
   /** What is of no use once the container runs; undefined when it is gone. */
   helper?: string;
+  /** Its volumes, when it is to be started. */
+  volumes?: OwnVolumes;
   /** By the engine's clock. Undefined: it is still to be started. */
   startedAt?: Date;
   /** By the engine's clock. Undefined: it is to be started, or it ran still when it was looked at. */
@@ -29,12 +31,11 @@ export interface Runnable {
  */
 export async function executeAttempt(
   run: AttemptRun,
-  { container, helper, startedAt, endedAt }: Runnable,
+  { container, helper, volumes = {}, startedAt, endedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
   const limitMs = run.work.timeout_s * 1000;
   const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
-  const overdue = `The run took longer than its ${limitMs / 1000} s.`;
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);
   // Before the start, so that the end of a very short run is not missed.
@@ -43,16 +44,11 @@ export async function executeAttempt(
   try {
     if (startedAt === undefined) {
       await run.requireLease();
-      run.unstarted.delete(container);
-      const refused = await startModel(run, container);
+      const refused = await startModel(run, container, volumes);
       if (refused !== undefined) return refused;
     }
     if (startedAt !== undefined && endedAt !== undefined) {
-      const exit = await exited;
-      const tookTooLong = endedAt.getTime() - startedAt.getTime() > limitMs;
-      return tookTooLong
-        ? failed('timed_out', overdue, exit.exitCode)
-        : judge(exit, settings.limits, true);
+      return judgeEnded(run, await exited, { startedAt, endedAt }, true);
     }
     if (helper !== undefined) {
       // Its work is done; if this fails, the cleaning at the end removes it.
@@ -63,12 +59,20 @@ export async function executeAttempt(
       overdueAfter(limitMs - usedMs, bounds).then(() => ({
         graceMs: settings.containerGraceMs,
         reason: 'timed_out' as const,
-        detail: overdue,
+        detail: overdueOf(run),
       })),
       // Without grace: it would go on writing.
       overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
     ]);
     if ('exitCode' in end) return judge(end, settings.limits, startedAt !== undefined);
+    if (end.reason === 'timed_out') {
+      // The clock of a process that stood still is late: the run may have ended long before.
+      const found = await engine.inspectContainer(container, bounds);
+      if (found?.startedAt !== undefined && found.endedAt !== undefined) {
+        const times = { startedAt: found.startedAt, endedAt: found.endedAt };
+        return judgeEnded(run, await exited, times, startedAt !== undefined);
+      }
+    }
     await run.requireLease();
     await engine.stopContainer(container, end.graceMs, bounds);
     const { exitCode } = await exited;
@@ -76,6 +80,22 @@ export async function executeAttempt(
   } finally {
     done.abort();
   }
+}
+
+function judgeEnded(
+  run: AttemptRun,
+  exit: ContainerExit,
+  { startedAt, endedAt }: { startedAt: Date; endedAt: Date },
+  wasUnwatched: boolean,
+): Succeeded | Outcome {
+  const tookTooLong = endedAt.getTime() - startedAt.getTime() > run.work.timeout_s * 1000;
+  return tookTooLong
+    ? failed('timed_out', overdueOf(run), exit.exitCode)
+    : judge(exit, run.settings.limits, wasUnwatched);
+}
+
+function overdueOf({ work }: AttemptRun): string {
+  return `The run took longer than its ${work.timeout_s} s.`;
 }
 
 /**
@@ -87,8 +107,8 @@ function judge(
   { exitCode, outOfMemory, startError, interrupted }: ContainerExit,
   { fileBytes }: ContainerLimits,
   wasUnwatched: boolean,
-) {
-  if (exitCode === 0) return { kind: 'succeeded' } as const;
+): Succeeded | Outcome {
+  if (exitCode === 0) return { kind: 'succeeded' };
   if (outOfMemory) {
     return failed('out_of_memory', 'The container used more memory than it may.', exitCode);
   }

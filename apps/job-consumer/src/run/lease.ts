@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
-import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
+import type { PrivateApiClient } from '../private-api-client.js';
+import type { Claim } from './claim.js';
 
 export interface LeaseNews {
   /** The attempt is over, or somebody else's (`adopted`); nothing is renewed any more. */
@@ -27,7 +28,7 @@ export interface KeptLease {
  */
 export function keepLease(
   { api, logger }: { api: PrivateApiClient; logger: Logger },
-  held: HeldAttempt,
+  { held, askedAt }: Pick<Claim, 'held' | 'askedAt'>,
   news: LeaseNews,
 ): KeptLease {
   const stopping = new AbortController();
@@ -35,7 +36,7 @@ export function keepLease(
   const isStopping = () => signal.aborted;
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined);
   let knowsOfCancel = false;
-  let renewedAt = performance.now();
+  let renewedAt = askedAt;
   let freshMs = freshAtFirstMs;
 
   const run = async () => {

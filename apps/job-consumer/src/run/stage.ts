@@ -10,8 +10,9 @@ import {
   type ContainerSpec,
 } from '@inference-server/container-engine';
 import { AppError, messageOf } from '@inference-server/errors';
+import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
-import { labelNames, type Kind } from '../names.js';
+import { labelNames } from '../names.js';
 import { sideBySide } from '../side-by-side.js';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
@@ -21,13 +22,14 @@ import { folderTar } from './folder-tar.js';
 import { requireImage } from './image.js';
 import { failed, type Outcome } from './outcome.js';
 import { spoolName } from './spool-name.js';
-import { judgeRefusal } from './start.js';
+import { createModel, type OwnVolumes } from './start.js';
 
 /** The model's container, ready to be started, and the helper that filled its input. */
 export interface Staged {
   kind: 'staged';
   container: string;
   helper: string;
+  volumes: OwnVolumes;
 }
 
 /**
@@ -67,14 +69,18 @@ async function stage(run: AttemptRun): Promise<Staged | Outcome> {
       (bounds) => prepare(run, bounds),
     );
     if (ready.kind !== 'prepared') return ready;
+    const volumes = {
+      ...volumesOf(run),
+      ...(ready.modelVolume !== null && { [ready.modelVolume]: 'model-data' as const }),
+    };
     const [refused, container] = await sideBySide(
       signal,
       (bounds) => fillVolumes(run, ready, input.path, bounds),
-      () => createModelContainer(run, ready),
+      () => createModelContainer(run, ready, volumes),
     );
     if (refused !== undefined) return refused;
     if (typeof container !== 'string') return container;
-    return { kind: 'staged', container, helper: ready.helper };
+    return { kind: 'staged', container, helper: ready.helper, volumes };
   } finally {
     await Promise.all(spooled.map(discardFile));
   }
@@ -132,12 +138,12 @@ async function createVolumes(run: AttemptRun): Promise<void> {
   );
 }
 
-/** Its mount points are no folders of the image's, whatever the image holds. */
-function createHelper(run: AttemptRun): Promise<string> {
-  const { own, work } = run;
+/** Of no image of a model's: whatever that holds, it is filled. */
+async function createHelper(run: AttemptRun): Promise<string> {
+  const { engine, own } = run;
   const helper = stagingContainer({
     name: own.name('stage'),
-    image: work.container_tag,
+    image: await requireEmptyImage(engine),
     labels: own.labels('stage'),
     mounts: (['input', 'output'] as const).map((kind) => ({
       volume: own.name(kind),
@@ -168,7 +174,6 @@ async function modelVolumeOf(run: AttemptRun, signal: AbortSignal): Promise<stri
     modelVolumes,
     {
       versionId: work.model_version_id,
-      image: work.container_tag,
       labels: (kind) => ({ ...own.labels(kind), ...version }),
       openTar,
     },
@@ -197,10 +202,11 @@ async function fillVolumes(
   }
 }
 
-/** The engine may refuse at once: an image without a command, say. */
-async function createModelContainer(
+/** The engine may refuse at once: an image without a command, or with a volume where it has a file. */
+function createModelContainer(
   run: AttemptRun,
   { modelVolume }: Prepared,
+  volumes: OwnVolumes,
 ): Promise<string | Outcome> {
   const { own, work, settings } = run;
   const spec = modelContainer({
@@ -211,32 +217,23 @@ async function createModelContainer(
     limits: settings.limits,
     gpu: settings.gpu,
   });
-  try {
-    return await createMounting(run, spec, {
-      ...volumesOf(run),
-      ...(modelVolume !== null && { [modelVolume]: 'model-data' }),
-    });
-  } catch (error) {
-    if (!isEngineProblem(error, 'refused')) throw error;
-    const volumes = spec.mounts.map(({ volume }) => volume);
-    return judgeRefusal(run, error, volumes);
-  }
+  return createModel(run, volumes, () => createMounting(run, spec, volumes));
 }
 
-function volumesOf({ own }: AttemptRun): Record<string, Kind> {
+function volumesOf({ own }: AttemptRun): OwnVolumes {
   return { [own.name('input')]: 'input', [own.name('output')]: 'output' };
 }
 
-/** Creates a container on these volumes: by name, of which kind each is. */
+/** Creates a container on these volumes. */
 async function createMounting(
   run: AttemptRun,
   spec: ContainerSpec,
-  kinds: Readonly<Record<string, Kind>>,
+  volumes: OwnVolumes,
 ): Promise<string> {
   await run.requireLease();
   const container = await run.engine.createContainer(spec, uncut);
   run.unstarted.add(container);
-  await requireMounted(run.engine, container, kinds);
+  await requireMounted(run.engine, container, volumes);
   return container;
 }
 

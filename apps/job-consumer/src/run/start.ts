@@ -1,35 +1,65 @@
-import { EngineError, isEngineProblem } from '@inference-server/container-engine';
+import {
+  EngineError,
+  isEngineProblem,
+  type StartOutcome,
+} from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
+import type { Kind } from '../names.js';
 import { probeStart } from '../probe.js';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { causeOf } from './fault-cause.js';
 import { failed, fault, type Outcome } from './outcome.js';
 
+/** The volumes of a container that are ours: by name, of which kind each is. */
+export type OwnVolumes = Readonly<Record<string, Kind>>;
+
 /**
  * Starts the model's container; undefined when it runs. The engine's words do not tell whose fault a
  * failure is, a probe with the same device, limits and volumes does: where that starts it is the
  * image's, if it fails once more. (Whatever keeps an engine for a moment is nobody's.)
  */
-export async function startModel(run: AttemptRun, container: string): Promise<Outcome | undefined> {
-  const { engine, signal } = run;
-  const start = await engine.startContainer(container, uncut);
-  if (start.started) return undefined;
-  const volumes = (await engine.inspectContainer(container, signal))?.volumes ?? [];
+export async function startModel(
+  run: AttemptRun,
+  container: string,
+  volumes: OwnVolumes,
+): Promise<Outcome | undefined> {
+  const first = await start(run, container);
+  if (first.started) return undefined;
   const ours = await faultOfStarts(run, volumes);
   if (ours !== undefined) return ours;
   await run.requireLease();
-  const again = await engine.startContainer(container, uncut);
+  const again = await start(run, container);
   return again.started ? undefined : imageFails(again.startError);
 }
 
-/** What it means that the engine refused to make the model's container, which has these volumes. */
-export async function judgeRefusal(
+/** Has the model's container made, which is to have these volumes; judged as a start is. */
+export async function createModel(
   run: AttemptRun,
-  refusal: unknown,
-  volumes: readonly string[],
-): Promise<Outcome> {
-  return (await faultOfStarts(run, volumes)) ?? imageFails(messageOf(refusal));
+  volumes: OwnVolumes,
+  create: () => Promise<string>,
+): Promise<string | Outcome> {
+  try {
+    return await create();
+  } catch (error) {
+    if (!isEngineProblem(error, 'refused', 'failed')) throw error;
+  }
+  const ours = await faultOfStarts(run, volumes);
+  if (ours !== undefined) return ours;
+  try {
+    return await create();
+  } catch (error) {
+    if (!isEngineProblem(error, 'refused', 'failed')) throw error;
+    return imageFails(messageOf(error));
+  }
+}
+
+/** One whose answer is lost counts as started: it may run. */
+async function start({ engine, unstarted }: AttemptRun, container: string): Promise<StartOutcome> {
+  unstarted.delete(container);
+  const outcome = await engine.startContainer(container, uncut);
+  if (!outcome.started) unstarted.add(container);
+  return outcome;
 }
 
 function imageFails(startError: string): Outcome {
@@ -43,16 +73,18 @@ function imageFails(startError: string): Outcome {
 
 /** What keeps this consumer from starting any container; undefined when nothing does. */
 async function faultOfStarts(
-  { settings, modelVolumes, signal }: AttemptRun,
-  volumes: readonly string[],
+  { engine, own, modelVolumes, requireLease, settings, signal }: AttemptRun,
+  volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
   const { gpu, limits } = settings;
   const problemWith = async (device: string | null): Promise<unknown> => {
+    const name = `${own.name('probe')}-${modelVolumes.newRandom()}`;
+    const probe = { name, labels: own.labels('probe'), gpu: device, limits, volumes, requireLease };
     try {
-      await probeStart(modelVolumes, { gpu: device, limits, volumes }, signal);
+      await probeStart(engine, probe, signal);
       return undefined;
     } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
+      if (!(error instanceof EngineError) || error.problem === 'volume_absent') throw error;
       return error;
     }
   };

@@ -86,8 +86,8 @@ export function createAttemptRepository(
   return {
     /**
      * Hot. QUEUED → RUNNING with a first lease, for the process that speaks for the consumer that was
-     * sent the ticket, unless it is drained; or the lease that this holder won before. Undefined: the
-     * ticket is stale.
+     * sent the ticket, unless it is drained; or the lease that this holder won so before, not one that
+     * it has adopted: what runs under that is not to be staged again. Undefined: the ticket is stale.
      */
     async claim(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
       const { taskUid, attempt, consumerId, holder } = claim;
@@ -105,7 +105,9 @@ export function createAttemptRepository(
          RETURNING epoch`,
         [taskUid, attempt, consumerId, holder, leaseMs],
       );
-      return won ?? (await heldAlready(claim));
+      if (won !== undefined) return won;
+      const before = await heldAlready(claim);
+      return before?.epoch === 1 ? before : undefined;
     },
 
     /**

@@ -1,0 +1,24 @@
+import { retryPassing } from '../retry.js';
+import type { AttemptRun } from './attempt-run.js';
+import type { Runnable } from './execute.js';
+import { fault, type Outcome } from './outcome.js';
+
+/**
+ * What an earlier holder of an adopted attempt has left: its container, or a fault when that was never
+ * started, for what was staged may be part. The engine is waited for as long as a run waits for it.
+ */
+export async function resumeAttempt({
+  engine,
+  own,
+  signal,
+}: AttemptRun): Promise<Runnable | Outcome> {
+  const look = () => engine.inspectContainer(own.name('run'), signal);
+  const found = await retryPassing(look, { signal, forMs: engineAwayMs });
+  if (found?.startedAt === undefined) {
+    return fault('consumer_restarted', 'The consumer ended before the container was started.');
+  }
+  const { id, startedAt, endedAt } = found;
+  return { container: id, startedAt, ...(endedAt !== undefined && { endedAt }) };
+}
+
+const engineAwayMs = 30_000;
