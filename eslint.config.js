@@ -20,6 +20,15 @@ export default defineConfig(
     rules: {
       eqeqeq: ['error', 'always', { null: 'ignore' }],
       'max-lines': ['error', { max: 400, skipBlankLines: false, skipComments: false }],
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            'CallExpression[callee.object.name="AbortSignal"][callee.property.name="any"] ' +
+            'CallExpression[callee.object.name="AbortSignal"][callee.property.name="timeout"]',
+          message: 'Such a timeout may be collected before it aborts: use joinSignals.',
+        },
+      ],
       'no-restricted-imports': [
         'error',
         {

@@ -43,16 +43,21 @@ export function tracesOf(server: RunningServer, privateApi: TestApp) {
   }
 
   return {
-    /** What is there once nobody runs a task any more. */
+    /** What is there once nobody runs a task any more, or is at the files of one. */
     async atRest(): Promise<Stored> {
+      let now: Stored | undefined;
       const quiet = async () => {
         const rows = await database.query(
-          `SELECT uid FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')`,
+          `SELECT 1 FROM tasks WHERE state IN ('PENDING', 'QUEUED', 'RUNNING')
+            UNION ALL SELECT 1 FROM blobs WHERE state = 'deleting'`,
         );
-        return rows.length === 0;
+        const found = await stored();
+        now = rows.length === 0 && found.open === 0 ? found : undefined;
+        return now !== undefined;
       };
-      expect(await waitUntil(quiet, { timeoutMs: 15_000 })).toBe(true);
-      return stored();
+      await waitUntil(quiet, { timeoutMs: 15_000 });
+      if (now === undefined) throw new Error('The server does not come to rest.');
+      return now;
     },
 
     /** Fails unless it is `before` that is there again within seconds. */

@@ -11,8 +11,8 @@ export async function askEngine(
   const address = dockerAddress(dockerHost);
   if (address === undefined) throw new Error(`${dockerHost} has a form that is not spoken here`);
   return await new Promise((resolve, reject) => {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(30_000)]);
-    const call = request({ ...address, path, agent: false, signal: bounded });
+    const call = request({ ...address, path, agent: false, signal });
+    call.setTimeout(30_000, () => call.destroy(new Error(`${path} was not answered`)));
     call.once('error', reject);
     call.once('response', (response) => void text(response).then(resolve, reject));
     call.end();

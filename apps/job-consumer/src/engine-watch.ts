@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
-import { joinSignals } from './join-signals.js';
+import { joinSignals, type Logger } from '@inference-server/service-kit';
 
 /**
  * Knows whether the engine answers: asks every few seconds, more often while it is away, and at once

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerRegistered, ConsumerRegistration } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
-import { joinSignals } from './join-signals.js';
+import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { PrivateApiClient } from './private-api-client.js';
 import { retryPassing } from './retry.js';
 

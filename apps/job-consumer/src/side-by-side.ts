@@ -1,4 +1,4 @@
-import { joinSignals } from './join-signals.js';
+import { joinSignals } from '@inference-server/service-kit';
 
 /**
  * Does several things at once. The first failure aborts the others' signal; it is thrown when all

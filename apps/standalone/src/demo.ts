@@ -8,6 +8,7 @@ import {
 } from '@inference-server/example-threshold-volume/demo.mjs';
 import { AppError } from '@inference-server/errors';
 import { createClient, type Client, type ModelRegistration } from '@inference-server/sdk';
+import { joinSignals } from '@inference-server/service-kit';
 import { addressesOf } from './addresses.js';
 import type { Given, Services } from './services.js';
 
@@ -19,7 +20,7 @@ const timeoutMs = 5 * 60_000;
  */
 export async function runDemo({ dockerHost }: Services, given: Given): Promise<void> {
   const { config, folder, print } = given;
-  const signal = AbortSignal.any([given.signal, AbortSignal.timeout(timeoutMs)]);
+  const { signal } = joinSignals(given.signal, AbortSignal.timeout(timeoutMs));
   const { publicApi, privateApi } = addressesOf(config);
   const operator = createClient({ baseUrl: privateApi, token: folder.token });
   const caller = createClient({ baseUrl: publicApi });

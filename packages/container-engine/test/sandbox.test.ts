@@ -52,7 +52,7 @@ describe('a model container, seen from inside', () => {
 
   it('reads /input and /model, and cannot write to them', async () => {
     const { lines, exit } = await inside(
-      'cat /input/file /model/file; touch /input/new; touch /model/new; rm /input/file; true',
+      'exec 2>&1; cat /input/file /model/file; touch /input/new; touch /model/new; rm /input/file; true',
     );
     expect(lines.slice(0, 2)).toEqual(['input', 'model']);
     expect(lines.slice(2)).toHaveLength(3);

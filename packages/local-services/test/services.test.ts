@@ -158,12 +158,12 @@ describe('docker engine', () => {
     ['a folder too long for sockets', 'x'.repeat(100)],
   ])('starts, stops and leaves no mount: %s', async (_what, name) => {
     const folder = join(dataDir, name);
-    const before = await mountPoints();
     const engine = await startDockerEngine({ ...given(), dataDir: folder });
     expect(await askDockerEngine(engine.url)).toBe(true);
     await engine.stop();
     expect(await askDockerEngine(engine.url)).toBe(false);
-    expect((await mountPoints()).filter((path) => !before.includes(path))).toEqual([]);
+    // Other engines of this machine make and remove mounts of their own meanwhile.
+    expect((await mountPoints()).filter((path) => path.startsWith(dataDir))).toEqual([]);
   });
 
   test('starts again after it was killed', async () => {

@@ -16,5 +16,6 @@ export {
   verifyToken,
   type Principal,
 } from './internal-tokens.js';
+export { joinSignals, type JoinedSignal } from './join-signals.js';
 export { createLogger, logLevels, type Logger } from './logger.js';
 export { runUntilStopped, type RunningApp } from './run-until-stopped.js';

@@ -1,5 +1,5 @@
 import { AppError, messageOf } from '@inference-server/errors';
-import { joinSignals } from '../join-signals.js';
+import { joinSignals } from '@inference-server/service-kit';
 import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
 import type { Claim } from './claim.js';

@@ -8,7 +8,7 @@ import {
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import type { SendableBlob } from '@inference-server/service-kit';
+import { joinSignals, type SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
@@ -57,16 +57,17 @@ export function createAttemptService(deps: {
 
     /** Renews at once; answers when the attempt is superseded, or after the time it may be held. */
     async renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer> {
-      const over = AbortSignal.any([signal, AbortSignal.timeout(renewHeldForS * 1000)]);
+      const over = joinSignals(signal, AbortSignal.timeout(renewHeldForS * 1000));
       const watch = changes.watch(held.taskUid);
       try {
         if (!(await attempts.renew(held))) return { outcome: 'superseded' };
         for (;;) {
-          await watch.next(over);
-          if (over.aborted) return { outcome: 'renewed', lease_ms: leaseMs };
+          await watch.next(over.signal);
+          if (over.signal.aborted) return { outcome: 'renewed', lease_ms: leaseMs };
           if (!(await attempts.isHeld(held))) return { outcome: 'superseded' };
         }
       } finally {
+        over.release();
         watch.close();
       }
     },

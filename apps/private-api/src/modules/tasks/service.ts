@@ -1,6 +1,6 @@
 import { isEnded, type TaskReport } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import type { SendableBlob } from '@inference-server/service-kit';
+import { joinSignals, type SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
@@ -96,15 +96,16 @@ export function createTaskService(deps: {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<TaskView | undefined> {
-    const over = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
+    const over = joinSignals(signal, AbortSignal.timeout(waitMs));
     const watch = changes.watch(uid);
     try {
       for (;;) {
         const view = await tasks.view(uid);
-        if (view === undefined || isEnded(view.state) || over.aborted) return view;
-        await watch.next(over);
+        if (view === undefined || isEnded(view.state) || over.signal.aborted) return view;
+        await watch.next(over.signal);
       }
     } finally {
+      over.release();
       watch.close();
     }
   }

@@ -5,8 +5,10 @@ export interface JoinedSignal {
 }
 
 /**
- * In place of AbortSignal.any where one of the signals lives as long as the process: that keeps a
- * trace of every signal it was ever joined with.
+ * In place of AbortSignal.any where one of the signals lives as long as the process, because that keeps
+ * a trace of every signal it was ever joined with; and where one is an AbortSignal.timeout, because a
+ * collection of garbage may take that away before it aborts (nodejs/node#57867; seen on 20.20: renewals
+ * that were never answered).
  */
 export function joinSignals(...signals: readonly AbortSignal[]): JoinedSignal {
   const joined = new AbortController();
