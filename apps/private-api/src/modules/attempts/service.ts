@@ -33,6 +33,8 @@ export function createAttemptService(deps: {
   leaseMs: number;
 }) {
   const { attempts, blobs, changes, leaseMs } = deps;
+  // Two renewals may fail before the lease lapses.
+  const heldForMs = Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 3));
 
   const requireLease = async (held: HeldAttempt): Promise<void> => {
     if (!(await attempts.isHeld(held))) throw new AppError('CONFLICT', 'The lease is not current.');
@@ -57,7 +59,7 @@ export function createAttemptService(deps: {
 
     /** Renews at once; answers when the attempt is superseded, or after the time it may be held. */
     async renew(held: HeldAttempt, signal: AbortSignal): Promise<RenewAnswer> {
-      const over = joinSignals(signal, AbortSignal.timeout(renewHeldForS * 1000));
+      const over = joinSignals(signal, AbortSignal.timeout(heldForMs));
       const watch = changes.watch(held.taskUid);
       try {
         if (!(await attempts.renew(held))) return { outcome: 'superseded' };
