@@ -124,10 +124,10 @@ async function readLines(path) {
     .map((line) => JSON.parse(line));
 }
 
-function tell({ name, seed, cases, accepted, seconds, finding }) {
-  const again = `npm run test:fuzz -- --only ${name} --seed ${seed} --cases ${cases}`;
+function tell({ name, seed, planned, cases, accepted, seconds, finding }) {
+  const again = `npm run test:fuzz -- --only ${name} --seed ${seed} --cases ${planned}`;
   if (finding !== undefined) {
-    console.log(`✗ ${name}: ${finding}\n  again: ${again}`);
+    console.log(`✗ ${name}, after ${cases} cases: ${finding}\n  again: ${again}`);
     return;
   }
   const share = Math.round((100 * accepted) / cases);

@@ -6,11 +6,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { checkZip, defaultZipLimits, zipToTar } from '@inference-server/archive';
 import { listTar } from '../../packages/archive/test/trees.js';
 import { explain, inBytes } from './reader-differences.js';
+import type { FuzzRun } from './run-cases.js';
 import { drawZips } from './zip-cases.js';
 import { openReaders, type Tree, type ZipReader } from './zip-readers.js';
 
 export interface Comparison {
-  cases: number;
   /** Let pass by the gate, and so read by all. */
   accepted: number;
   /** Differences of which the reason is known, by that reason. */
@@ -24,17 +24,11 @@ export interface Comparison {
  * Java where they are, as it comes out of zipToTar: the same paths, kinds and bytes. A difference that {@link explain} does not know is
  * thrown, with the seed, the case and its bytes.
  */
-export async function compareReaders({
-  cases,
-  seed,
-}: {
-  cases: number;
-  seed: number;
-}): Promise<Comparison> {
+export async function compareReaders({ cases, seed, onCase }: FuzzRun): Promise<Comparison> {
   const folder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'compare-'));
   const readers = openReaders();
   const comparison: Comparison = {
-    ...{ cases, accepted: 0, explained: {} },
+    ...{ accepted: 0, explained: {} },
     refused: { tried: 0, readAlike: 0 },
   };
   const zips = drawZips({ cases, seed, soundness: 3 });
@@ -43,6 +37,7 @@ export async function compareReaders({
   const work = async () => {
     for (const zip of zips) {
       const number = next++;
+      onCase?.();
       const place = join(folder, String(number));
       try {
         await compareOne(zip, { readers, place, number, comparison });

@@ -22,7 +22,7 @@ import { acceptZipUploads, zipUploadOf } from '../../apps/private-api/src/http/z
 import { openLane, type Lane, type LaneAnswer } from './http-lane.js';
 import { formCase, type FormCase } from './multipart-form.js';
 import { couldBeZip, plainPart, readForm } from './multipart-reader.js';
-import { runCases } from './run-cases.js';
+import { runCases, type FuzzRun } from './run-cases.js';
 import { watchStrayErrors } from './stray-errors.js';
 
 const maxBytes = 20_000;
@@ -40,10 +40,8 @@ const maxGrowthBytes = 768 * 1024 ** 2;
 export async function fuzzMultipart({
   cases,
   seed,
-}: {
-  cases: number;
-  seed: number;
-}): Promise<{ cases: number; accepted: number }> {
+  onCase,
+}: FuzzRun): Promise<{ accepted: number }> {
   const strays = watchStrayErrors();
   const before = process.memoryUsage.rss();
   const roomy = await startServer({ minFreeBytes: 0 });
@@ -56,7 +54,7 @@ export async function fuzzMultipart({
   try {
     const counts = await runCases(
       formCase,
-      { cases, seed, atOnce },
+      { cases, seed, onCase, atOnce },
       async (made, at) => {
         number += 1;
         const lane = lanes[at]![made.isFull ? 'full' : 'roomy'];

@@ -5,7 +5,7 @@ import { routeCase } from './route-case.js';
 import { placesOf } from './route-changes.js';
 import type { RouteCase } from './route-draft.js';
 import { openScene, type RouteScene } from './route-scene.js';
-import { runCases } from './run-cases.js';
+import { runCases, type FuzzRun } from './run-cases.js';
 import { watchStrayErrors } from './stray-errors.js';
 
 const atOnce = 24;
@@ -22,10 +22,8 @@ const heldTimeMs = 500;
 export async function fuzzRoutes({
   cases,
   seed,
-}: {
-  cases: number;
-  seed: number;
-}): Promise<{ cases: number; accepted: number; missed: string[] }> {
+  onCase,
+}: FuzzRun): Promise<{ accepted: number; missed: string[] }> {
   const strays = watchStrayErrors();
   const scene = await openScene();
   const lanes = Array.from({ length: atOnce }, () => ({
@@ -36,7 +34,7 @@ export async function fuzzRoutes({
   try {
     const counts = await runCases(
       routeCase,
-      { cases, seed, atOnce, pause: { every: 3_000, work: scene.tidy } },
+      { cases, seed, onCase, atOnce, pause: { every: 3_000, work: scene.tidy } },
       async (made, at) => {
         const lane = lanes[at]![made.app];
         for (const place of made.places) touched.add(nameOf(made, place));

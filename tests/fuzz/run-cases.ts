@@ -1,9 +1,15 @@
 import fc from 'fast-check';
 import { messageOf } from '@inference-server/errors';
 
-export interface CaseOptions {
+/** What is asked of a target. */
+export interface FuzzRun {
   cases: number;
   seed: number;
+  /** Called when a case begins. */
+  onCase?: (() => void) | undefined;
+}
+
+export interface CaseOptions extends FuzzRun {
   atOnce: number;
   /** Called before every so many cases, with none of them running. */
   pause?: { every: number; work: () => Promise<void> };
@@ -16,10 +22,10 @@ export interface CaseOptions {
  */
 export async function runCases<Case>(
   made: fc.Arbitrary<Case>,
-  { cases, seed, atOnce, pause }: CaseOptions,
+  { cases, seed, onCase, atOnce, pause }: CaseOptions,
   run: (one: Case, lane: number) => Promise<boolean>,
   show: (one: Case) => string,
-): Promise<{ cases: number; accepted: number }> {
+): Promise<{ accepted: number }> {
   const lanes = Array.from({ length: atOnce }, (_, at) => at);
   const running = new Set<Promise<void>>();
   const counts = { begun: 0, accepted: 0 };
@@ -27,6 +33,7 @@ export async function runCases<Case>(
 
   const begin = async (one: Case, lane: number): Promise<void> => {
     counts.begun += 1;
+    onCase?.();
     const number = counts.begun;
     try {
       if (await run(one, lane)) counts.accepted += 1;
@@ -56,5 +63,5 @@ export async function runCases<Case>(
   if (failure !== undefined) throw failure;
   if (found.errorInstance !== null)
     throw new Error(messageOf(found.errorInstance), { cause: found.errorInstance });
-  return { cases, accepted: counts.accepted };
+  return { accepted: counts.accepted };
 }

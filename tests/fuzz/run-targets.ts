@@ -31,15 +31,17 @@ describe('fuzzing', () => {
     '$name',
     async ({ name, cases: usual, fuzz }) => {
       const { seed } = wanted;
-      const cases = wanted.cases ?? usual[wanted.isLong ? 'long' : 'short'];
+      const planned = wanted.cases ?? usual[wanted.isLong ? 'long' : 'short'];
+      let cases = 0;
+      const onCase = () => void (cases += 1);
       const began = performance.now();
       const seconds = () => (performance.now() - began) / 1000;
       try {
-        const counts = await fuzz({ cases, seed });
-        await report({ name, seed, ...counts, seconds: seconds() });
-        expect(counts.cases).toBe(cases);
+        const counts = await fuzz({ cases: planned, seed, onCase });
+        await report({ name, seed, planned, cases, ...counts, seconds: seconds() });
+        expect(cases).toBe(planned);
       } catch (error) {
-        await report({ name, seed, cases, seconds: seconds(), finding: messageOf(error) });
+        await report({ name, seed, planned, cases, seconds: seconds(), finding: messageOf(error) });
         throw error;
       }
     },

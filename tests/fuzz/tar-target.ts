@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { checkZip, tarToZip } from '@inference-server/archive';
 import { AppError } from '@inference-server/errors';
 import { base256, octal, paxRecords, rawTar, type RawEntry } from './raw-tar.js';
+import type { FuzzRun } from './run-cases.js';
 import { watchStrayErrors } from './stray-errors.js';
 
 /**
@@ -15,13 +16,7 @@ import { watchStrayErrors } from './stray-errors.js';
  * the gate accepts or as an AppError, with every line about what was left out a short one. Throws
  * with the seed, the case and what was wrong otherwise.
  */
-export async function fuzzTar({
-  cases,
-  seed,
-}: {
-  cases: number;
-  seed: number;
-}): Promise<{ cases: number; accepted: number }> {
+export async function fuzzTar({ cases, seed, onCase }: FuzzRun): Promise<{ accepted: number }> {
   const folder = await mkdtemp(join(tmpdir(), 'fuzz-tar-'));
   const before = process.memoryUsage.rss();
   const strays = watchStrayErrors();
@@ -29,6 +24,7 @@ export async function fuzzTar({
   let done = 0;
   try {
     const property = fc.asyncProperty(tarCase, async (made) => {
+      onCase?.();
       if (await convert(made, join(folder, 'output.zip'))) accepted += 1;
       strays.throwAny();
       done += 1;
@@ -36,7 +32,7 @@ export async function fuzzTar({
       if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
     });
     const found = await fc.check(property, { seed, numRuns: cases, endOnFailure: true });
-    if (!found.failed) return { cases, accepted };
+    if (!found.failed) return { accepted };
     // The counterexample itself is thousands of bytes: seed and case make it again.
     throw new Error(`seed ${seed}, case ${found.counterexamplePath ?? '?'}`, {
       cause: found.errorInstance,

@@ -1,6 +1,7 @@
 import { compareReaders } from './compare-readers.js';
 import { fuzzMultipart } from './multipart-target.js';
 import { fuzzRoutes } from './route-target.js';
+import type { FuzzRun } from './run-cases.js';
 import { fuzzTar } from './tar-target.js';
 import { fuzzZip } from './zip-target.js';
 
@@ -9,7 +10,7 @@ export interface FuzzTarget {
   /** How many cases the short form has, and the long one. */
   cases: { short: number; long: number };
   /** Throws with whatever is needed to repeat it when a case goes wrong. */
-  fuzz: (of: { cases: number; seed: number }) => Promise<{ cases: number; accepted: number }>;
+  fuzz: (run: FuzzRun) => Promise<{ accepted: number }>;
 }
 
 /** What `npm run test:fuzz` runs, one after another. */

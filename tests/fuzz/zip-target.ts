@@ -14,6 +14,7 @@ import {
 } from '@inference-server/archive';
 import { AppError } from '@inference-server/errors';
 import { listTar, type Found } from '../../packages/archive/test/trees.js';
+import type { FuzzRun } from './run-cases.js';
 import { watchStrayErrors } from './stray-errors.js';
 import { zipBytes } from './zip-cases.js';
 
@@ -23,13 +24,7 @@ import { zipBytes } from './zip-cases.js';
  * with a tar of just the summary's content under the target, or with the same finding. Throws with the
  * seed, the case, its bytes and, as the cause, what was wrong otherwise.
  */
-export async function fuzzZip({
-  cases,
-  seed,
-}: {
-  cases: number;
-  seed: number;
-}): Promise<{ cases: number; accepted: number }> {
+export async function fuzzZip({ cases, seed, onCase }: FuzzRun): Promise<{ accepted: number }> {
   // Memory where there is some: a file for each case.
   const folder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'fuzz-zip-'));
   const before = process.memoryUsage.rss();
@@ -39,6 +34,7 @@ export async function fuzzZip({
   let done = 0;
   try {
     for (const made of drawCases(cases, seed)) {
+      onCase?.();
       try {
         if (await holdsSummary(made, { path, isReadAgain: done % 4 === 0 })) accepted += 1;
         strays.throwAny();
@@ -50,7 +46,7 @@ export async function fuzzZip({
       }
       done += 1;
     }
-    return { cases, accepted };
+    return { accepted };
   } finally {
     strays.stop();
     await rm(folder, { recursive: true, force: true });

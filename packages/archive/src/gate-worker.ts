@@ -34,6 +34,7 @@ async function checkWithin(
   rules: ZipRules,
   stopped: AbortSignal,
 ): Promise<ZipVerdict | undefined> {
+  // The catch holds on to it: a time-out within any() alone may be collected before it fires.
   const late = AbortSignal.timeout(mostWork.ms);
   const signal = AbortSignal.any([stopped, late]);
   try {
