@@ -27,7 +27,7 @@ export interface Lane {
   /**
    * Sends a request on the kept-alive connection of this lane (a new one where there is none) and
    * reads its answer. Throws on anything that is no answer of HTTP/1.1, on bytes that nobody asked
-   * for, and when a connection that was announced as closing is still open after 5 s.
+   * for, and when a connection that either side has said to end is still open after 5 s.
    */
   exchange(request: LaneRequest, options: { withinMs: number }): Promise<Outcome>;
   /** The head of the request before the last one, where it went over the same connection. */
@@ -62,13 +62,14 @@ export function openLane(port: number): Lane {
       const outcome = await answered;
       if (outcome === 'closed' || outcome === 'held' || request.hasMore === true) {
         drop();
-      } else if (outcome.headers.get('connection') === 'close') {
+      } else if (socket.destroyed) {
+        connection = undefined;
+      } else if (outcome.headers.get('connection') === 'close' || !socket.writable) {
+        // Announced by the server, or by us: a server closes what its client has ended.
         const closes = expectClose(socket);
         closes.catch(() => undefined);
         closing.add(closes);
         void closes.then(() => closing.delete(closes));
-        connection = undefined;
-      } else if (socket.destroyed || !socket.writable) {
         connection = undefined;
       }
       return outcome;
@@ -165,7 +166,7 @@ async function expectClose(socket: Socket): Promise<void> {
     });
   });
   socket.destroy();
-  if (!isClosed) throw new Error('a connection was said to close and stays open');
+  if (!isClosed) throw new Error('a connection was said to end and stays open');
 }
 
 /** The first whole answer in `heard`, 1xx skipped; `length`: with them. */

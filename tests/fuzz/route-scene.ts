@@ -129,6 +129,9 @@ export async function openScene() {
         await ask('DELETE', `/api/tasks/${uid}`).catch(() => undefined);
       }
       await removeRows();
+      await database.query('UPDATE models SET deleted_at = NULL WHERE human_readable_id = $1', [
+        model,
+      ]);
       await seedTasks();
     },
 

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { waitUntil } from '@inference-server/local-services';
 
 /** What a test must not leave open. Timers and the like end with the file's process. */
@@ -31,7 +32,20 @@ export async function expectNoOpenHandles(before: {
     return found.length === 0;
   };
   if (await waitUntil(clean, { timeoutMs: graceMs })) return;
-  throw new Error(`The test file leaves open: ${found.join(', ')}`);
+  throw new Error(`The test file leaves open: ${[...found, ...openSockets()].join(', ')}`);
+}
+
+/** Each by its ends and what has passed, to find whose it is. Node has no documented way to ask. */
+function openSockets(): string[] {
+  const { _getActiveHandles: handles } = process as unknown as {
+    _getActiveHandles(): readonly unknown[];
+  };
+  return handles()
+    .filter((handle) => handle instanceof Socket && handle.remotePort !== undefined)
+    .map((handle) => {
+      const { localPort, remotePort, bytesRead, bytesWritten, readyState } = handle as Socket;
+      return `socket ${localPort} ─▶ ${remotePort} (${readyState}, ${bytesRead} read, ${bytesWritten} written)`;
+    });
 }
 
 /** The processes that `pid` started and that have not been waited for. */
