@@ -4,6 +4,7 @@ const quarantine = 'apps/job-consumer/test/quarantine.test.ts';
 const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
 const left = 'apps/job-consumer/test/reconciliation.test.ts';
+const outage = 'apps/job-consumer/test/engine-outage.test.ts';
 const probe = 'apps/job-consumer/test/probe.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -134,5 +135,33 @@ export const rulesOfLeftovers = [
     text: 'const probed = quarantine.close();\n',
     without: 'const probed = quarantine.close();\n      await probed;\n',
     tests: [[quarantine, 'a consumer that stops signs off before its probe has ended']],
+  },
+  {
+    name: 'a start whose answer was lost is looked for',
+    file: `${run}start.ts`,
+    text: 'if (found?.startedAt !== undefined) return { started: true };',
+    without: 'void found;',
+    tests: [[outage, 'when the answer to a start is lost']],
+  },
+  {
+    name: 'a start that did not come through is repeated',
+    file: `${run}start.ts`,
+    text: 'if (!isEngineOutage(error)) throw error;',
+    without: 'if (isEngineOutage(error)) throw error;',
+    tests: [[outage, 'when the start has not come through']],
+  },
+  {
+    name: 'an output is read again when the connection to the engine breaks',
+    file: `${run}collect.ts`,
+    text: 'outlastEngineOutage(() => bringOutput(run, container), run.abandoned)',
+    without: 'bringOutput(run, container).finally(() => void outlastEngineOutage)',
+    tests: [[outage, 'in the middle of an output']],
+  },
+  {
+    name: 'a stop whose answer was lost is repeated',
+    file: `${run}execute.ts`,
+    text: 'await outlastEngineOutage(stop, bounds);',
+    without: 'await stop();',
+    tests: [[outage, 'when the answer to a stop is lost']],
   },
 ];

@@ -5,16 +5,19 @@ import { tarToZip } from '@inference-server/archive';
 import { messageOf } from '@inference-server/errors';
 import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
+import { outlastEngineOutage } from './engine-outage.js';
 import { isOnTheWay, outcomeOfOutput } from './fault-cause.js';
 import { fault, type Outcome } from './outcome.js';
 
 /**
  * Brings what is in /output to private-api, as a zip. While private-api is away, or its disk is full,
  * this is tried again for as long as the attempt is ours: hours of work are not thrown away for a
- * restart. The container is at rest, so each try reads the same.
+ * restart. An engine is waited for, too, not as long. The container is at rest, so each try reads the
+ * same.
  */
 export async function collectOutput(run: AttemptRun, container: string): Promise<Outcome> {
-  return retryPassing(() => bringOutput(run, container), {
+  const bring = () => outlastEngineOutage(() => bringOutput(run, container), run.abandoned);
+  return retryPassing(bring, {
     signal: run.abandoned,
     forMs: Number.POSITIVE_INFINITY,
     passes: isOnTheWay,

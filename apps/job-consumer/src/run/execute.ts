@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerExit, ContainerLimits } from '@inference-server/container-engine';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
+import { outlastEngineOutage } from './engine-outage.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import { overuseOf } from './overuse.js';
 import { startModel, type OwnVolumes } from './start.js';
@@ -67,14 +68,16 @@ export async function executeAttempt(
     if ('exitCode' in end) return judge(end, settings.limits, startedAt !== undefined);
     if (end.reason === 'timed_out') {
       // The clock of a process that stood still is late: the run may have ended long before.
-      const found = await engine.inspectContainer(container, bounds);
+      const look = () => engine.inspectContainer(container, bounds);
+      const found = await outlastEngineOutage(look, bounds);
       if (found?.startedAt !== undefined && found.endedAt !== undefined) {
         const times = { startedAt: found.startedAt, endedAt: found.endedAt };
         return judgeEnded(run, await exited, times, startedAt !== undefined);
       }
     }
     await run.requireLease();
-    await engine.stopContainer(container, end.graceMs, bounds);
+    const stop = () => engine.stopContainer(container, end.graceMs, bounds);
+    await outlastEngineOutage(stop, bounds);
     const { exitCode } = await exited;
     return failed(end.reason, end.detail, exitCode);
   } finally {

@@ -1,11 +1,11 @@
-import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
+import { outlastEngineOutage } from './engine-outage.js';
 import type { Runnable } from './execute.js';
 import { fault, type Outcome } from './outcome.js';
 
 /**
  * What an earlier holder of an adopted attempt has left: its container, or a fault when that was never
- * started, for what was staged may be part. The engine is waited for as long as a run waits for it.
+ * started, for what was staged may be part.
  */
 export async function resumeAttempt({
   engine,
@@ -13,12 +13,10 @@ export async function resumeAttempt({
   signal,
 }: AttemptRun): Promise<Runnable | Outcome> {
   const look = () => engine.inspectContainer(own.name('run'), signal);
-  const found = await retryPassing(look, { signal, forMs: engineAwayMs });
+  const found = await outlastEngineOutage(look, signal);
   if (found?.startedAt === undefined) {
     return fault('consumer_restarted', 'The consumer ended before the container was started.');
   }
   const { id, startedAt, endedAt } = found;
   return { container: id, startedAt, ...(endedAt !== undefined && { endedAt }) };
 }
-
-const engineAwayMs = 30_000;

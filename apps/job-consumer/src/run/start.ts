@@ -8,6 +8,7 @@ import type { Kind } from '../names.js';
 import { probeStart } from '../probe.js';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
+import { isEngineOutage, outlastEngineOutage } from './engine-outage.js';
 import { causeOf } from './fault-cause.js';
 import { failed, fault, type Outcome } from './outcome.js';
 
@@ -54,12 +55,27 @@ export async function createModel(
   }
 }
 
-/** One whose answer is lost counts as started: it may run. */
-async function start({ engine, unstarted }: AttemptRun, container: string): Promise<StartOutcome> {
+/** One whose answer is lost counts as started until the engine says otherwise: it may run. */
+async function start(run: AttemptRun, container: string): Promise<StartOutcome> {
+  const { engine, unstarted, signal } = run;
   unstarted.delete(container);
-  const outcome = await engine.startContainer(container, uncut);
+  let outcome: StartOutcome;
+  try {
+    outcome = await engine.startContainer(container, uncut);
+  } catch (error) {
+    if (!isEngineOutage(error)) throw error;
+    outcome = await outlastEngineOutage(() => startUnlessStarted(run, container), signal);
+  }
   if (!outcome.started) unstarted.add(container);
   return outcome;
+}
+
+/** One that has come to its end meanwhile would run twice. */
+async function startUnlessStarted(run: AttemptRun, container: string): Promise<StartOutcome> {
+  const found = await run.engine.inspectContainer(container, run.signal);
+  if (found?.startedAt !== undefined) return { started: true };
+  await run.requireLease();
+  return run.engine.startContainer(container, uncut);
 }
 
 function imageFails(startError: string): Outcome {
