@@ -126,7 +126,7 @@ export const rulesOfLeftovers = [
     name: 'a first lease counts from when its claim was asked',
     file: `${run}lease.ts`,
     text: 'let renewedAt = askedAt;',
-    without: 'let renewedAt = performance.now();',
+    without: 'let renewedAt = askedAt && performance.now();',
     tests: [[frozen, 'is confirmed when that was long ago']],
   },
   {

@@ -78,21 +78,14 @@ export const rulesOfSweeps = [
     name: 'who hangs in a step lets another lead',
     file: `${retention}retention.ts`,
     text: 'void leading.stepDown(taking);',
-    without: '',
-    tests: [[loop, 'lets another lead for as long as a step hangs']],
-  },
-  {
-    name: 'who hangs in a step does not ask to lead',
-    file: `${retention}leading.ts`,
-    text: '    if (hangs > 0) return;\n',
-    without: '',
+    without: 'if (stuckAfterMs < 0) void leading.stepDown(taking);',
     tests: [[loop, 'lets another lead for as long as a step hangs']],
   },
   {
     name: 'a disk that hangs ends no clock',
     file: `${retention}retention.ts`,
-    text: 'startTurns({ sweeps: ofFiles, leadership: leaderships.files, logger, stuckAfterMs })',
-    without: 'startTurns({ sweeps: ofFiles, leadership: leaderships.rows, logger, stuckAfterMs })',
+    text: '({ waitsForDisk = false }) => waitsForDisk)',
+    without: '({ waitsForDisk = false }) => waitsForDisk && stuckAfterMs < 0)',
     tests: [[loop, 'goes on with the rows while the disk hangs']],
   },
   {
@@ -233,7 +226,7 @@ export const rulesOfSweeps = [
     name: 'files that no row knows go folder by folder',
     file: `${retention}unknown-files.ts`,
     text: 'if (next !== folder || found.length > maxFound) yield',
-    without: 'if (found.length > maxFound) yield',
+    without: 'if (next !== folder && found.length > maxFound) yield',
     tests: [[conditions, 'go folder by folder']],
   },
   {

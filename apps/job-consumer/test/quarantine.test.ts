@@ -184,7 +184,16 @@ describe('a consumer stays at work', () => {
 });
 
 it('a consumer that stops signs off before its probe has ended, which nobody removes', async () => {
-  const id = await start();
+  const removals: string[] = [];
+  const id = await start({
+    wrap: (port) => ({
+      ...port,
+      removeContainer: (container, signal) => {
+        removals.push(container);
+        return port.removeContainer(container, signal);
+      },
+    }),
+  });
   await engine.breakRuntime();
   await meet(id, 'engine_away', 3);
   await engine.hold();
@@ -192,9 +201,14 @@ it('a consumer that stops signs off before its probe has ended, which nobody rem
     (await engine.api.listObjects()).filter(({ name }) => name.includes('-probe-'));
   await expect.poll(probes, { timeout: 10_000 }).toHaveLength(1);
   const [probe] = await probes();
+  const listed = (await engine.api.call('GET', '/containers/json?all=1')) as {
+    Id: string;
+    Names: string[];
+  }[];
+  const { Id } = listed.find(({ Names }) => Names.includes(`/${probe!.name}`))!;
   // For three passes and more.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
-  expect(await probes()).toMatchObject([{ name: probe!.name }]);
+  expect(removals.filter((one) => [Id, probe!.name].includes(one))).toEqual([]);
   const closed = closeAll();
   await expect.poll(() => api.signedOff, { timeout: 5_000 }).toContain(id);
   expect(await probes()).toMatchObject([{ name: probe!.name }]);
