@@ -106,6 +106,8 @@ export async function sendZip<Contract extends RouteContract>(
   // Each takes the other along: who failed first tells why.
   let culprit = zip.errored === null ? undefined : zip;
   for (const stream of [zip, body]) stream.once('error', () => (culprit ??= stream));
+  // A request that fails closes its body, which says no more than that; the zip hears of it as an error.
+  body.once('close', () => (culprit ??= body));
   try {
     return await ofPrivateApi(bounds, async () => {
       const response = await request(urlOf(address, contract, input), {
