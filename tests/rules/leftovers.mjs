@@ -164,4 +164,32 @@ export const rulesOfLeftovers = [
     without: 'await stop();',
     tests: [[outage, 'when the answer to a stop is lost']],
   },
+  {
+    name: 'a container that could not be adopted keeps its slot',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (!held.has(key) && hasRunning(there, key)) held.set(key, slots.take());',
+    without: '',
+    tests: [[left, 'leaves the slot to a container that it could not adopt']],
+  },
+  {
+    name: 'the end of before a restart is none',
+    file: 'packages/container-engine/src/docker/containers.ts',
+    text: 'hasEnded(state) ? timeOf',
+    without: "hasEnded(state) || state !== 'created' ? timeOf",
+    tests: [[outside, 'also after a restart from outside']],
+  },
+  {
+    name: 'a probe that cannot be removed has shown what it has shown',
+    file: 'apps/job-consumer/src/probe.ts',
+    text: 'await engine.removeContainer(container, uncut).catch(() => undefined);',
+    without: 'await engine.removeContainer(container, uncut);',
+    tests: [[left, 'a consumer removes the probe of an attempt']],
+  },
+  {
+    name: 'what private-api answers before it has a whole output is its answer',
+    file: 'apps/job-consumer/src/private-api-call.ts',
+    text: "body.once('close', () => (culprit ??= body));",
+    without: '',
+    tests: [['apps/job-consumer/test/private-api-call.test.ts', 'tells what private-api answers']],
+  },
 ];

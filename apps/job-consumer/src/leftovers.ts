@@ -15,6 +15,8 @@ export interface OwnThing {
   name: string;
   /** Whose it is; undefined: of no attempt (the probe of a quarantine). */
   attempt: Ticket | undefined;
+  /** A container that needs a slot. */
+  isRunning: boolean;
   remove(signal: AbortSignal): Promise<void>;
 }
 
@@ -28,10 +30,11 @@ export async function listOwn(
   signal: AbortSignal,
 ): Promise<OwnThing[]> {
   const containers = await engine.listContainers(names.own, signal);
-  const things = containers.map(({ id, name, labels }): OwnThing => ({
+  const things = containers.map(({ id, name, labels, state }): OwnThing => ({
     named: { container: name },
     name,
     attempt: attemptOf(labels),
+    isRunning: !['created', 'exited', 'dead'].includes(state),
     remove: (bounds) => engine.removeContainer(id, bounds),
   }));
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
@@ -41,6 +44,7 @@ export async function listOwn(
       named: { volume: name },
       name,
       attempt: attemptOf(labels),
+      isRunning: false,
       remove: (bounds) => engine.removeVolume(name, bounds),
     });
   }
@@ -58,23 +62,24 @@ export async function listOwn(
 }
 
 /**
- * Removes the containers among them, then the volumes; returns how many stay for now: in use, or the
+ * Removes the containers among them, then the volumes; returns those that stay for now: in use, or the
  * engine cannot end it, or not soon. Throws when the signal aborts.
  */
 export async function removeLeftovers(
   things: readonly OwnThing[],
   logger: Logger,
   signal: AbortSignal,
-): Promise<number> {
-  let stay = 0;
-  const removeOne = async ({ named, remove }: OwnThing): Promise<void> => {
+): Promise<OwnThing[]> {
+  const stay: OwnThing[] = [];
+  const removeOne = async (thing: OwnThing): Promise<void> => {
+    const { named, remove } = thing;
     const bounds = joinSignals(signal, AbortSignal.timeout(removalMs));
     try {
       await remove(bounds.signal);
       logger.info(named, 'removed a leftover');
     } catch (error) {
       logger.warn({ ...named, reason: messageOf(error) }, 'a leftover stays');
-      stay += 1;
+      stay.push(thing);
     } finally {
       bounds.release();
     }

@@ -64,15 +64,17 @@ export function startReconciliation(
   let madeGood = -1;
   let troubles = 0;
   let longestPauseMs = intervalMs;
+  let lastEndedAt = Number.NEGATIVE_INFINITY;
 
   const run = async () => {
     const resetsBefore = resets;
     try {
-      const { leftovers, isClear } = await adoptAll();
+      const { leftovers, isClear, freeSlots } = await adoptAll();
       madeGood = resetsBefore;
       if (madeGood === resets) onPending(undefined);
       const stay = await removeLeftovers(leftovers, logger, signal);
-      troubles = isClear && stay === 0 ? 0 : troubles + 1;
+      freeSlots(stay);
+      troubles = isClear && stay.length === 0 ? 0 : troubles + 1;
       longestPauseMs = isClear ? intervalMs : longestWhenFailedMs;
     } catch (error) {
       if (isClosing()) return;
@@ -95,7 +97,12 @@ export function startReconciliation(
       await sleep(pauseMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
       interrupt.release();
       hurry = new AbortController();
-      if (!isClosing() && engineWatch.isReady) await run();
+      // Whoever hurries it again and again does not keep it busy all the time.
+      const restMs = Math.max(0, lastEndedAt + leastPauseMs - performance.now());
+      await sleep(restMs, undefined, { signal }).catch(() => undefined);
+      if (isClosing() || !engineWatch.isReady) continue;
+      await run();
+      lastEndedAt = performance.now();
     }
   };
 
@@ -115,11 +122,14 @@ export function startReconciliation(
 export const untilFirstPass = 'It is taking up what was left behind.';
 
 const firstPauseMs = 500;
+const leastPauseMs = 1_000;
 const longestWhenFailedMs = 5_000;
 
 /**
  * The first half of a pass, harmless at any time and however often: adopts all that there is to adopt.
  * `leftovers` are to be removed in the second; `isClear`: of every attempt it is known whose it is.
+ * A container that runs has a slot, be it adopted or not: what is to be removed keeps it until
+ * `freeSlots` is told what stays.
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
  * nothing else: what is made from then on is not in the list, and what is under way is reserved here
@@ -129,7 +139,9 @@ const longestWhenFailedMs = 5_000;
 function createAdoption(
   { engine, api, names, attempts, slots, isInUse, logger }: ReconciliationDeps,
   { holder, signal, outOfTime }: { holder: string; signal: AbortSignal; outOfTime: AbortSignal },
-): () => Promise<{ leftovers: OwnThing[]; isClear: boolean }> {
+): () => Promise<Adopted> {
+  /** The slots of containers that are not under way here, by attempt. */
+  const held = new Map<string, () => void>();
   return async () => {
     const there = await listOwn({ engine, names, logger }, signal);
     const found = new Map<string, Ticket>();
@@ -142,16 +154,22 @@ function createAdoption(
     signal.throwIfAborted();
     const over = new Set<string>();
     const failures: unknown[] = [];
-    let answers = 0;
     const takeUp = async (key: string, ticket: Ticket): Promise<void> => {
       const reservation = attempts.reserve(ticket);
-      if (reservation === undefined) return;
+      if (reservation === undefined) {
+        // What is under way has a slot of its own.
+        held.get(key)?.();
+        held.delete(key);
+        return;
+      }
+      if (!held.has(key) && hasRunning(there, key)) held.set(key, slots.take());
       try {
         const claim = await adoptAttempt(api, ticket, holder, outOfTime);
-        answers += 1;
         if (claim !== undefined) {
           logger.info({ ...ticket }, 'adopted');
-          reservation.start(claim, slots.take(), { isAdopted: true });
+          const freeSlot = held.get(key) ?? slots.take();
+          held.delete(key);
+          reservation.start(claim, freeSlot, { isAdopted: true });
           return;
         }
         over.add(key);
@@ -163,18 +181,33 @@ function createAdoption(
     };
     // At once: none waits for another of which private-api says nothing.
     await Promise.all([...found].map(([key, ticket]) => takeUp(key, ticket)));
-    const isOfAll = answers === 0 && failures.every(tellsOfOutage);
-    const failure = failures.find(tellsOfSuccessor) ?? (isOfAll ? failures[0] : undefined);
+    const failure = failures.find(tellsOfSuccessor);
     if (failure !== undefined) throw failure as Error;
     const leftovers = there.filter(({ name, attempt }) =>
       attempt === undefined ? !isInUse(name) : over.has(keyOf(attempt)),
     );
-    return { leftovers, isClear: failures.length === 0 };
+    const freeSlots = (stay: readonly OwnThing[]) => {
+      for (const [key, free] of held) {
+        const isGone = !hasRunning(there, key) || (over.has(key) && !hasRunning(stay, key));
+        if (!isGone) continue;
+        held.delete(key);
+        free();
+      }
+    };
+    return { leftovers, isClear: failures.length === 0, freeSlots };
   };
 }
 
-function tellsOfOutage(error: unknown): boolean {
-  return error instanceof AppError && error.retryable;
+interface Adopted {
+  leftovers: OwnThing[];
+  isClear: boolean;
+  freeSlots(stay: readonly OwnThing[]): void;
+}
+
+function hasRunning(things: readonly OwnThing[], key: string): boolean {
+  return things.some(
+    ({ attempt, isRunning }) => isRunning && attempt !== undefined && keyOf(attempt) === key,
+  );
 }
 
 function tellsOfSuccessor(error: unknown): boolean {

@@ -88,6 +88,29 @@ describe('an attempt that is ended from outside', () => {
     await scene.removeAll(task);
   });
 
+  it.each(['watched', 'adopted'])(
+    'has its time limit also after a restart from outside: %s',
+    async (how) => {
+      const task = scene.taskOf(scriptZip('sleep 100'), { timeoutS: 6 });
+      let running = await scene.bench.start(task);
+      await scene.untilRunning(task);
+      if (how === 'adopted') {
+        running.leave();
+        await running.cleaned;
+      }
+      await scene.own.api.call('POST', `/containers/${scene.containerOf(task)}/restart?t=0`);
+      if (how === 'adopted') running = await scene.bench.adopt(task);
+      // Whoever looks in the moment between its end and its start sees that.
+      const ends = [{ reason: 'timed_out' }, { cause: 'interrupted' }].map(
+        (end) => expect.objectContaining(end) as unknown,
+      );
+      expect(ends).toContainEqual(await task.settled);
+      await running.cleaned;
+      expect(await scene.traces()).toEqual([]);
+    },
+    40_000,
+  );
+
   it('touches nothing when it was adopted', async () => {
     const task = scene.taskOf(scriptZip('sleep 100'), {});
     const running = await scene.bench.start(task);

@@ -21,7 +21,7 @@ async function clientOf(bytes: number, end: (socket: Socket) => void) {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  whenFileEnds('server', () => new Promise((resolve) => server.close(resolve)));
+  whenFileEnds('server', () => new Promise<void>((resolve) => server.close(() => resolve())));
   const { port } = server.address() as AddressInfo;
   return createPrivateApiClient({ url: `http://127.0.0.1:${port}`, token: 't', consumerId: 'c' });
 }

@@ -1,38 +1,46 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
+import { ownEngine, type OwnEngine } from '@inference-server/testing';
+import { createNames } from '../src/names.js';
 import { probeStart } from '../src/probe.js';
-import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 
 const never = new AbortController().signal;
-const emptyImage = 'inference-server/empty:1';
+const names = createNames('probe-test', 'consumer-a');
 
-let scene: AttemptScene;
+// Images that come and go would be others' on an engine that is shared.
+let own: OwnEngine;
+let engine: ContainerEngine;
 beforeAll(async () => {
-  scene = await openAttemptScene();
-});
-afterAll(() => scene.close());
+  own = await ownEngine();
+  engine = createDockerEngine({ dockerHost: own.dockerHost });
+}, 60_000);
 
 it('probes at once make one image', async () => {
-  await scene.own.api.call('DELETE', `/images/${emptyImage}?force=1`).catch(() => undefined);
   const before = new Set(await imagesOf());
   await Promise.all([1, 2, 3, 4].map((at) => probe(`${at}`)));
   const made = (await imagesOf()).filter((id) => !before.has(id));
-  for (const id of made.slice(1)) await scene.own.api.call('DELETE', `/images/${id}?force=1`);
   expect(made).toHaveLength(1);
 });
 
 it('a probe makes no volume anew that has gone', async () => {
   await expect(probe('5', { gone: 'input' })).rejects.toMatchObject({ problem: 'volume_absent' });
-  expect(await scene.bench.engine.inspectVolume('gone', never)).toBeUndefined();
-  expect(await scene.traces()).toEqual([]);
+  expect(await engine.inspectVolume('gone', never)).toBeUndefined();
+  expect(await own.api.listObjects()).toEqual([]);
 });
 
 function probe(random: string, volumes: Record<string, 'input'> = {}): Promise<void> {
-  const { engine, names, deps } = scene.bench;
-  const { limits } = deps.settings;
+  const limits = {
+    memoryBytes: 32 * 1024 ** 2,
+    cpus: 0.5,
+    processes: 10,
+    shmBytes: 1024 ** 2,
+    logBytes: 64 * 1024,
+    fileBytes: 1024 ** 2,
+  };
   return probeStart(engine, { ...names.probe(random), gpu: null, limits, volumes }, never);
 }
 
 async function imagesOf(): Promise<string[]> {
-  const images = (await scene.own.api.call('GET', '/images/json?all=1')) as { Id: string }[];
+  const images = (await own.api.call('GET', '/images/json?all=1')) as { Id: string }[];
   return images.map(({ Id }) => Id);
 }

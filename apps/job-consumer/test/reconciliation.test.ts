@@ -91,6 +91,37 @@ describe('a consumer that cannot take up what was left behind', () => {
     expect(await poor.settled).toMatchObject({ kind: 'fault', cause: 'consumer_restarted' });
   });
 
+  it.each(['INTERNAL', 'SERVICE_UNAVAILABLE'] as const)(
+    'leaves the slot to a container that it could not adopt: %s',
+    async (code) => {
+      const poor = scene.addTask('true');
+      poor.holder = 'predecessor';
+      poor.refuseAdoption = new AppError(code, 'not now');
+      const left = await leave(scene.nextId(), poor);
+      await scene.own.api.call('POST', `/containers/${left.id}/start`);
+      const { id } = await scene.start({ slots: 1 });
+      await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
+      const task = scene.addTask('true');
+      await scene.send(id, [task]);
+      // For a look and more.
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      expect(task).toMatchObject({ holder: undefined, settlements: [] });
+      delete poor.refuseAdoption;
+      expect(await task.settled).toMatchObject({ kind: 'finished' });
+      expect(await scene.tracesOf()).not.toContain(`container ${left.name}`);
+    },
+  );
+
+  it('is ready though one attempt cannot be lent, and nothing else is to be asked for', async () => {
+    const poor = scene.addTask('true');
+    poor.holder = 'predecessor';
+    poor.refuseAdoption = new AppError('SERVICE_UNAVAILABLE', 'this row is locked');
+    const { id } = await scene.start();
+    await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
+    delete poor.refuseAdoption;
+    expect(await poor.settled).toMatchObject({ kind: 'fault', cause: 'consumer_restarted' });
+  });
+
   it('goes on when the engine cannot tell of one volume whether it is complete', async () => {
     const names = createNames(scene.own.installationId, scene.nextId());
     const { marker, data } = names.model('version-x');
@@ -265,7 +296,7 @@ it('a consumer removes the probe of an attempt that it could not remove at once'
     input: scriptZip('true'),
   });
   await scene.send(id, [task]);
-  await task.settled;
+  expect(await task.settled).toMatchObject({ kind: 'failed', reason: 'start_failed' });
   await expect.poll(() => scene.tracesOf(), { timeout: 10_000 }).toEqual([]);
   expect(failed).toBe(1);
   // None of those that the image has brought along.

@@ -166,7 +166,7 @@ export interface ContainerDetails extends ContainerSummary {
   startError: string | undefined;
   /** By the engine's clock; undefined before the start. */
   startedAt: Date | undefined;
-  /** By the engine's clock; undefined before the end. */
+  /** By the engine's clock; undefined while it has not ended, or runs again. */
   endedAt: Date | undefined;
 }
 

@@ -111,22 +111,28 @@ export async function inspectContainer(
       signal,
       (abortSignal) => docker.getContainer(container).inspect({ abortSignal }),
     );
+    const state = found.State.Status as ContainerState;
     return {
       id: found.Id,
       name: found.Name.replace(/^\//, ''),
-      state: found.State.Status as ContainerState,
+      state,
       labels: found.Config.Labels,
       volumes: volumesOf(found.Mounts),
       exitCode: found.State.ExitCode,
       outOfMemory: found.State.OOMKilled,
       startError: found.State.Error === '' ? undefined : found.State.Error,
       startedAt: timeOf(found.State.StartedAt),
-      endedAt: timeOf(found.State.FinishedAt),
+      // The engine keeps the time of an earlier end when it is started again.
+      endedAt: hasEnded(state) ? timeOf(found.State.FinishedAt) : undefined,
     };
   } catch (error) {
     if (isEngineProblem(error, 'container_absent')) return undefined;
     throw error;
   }
+}
+
+function hasEnded(state: ContainerState): boolean {
+  return state === 'exited' || state === 'dead';
 }
 
 /** What has not happened has the zero of Go's time. */
