@@ -12,8 +12,8 @@ export const rulesOfConsumers = [
   {
     name: 'the lease is confirmed before a clock stops a container',
     file: `${run}execute.ts`,
-    text: 'await run.requireLease();\n    await engine.stopContainer',
-    without: 'await engine.stopContainer',
+    text: 'await run.requireLease();\n    const stop',
+    without: 'const stop',
     tests: [[outside, 'is not stopped by its clock before its lease is confirmed']],
   },
   {
@@ -166,8 +166,8 @@ export const rulesOfConsumers = [
   {
     name: 'a leftover that stays keeps nothing else up',
     file: 'apps/job-consumer/src/leftovers.ts',
-    text: '      stay += 1;',
-    without: '      stay += 1;\n      throw error;',
+    text: '      stay.push(thing);',
+    without: '      stay.push(thing);\n      throw error;',
     tests: [[left, 'goes on when only the engine does not remove something']],
   },
   {
