@@ -171,7 +171,7 @@ export const rulesOfLeases = [
     file: `${attempts}repository.ts`,
     text: 'AND (holder <> $4 OR epoch = 1) AND ended_at IS NULL',
     without: 'AND (holder <> $4 OR epoch = 0) AND ended_at IS NULL',
-    tests: [[leases, 'is taken up under the next epoch also by the process that claimed it']],
+    tests: [[ofAttempts, 'is taken up under the next epoch also by the process that claimed it']],
   },
   {
     name: 'an adoption raises the epoch',

@@ -113,24 +113,6 @@ describe('an attempt of an earlier process', () => {
     expect(await next.renew(uid, { epoch: 2 })).toEqual({ outcome: 'superseded' });
   });
 
-  it('is taken up under the next epoch also by the process that claimed it, once', async () => {
-    const uid = await api.postTask('copy');
-    const own = await succeed('its own successor');
-    expect(
-      await waitUntil(async () => (await stateOf(uid))?.state === 'QUEUED', { timeoutMs: 10_000 }),
-    ).toBe(true);
-    expect(await own.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
-    expect(await own.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
-    const won = await own.adopt(uid);
-    expect(won).toMatchObject({ outcome: 'won', epoch: 2 });
-    expect(await own.adopt(uid)).toEqual(won);
-    // A ticket that comes again would have it staged anew.
-    expect(await own.claim(uid)).toMatchObject({ outcome: 'refused' });
-    expect(await own.renew(uid)).toEqual({ outcome: 'adopted' });
-    const released = { kind: 'released', ...ended } as const;
-    expect(await own.settle(uid, released, 1, 2)).toEqual({ outcome: 'settled' });
-  });
-
   it('is parked for a successor, and adopted also after its lease has lapsed', async () => {
     const uid = await api.postTask('copy');
     const old = await succeed('parking');
