@@ -167,6 +167,13 @@ export const rulesOfLeases = [
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
+    name: 'an attempt that its own process takes up is not claimed again',
+    file: `${attempts}repository.ts`,
+    text: 'AND (holder <> $4 OR epoch = 1) AND ended_at IS NULL',
+    without: 'AND (holder <> $4 OR epoch = 0) AND ended_at IS NULL',
+    tests: [[ofAttempts, 'is taken up under the next epoch also by the process that claimed it']],
+  },
+  {
     name: 'an adoption raises the epoch',
     file: `${attempts}repository.ts`,
     text: 'SET epoch = epoch + 1, holder = $4',
@@ -176,8 +183,8 @@ export const rulesOfLeases = [
   {
     name: 'a consumer adopts nothing but its own',
     file: `${attempts}repository.ts`,
-    text: 'AND number = $2 AND consumer_id = $3 AND holder <> $4\n',
-    without: 'AND number = $2 AND holder <> $4\n',
+    text: 'AND number = $2 AND consumer_id = $3\n                AND (holder',
+    without: 'AND number = $2 AND $3::text IS NOT NULL\n                AND (holder',
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {

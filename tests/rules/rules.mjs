@@ -5,6 +5,7 @@ import { rulesOfConsumers } from './consumers.mjs';
 import { rulesOfEnds } from './ends.mjs';
 import { rulesOfLeases } from './leases.mjs';
 import { rulesOfLeftovers } from './leftovers.mjs';
+import { rulesOfMigrations } from './migrations.mjs';
 import { rulesOfModels } from './models.mjs';
 import { rulesOfPosts } from './posts.mjs';
 import { rulesOfSweeps } from './sweeps.mjs';
@@ -27,6 +28,7 @@ export const rules = [
   ...rulesOfClocks,
   ...rulesOfSweeps,
   ...rulesOfModels,
+  ...rulesOfMigrations,
   ...rulesOfConsumers,
   ...rulesOfLeftovers,
 ];

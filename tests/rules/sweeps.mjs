@@ -82,10 +82,17 @@ export const rulesOfSweeps = [
     tests: [[loop, 'lets another lead for as long as a step hangs']],
   },
   {
+    name: 'who hangs in a step does not ask to lead',
+    file: `${retention}leading.ts`,
+    text: '    if (hangs > 0) return;\n',
+    without: '',
+    tests: [[loop, 'lets another lead for as long as a step hangs']],
+  },
+  {
     name: 'a disk that hangs ends no clock',
     file: `${retention}retention.ts`,
-    text: '({ waitsForDisk = false }) => waitsForDisk)',
-    without: '({ waitsForDisk = false }) => waitsForDisk && stuckAfterMs < 0)',
+    text: 'startTurns({ sweeps: ofFiles, leadership: leaderships.files, logger, stuckAfterMs })',
+    without: 'startTurns({ sweeps: ofFiles, leadership: leaderships.rows, logger, stuckAfterMs })',
     tests: [[loop, 'goes on with the rows while the disk hangs']],
   },
   {
@@ -183,14 +190,14 @@ export const rulesOfSweeps = [
   {
     name: 'the rows are looked at twice before a file goes',
     file: `${retention}unknown-files.ts`,
-    text: 'const unknown = await withoutRow(found.splice(0, batchSize));',
-    without: 'const unknown = found.splice(0, batchSize);',
+    text: 'const unknown = await withoutRow(found.splice(0, removedInARow));',
+    without: 'const unknown = found.splice(0, removedInARow);',
     tests: [[sweeps, 'stay when a second look finds their row']],
   },
   {
     name: 'an old staged file goes',
     file: `${retention}staged-files.ts`,
-    text: 'for (const { name } of files) await store.removeStaged(name, signal);',
+    text: 'for (const { name } of removed) await store.removeStaged(name, signal);',
     without: '',
     tests: [[sweeps, 'go when they are old and no upload is pending']],
   },

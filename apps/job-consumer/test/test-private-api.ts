@@ -205,7 +205,7 @@ export async function startTestPrivateApi(
     if (task?.holder === undefined || task.isSuperseded || task.settlements.length > 0) {
       return { outcome: 'superseded' } as const;
     }
-    if (task.holder !== body.holder) {
+    if (task.holder !== body.holder || task.epoch === 1) {
       task.epoch += 1;
       task.holder = body.holder;
       task.parked = false;

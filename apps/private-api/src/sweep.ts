@@ -42,6 +42,7 @@ await runSweepCommand(process.argv.slice(2), async () => {
       installation: createInstallation(database, () => randomBytes(16).toString('hex')),
       settings,
       logger,
+      leader: undefined,
     });
     return { sweeps, close: () => database.close() };
   } catch (error) {

@@ -31,6 +31,19 @@ describe('the rules of an attempt', () => {
     expect(await consumer.claim(uid, 2)).toMatchObject({ outcome: 'refused' });
   });
 
+  it('is taken up under the next epoch also by the process that claimed it, once', async () => {
+    const uid = await api.postTask('copy');
+    const own = await claimed(uid);
+    const won = await own.adopt(uid);
+    expect(won).toMatchObject({ outcome: 'won', epoch: 2 });
+    expect(await own.adopt(uid)).toEqual(won);
+    // A ticket that comes again would have it staged anew.
+    expect(await own.claim(uid)).toMatchObject({ outcome: 'refused' });
+    expect(await own.renew(uid)).toEqual({ outcome: 'adopted' });
+    const released = { kind: 'released', ...ended } as const;
+    expect(await own.settle(uid, released, 1, 2)).toEqual({ outcome: 'settled' });
+  });
+
   it('a ticket that was sent to another consumer is refused', async () => {
     const uid = await api.postTask('copy');
     const addressee = api.consumer('c1');

@@ -268,7 +268,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
           if (answer === undefined) continue;
           const now = await current();
           expect(now).toEqual({ attempt, epoch: answer.epoch, holder, consumer });
-          if (held?.holder !== holder)
+          if (held?.holder !== holder || held.epoch !== answer.epoch)
             won.unshift({ attempt, epoch: answer.epoch, holder, consumer });
           if (kind === 'adopt' && held !== undefined && held.holder !== holder) count('adopted');
           if (kind === 'adopt' && held === undefined) count('resumed');

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { describe, expect, inject, it } from 'vitest';
 import { createTestDatabase, testFolder, waitUntil } from '@inference-server/testing';
@@ -34,6 +37,8 @@ describe('applyMigrations', () => {
 });
 
 const inTime = { timeoutMs: 20_000 };
+
+type EarlierDatabase = Awaited<ReturnType<typeof earlierDatabase>>;
 
 /** A database as an earlier version left it, with the migrations before that name, and a task that runs. */
 async function earlierDatabase(before: string) {
@@ -77,6 +82,29 @@ async function other(url: string, ...statements: string[]) {
   };
 }
 
+/** Whether a migration does. */
+async function waitsForTable(database: Pick<EarlierDatabase, 'query'>): Promise<boolean> {
+  const rows = await database.query(
+    `SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+      WHERE d.datname = current_database() AND l.locktype = 'relation' AND NOT l.granted`,
+  );
+  return rows.length > 0;
+}
+
+/** A process that brings the database up to this version is killed while it waits for a table. */
+async function killMigrating(database: EarlierDatabase): Promise<void> {
+  const command = fileURLToPath(new URL('../dist/migrate.js', import.meta.url));
+  const env = { DATABASE_URL: database.url };
+  const child = spawn(process.execPath, [command], { env, stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  try {
+    expect(await waitUntil(() => waitsForTable(database), inTime)).toBe(true);
+  } finally {
+    child.kill('SIGKILL');
+    await ended;
+  }
+}
+
 const beforeKeptPerModel = '20261121160000';
 
 describe('a migration of a server that runs', () => {
@@ -84,13 +112,7 @@ describe('a migration of a server that runs', () => {
     const database = await earlierDatabase(beforeKeptPerModel);
     const over = new AbortController();
     const migrating = applyMigrations(database.url).finally(() => over.abort());
-    const waits = async () => {
-      const [row] = await database.query<{ n: number }>(
-        `SELECT count(*)::int AS n FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-          WHERE d.datname = current_database() AND l.locktype = 'relation' AND NOT l.granted`,
-      );
-      return over.signal.aborted || (row?.n ?? 0) > 0;
-    };
+    const waits = async () => over.signal.aborted || (await waitsForTable(database));
     let settlements = 0;
     while (!over.signal.aborted) {
       const settlement = await other(
@@ -131,4 +153,63 @@ describe('a migration of a server that runs', () => {
     await dump.end();
     expect(await applyMigrations(database.url)).toEqual(database.missing.slice(1));
   }, 60_000);
+
+  it('whose process is killed is tried again by the next one', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const dump = await other(database.url, 'LOCK TABLE attempts IN ACCESS SHARE MODE');
+    await killMigrating(database);
+    const repeated: string[] = [];
+    const migrating = applyMigrations(database.url, {
+      lockTimeoutMs: 100,
+      onRepeat: (name) => repeated.push(name),
+    });
+    migrating.catch(() => undefined);
+    // First it waits for what Postgres is doing still for the one that was killed.
+    expect(await waitUntil(() => repeated.length > 0, inTime)).toBe(true);
+    await dump.end();
+    expect(await migrating).toEqual(database.missing.slice(1));
+    expect(await unfinished(database)).toEqual([]);
+  }, 60_000);
+
+  it('that comes to its end after its process was killed is not done twice', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const dump = await other(database.url, 'LOCK TABLE attempts IN ACCESS SHARE MODE');
+    await killMigrating(database);
+    await dump.end();
+    await expect(applyMigrations(database.url)).resolves.toEqual(database.missing.slice(2));
+    expect(await unfinished(database)).toEqual([]);
+  }, 60_000);
+
+  it('is not tried again for a refusal of before', async () => {
+    const database = await earlierDatabase(beforeKeptPerModel);
+    const dump = await other(database.url, 'LOCK TABLE attempts IN ACCESS SHARE MODE');
+    await database.query(
+      `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF EXISTS (SELECT FROM _prisma_migrations WHERE rolled_back_at IS NOT NULL) THEN
+           RAISE EXCEPTION 'no disk is left';
+         END IF;
+         RETURN new;
+       END $$`,
+    );
+    await database.query(
+      `CREATE TRIGGER refuse BEFORE INSERT ON _prisma_migrations
+         FOR EACH ROW EXECUTE FUNCTION refuse()`,
+    );
+    const repeated: string[] = [];
+    const migrating = applyMigrations(database.url, {
+      lockTimeoutMs: 100,
+      withinMs: 3_000,
+      onRepeat: (name) => repeated.push(name),
+    });
+    await expect(migrating).rejects.toThrow('no disk is left');
+    expect(repeated).toEqual([database.missing[1]]);
+    await dump.end();
+  }, 60_000);
 });
+
+/** What was neither done nor given up. */
+const unfinished = (database: EarlierDatabase) =>
+  database.query(
+    `SELECT migration_name FROM _prisma_migrations
+      WHERE finished_at IS NULL AND rolled_back_at IS NULL`,
+  );

@@ -43,13 +43,14 @@ function counting(name: string, batches = 1): Sweep & { passes: number } {
 function start(
   sweeps: readonly Sweep[],
   log: (line: string) => void = () => undefined,
-  options: { stuckAfterMs?: number } = {},
+  { asked = () => undefined, ...options }: { stuckAfterMs?: number; asked?: () => void } = {},
 ) {
   const holder = randomUUID();
+  const rows = createLeadership(database, 'retention', holder);
   const retention = startRetention({
     sweeps,
     leaderships: {
-      rows: createLeadership(database, 'retention', holder),
+      rows: { ...rows, lead: () => (asked(), rows.lead()) },
       files: createLeadership(database, 'retention-files', holder),
     },
     logger: pino({}, { write: log }),
@@ -168,7 +169,11 @@ it('calls a step off when another process has become the leader', async () => {
 it('lets another lead for as long as a step hangs, and says which', async () => {
   const logged: unknown[] = [];
   const hung = lasting('hung', { isHung: true });
-  start([hung], (line) => logged.push(JSON.parse(line)), { stuckAfterMs: 200 });
+  let questions = 0;
+  start([hung], (line) => logged.push(JSON.parse(line)), {
+    stuckAfterMs: 200,
+    asked: () => (questions += 1),
+  });
   expect(await waitUntil(() => hung.begun > 0, inTime)).toBe(true);
   const other = counting('other');
   const running = start([other]);
@@ -176,27 +181,59 @@ it('lets another lead for as long as a step hangs, and says which', async () => 
   expect([hung.begun, hung.isOver]).toEqual([1, false]);
   expect(logged).toContainEqual(expect.objectContaining({ level: 50, sweep: 'hung', afterS: 0.2 }));
   await running.close();
+  const before = questions;
   const isLed = async () => (await leaders()).length > 0;
-  expect(await waitUntil(isLed, { timeoutMs: 2 * leaderRenewMs })).toBe(false);
+  const isTaken = await waitUntil(isLed, { timeoutMs: 2 * leaderRenewMs });
+  const asked = questions - before;
   hung.release();
+  // Not even for a moment, in which another could not have it.
+  expect([isTaken, asked]).toEqual([false, 0]);
   expect(await waitUntil(isLed, inTime)).toBe(true);
   expect(await waitUntil(() => hung.begun > 1, inTime)).toBe(true);
 }, 60_000);
 
 it('goes on with the rows while the disk hangs', async () => {
-  const disk = Object.assign(lasting('disk', { isHung: true }), { waitsForDisk: true });
+  const led: Record<'rows' | 'files', Awaited<ReturnType<typeof leaders>>> = {
+    rows: [],
+    files: [],
+  };
+  const hung = lasting('disk', { isHung: true });
+  const disk: Sweep = {
+    ...hung,
+    waitsForDisk: true,
+    async take(signal) {
+      led.files = await leaders('retention-files');
+      return hung.take(signal);
+    },
+  };
   const clock = counting('clock');
-  start([disk, clock], undefined, { stuckAfterMs: 200 });
-  const isGivenUp = async () => disk.begun > 0 && (await leaders('retention-files')).length === 0;
+  const first: Sweep = {
+    ...counting('first'),
+    everyMs: 3_600_000,
+    async take() {
+      led.rows = await leaders();
+      return { count: 0, bytes: 0, more: false };
+    },
+  };
+  start([disk, first, clock], undefined, { stuckAfterMs: 2_000 });
+  const isGivenUp = async () => hung.begun > 0 && (await leaders('retention-files')).length === 0;
   expect(await waitUntil(isGivenUp, inTime)).toBe(true);
   const passes = clock.passes;
-  expect(await waitUntil(() => clock.passes > passes + 20, inTime)).toBe(true);
-  disk.release();
-});
+  const goesOn = await waitUntil(() => clock.passes > passes + 20, inTime);
+  const ledNow = await leaders();
+  hung.release();
+  expect(goesOn).toBe(true);
+  // Each has its own, and the one of the rows was given up by nobody, not for a moment.
+  const own = led.rows.map(({ holder, since }) => ({ holder, since }));
+  expect(own).toHaveLength(1);
+  expect(led.files).toMatchObject([{ holder: own[0]?.holder }]);
+  expect(ledNow).toMatchObject(own);
+}, 60_000);
 
 const leaders = (name = 'retention') =>
-  database.query<{ holder: string; until: number }>(
-    `SELECT holder, (extract(epoch FROM leader_until) * 1000)::float8 AS until FROM leaders
+  database.query<{ holder: string; until: number; since: string }>(
+    `SELECT holder, (extract(epoch FROM leader_until) * 1000)::float8 AS until,
+            steady_since::text AS since FROM leaders
       WHERE name = $1`,
     [name],
   );

@@ -40,6 +40,7 @@ export async function openSweepScene() {
     installation: createInstallation(database, () => randomBytes(16).toString('hex')),
     settings,
     logger,
+    leader: undefined,
   });
   const sweepNamed = (name: string) => {
     const sweep = sweeps.find((each) => each.name === name);

@@ -157,6 +157,25 @@ describe('a start', () => {
   });
 });
 
+test('a start says what it waits for while others have the tables', { timeout }, async () => {
+  const database = await createTestDatabase({ empty: true });
+  const other = `DO $$ BEGIN CREATE TABLE tasks (); PERFORM pg_sleep(600); END $$`;
+  const ended = expect(database.query(other)).rejects.toThrow('canceling statement');
+  const server = await startServer({
+    DATA_DIR: await testFolder(),
+    DATABASE_URL: database.url,
+    DOCKER_HOST,
+  });
+  await server.untilSays('20261121000000_init: its tables are in use; trying again');
+  server.signal('SIGTERM');
+  expect(await server.ended).toBe(0);
+  await database.query(
+    `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = $1 AND datname = $2`,
+    [other, database.name],
+  );
+  await ended;
+});
+
 test('services that are given are used, and not stopped', { timeout }, async () => {
   const database = await createTestDatabase({ empty: true });
   const redis = await ownRedis();

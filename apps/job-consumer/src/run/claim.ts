@@ -13,7 +13,8 @@ export interface Claim {
 /**
  * Claims the attempt that a ticket names; undefined when it is refused. Asking again as the same
  * holder gives the same answer, so that a lost answer does no harm. When private-api stays away the
- * ticket is given up: the dispatcher sends it again.
+ * ticket is given up: the dispatcher sends it again, or, when the claim was won, the reconciliation takes the
+ * attempt up.
  */
 export async function claimAttempt(
   { api, logger }: { api: PrivateApiClient; logger: Logger },

@@ -22,8 +22,8 @@ interface MigrationOptions {
 /**
  * Applies the migrations that the database lacks, records them in `_prisma_migrations` as Prisma's
  * own command does, and returns their names. Running it twice, or twice at once, is safe. One whose
- * locks others have is tried again; one that Postgres refuses has left nothing, and is tried again
- * when this is called again.
+ * locks others have is tried again; one that Postgres refuses, or that is interrupted, has left
+ * nothing or is done, and is tried again in the first case when this is called again.
  */
 export async function applyMigrations(
   databaseUrl: string,
@@ -37,8 +37,10 @@ export async function applyMigrations(
   } = options;
   const giveUpAt = performance.now() + withinMs;
   const { migrationDirectories, ...list } = await readMigrations(prismaFolder);
-  return withEngine({ databaseUrl, prismaFolder, lockTimeoutMs }, async ({ engine, refusal }) => {
+  const given = { databaseUrl, prismaFolder, lockTimeoutMs };
+  return withEngine(given, async ({ engine, takeRefusal, pool }) => {
     const applied: string[] = [];
+    await giveUpUnfinished(pool);
     for (let at = 0; at < migrationDirectories.length;) {
       // One by one: so it is known which of them fails.
       const migrationsList = {
@@ -50,10 +52,10 @@ export async function applyMigrations(
         applied.push(...done.appliedMigrationNames);
         at += 1;
       } catch (error) {
-        const refused = refusal();
+        const refused = takeRefusal();
         if (!(refused instanceof pg.DatabaseError)) throw error;
+        await giveUpUnfinished(pool);
         const migrationName = migrationDirectories[at]?.path ?? '';
-        await engine.markMigrationRolledBack({ migrationName });
         const isRepeated = lockCodes.has(refused.code ?? '') && performance.now() < giveUpAt;
         if (!isRepeated) {
           throw new AppError('INTERNAL', `migration ${migrationName}: ${refused.message}`, {
@@ -74,6 +76,19 @@ const lockCodes = new Set(['55P03', '40P01']);
 /** In which those that waited behind a migration go on. */
 const pauseMs = 1_000;
 
+/**
+ * What was begun and did not come to its end: Prisma would go no further. Waits while a script is under
+ * way still, whose process was killed: it may be done.
+ */
+async function giveUpUnfinished(pool: pg.Pool): Promise<void> {
+  const { rows } = await pool.query(`SELECT 1 WHERE to_regclass('_prisma_migrations') IS NOT NULL`);
+  if (rows.length === 0) return;
+  await pool.query(
+    `UPDATE _prisma_migrations SET rolled_back_at = now()
+      WHERE finished_at IS NULL AND rolled_back_at IS NULL`,
+  );
+}
+
 /** The SQL that leads from an empty database to the schema: what a first migration is made from. */
 export async function schemaSql(databaseUrl: string): Promise<string> {
   const given = { databaseUrl, prismaFolder: ownPrismaFolder, lockTimeoutMs: 0 };
@@ -92,7 +107,10 @@ export async function schemaSql(databaseUrl: string): Promise<string> {
 /** One migrator at a time: the advisory lock belongs to a connection that does nothing else. */
 async function withEngine<T>(
   given: { databaseUrl: string; prismaFolder: string; lockTimeoutMs: number },
-  work: (open: OpenEngine, schema: { path: string; content: string }) => Promise<T>,
+  work: (
+    open: OpenEngine & { pool: pg.Pool },
+    schema: { path: string; content: string },
+  ) => Promise<T>,
 ): Promise<T> {
   const { databaseUrl, prismaFolder, lockTimeoutMs } = given;
   const pool = new pg.Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
@@ -101,7 +119,8 @@ async function withEngine<T>(
     try {
       await lock.query(`SELECT pg_advisory_lock(hashtext('inference-server migrations'))`);
       const schema = await readSchema(prismaFolder);
-      return await work(await openSchemaEngine(pool, schema, lockTimeoutMs), schema);
+      const open = await openSchemaEngine(pool, schema, lockTimeoutMs);
+      return await work({ ...open, pool }, schema);
     } finally {
       lock.release(true);
     }

@@ -8,13 +8,14 @@ import * as bindings from '@prisma/schema-engine-wasm/schema_engine_bg';
 
 export interface OpenEngine {
   engine: bindings.SchemaEngine;
-  /** What Postgres said of the last script, if it refused it; the engine's own error hides that. */
-  refusal(): unknown;
+  /** What Postgres said of a script that it refused, told once; the engine's own error hides that. */
+  takeRefusal(): unknown;
 }
 
 /**
  * Prisma's schema engine as WebAssembly, which comes from npm: migrations need neither Prisma's
- * command nor a download. A script waits for each lock for `lockTimeoutMs`.
+ * command nor a download. A script waits for each lock for `lockTimeoutMs`, and notes in its own
+ * transaction that it is done.
  */
 export async function openSchemaEngine(
   pool: Pool,
@@ -28,7 +29,7 @@ export async function openSchemaEngine(
     () => undefined,
     bindMigrationAwareSqlAdapterFactory(scripts),
   );
-  return { engine, refusal: () => scripts.refusal };
+  return { engine, takeRefusal: () => scripts.takeRefusal() };
 }
 
 /**
@@ -38,7 +39,7 @@ export async function openSchemaEngine(
 class WholeScripts extends PrismaPg {
   readonly #pool: Pool;
   readonly #lockTimeoutMs: number;
-  refusal: unknown;
+  #refusal: unknown;
 
   constructor(pool: Pool, lockTimeoutMs: number) {
     super(pool);
@@ -46,22 +47,43 @@ class WholeScripts extends PrismaPg {
     this.#lockTimeoutMs = lockTimeoutMs;
   }
 
+  takeRefusal(): unknown {
+    const refusal = this.#refusal;
+    this.#refusal = undefined;
+    return refusal;
+  }
+
   override async connect(): ReturnType<PrismaPg['connect']> {
     const adapter = await super.connect();
     return Object.assign(adapter, {
       executeScript: async (script: string) => {
-        this.refusal = undefined;
+        // Whoever waits for a lock on a table has all that come later wait behind it.
+        const limits = `SET LOCAL lock_timeout = ${this.#lockTimeoutMs};`;
         try {
-          // Whoever waits for a lock on a table has all that come later wait behind it.
-          await this.#pool.query(`SET LOCAL lock_timeout = ${this.#lockTimeoutMs};\n${script}`);
+          await this.#pool.query([limits, noteDone, script].join('\n'));
         } catch (error) {
-          this.refusal = error;
+          this.#refusal = error;
           throw error;
         }
       },
     });
   }
 }
+
+/**
+ * Whoever migrates may be killed: before the COMMIT, which Postgres may do all the same, or between it
+ * and the engine's own note. So the script carries the note. It comes first, which holds back who would
+ * give the migration up while the script is under way still, and a script that was given up does nothing.
+ */
+const noteDone = `DO $note$
+BEGIN
+  UPDATE _prisma_migrations SET finished_at = now()
+   WHERE finished_at IS NULL AND rolled_back_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'this migration was given up: another process applies it';
+  END IF;
+END
+$note$;`;
 
 let loading: Promise<void> | undefined;
 

@@ -2,10 +2,11 @@ import type { BlobStore } from '@inference-server/blob-store';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Database } from '../database/database.js';
-import { batchSize, type Amount, type Sweep } from './sweep.js';
+import { removedInARow, type Amount, type Sweep } from './sweep.js';
 
 /** How many files are removed side by side: each waits for the disk. */
 const atOnce = 8;
+const atATime = atOnce * removedInARow;
 
 /**
  * Blobs that are marked `deleting`, which is the promise to remove them: the file, also a half one in
@@ -76,7 +77,7 @@ export function sweepDeletedBlobs(
       const marked = await database.query<MarkedBlob>(
         `SELECT id, coalesce(bytes, 0)::float8 AS bytes FROM blobs
           WHERE state = 'deleting' ORDER BY touched_at LIMIT $1`,
-        [batchSize],
+        [atATime],
       );
       const without: string[] = [];
       const waiting = marked.values();
@@ -92,7 +93,7 @@ export function sweepDeletedBlobs(
       return {
         count: removed.length,
         bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0),
-        more: marked.length === batchSize && left.length === 0,
+        more: marked.length === atATime && left.length === 0,
       };
     },
   };

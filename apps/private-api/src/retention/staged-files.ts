@@ -1,6 +1,6 @@
 import type { BlobStore, ListedFile } from '@inference-server/blob-store';
 import type { Database } from '../database/database.js';
-import { nothing, type Sweep } from './sweep.js';
+import { nothing, removedInARow, type Sweep } from './sweep.js';
 import { add, inSteps, sumOf } from './walk.js';
 
 /**
@@ -37,8 +37,11 @@ export function sweepStagedFiles(
     look: (signal) => sumOf(find(signal)),
     take: inSteps(async function* (signal) {
       for await (const files of find(signal)) {
-        for (const { name } of files) await store.removeStaged(name, signal);
-        yield add(nothing, files);
+        do {
+          const removed = files.splice(0, removedInARow);
+          for (const { name } of removed) await store.removeStaged(name, signal);
+          yield add(nothing, removed);
+        } while (files.length > 0);
       }
     }),
   };

@@ -4,8 +4,8 @@ export { nothing, type Amount } from '@inference-server/service-kit';
 
 /**
  * A sweep of rows or files. All its times are the database's, or the disk's. Every write is
- * conditional and leaves what the next pass can go on with. A `take` is short: one statement, or a few
- * hundred files.
+ * conditional and leaves what the next pass can go on with. A `take` is short: one statement, a few
+ * hundred files to look at, or {@link removedInARow}.
  */
 export interface Sweep extends AnySweep {
   everyMs: number;
@@ -17,3 +17,6 @@ export interface Sweep extends AnySweep {
 
 /** How many rows a statement takes. */
 export const batchSize = 500;
+
+/** How many files a step removes one after the other: a disk may be slow, and is not hung then. */
+export const removedInARow = 50;

@@ -38,7 +38,7 @@ export function createSweeps(deps: {
   settings: SweepSettings;
   logger: Logger;
   /** Whose sweeps of rows they are; undefined: of a person who sweeps by hand. */
-  leader?: LeaderRow;
+  leader: LeaderRow | undefined;
 }): Sweep[] {
   const { database, store, settings, logger, leader } = deps;
   const everyMs = settings.SWEEP_INTERVAL_S * 1000;

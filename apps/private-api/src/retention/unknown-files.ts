@@ -1,6 +1,6 @@
 import type { BlobStore, ListedFile } from '@inference-server/blob-store';
 import type { Database } from '../database/database.js';
-import { batchSize, nothing, type Amount, type Sweep } from './sweep.js';
+import { nothing, removedInARow, type Amount, type Sweep } from './sweep.js';
 import { add, inSteps, sumOf } from './walk.js';
 
 /**
@@ -33,7 +33,7 @@ export function sweepUnknownFiles(
 
   async function* remove(found: ListedFile[], signal: AbortSignal): AsyncGenerator<Amount> {
     while (found.length > 0) {
-      const unknown = await withoutRow(found.splice(0, batchSize));
+      const unknown = await withoutRow(found.splice(0, removedInARow));
       for (const { name } of unknown) await store.remove(name, signal);
       yield add(nothing, unknown);
     }

@@ -47,11 +47,7 @@ const claimed = transition('claimed');
 
 export function createAttemptRepository(
   database: Database,
-  {
-    leaseMs,
-    parkMs = leaseMs,
-    maxAttempts,
-  }: { leaseMs: number; parkMs?: number; maxAttempts: number },
+  { leaseMs, parkMs, maxAttempts }: { leaseMs: number; parkMs: number; maxAttempts: number },
 ) {
   /**
    * The lease for so long from now on, or as long as it lasts anyway: a renewal that comes after the
@@ -112,7 +108,7 @@ export function createAttemptRepository(
 
     /**
      * The lease of an attempt of the consumer, under the next epoch, for the process that speaks for
-     * the consumer now; or the one that this process adopted before. Undefined: it is over. Throws
+     * the consumer now, be it the one that claimed; or the one that this process adopted before. Undefined: it is over. Throws
      * CONSUMER_EXISTS for any other process: what is over for that one may be its successor's.
      */
     async adopt(claim: AttemptClaim): Promise<{ epoch: number } | undefined> {
@@ -124,8 +120,8 @@ export function createAttemptRepository(
           tx.query<{ epoch: number }>(
             `UPDATE attempts
                 SET epoch = epoch + 1, holder = $4, lease_until = now() + $5 * interval '1 millisecond'
-              WHERE task_uid = $1 AND number = $2 AND consumer_id = $3 AND holder <> $4
-                AND ended_at IS NULL
+              WHERE task_uid = $1 AND number = $2 AND consumer_id = $3
+                AND (holder <> $4 OR epoch = 1) AND ended_at IS NULL
              RETURNING epoch`,
             [taskUid, attempt, consumerId, holder, leaseMs],
           );
