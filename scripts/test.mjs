@@ -29,8 +29,9 @@ if (ready) {
   await step('types of tests', () => tool('typescript/bin/tsc', ['-p', 'tsconfig.tests.json']));
   await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
-  // Those that break the whole server are a suite of their own.
-  await runTests(['--exclude', 'tests/faults/**'], { counts, step, signal });
+  // Those that break and attack the whole server are suites of their own.
+  const others = ['tests/faults/**', 'tests/hostile-*'].flatMap((files) => ['--exclude', files]);
+  await runTests(others, { counts, step, signal });
 }
 conclude();
 

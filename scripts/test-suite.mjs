@@ -1,5 +1,5 @@
-// npm run test:faults: the whole server, while its parts are stopped, killed, frozen and taken away. The
-// last line is `N passed, N failed`.
+// node scripts/test-suite.mjs PATH: the tests whose files' paths have this in them, which are too long for
+// `npm test` (npm run test:faults, test:hostile). The last line is `N passed, N failed`.
 import { build } from './build.mjs';
 import { runTests } from './run-tests.mjs';
 import { setUp } from './setup.mjs';
@@ -11,5 +11,5 @@ const { counts, step, conclude } = countSteps(signal);
 const ready =
   (await step('set-up', () => setUp({ purpose: 'test', signal }))) &&
   (await step('build', () => build(signal)));
-if (ready) await runTests(['tests/faults'], { counts, step, signal });
+if (ready) await runTests(process.argv.slice(2), { counts, step, signal });
 conclude();
