@@ -7,7 +7,7 @@ import { framing } from './hostile-http/framing.js';
 import { heads } from './hostile-http/heads.js';
 import { model, zip, type HostileRequest, type Target } from './hostile-http/hostile-request.js';
 import { runServer, type RunningServer } from './running-server.js';
-import { expectTaskToRun, openIn, tracesOf, type Stored, type Traces } from './traces.js';
+import { expectTaskToRun, noSweeps, openIn, tracesOf, type Stored, type Traces } from './traces.js';
 
 const pace = { MIN_UPLOAD_BYTES_PER_WINDOW: '2000', UPLOAD_WINDOW_S: '2' };
 
@@ -22,7 +22,7 @@ let slowHeaders: ReturnType<typeof rawExchange>[];
 beforeAll(async () => {
   server = await runServer();
   apps = [
-    await server.startPrivateApi(pace),
+    await server.startPrivateApi({ ...pace, ...noSweeps }),
     await server.startPublicApi(pace),
     await server.startConsumer(),
   ];

@@ -6,7 +6,7 @@ import type { HostileZip } from '../packages/archive/test/hostile-zip.js';
 import { longNames } from '../packages/archive/test/long-names.js';
 import { buildZip } from '../packages/archive/test/zip-builder.js';
 import { runServer, type RunningServer } from './running-server.js';
-import { expectTaskToRun, tracesOf, type Traces } from './traces.js';
+import { expectTaskToRun, tracesOf, type Traces, noSweeps } from './traces.js';
 
 const model = 'script';
 let server: RunningServer;
@@ -17,7 +17,7 @@ let traces: Traces;
 
 beforeAll(async () => {
   server = await runServer();
-  privateApi = await server.startPrivateApi();
+  privateApi = await server.startPrivateApi(noSweeps);
   publicApi = await server.startPublicApi();
   consumer = await server.startConsumer();
   await server.postModel(model);
@@ -25,7 +25,7 @@ beforeAll(async () => {
 
 async function restartPrivateApi(settings: Record<string, string>): Promise<void> {
   await privateApi.stop();
-  privateApi = await server.startPrivateApi(settings);
+  privateApi = await server.startPrivateApi({ ...settings, ...noSweeps });
   traces = tracesOf(server, privateApi);
 }
 

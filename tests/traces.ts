@@ -20,6 +20,9 @@ export interface Stored {
   open: number;
 }
 
+/** Settings of a private-api: what tasks have left goes at times of its own else, between two looks. */
+export const noSweeps = { SWEEP_INTERVAL_S: '3600' };
+
 export type Traces = ReturnType<typeof tracesOf>;
 
 /** Looks for what requests leave behind in rows, on the disk and in private-api. */
