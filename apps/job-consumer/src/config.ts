@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox';
 import { maxStoredInteger } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ContainerLimits } from '@inference-server/container-engine';
-import { consumerToken, logLevels } from '@inference-server/service-kit';
+import { consumerToken, CrashAt, logLevels } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const mib = 1024 ** 2;
@@ -72,6 +72,8 @@ export const Config = Type.Object({
   /** Before the first probe; each next pause is twice as long, up to ten times. */
   QUARANTINE_S: Seconds(60),
   STOP_GRACE_S: Seconds(30),
+  /** Of the fault suite: where the process is to die, see service-kit. */
+  CRASH_AT: CrashAt,
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });
 export type Config = Static<typeof Config>;

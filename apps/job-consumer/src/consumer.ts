@@ -4,7 +4,7 @@ import { totalmem } from 'node:os';
 import type { ContainerEngine } from '@inference-server/container-engine';
 import type { ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import { crashPoint, type Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
 import { createActiveAttempts } from './active-attempts.js';
 import type { ConsumerIdentity } from './config.js';
@@ -192,9 +192,13 @@ export async function startConsumer(
       freeSlot();
     };
     try {
+      crashPoint('ticket_taken', ticket.taskUid);
       const claim = await claimAttempt({ api, logger }, ticket, holder, outOfTime.signal);
       if (claim === undefined) giveUp();
-      else reservation.start(claim, freeSlot, { isAdopted: false });
+      else {
+        crashPoint('claim_won', ticket.taskUid);
+        reservation.start(claim, freeSlot, { isAdopted: false });
+      }
     } catch (error) {
       giveUp();
       // It may have been won all the same: then nobody else holds it.

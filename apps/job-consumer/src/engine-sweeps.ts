@@ -8,6 +8,7 @@ import {
   type ModelVolumeSweepDeps,
 } from './model-volume-sweep.js';
 import { sweepOrphans, type OrphanSweepDeps } from './orphan-sweep.js';
+import { sweepUnlabelled } from './unlabelled-sweep.js';
 
 /**
  * Every sweep of an engine, in the order of a pass: an orphan may hold a model volume. Leave one out
@@ -17,7 +18,7 @@ export function createEngineSweeps(
   deps: OrphanSweepDeps & ModelVolumeSweepDeps,
   { own, modelVolumes }: { own: string | undefined; modelVolumes: ModelVolumeLimits },
 ): Sweep[] {
-  return [sweepOrphans(deps, own), sweepModelVolumes(deps, modelVolumes)];
+  return [sweepOrphans(deps, own), sweepModelVolumes(deps, modelVolumes), sweepUnlabelled(deps)];
 }
 
 /** Sweeps from time to time, whenever the engine answers. What was taken is counted in the log. */

@@ -1,4 +1,5 @@
 import {
+  hasEnded,
   isEngineProblem,
   type ContainerEngine,
   type Labels,
@@ -34,7 +35,7 @@ export async function listOwn(
     named: { container: name },
     name,
     attempt: attemptOf(labels),
-    isRunning: !['created', 'exited', 'dead'].includes(state),
+    isRunning: state !== 'created' && !hasEnded(state),
     remove: (bounds) => engine.removeContainer(id, bounds),
   }));
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {

@@ -1,4 +1,5 @@
 import {
+  armCrashPoints,
   configOrExit,
   createLogger,
   loadConfig,
@@ -9,6 +10,7 @@ import { startJobConsumer } from './job-consumer.js';
 
 const config = configOrExit('job-consumer', () => loadConfig(Config, process.env));
 const logger = createLogger('job-consumer', config.LOG_LEVEL);
+armCrashPoints(config.CRASH_AT);
 
 await runUntilStopped((signal) => startJobConsumer(config, logger, signal), {
   logger,

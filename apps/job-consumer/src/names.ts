@@ -22,6 +22,8 @@ export type Kind =
 export interface Names {
   /** On everything of the installation. */
   installation: Labels;
+  /** Every name of the installation begins with it. */
+  prefix: string;
   /** On everything that is this consumer's own: no more, no less. */
   own: Labels;
   attempt(taskUid: string, attempt: number): AttemptNames;
@@ -66,12 +68,13 @@ export const labelNames = {
 
 /** Every label set begins with the installation: nothing without it is ever touched. */
 export function createNames(installationId: string, consumerId: string): Names {
-  const prefix = `is-${installationId.slice(0, 8)}`;
+  const prefix = `is-${installationId.slice(0, 8)}-`;
   const installation = { [labelNames.installation]: installationId };
   const own = { ...installation, [labelNames.consumer]: consumerId };
   const labelled = (base: Labels, kind: Kind): Labels => ({ ...base, [labelNames.kind]: kind });
   return {
     installation,
+    prefix,
     own,
     attempt: (taskUid, attempt) => {
       const all = {
@@ -80,15 +83,15 @@ export function createNames(installationId: string, consumerId: string): Names {
         [labelNames.attempt]: `${attempt}`,
       };
       return {
-        name: (kind) => `${prefix}-${taskUid}-${attempt}-${kind}`,
+        name: (kind) => `${prefix}${taskUid}-${attempt}-${kind}`,
         all,
         labels: (kind) => labelled(all, kind),
       };
     },
-    probe: (random) => ({ name: `${prefix}-probe-${random}`, labels: labelled(own, 'probe') }),
+    probe: (random) => ({ name: `${prefix}probe-${random}`, labels: labelled(own, 'probe') }),
     ofAll: (kind) => labelled(installation, kind),
     model: (versionId) => {
-      const marker = `${prefix}-model-${versionId}`;
+      const marker = `${prefix}model-${versionId}`;
       return {
         marker,
         // A complete model volume belongs to all consumers of the engine.
@@ -97,15 +100,15 @@ export function createNames(installationId: string, consumerId: string): Names {
           [labelNames.modelVersion]: versionId,
           [labelNames.volume]: dataVolume,
         }),
-        use: `${prefix}-used-${versionId}`,
+        use: `${prefix}used-${versionId}`,
         useLabels: (usedAt) => ({
           ...labelled(installation, 'model-use'),
           [labelNames.modelVersion]: versionId,
           [labelNames.usedAt]: usedAt.toISOString(),
         }),
-        lock: `${prefix}-fill-${versionId}`,
+        lock: `${prefix}fill-${versionId}`,
         data: (random) => `${marker}-${random}`,
-        fill: (random) => `${prefix}-fill-${versionId}-${random}`,
+        fill: (random) => `${prefix}fill-${versionId}-${random}`,
       };
     },
   };

@@ -1,7 +1,6 @@
 import type { Readable } from 'node:stream';
 import { Agent } from 'undici';
 import {
-  renewHeldForS,
   routes,
   type AdoptAnswer,
   type AttemptResult,
@@ -53,8 +52,12 @@ export interface PrivateApiClient {
     holder: string,
     signal: AbortSignal,
   ): Promise<AdoptAnswer>;
-  /** Held open by the server for up to 5 s. */
-  renew(held: HeldAttempt, knowsOfCancel: boolean, signal: AbortSignal): Promise<RenewAnswer>;
+  /** Held open by the server for up to 5 s, or a third of the lease. */
+  renew(
+    held: HeldAttempt,
+    how: { knowsOfCancel: boolean; answerWithinMs: number },
+    signal: AbortSignal,
+  ): Promise<RenewAnswer>;
   park(held: HeldAttempt, signal: AbortSignal): Promise<ParkAnswer>;
   openInput(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
   openModelFiles(held: HeldAttempt, signal: AbortSignal): Promise<Readable>;
@@ -128,12 +131,12 @@ export function createPrivateApiClient(options: {
         { params: paramsOf(held), body: leaseOf(held) },
         { signal, timeoutMs },
       ),
-    renew: (held, knowsOfCancel, signal) =>
+    renew: (held, { knowsOfCancel, answerWithinMs }, signal) =>
       callJson(
         address,
         routes.renewLease,
         { params: paramsOf(held), body: { ...leaseOf(held), knows_of_cancel: knowsOfCancel } },
-        { signal, timeoutMs: timeoutMs + renewHeldForS * 1000 },
+        { signal, timeoutMs: answerWithinMs },
       ),
     openInput: (held, signal) =>
       openZip(

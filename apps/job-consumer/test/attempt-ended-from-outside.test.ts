@@ -198,6 +198,29 @@ describe('an attempt that is ended from outside', () => {
     expect(await scene.traces()).toEqual([]);
   });
 
+  it('has the time that is left by the clock of its engine, which may be another', async () => {
+    const { deps, engine } = scene.bench;
+    const anHourAgo = (time: Date) => new Date(time.getTime() - 3_600_000);
+    const task = scene.taskOf(scriptZip('sleep 2; echo fine > /output/a'), { timeoutS: 60 });
+    const first = await scene.bench.start(task);
+    await scene.untilRunning(task);
+    first.leave();
+    await first.cleaned;
+    deps.engine = {
+      ...engine,
+      readClock: async (signal) => anHourAgo(await engine.readClock(signal)),
+      inspectContainer: async (container, signal) => {
+        const found = await engine.inspectContainer(container, signal);
+        return found?.startedAt && { ...found, startedAt: anHourAgo(found.startedAt) };
+      },
+    };
+    const next = await scene.bench.adopt(task);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    await next.cleaned;
+    deps.engine = engine;
+    expect(await scene.traces()).toEqual([]);
+  });
+
   it('is out of time when its time was over before it was adopted', async () => {
     const task = scene.taskOf(scriptZip('sleep 100'), { timeoutS: 60 });
     const first = await scene.bench.start(task);

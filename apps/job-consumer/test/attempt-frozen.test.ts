@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerEngine, ContainerSpec } from '@inference-server/container-engine';
+import { waitUntil } from '@inference-server/testing';
 import { claimAttempt } from '../src/run/claim.js';
 import { keepLease } from '../src/run/lease.js';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
@@ -110,6 +111,23 @@ describe('a lease', () => {
     expect(await Promise.race([confirmed, sleep(1_000)])).toBeUndefined();
     scene.api.away = false;
     expect(await confirmed).toBe('confirmed');
+    await lease.stop();
+  });
+
+  it('is asked for again before it is over when a renewal is not answered', async () => {
+    const { api: client, logger } = scene.bench.deps;
+    const task = scene.taskOf(scriptZip('true'));
+    task.leaseMs = 4_000;
+    const held = { taskUid: task.uid, attempt: task.attempt, epoch: 1, holder: 'consumer-a' };
+    const news = { onRefused: () => undefined, onCancel: () => undefined };
+    const claim = { held, askedAt: performance.now() };
+    const lease = keepLease({ api: client, logger }, claim, news);
+    expect(await waitUntil(() => task.renewals === 2, { timeoutMs: 10_000 })).toBe(true);
+    task.renewalsHang = true;
+    const before = task.renewals;
+    const isAskedAgain = () => task.renewals >= before + 2;
+    expect(await waitUntil(isAskedAgain, { timeoutMs: 8_000 })).toBe(true);
+    task.renewalsHang = false;
     await lease.stop();
   });
 });

@@ -272,6 +272,21 @@ describe('what is left out of an output', () => {
   });
 });
 
+it('starts over when an earlier try holds a volume that has lost its labels', async () => {
+  const task = scene.taskOf(scriptZip('ls /input > /output/list'), {});
+  const names = scene.bench.names.attempt(task.uid, task.attempt);
+  await scene.own.api.call('POST', '/volumes/create', { Name: names.name('input') });
+  await scene.own.api.call('POST', `/containers/create?name=${names.name('stage')}`, {
+    Image: scene.own.image,
+    Labels: names.labels('stage'),
+    HostConfig: { Binds: [`${names.name('input')}:/input`] },
+  });
+  const running = await scene.bench.start(task);
+  expect(await task.settled).toMatchObject({ kind: 'finished' });
+  await running.cleaned;
+  expect(await scene.traces()).toEqual([]);
+});
+
 it('starts over when an earlier try has left its names taken', async () => {
   const task = scene.taskOf(scriptZip('ls /input > /output/list'), {});
   const names = scene.bench.names.attempt(task.uid, task.attempt);

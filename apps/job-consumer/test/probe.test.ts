@@ -3,6 +3,7 @@ import { createDockerEngine, type ContainerEngine } from '@inference-server/cont
 import { ownEngine, type OwnEngine } from '@inference-server/testing';
 import { createNames } from '../src/names.js';
 import { probeStart } from '../src/probe.js';
+import { smallLimits } from './small-limits.js';
 
 const never = new AbortController().signal;
 const names = createNames('probe-test', 'consumer-a');
@@ -29,15 +30,11 @@ it('a probe makes no volume anew that has gone', async () => {
 });
 
 function probe(random: string, volumes: Record<string, 'input'> = {}): Promise<void> {
-  const limits = {
-    memoryBytes: 32 * 1024 ** 2,
-    cpus: 0.5,
-    processes: 10,
-    shmBytes: 1024 ** 2,
-    logBytes: 64 * 1024,
-    fileBytes: 1024 ** 2,
-  };
-  return probeStart(engine, { ...names.probe(random), gpu: null, limits, volumes }, never);
+  return probeStart(
+    engine,
+    { ...names.probe(random), gpu: null, limits: smallLimits, volumes },
+    never,
+  );
 }
 
 async function imagesOf(): Promise<string[]> {

@@ -12,6 +12,7 @@ import { createNames } from '../src/names.js';
 import { probeStart } from '../src/probe.js';
 import { startFailingEngine, type FailingEngine } from './failing-engine.js';
 import { copyImage, makeScriptImage } from './images.js';
+import { smallLimits } from './small-limits.js';
 import { startTestConsumer, type TestConsumerOptions } from './test-consumer.js';
 import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
 import { scriptZip } from './zips.js';
@@ -231,18 +232,10 @@ it('calls limits that the engine refuses its own fault, not the image’s', asyn
 
 it('finds with a probe that a volume cannot be mounted', async () => {
   const port = createDockerEngine({ dockerHost: engine.dockerHost });
-  const limits = {
-    memoryBytes: 32 * 1024 ** 2,
-    cpus: 0.5,
-    processes: 10,
-    shmBytes: 1024 ** 2,
-    logBytes: 64 * 1024,
-    fileBytes: 1024 ** 2,
-  };
   const names = createNames(installationId, 'probing');
   const volumes = { broken: 'input' } as const;
   const probe = () =>
-    probeStart(port, { ...names.probe('random'), gpu: null, limits, volumes }, never);
+    probeStart(port, { ...names.probe('random'), gpu: null, limits: smallLimits, volumes }, never);
   const labels = names.attempt('t', 1).labels('input');
   await port.createVolume({ name: 'broken', labels }, never);
   await probe();

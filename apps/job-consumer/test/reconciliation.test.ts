@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { EngineError } from '@inference-server/container-engine';
+import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
 import { createNames, labelNames } from '../src/names.js';
 import { openConsumerScene, type ConsumerScene } from './consumer-scene.js';
@@ -169,22 +169,13 @@ describe('a consumer that cannot take up what was left behind', () => {
   }, 40_000);
 
   it('is back as soon as private-api is, however long that was away', async () => {
-    let isAway = false;
-    const { id } = await scene.start({
-      sweepIntervalMs: 60_000,
-      wrap: (engine) => ({
-        ...engine,
-        ping: async (signal) => {
-          if (isAway) throw new EngineError('unreachable', 'ECONNRESET');
-          return engine.ping(signal);
-        },
-      }),
-    });
+    const absence = { isAway: false };
+    const { id } = await scene.start({ sweepIntervalMs: 60_000, wrap: awayDuring(absence) });
     await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
-    isAway = true;
+    absence.isAway = true;
     await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('engine_away');
     scene.api.away = true;
-    isAway = false;
+    absence.isAway = false;
     // Passes fail after 0, 1, 3 and 7 s.
     await new Promise((resolve) => setTimeout(resolve, 10_000));
     scene.api.away = false;
@@ -312,18 +303,10 @@ it('a consumer removes from time to time what it has lost sight of', async () =>
 });
 
 it('a consumer takes nothing while its engine is away', async () => {
-  let isAway = false;
-  const { id } = await scene.start({
-    wrap: (engine) => ({
-      ...engine,
-      ping: async (signal) => {
-        if (isAway) throw new EngineError('unreachable', 'ECONNRESET');
-        return engine.ping(signal);
-      },
-    }),
-  });
+  const absence = { isAway: false };
+  const { id } = await scene.start({ wrap: awayDuring(absence) });
   await expect.poll(() => lastOf(id)?.state).toBe('ready');
-  isAway = true;
+  absence.isAway = true;
   await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('engine_away');
   const task = scene.addTask('true');
   await scene.send(id, [task]);
@@ -332,30 +315,21 @@ it('a consumer takes nothing while its engine is away', async () => {
     .poll(() => scene.registrationsOf(id).length, { timeout: 10_000 })
     .toBeGreaterThan(heartbeats + 3);
   expect(task.claims).toBe(0);
-  isAway = false;
+  absence.isAway = false;
   expect(await task.settled).toMatchObject({ kind: 'finished' });
 });
 
 it('an attempt that is claimed while the engine is away for a moment runs once', async () => {
   scene.api.claimAnswerMs = 2_000;
-  let isAway = false;
-  const { id } = await scene.start({
-    slots: 2,
-    wrap: (engine) => ({
-      ...engine,
-      ping: async (signal) => {
-        if (isAway) throw new EngineError('unreachable', 'ECONNRESET');
-        return engine.ping(signal);
-      },
-    }),
-  });
+  const absence = { isAway: false };
+  const { id } = await scene.start({ slots: 2, wrap: awayDuring(absence) });
   await expect.poll(() => lastOf(id)?.state).toBe('ready');
   const task = scene.addTask('sleep 1; echo fine > /output/a');
   await scene.send(id, [task]);
   await expect.poll(() => task.claims, { timeout: 5_000 }).toBe(1);
-  isAway = true;
+  absence.isAway = true;
   await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('engine_away');
-  isAway = false;
+  absence.isAway = false;
   await task.settled;
   await scene.closeAll();
   expect(task).toMatchObject({ claims: 1, settlements: [{ kind: 'finished' }], epoch: 1 });
@@ -378,6 +352,17 @@ it('a consumer that was replaced, and has not heard of it, touches nothing', asy
 
 function lastOf(id: string) {
   return scene.registrationsOf(id).at(-1);
+}
+
+/** An engine that is asked whether it is there, and says nothing while it is away. */
+function awayDuring(absence: { isAway: boolean }) {
+  return (engine: ContainerEngine): ContainerEngine => ({
+    ...engine,
+    ping: async (signal) => {
+      if (absence.isAway) throw new EngineError('unreachable', 'ECONNRESET');
+      return engine.ping(signal);
+    },
+  });
 }
 
 /** A container of an attempt that was never started. */

@@ -42,6 +42,8 @@ it('says with --dry-run what would go, changes nothing, and then does it, unregi
   }
   api.goneConsumers.add('gone');
   await oldModelVolume();
+  const { prefix } = createNames(own.installationId, 'any');
+  await engine.createVolume({ name: `${prefix}task-1-input`, labels: {} }, signal);
   const before = await left();
   expect(before).toHaveLength(5);
   const { stdout: table } = await sweep(['--dry-run']);
@@ -49,6 +51,7 @@ it('says with --dry-run what would go, changes nothing, and then does it, unregi
     ['sweep', 'number', 'bytes'],
     ['orphans', '1', '0'],
     ['model-volumes', '1', '0'],
+    ['unlabelled', '1', '0'],
     [''],
   ];
   expect(lines(table)).toEqual(amounts);

@@ -62,6 +62,9 @@ export interface TestTask {
   cancelRequested: boolean;
   parked: boolean;
   renewals: number;
+  leaseMs: number;
+  /** Whether renewals are not answered, within a minute. */
+  renewalsHang: boolean;
   refusedRenewals: number;
   /** How long the answer to a parking takes, and how many renewals have come after it. */
   parkAnswerMs: number;
@@ -140,6 +143,8 @@ export async function startTestPrivateApi(
         cancelRequested: false,
         parked: false,
         renewals: 0,
+        leaseMs: 30_000,
+        renewalsHang: false,
         refusedRenewals: 0,
         parkAnswerMs: 0,
         renewalsWhenParked: 0,
@@ -224,6 +229,7 @@ export async function startTestPrivateApi(
     const task = taskOf(params);
     task.renewals += 1;
     if (task.parked) task.renewalsWhenParked += 1;
+    for (let waited = 0; task.renewalsHang && waited < 60_000; waited += 20) await sleep(20);
     const isNews = () =>
       refusalOf(task, body.epoch) !== undefined || (task.cancelRequested && !body.knows_of_cancel);
     for (let waited = 0; waited < leaseCallMs && !isNews(); waited += 20) await sleep(20);
@@ -231,7 +237,11 @@ export async function startTestPrivateApi(
     if (refusal !== undefined) task.refusedRenewals += 1;
     return (
       refusal ??
-      ({ outcome: 'renewed', lease_ms: 30_000, cancel_requested: task.cancelRequested } as const)
+      ({
+        outcome: 'renewed',
+        lease_ms: task.leaseMs,
+        cancel_requested: task.cancelRequested,
+      } as const)
     );
   });
   mountRoute(app, routes.getAttemptInput, async ({ params }, reply) => {

@@ -79,6 +79,7 @@ export async function startPrivateApi(
     leaseMs,
     parkMs: config.PARK_S * 1000,
     maxAttempts: config.MAX_ATTEMPTS,
+    logger,
   });
   const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobRows = createBlobRepository(database);
@@ -107,20 +108,21 @@ export async function startPrivateApi(
     rows: createDispatcherRepository(database, {
       heartbeatTimeoutMs,
       resendAfterMs: heartbeatIntervalMs,
+      goneAfterMs: config.CONSUMER_GONE_AFTER_S * 1000,
     }),
     attempts,
     blobs,
     tickets,
     changes,
-    leadership: createLeadership(database, 'dispatcher', holder),
+    leadership: createLeadership(database, 'dispatcher', holder, logger),
     timings: { tickMs: 1_000, leaseGraceMs: leaseMs },
     logger,
   });
 
   const installation = createInstallation(database, () => randomBytes(16).toString('hex'));
   const leaderships = {
-    rows: createLeadership(database, 'retention', holder),
-    files: createLeadership(database, 'retention-files', holder),
+    rows: createLeadership(database, 'retention', holder, logger),
+    files: createLeadership(database, 'retention-files', holder, logger),
   };
   const retention = startRetention({
     sweeps: createSweeps({
@@ -183,6 +185,7 @@ export async function startPrivateApi(
         inputRetentionS: config.INPUT_RETENTION_S,
         logRetentionS: config.LOG_RETENTION_S,
       },
+      logger,
     }),
   );
   mountTaskRoutes(

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { defaultZipLimits } from '@inference-server/archive';
 import { maxStoredInteger } from '@inference-server/contracts';
-import { logLevels } from '@inference-server/service-kit';
+import { CrashAt, logLevels } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback });
@@ -68,6 +68,8 @@ export const Config = Type.Object({
   /** Of whom nothing was heard for so long, and who holds nothing, leaves nothing in an engine. */
   CONSUMER_GONE_AFTER_S: Age(hour),
   STOP_GRACE_S: Interval(20),
+  /** Of the fault suite: where the process is to die, see service-kit. */
+  CRASH_AT: CrashAt,
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });
 export type Config = Static<typeof Config>;

@@ -1,4 +1,5 @@
 import {
+  armCrashPoints,
   configOrExit,
   createLogger,
   loadConfig,
@@ -9,6 +10,7 @@ import { Config } from './config.js';
 
 const config = configOrExit('private-api', () => loadConfig(Config, process.env));
 const logger = createLogger('private-api', config.LOG_LEVEL);
+armCrashPoints(config.CRASH_AT);
 
 await runUntilStopped(() => startPrivateApi(config, logger), {
   logger,

@@ -129,7 +129,7 @@ describe('the dispatcher', () => {
     // As another leader that decided before this one had written.
     const database = openDatabase(api.database.url, pino({ level: 'silent' }));
     opened.push(database);
-    const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000 };
+    const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000, goneAfterMs: 60_000 };
     const { assign } = createDispatcherRepository(database, timings);
     expect(await assign([{ uid, attempt: 1, consumerId: 'c2' }])).toEqual([]);
     const [task] = await api.database.query('SELECT state, consumer_id FROM tasks');

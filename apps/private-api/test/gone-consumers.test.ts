@@ -1,5 +1,7 @@
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { GoneConsumers } from '@inference-server/contracts';
+import { queueNameOf } from '@inference-server/task-queue';
 import { waitUntil } from '@inference-server/testing';
 import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 import { stateOfTask } from './task-helpers.js';
@@ -79,6 +81,24 @@ describe('gone for good', () => {
     expect(await gone()).toBe(true);
   });
 
+  it('is one whose tickets leave Redis, and no other', async () => {
+    await queued(await api.postTask('copy'), 1);
+    await silence(599);
+    const isReturned = async () =>
+      (await api.database.query(`SELECT 1 FROM tasks WHERE state = 'QUEUED'`)).length === 0;
+    expect(await waitUntil(isReturned, { timeoutMs: 10_000 })).toBe(true);
+    expect(await ticketKeys()).not.toEqual([]);
+    await silence(601);
+    const areGone = async () => (await ticketKeys()).length === 0;
+    expect(await waitUntil(areGone, { timeoutMs: 10_000 })).toBe(true);
+    // It may come back, and go again.
+    await consumer.register();
+    const areSome = async () => (await ticketKeys()).length > 0;
+    expect(await waitUntil(areSome, { timeoutMs: 10_000 })).toBe(true);
+    await silence(601);
+    expect(await waitUntil(areGone, { timeoutMs: 10_000 })).toBe(true);
+  });
+
   it('is none of which nobody knows anything', async () => {
     await consumer.signOff();
     const answer = await ask([id, 'never-seen']);
@@ -144,6 +164,15 @@ async function ask(ids: readonly string[], at = api): Promise<GoneConsumers> {
   const answer = await post({ consumer_ids: ids }, at.consumer('asker').token, at, 'asker');
   expect(answer.status).toBe(200);
   return (await answer.json()) as GoneConsumers;
+}
+
+async function ticketKeys(): Promise<string[]> {
+  const redis = new Redis(api.redis.url);
+  try {
+    return await redis.keys(`${api.redis.prefix}:${queueNameOf(id)}:*`);
+  } finally {
+    redis.disconnect();
+  }
 }
 
 async function gone(): Promise<boolean> {

@@ -7,11 +7,12 @@ import { createLeadership } from '../src/database/leader.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
 
+const logger = pino({ level: 'silent' });
 let test: TestDatabase;
 let database: Database;
 beforeAll(async () => {
   test = await createTestDatabase();
-  database = openDatabase(test.url, pino({ level: 'silent' }));
+  database = openDatabase(test.url, logger);
 });
 afterAll(() => database.close());
 
@@ -24,7 +25,7 @@ const wait = (name: string, by: string) =>
   );
 /** Of a process that asks the database every time. */
 function candidate(name: string, holder: string) {
-  const leadership = createLeadership(database, name, holder);
+  const leadership = createLeadership(database, name, holder, logger);
   return async () => {
     leadership.doubt();
     return (await leadership.lead())?.steadyMs;

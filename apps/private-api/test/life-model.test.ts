@@ -37,6 +37,7 @@ import {
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
 
+const logger = pino({ level: 'silent' });
 let test: TestDatabase;
 let database: Database;
 
@@ -46,7 +47,7 @@ const heartbeatTimeoutMs = 3_600_000;
 
 beforeAll(async () => {
   test = await createTestDatabase();
-  database = openDatabase(test.url, pino({ level: 'silent' }));
+  database = openDatabase(test.url, logger);
   const models = createModelRepository(database);
   await models.insert({
     versionId: randomUUID(),
@@ -93,13 +94,15 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
     leaseMs: 60_000,
     parkMs: 600_000,
     maxAttempts,
+    logger,
   });
   const dispatcher = createDispatcherRepository(database, {
     heartbeatTimeoutMs,
     // Every ticket is overdue at once.
     resendAfterMs: -1_000,
+    goneAfterMs: 0,
   });
-  const leadership = createLeadership(database, 'dispatcher', 'the test');
+  const leadership = createLeadership(database, 'dispatcher', 'the test', logger);
   await leadership.lead();
   const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 0 });
   const tasks = createTaskRepository(database, limits);

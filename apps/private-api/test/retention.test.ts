@@ -46,14 +46,15 @@ function start(
   { asked = () => undefined, ...options }: { stuckAfterMs?: number; asked?: () => void } = {},
 ) {
   const holder = randomUUID();
-  const rows = createLeadership(database, 'retention', holder);
+  const logger = pino({}, { write: log });
+  const rows = createLeadership(database, 'retention', holder, logger);
   const retention = startRetention({
     sweeps,
     leaderships: {
       rows: { ...rows, lead: () => (asked(), rows.lead()) },
-      files: createLeadership(database, 'retention-files', holder),
+      files: createLeadership(database, 'retention-files', holder, logger),
     },
-    logger: pino({}, { write: log }),
+    logger,
     ...options,
   });
   opened.push(retention);

@@ -1,4 +1,5 @@
-import { rename } from 'node:fs/promises';
+import { open, rename, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ended, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 import { claimTask, problemOfTask } from './task-helpers.js';
@@ -45,4 +46,19 @@ it('a store that is away is a 503 for whoever posts or fetches, and nothing is g
   expect((await consumer.fetch(running, 'input')).status).toBe(200);
   await consumer.settle(running, { kind: 'failed', reason: 'exit_code', ...ended, exit_code: 1 });
   expect(await problemOfTask(api, running)).toMatchObject({ code: 'TASK_FAILED' });
+});
+
+it('a disk that does not keep what it was given is a 503 for whoever posts', async () => {
+  const file = await open(join(api.config.STORAGE_URL, 'owner'));
+  const handles = Object.getPrototypeOf(file) as FileHandle;
+  await file.close();
+  const { sync } = handles;
+  handles.sync = () =>
+    Promise.reject(Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO' }));
+  try {
+    await expectAway(await post());
+  } finally {
+    handles.sync = sync;
+  }
+  expect((await post()).status).toBe(200);
 });

@@ -20,7 +20,12 @@ afterEach(() => scene.close());
 describe('abandoned uploads', () => {
   it('are let be once the row of the leader has run out, whatever it was told before', async () => {
     const dead = await scene.row('pending', { ageS: 901 });
-    const leadership = createLeadership(scene.database, 'retention', 'holder');
+    const leadership = createLeadership(
+      scene.database,
+      'retention',
+      'holder',
+      pino({ level: 'silent' }),
+    );
     await leadership.lead();
     const sweep = sweepAbandonedUploads(scene.database, {
       abandonedAfterS: 900,

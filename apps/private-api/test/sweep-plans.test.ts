@@ -111,7 +111,7 @@ it('no post counts the whole queue', async () => {
 
 it('no pass of the dispatcher reads the whole backlog', async () => {
   const { asked, database } = recording();
-  const timings = { heartbeatTimeoutMs: 0, resendAfterMs: 0 };
+  const timings = { heartbeatTimeoutMs: 0, resendAfterMs: 0, goneAfterMs: 0 };
   const dispatcher = createDispatcherRepository(database, timings);
   await dispatcher.consumers();
   await dispatcher.backlog(false, 10, 'c');

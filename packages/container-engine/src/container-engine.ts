@@ -11,6 +11,8 @@ import type { Readable } from 'node:stream';
 export interface ContainerEngine {
   /** Throws EngineError `unreachable` or `overdue` when the engine does not answer. */
   ping(signal: AbortSignal): Promise<void>;
+  /** What the engine takes the time to be: that of a container's start and end is by the same clock. */
+  readClock(signal: AbortSignal): Promise<Date>;
 
   /** Undefined when the engine does not have it. */
   inspectImage(reference: string, signal: AbortSignal): Promise<ImageDetails | undefined>;
@@ -23,7 +25,11 @@ export interface ContainerEngine {
   /** Makes an image of a tar's files, without a command; needs no registry. The tar is destroyed. */
   importImage(reference: string, tar: Readable, signal: AbortSignal): Promise<void>;
 
-  /** Creating one that exists is no error: the labels of the first creator stay. */
+  /**
+   * Creating one that exists is no error: the labels of the first creator stay. One without any, which
+   * an engine can leave that has ended in the middle of this, is made anew; throws `in_use` while a
+   * container has it.
+   */
   createVolume(volume: Volume, signal: AbortSignal): Promise<void>;
   /** Undefined when there is none. */
   inspectVolume(name: string, signal: AbortSignal): Promise<Volume | undefined>;
@@ -150,6 +156,11 @@ export interface ContainerExit {
 
 export type ContainerState =
   'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead';
+
+/** Not of one that has never run. */
+export function hasEnded(state: ContainerState): boolean {
+  return state === 'exited' || state === 'dead';
+}
 
 export interface ContainerSummary {
   id: string;

@@ -32,6 +32,12 @@ export function createDockerEngine(options: {
         (docker as unknown as PingWithOptions).ping({ abortSignal }),
       );
     },
+    async readClock(signal) {
+      const info = (await boundedCall('the clock of the engine', deadlines.callMs, signal, () =>
+        docker.info(),
+      )) as { SystemTime: string };
+      return new Date(info.SystemTime);
+    },
     inspectImage: (reference, signal) => inspectImage(engine, reference, signal),
     pullImage: (reference, signal, onProgress) =>
       pullImage(engine, reference, signal, onProgress ?? (() => undefined)),

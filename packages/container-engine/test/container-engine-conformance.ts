@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
 import { readTar, tarOf } from './tiny-tar.js';
+import { describeVolumes } from './volume-conformance.js';
 
 /** What a conformance run needs to know of the adapter's surroundings. */
 export interface Surroundings {
@@ -66,6 +67,19 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       }
     });
 
+    it('tells its time, by which its containers start', async () => {
+      const { engine } = surroundings();
+      const before = await engine.readClock(signal);
+      const id = await engine.createContainer(specOf('true'), signal);
+      await engine.startContainer(id, signal);
+      await engine.waitForExit(id, signal);
+      const { startedAt, endedAt } = (await engine.inspectContainer(id, signal)) ?? {};
+      const after = await engine.readClock(signal);
+      const times = [before, startedAt, endedAt, after].map((time) => time?.getTime());
+      expect(times).toEqual([...times].sort());
+      expect(times).not.toContain(undefined);
+    });
+
     it('answers a ping', async () => {
       await engineOf().ping(signal);
     });
@@ -89,51 +103,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       });
     });
 
-    describe('volumes', () => {
-      it('keeps the labels of the first creator', async () => {
-        const engine = engineOf();
-        const name = freshName();
-        const first = { name, labels: { ...labels, by: 'first' } };
-        await engine.createVolume(first, signal);
-        const second = { name, labels: { ...labels, by: 'second' } };
-        await engine.createVolume(second, signal);
-        expect(await engine.inspectVolume(name, signal)).toEqual(first);
-      });
-
-      it('lists by all the labels', async () => {
-        const engine = engineOf();
-        const name = freshName();
-        await engine.createVolume({ name, labels: { ...labels, colour: 'red' } }, signal);
-        await engine.createVolume({ name: freshName(), labels }, signal);
-        const found = await engine.listVolumes({ ...labels, colour: 'red' }, signal);
-        expect(found.map((volume) => volume.name)).toEqual([name]);
-      });
-
-      it('takes the removal of an absent one as done, and refuses one in use', async () => {
-        const engine = engineOf();
-        const name = freshName();
-        await engine.removeVolume(name, signal);
-        expect(await engine.inspectVolume(name, signal)).toBeUndefined();
-        await engine.createVolume({ name, labels }, signal);
-        const mounts = [{ volume: name, path: '/data', readOnly: false }];
-        const id = await engine.createContainer(specOf('true', { mounts }), signal);
-        const inUse = { problem: 'in_use' };
-        await expect(engine.removeVolume(name, signal)).rejects.toMatchObject(inUse);
-        expect((await engine.inspectContainer(id, signal))?.volumes).toContain(name);
-        expect((await engine.listContainers(labels, signal))[0]?.volumes).toContain(name);
-        await engine.removeContainer(id, signal);
-        await engine.removeVolume(name, signal);
-      });
-
-      it('does not copy what the image has at the mount point', async () => {
-        const engine = engineOf();
-        const name = freshName();
-        await engine.createVolume({ name, labels }, signal);
-        const mounts = [{ volume: name, path: '/tmp', readOnly: false }];
-        const { id } = await runToEnd(specOf('ls -A /tmp', { mounts }));
-        expect((await logOf(id)).text).toBe('');
-      });
-    });
+    describeVolumes({ engineOf, freshName, specOf, runToEnd, logOf, labels, signal });
 
     describe('containers', () => {
       it('runs one to its end and tells the exit code', async () => {

@@ -2,6 +2,13 @@ export { ConfigError, loadConfig } from './config.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';
+export {
+  armCrashPoints,
+  CrashAt,
+  crashPoint,
+  crashPoints,
+  type CrashPoint,
+} from './crash-points.js';
 export { cutWhenStalled } from './http/cut-when-stalled.js';
 export { createHttpServer } from './http/http-server.js';
 export { refuseOtherMethods } from './http/methods.js';

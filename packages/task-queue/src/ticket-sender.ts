@@ -9,6 +9,11 @@ export interface TicketSender {
    * sending is idempotent. Throws SERVICE_UNAVAILABLE when Redis does not take them in time.
    */
   send(consumerId: string, tickets: readonly Ticket[]): Promise<void>;
+  /**
+   * Takes away whatever there is of a consumer's queue; it may be sent tickets again. Throws
+   * SERVICE_UNAVAILABLE when Redis does not do so in time.
+   */
+  forget(consumerId: string): Promise<void>;
   /** Throws SERVICE_UNAVAILABLE when Redis does not answer. */
   check(): Promise<void>;
   /**
@@ -54,6 +59,13 @@ export function createTicketSender(options: {
         opts: { jobId: jobIdOf(ticket) },
       }));
       await boundedCall(redis, timeoutMs, () => queueOf(consumerId).addBulk(jobs));
+    },
+
+    async forget(consumerId) {
+      const queue = queueOf(consumerId);
+      await boundedCall(redis, timeoutMs, () => queue.obliterate({ force: true }));
+      queues.delete(consumerId);
+      await queue.close();
     },
 
     async check() {

@@ -1,7 +1,13 @@
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort, ownRedis, testFolder, testRedis, waitUntil } from '@inference-server/testing';
-import { createTicketReceiver, createTicketSender, type Ticket } from '../src/index.js';
+import {
+  createTicketReceiver,
+  createTicketSender,
+  queueNameOf,
+  type Ticket,
+} from '../src/index.js';
 
 const logger = pino({ level: 'silent' });
 let queue: { redisUrl: string; prefix: string };
@@ -115,6 +121,46 @@ describe('tickets', () => {
     expect(await until(() => consumer.taken.length === 2)).toBe(true);
   });
 });
+
+describe('a consumer that is forgotten', () => {
+  it('leaves nothing in Redis, neither what waits nor what was taken, and may come back', async () => {
+    const sender = send();
+    const other = receive('other');
+    other.setRoom(0);
+    await sent(sender, 'other', [ticket(8)]);
+    let isAnswered = false;
+    const gone = receive('gone', () => waitUntil(() => isAnswered, { timeoutMs: 10_000 }).then());
+    gone.setRoom(1);
+    await sent(sender, 'gone', [ticket(1), ticket(2)]);
+    expect(await until(() => gone.taken.length === 1)).toBe(true);
+    expect(await keysOf('gone')).not.toEqual([]);
+
+    await sender.forget('gone');
+    expect(await keysOf('gone')).toEqual([]);
+    expect(await keysOf('other')).not.toEqual([]);
+    await sender.forget('gone');
+    isAnswered = true;
+    await gone.receiver.close();
+
+    const back = receive('gone');
+    await sent(sender, 'gone', [ticket(3)]);
+    expect(await until(() => back.taken.length === 1)).toBe(true);
+    expect(back.taken).toEqual([ticket(3)]);
+    other.setRoom(1);
+    expect(await until(() => other.taken.length === 1)).toBe(true);
+  });
+});
+
+/** But for the mark of the pause between two looks for stalled jobs, which its receiver sets. */
+async function keysOf(consumerId: string): Promise<string[]> {
+  const redis = new Redis(queue.redisUrl);
+  try {
+    const keys = await redis.keys(`${queue.prefix}:${queueNameOf(consumerId)}:*`);
+    return keys.filter((key) => !key.endsWith(':stalled-check'));
+  } finally {
+    redis.disconnect();
+  }
+}
 
 describe('a receiver that closes', () => {
   it('answers the ticket in hand and ends at once although it waits for the next', async () => {

@@ -4,6 +4,7 @@ export { createTestDatabase, type TestDatabase } from './database.js';
 export { createEngineApi, type EngineApi } from './engine-api.js';
 export { testEngine, type TestEngine } from './engine.js';
 export { testFolder } from './folder.js';
+export { describeMachine, type Machine } from './machine.js';
 export { openFilesBelow } from './open-files.js';
 export { ownDatabase, type OwnDatabase } from './own-database.js';
 export { ownEngine, type OwnEngine } from './own-engine.js';

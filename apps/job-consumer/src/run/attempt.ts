@@ -1,5 +1,5 @@
 import { AppError, messageOf } from '@inference-server/errors';
-import { joinSignals } from '@inference-server/service-kit';
+import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
 import { cancelAttempt } from './cancel.js';
@@ -144,7 +144,9 @@ async function carryOut(
     container = undefined;
     if (!('container' in runnable)) return runnable;
     container = runnable.container;
+    if (!isAdopted) crashPoint('input_staged', run.held.taskUid);
     const end = await executeAttempt(run, runnable);
+    crashPoint('container_ended', run.held.taskUid);
     // Beside the output: the container is at rest.
     reading = readLog(run, container);
     return end.kind === 'succeeded' ? await collectOutput(run, container) : end;

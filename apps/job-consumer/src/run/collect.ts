@@ -3,6 +3,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { tarToZip } from '@inference-server/archive';
 import { messageOf } from '@inference-server/errors';
+import { crashPoint } from '@inference-server/service-kit';
 import { retryPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { outlastEngineOutage } from './engine-outage.js';
@@ -44,6 +45,7 @@ async function bringOutput(run: AttemptRun, container: string): Promise<Outcome>
   passed.catch(() => undefined);
   try {
     const stored = await api.putOutput(run.held, passing, signal);
+    crashPoint('output_sent', run.held.taskUid);
     for (const line of leftOut.lines()) run.log.note(line);
     if (stored.sha256 !== digest()) {
       return fault(

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerExit, ContainerLimits } from '@inference-server/container-engine';
+import { crashPoint } from '@inference-server/service-kit';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { outlastEngineOutage } from './engine-outage.js';
@@ -21,6 +22,8 @@ export interface Runnable {
   volumes?: OwnVolumes;
   /** By the engine's clock. Undefined: it is still to be started. */
   startedAt?: Date;
+  /** Since then, when it was looked at, by the same clock: ours may be another. */
+  usedMs?: number;
   /** By the engine's clock. Undefined: it is to be started, or it ran still when it was looked at. */
   endedAt?: Date;
 }
@@ -32,11 +35,10 @@ export interface Runnable {
  */
 export async function executeAttempt(
   run: AttemptRun,
-  { container, helper, volumes = {}, startedAt, endedAt }: Runnable,
+  { container, helper, volumes = {}, startedAt, usedMs = 0, endedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
   const { engine, settings, signal } = run;
   const limitMs = run.work.timeout_s * 1000;
-  const usedMs = startedAt === undefined ? 0 : Date.now() - startedAt.getTime();
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);
   // Before the start, so that the end of a very short run is not missed.
@@ -47,6 +49,7 @@ export async function executeAttempt(
       await run.requireLease();
       const refused = await startModel(run, container, volumes);
       if (refused !== undefined) return refused;
+      crashPoint('container_started', run.held.taskUid);
     }
     if (startedAt !== undefined && endedAt !== undefined) {
       return judgeEnded(run, await exited, { startedAt, endedAt }, true);

@@ -23,8 +23,8 @@ export interface KeptLease {
 
 /**
  * Renews the lease until it is stopped. Each call is held open by the server, which answers at once
- * when there is news. While private-api is away the attempt goes on: a lapsed lease may still be
- * renewed.
+ * when there is news; one that does not answer in time for another to renew is left. While private-api
+ * is away the attempt goes on: a lapsed lease may still be renewed.
  */
 export function keepLease(
   { api, logger }: { api: PrivateApiClient; logger: Logger },
@@ -43,7 +43,8 @@ export function keepLease(
     while (!isStopping()) {
       const asked = performance.now();
       try {
-        const answer = await api.renew(held, knowsOfCancel, signal);
+        const how = { knowsOfCancel, answerWithinMs: freshMs };
+        const answer = await api.renew(held, how, signal);
         if (answer.outcome !== 'renewed') {
           news.onRefused(answer.outcome);
           return;

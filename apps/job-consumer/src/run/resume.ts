@@ -18,5 +18,7 @@ export async function resumeAttempt({
     return fault('consumer_restarted', 'The consumer ended before the container was started.');
   }
   const { id, startedAt, endedAt } = found;
-  return { container: id, startedAt, ...(endedAt !== undefined && { endedAt }) };
+  const now = await outlastEngineOutage(() => engine.readClock(signal), signal);
+  const usedMs = now.getTime() - startedAt.getTime();
+  return { container: id, startedAt, usedMs, ...(endedAt !== undefined && { endedAt }) };
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SettleAnswer } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
+import { crashPoint } from '@inference-server/service-kit';
 import { isPassing } from '../retry.js';
 import type { AttemptRun } from './attempt-run.js';
 import { causeOf } from './fault-cause.js';
@@ -28,7 +29,10 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
         { ...about, kind: told.kind, detail: told.detail, answer: answer.outcome },
         'an attempt ended',
       );
-      if (answer.outcome === 'settled') run.noteEnd(told);
+      if (answer.outcome === 'settled') {
+        crashPoint('settled', run.held.taskUid);
+        run.noteEnd(told);
+      }
       return answer.outcome;
     } catch (error) {
       if (isOutOfTime()) break;

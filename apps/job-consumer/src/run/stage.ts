@@ -41,7 +41,7 @@ export async function stageAttempt(run: AttemptRun): Promise<Staged | Outcome> {
   try {
     return await stage(run);
   } catch (error) {
-    if (!isEngineProblem(error, 'name_in_use', 'volume_absent')) throw error;
+    if (!isEngineProblem(error, 'name_in_use', 'in_use', 'volume_absent')) throw error;
     await run.requireLease();
     await removeTraces(run);
     return await stage(run);

@@ -1,3 +1,4 @@
+import type { Logger } from '@inference-server/service-kit';
 import type { Database } from './database.js';
 
 /** Whether this process does the periodic work of one name now, by the database's clock. */
@@ -44,7 +45,12 @@ export const leaderMs = 10_000;
 export const leaderRenewMs = 3_000;
 
 /** The row of `name`, held by one of all processes. What its holder writes is conditional all the same. */
-export function createLeadership(database: Database, name: string, holder: string): Leadership {
+export function createLeadership(
+  database: Database,
+  name: string,
+  holder: string,
+  logger: Logger,
+): Leadership {
   let leading: { steadyMs: number } | undefined;
   let askAgainAt = 0;
 
@@ -67,6 +73,8 @@ export function createLeadership(database: Database, name: string, holder: strin
          RETURNING (extract(epoch FROM now() - steady_since) * 1000)::float8 AS "steadyMs"`,
         [name, holder, leaderMs],
       );
+      // Since this very statement.
+      if (leading?.steadyMs === 0) logger.debug({ work: name }, 'leads from now on');
       askAgainAt = asked + leaderRenewMs;
       return leading;
     },

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
 import { isInDoubt } from './database.js';
 
 /** How long the database may be away before the question is given up. */
@@ -15,14 +16,16 @@ const againAfterMs = 250;
 export async function readAgain<Result>(
   error: unknown,
   read: () => Promise<Result | undefined>,
+  logger: Logger,
 ): Promise<Result> {
   if (!isInDoubt(error)) throw error;
   const giveUpAt = performance.now() + withinMs;
   while (performance.now() < giveUpAt) {
     try {
       const found = await read();
-      if (found !== undefined) return found;
-      break;
+      if (found === undefined) break;
+      logger.debug('a commit whose answer was lost was made');
+      return found;
     } catch (failure) {
       if (!(failure instanceof AppError) || failure.code !== 'SERVICE_UNAVAILABLE') break;
     }

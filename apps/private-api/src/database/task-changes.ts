@@ -77,11 +77,13 @@ async function listenOnce(
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
   });
+  let stop: () => void = () => undefined;
   const ended = new Promise<void>((resolve, reject) => {
     client.once('error', reject);
     client.once('end', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    stop = resolve;
   });
+  signal.addEventListener('abort', stop);
   ended.catch(() => undefined); // it may break while connecting, which rejects by itself
   // A half-open connection says nothing: a statement now and then finds it out.
   const probe = setInterval(() => {
@@ -99,6 +101,7 @@ async function listenOnce(
     await ended;
   } finally {
     clearInterval(probe);
+    signal.removeEventListener('abort', stop);
     client.on('error', () => undefined);
     await endWithin(client, 1_000);
   }

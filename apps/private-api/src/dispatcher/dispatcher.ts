@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import { crashPoint, type Logger } from '@inference-server/service-kit';
 import type { TicketSender } from '@inference-server/task-queue';
 import type { Leadership } from '../database/leader.js';
 import type { TaskChanges } from '../database/task-changes.js';
@@ -41,6 +41,7 @@ export function startDispatcher(deps: {
   const closing = new AbortController();
   const alarm = createAlarm();
   let tidyAt = 0;
+  const forgotten = new Set<string>();
 
   deps.changes.onAnyChange(alarm.ring);
 
@@ -59,12 +60,38 @@ export function startDispatcher(deps: {
   };
 
   const pass = async (): Promise<void> => {
-    await send(await assignRoom());
+    const assigned = await assignRoom();
+    const [first] = assigned;
+    if (first !== undefined) crashPoint('ticket_assigned', first.uid);
+    await send(assigned);
     if (performance.now() < tidyAt) return;
     tidyAt = performance.now() + timings.tickMs;
     await endLapsedLeases();
-    await rows.returnTickets();
-    await send(await rows.overdueTickets());
+    const returned = await rows.returnTickets();
+    if (returned > 0) logger.debug({ tickets: returned }, 'tickets are returned');
+    const overdue = await rows.overdueTickets();
+    if (overdue.length > 0) logger.debug({ tickets: overdue.length }, 'tickets are sent again');
+    await send(overdue);
+    await forgetGone();
+  };
+
+  /** A leader does it once for each that is gone; what Redis does not do now it is asked again. */
+  const forgetGone = async (): Promise<void> => {
+    const gone = new Set(await rows.goneConsumers());
+    for (const id of forgotten) if (!gone.has(id)) forgotten.delete(id);
+    for (const id of gone) {
+      if (forgotten.has(id)) continue;
+      try {
+        await tickets.forget(id);
+        forgotten.add(id);
+      } catch (error) {
+        logger.debug(
+          { consumerId: id, reason: messageOf(error) },
+          'tickets of a gone consumer stay',
+        );
+        return;
+      }
+    }
   };
 
   const endLapsedLeases = async (): Promise<void> => {

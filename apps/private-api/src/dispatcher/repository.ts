@@ -20,7 +20,7 @@ const shunsLast = `coalesce(
 /** What the dispatcher reads and writes. Every write is conditional on what it was decided from. */
 export function createDispatcherRepository(
   database: Database,
-  timings: { heartbeatTimeoutMs: number; resendAfterMs: number },
+  timings: { heartbeatTimeoutMs: number; resendAfterMs: number; goneAfterMs: number },
 ) {
   return {
     /**
@@ -88,6 +88,15 @@ export function createDispatcherRepository(
         [timings.heartbeatTimeoutMs],
       );
       return returned.length;
+    },
+
+    /** Of whom nothing was heard for so long that their tickets are no use to anybody. */
+    async goneConsumers(): Promise<string[]> {
+      const rows = await database.query<{ id: string }>(
+        `SELECT id FROM consumers WHERE heartbeat_at < now() - $1 * interval '1 millisecond'`,
+        [Math.max(timings.goneAfterMs, timings.heartbeatTimeoutMs)],
+      );
+      return rows.map(({ id }) => id);
     },
 
     /** QUEUED tasks whose ticket may have been lost on the way; marked as sent again. */

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import type {
-  ContainerDetails,
-  ContainerSpec,
-  ContainerState,
-  ContainerSummary,
-  Labels,
-  StartOutcome,
+import {
+  hasEnded,
+  type ContainerDetails,
+  type ContainerSpec,
+  type ContainerState,
+  type ContainerSummary,
+  type Labels,
+  type StartOutcome,
 } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, type EngineConnection } from './connection.js';
@@ -129,10 +130,6 @@ export async function inspectContainer(
     if (isEngineProblem(error, 'container_absent')) return undefined;
     throw error;
   }
-}
-
-function hasEnded(state: ContainerState): boolean {
-  return state === 'exited' || state === 'dead';
 }
 
 /** What has not happened has the zero of Go's time. */

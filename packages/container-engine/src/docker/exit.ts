@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ContainerDetails, ContainerExit } from '../container-engine.js';
+import { hasEnded, type ContainerDetails, type ContainerExit } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, dialStream, type EngineConnection } from './connection.js';
 import { inspectContainer } from './containers.js';
@@ -30,7 +30,7 @@ export async function waitForExit(
     let notice = listen();
     for (;;) {
       const found = await look(connection, container, { until, awayMs, presence });
-      if (found !== undefined && (found.state === 'exited' || found.state === 'dead')) {
+      if (found !== undefined && hasEnded(found.state)) {
         const { exitCode, outOfMemory, startError } = found;
         const interrupted =
           exitCode !== 0 && (presence.wasAway || (await wasSignalled(connection, found, until)));

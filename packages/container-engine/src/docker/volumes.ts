@@ -4,13 +4,20 @@ import { boundedCall, type EngineConnection } from './connection.js';
 import { labelFilters } from './label-filters.js';
 
 export async function createVolume(
-  { docker, deadlines }: EngineConnection,
+  connection: EngineConnection,
   { name, labels }: Volume,
   signal: AbortSignal,
 ): Promise<void> {
-  await boundedCall(`volume ${name}`, deadlines.callMs, signal, (abortSignal) =>
-    docker.createVolume({ Name: name, Driver: 'local', Labels: { ...labels }, abortSignal }),
-  );
+  const { docker, deadlines } = connection;
+  const create = () =>
+    boundedCall(`volume ${name}`, deadlines.callMs, signal, (abortSignal) =>
+      docker.createVolume({ Name: name, Driver: 'local', Labels: { ...labels }, abortSignal }),
+    );
+  await create();
+  const found = await inspectVolume(connection, name, signal);
+  if (found === undefined || hasLabels(found) || !hasLabels({ labels })) return;
+  await removeVolume(connection, name, signal);
+  await create();
 }
 
 export async function inspectVolume(
@@ -53,6 +60,10 @@ export async function removeVolume(
   } catch (error) {
     if (!isEngineProblem(error, 'volume_absent')) throw error;
   }
+}
+
+function hasLabels({ labels }: Pick<Volume, 'labels'>): boolean {
+  return Object.keys(labels).length > 0;
 }
 
 interface DockerVolume {

@@ -26,6 +26,10 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   // Here too: an address that cannot be read meets no hook.
   reply.headers(noSniffing);
   if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
+  // Who asks again may reach another process. A body that still comes keeps its connection.
+  if (known.code === 'SERVICE_UNAVAILABLE' && request.raw.complete) {
+    reply.header('connection', 'close');
+  }
   if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
 }

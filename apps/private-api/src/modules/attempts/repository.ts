@@ -1,5 +1,6 @@
 import type { PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
 import type { Database, Queryable } from '../../database/database.js';
 import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import type { PendingBlob } from '../blobs/service.js';
@@ -40,6 +41,8 @@ export interface Holding {
   cancelRequested: boolean;
 }
 
+type AttemptKey = Pick<HeldAttempt, 'taskUid' | 'attempt'>;
+
 /** `blobs`: those that nothing refers to any more. */
 export type Settled = { outcome: 'settled'; blobs: string[] } | { outcome: 'cancel_requested' };
 
@@ -47,7 +50,12 @@ const claimed = transition('claimed');
 
 export function createAttemptRepository(
   database: Database,
-  { leaseMs, parkMs, maxAttempts }: { leaseMs: number; parkMs: number; maxAttempts: number },
+  {
+    leaseMs,
+    parkMs,
+    maxAttempts,
+    logger,
+  }: { leaseMs: number; parkMs: number; maxAttempts: number; logger: Logger },
 ) {
   /**
    * The lease for so long from now on, or as long as it lasts anyway: a renewal that comes after the
@@ -75,8 +83,13 @@ export function createAttemptRepository(
   function resume(held: HeldAttempt): Promise<boolean> {
     return database.transaction(async (tx) => {
       await lockTask(tx, held.taskUid);
-      return resumeOwn(tx, held);
+      return noted(held, await resumeOwn(tx, held));
     });
+  }
+
+  function noted({ taskUid, attempt }: AttemptKey, isResumed: boolean): boolean {
+    if (isResumed) logger.debug({ taskUid, attempt }, 'a lapsed attempt is resumed');
+    return isResumed;
   }
 
   return {
@@ -103,6 +116,7 @@ export function createAttemptRepository(
       );
       if (won !== undefined) return won;
       const before = await heldAlready(claim);
+      if (before?.epoch === 1) logger.debug({ taskUid, attempt }, 'a claim is answered again');
       return before?.epoch === 1 ? before : undefined;
     },
 
@@ -128,7 +142,8 @@ export function createAttemptRepository(
         const [taken] = await take();
         if (taken !== undefined) return taken;
         const lapsed = { condition: 'a.consumer_id = $3', values: [consumerId] };
-        return (await resumeLapsed(tx, claim, lapsed)) ? (await take())[0] : undefined;
+        const isResumed = noted(claim, await resumeLapsed(tx, claim, lapsed));
+        return isResumed ? (await take())[0] : undefined;
       });
       return adopted ?? (await heldAlready(claim));
     },
@@ -197,6 +212,8 @@ export function createAttemptRepository(
           WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND outcome = $5`,
         [...leaseValues(held), outcome],
       );
+      const { taskUid, attempt } = held;
+      if (rows.length > 0) logger.debug({ taskUid, attempt }, 'a settlement is answered again');
       return rows.length > 0;
     },
 
@@ -241,7 +258,7 @@ export function createAttemptRepository(
       return database.transaction(async (tx) => {
         const task = await lockTask(tx, held.taskUid);
         const cancelRequested = task?.cancelRequested ?? false;
-        await resumeOwn(tx, held);
+        noted(held, await resumeOwn(tx, held));
         if (cancelRequested && (end.outcome === 'finished' || end.outcome === 'failed')) {
           return (await isCurrent(tx, held)) ? { outcome: 'cancel_requested' } : undefined;
         }

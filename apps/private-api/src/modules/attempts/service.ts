@@ -10,7 +10,7 @@ import {
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { joinSignals, type SendableBlob } from '@inference-server/service-kit';
+import { crashPoint, joinSignals, type SendableBlob } from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
@@ -64,6 +64,7 @@ export function createAttemptService(deps: {
   return {
     async claim(claim: AttemptClaim): Promise<ClaimAnswer> {
       const won = await attempts.claim(claim);
+      if (won !== undefined) crashPoint('claim_committed', claim.taskUid);
       const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
       if (won === undefined || work === undefined) {
         return { outcome: 'refused', reason: 'the ticket is stale' };
@@ -133,6 +134,7 @@ export function createAttemptService(deps: {
     ): Promise<BlobReference> {
       await requireLease(held);
       const output = await blobs.receive(zip, { kind: 'output', signal });
+      crashPoint('output_stored', held.taskUid);
       const replaced = await attempts.keepOutput(held, output).catch(async (error: unknown) => {
         await blobs.abandon(output.id);
         throw error;
@@ -150,6 +152,7 @@ export function createAttemptService(deps: {
       const end = toEnd(result);
       const sha256 = result.kind === 'finished' ? result.output_sha256 : null;
       const settled = await attempts.settle(held, end, sha256);
+      if (settled !== undefined) crashPoint('settle_committed', held.taskUid);
       if (settled?.outcome === 'settled') await blobs.removeMarked(settled.blobs);
       if (settled !== undefined) return { outcome: settled.outcome };
       if (await attempts.wasSettled(held, end.outcome)) return { outcome: 'settled' };

@@ -7,7 +7,7 @@ import {
   type ByteRange,
   type ReceivedFile,
 } from '@inference-server/blob-store';
-import { AppError, messageOf } from '@inference-server/errors';
+import { AppError, messageOf, systemCode } from '@inference-server/errors';
 import type { Logger, SendableBlob } from '@inference-server/service-kit';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobRepository } from './repository.js';
@@ -109,7 +109,9 @@ export function createBlobService(deps: {
         if (file !== undefined) await discardFile(file);
         await abandon(id);
         if (isFault(error)) await requireStore(signal);
-        throw error;
+        const broken = ofBrokenDisk(error);
+        if (broken !== undefined) logger.warn({ err: error }, 'the blob store did not keep a zip');
+        throw broken ?? error;
       }
     },
 
@@ -156,6 +158,12 @@ export function createBlobService(deps: {
     /** Throws SERVICE_UNAVAILABLE when nothing can be stored. */
     check: (signal: AbortSignal) => store.check(signal),
   };
+}
+
+/** A disk that fails now and then: the next post may have better luck. */
+function ofBrokenDisk(error: unknown): AppError | undefined {
+  if (systemCode(error) !== 'EIO') return undefined;
+  return new AppError('SERVICE_UNAVAILABLE', 'The blob store did not keep it.', { cause: error });
 }
 
 function isFault(error: unknown): boolean {

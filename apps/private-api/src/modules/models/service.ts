@@ -1,5 +1,6 @@
 import type { Model, QueryOf, routes, UnusedModelVersions } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
 import type { Installation } from '../../database/installation.js';
 import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
@@ -23,8 +24,9 @@ export function createModelService(deps: {
     inputRetentionS: number;
     logRetentionS: number;
   };
+  logger: Logger;
 }) {
-  const { models, blobs, limits } = deps;
+  const { models, blobs, limits, logger } = deps;
 
   return {
     async register(
@@ -37,7 +39,7 @@ export function createModelService(deps: {
       const model = await receive(registration, upload, signal);
       const insert = () => models.insert(model);
       try {
-        return await insert().catch((error: unknown) => readAgain(error, insert));
+        return await insert().catch((error: unknown) => readAgain(error, insert, logger));
       } catch (error) {
         await abandonFiles(model);
         // Two registrations of one name at the same time: the database lets one in.
@@ -56,7 +58,7 @@ export function createModelService(deps: {
       const put = () => models.put(model);
       try {
         const { model: after, isNewVersion } = await put().catch((error: unknown) =>
-          readAgain(error, put),
+          readAgain(error, put, logger),
         );
         if (!isNewVersion) await abandonFiles(model);
         return after;

@@ -6,7 +6,12 @@ import {
   type TaskStatus,
 } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
-import { joinSignals, type Logger, type SendableBlob } from '@inference-server/service-kit';
+import {
+  crashPoint,
+  joinSignals,
+  type Logger,
+  type SendableBlob,
+} from '@inference-server/service-kit';
 import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
@@ -70,11 +75,14 @@ export function createTaskService(deps: {
         input,
         idempotencyKey,
       };
+      crashPoint('post_stored', task.uid);
       let uid: string | undefined;
       try {
         uid = await tasks
           .insert(task)
-          .catch((error: unknown) => readAgain(error, () => tasks.inserted(task)));
+          .catch((error: unknown) => readAgain(error, () => tasks.inserted(task), deps.logger));
+        crashPoint('post_committed', uid);
+        if (uid !== task.uid) deps.logger.debug({ task: uid }, 'a key is answered again');
         return uid;
       } finally {
         if (uid !== task.uid) await blobs.abandon(input.id);

@@ -1,0 +1,61 @@
+import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Type from 'typebox';
+
+/**
+ * Places of a task's life between two steps that must both happen: where a process can be made to die
+ * or to stand still, to see that the other step happens all the same. In the order of a task's life.
+ */
+export const crashPoints = [
+  // private-api
+  'post_stored',
+  'post_committed',
+  'ticket_assigned',
+  'claim_committed',
+  'output_stored',
+  'settle_committed',
+  // job-consumer
+  'ticket_taken',
+  'claim_won',
+  'input_staged',
+  'container_started',
+  'container_ended',
+  'output_sent',
+  'settled',
+] as const;
+export type CrashPoint = (typeof crashPoints)[number];
+
+/** The setting, see {@link armCrashPoints}. */
+export const CrashAt = Type.Optional(
+  Type.String({ pattern: `^(?:${crashPoints.join('|')}|/.+)$` }),
+);
+
+let armed: string | undefined;
+
+/**
+ * Undefined: nothing happens at any point. The name of a point: the process dies there (SIGKILL). A
+ * folder: at each point the file of its name is looked for, taken away, and the signal that it names is
+ * sent to the process, so that a run can arm and disarm a process while it lives; before that the uid of
+ * the task is written beside it, into `POINT.met`.
+ */
+export function armCrashPoints(setting: string | undefined): void {
+  armed = setting;
+}
+
+export function crashPoint(point: CrashPoint, taskUid: string): void {
+  if (armed === undefined) return;
+  const signal = armed.startsWith('/') ? takeSignal(join(armed, point), taskUid) : undefined;
+  if (signal !== undefined) process.kill(process.pid, signal);
+  else if (armed === point) process.kill(process.pid, 'SIGKILL');
+}
+
+function takeSignal(file: string, taskUid: string): NodeJS.Signals | undefined {
+  try {
+    const signal = readFileSync(file, 'utf8') as NodeJS.Signals;
+    unlinkSync(file);
+    writeFileSync(`${file}.met`, taskUid);
+    return signal;
+  } catch {
+    return undefined;
+  }
+}
