@@ -9,6 +9,7 @@ const entryPoints = [
   'apps/private-api/src/{migrate,sweep}.ts',
   'packages/testing/src/global-setup.ts',
   'benchmarks/**',
+  'faults/**',
   'examples/**',
   'scripts/**',
 ];

@@ -16,7 +16,10 @@ const sources = readdirSync(packages)
 export default defineConfig({
   resolve: { alias: sources },
   test: {
-    include: ['{packages,apps,examples}/*/test/**/*.test.ts', '{benchmarks,tests}/**/*.test.ts'],
+    include: [
+      '{packages,apps,examples}/*/test/**/*.test.ts',
+      '{benchmarks,faults,tests}/**/*.test.ts',
+    ],
     globalSetup: ['packages/testing/src/global-setup.ts'],
     setupFiles: ['packages/testing/src/setup-file.ts'],
     pool: 'forks',

@@ -139,7 +139,7 @@ function tell({ name, seed, planned, cases, accepted, seconds, finding }) {
 
 /** The figures, with what they were taken on. */
 async function writeResults(results, { isLong, seed, only, cases }, signal) {
-  const { describeMachine } = await import('../benchmarks/dist/machine.js');
+  const { describeMachine } = await import('../packages/testing/dist/index.js');
   const date = new Date().toISOString();
   const folder = join(repository, 'tests', 'fuzz', 'results');
   const path = join(folder, `${date.slice(0, 19).replaceAll(':', '')}.json`);

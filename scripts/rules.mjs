@@ -1,14 +1,11 @@
 // npm run test:rules: takes each rule of a task's life (tests/rules) out of a copy of the sources, and
 // sees whether the tests notice. The last line is `N passed, N failed`, one for each rule.
-import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { pathToFileURL } from 'node:url';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { readWithout, rules } from '../tests/rules/rules.mjs';
 import { runCommand } from './run-command.mjs';
-import { repository } from './setup.mjs';
+import { makeFolder, openCopy } from './sources-copy.mjs';
 import { countSteps } from './steps.mjs';
 import { listenForStop } from './stop-requests.mjs';
 
@@ -16,9 +13,6 @@ const usage =
   'npm run test:rules -- [--only RULE]… [--list]\n' +
   '  --only  the rules whose name or file has this in it\n' +
   '  --list  names them\n';
-
-/** Of the folders of this script; the number of its process follows. */
-const prefix = 'inference-server-rules-';
 
 const options = readOptions(process.argv.slice(2));
 if (options === undefined) {
@@ -53,9 +47,9 @@ function readOptions(args) {
 async function testRules(chosen) {
   const signal = listenForStop();
   const { counts, step, conclude } = countSteps(signal);
-  const folder = await makeFolder();
+  const folder = await makeFolder('inference-server-rules-');
   try {
-    const copy = await openCopy(join(folder, 'copy'), signal);
+    const copy = await openCopy(join(folder, 'copy'), { purpose: 'test', signal });
     const report = join(folder, 'report.json');
     const runTests = (tests) => runNamedTests(copy.root, tests, report, signal);
     const ready =
@@ -89,78 +83,6 @@ async function testRules(chosen) {
 function selectionsOf(chosen) {
   const selections = new Map(chosen.map(({ tests }) => [JSON.stringify(tests), tests]));
   return [...selections.values()];
-}
-
-/** A folder of this process; those of processes that were killed are removed. */
-async function makeFolder() {
-  for (const name of await readdir(tmpdir())) {
-    if (!name.startsWith(prefix)) continue;
-    const pid = Number.parseInt(name.slice(prefix.length), 10);
-    if (!isAlive(pid))
-      await rm(join(tmpdir(), name), { recursive: true, force: true, maxRetries: 5 });
-  }
-  return mkdtemp(join(tmpdir(), `${prefix}${process.pid}-`));
-}
-
-function isAlive(pid) {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return error.code === 'EPERM';
-  }
-}
-
-/** Another checkout with what git knows of this one, as it lies there. Nothing is written here. */
-async function openCopy(root, signal) {
-  const scriptOfCopy = (name) => import(pathToFileURL(join(root, 'scripts', name)).href);
-  return {
-    root,
-    async fill() {
-      await mkdir(root);
-      const { stdout } = await promisify(execFile)('git', ['ls-files', '-z', '--deduplicate'], {
-        cwd: repository,
-        maxBuffer: 64 * 1024 ** 2,
-        signal,
-      });
-      for (const name of stdout.split('\0').filter((name) => name !== '')) {
-        await mkdir(dirname(join(root, name)), { recursive: true });
-        await cp(join(repository, name), join(root, name), { verbatimSymlinks: true }).catch(
-          (error) => {
-            // Removed, and git does not know it yet.
-            if (error.code !== 'ENOENT') throw error;
-          },
-        );
-      }
-      await copyPackages(root, signal);
-    },
-    /** Installs what the packages that were copied lack. */
-    async setUp() {
-      const { setUp } = await scriptOfCopy('setup.mjs');
-      await setUp({ purpose: 'test', signal });
-    },
-    async build() {
-      const { build } = await scriptOfCopy('build.mjs');
-      await build(signal);
-    },
-  };
-}
-
-/** The npm packages of all workspaces. Their links among each other are relative, and stay that. */
-async function copyPackages(root, signal) {
-  const { workspaces } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-  const folders = ['.'];
-  for (const pattern of workspaces) {
-    const parent = pattern.replace(/\/?\*$/, '');
-    if (parent === pattern) folders.push(pattern);
-    else for (const name of await readdir(join(root, parent))) folders.push(join(parent, name));
-  }
-  for (const folder of folders) {
-    const there = await readdir(join(repository, folder)).catch(() => []);
-    if (!there.includes('node_modules')) continue;
-    const [from, to] = [repository, root].map((base) => join(base, folder, 'node_modules'));
-    const how = ['-a', '--reflink=auto'];
-    await runCommand('cp', [...how, from, to], { quiet: true, timeoutMs: 10 * 60_000, signal });
-  }
 }
 
 /** Every test in question, with how it ended; a file that broke beside its tests is one more. */

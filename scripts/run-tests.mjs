@@ -1,6 +1,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { runCommand } from './run-command.mjs';
 import { repository } from './setup.mjs';
 
@@ -24,9 +24,10 @@ export async function runTests(args, { counts, step, signal }) {
     }),
   );
   try {
-    const { numPassedTests, numFailedTests, numPendingTests } = JSON.parse(
+    const { numPassedTests, numFailedTests, numPendingTests, testResults } = JSON.parse(
       await readFile(report, 'utf8'),
     );
+    for (const line of testResults.flatMap(tellFailures)) console.log(line);
     counts.passed += numPassedTests;
     counts.failed += numFailedTests;
     if (numPendingTests > 0) console.log(`${numPendingTests} tests were skipped on this machine`);
@@ -35,4 +36,18 @@ export async function runTests(args, { counts, step, signal }) {
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** A line for each test of a file that failed, and for a file that failed beside its tests. */
+function tellFailures({ name: path, status, message, assertionResults }) {
+  const file = relative(repository, path);
+  const failed = assertionResults.filter((test) => test.status === 'failed');
+  if (failed.length === 0 && status === 'failed') return [`✗ ${file}: ${firstLine(message)}`];
+  return failed.map(
+    ({ fullName, failureMessages }) => `✗ ${file}: ${fullName}: ${firstLine(failureMessages[0])}`,
+  );
+}
+
+function firstLine(text = '') {
+  return text.split('\n', 1)[0];
 }

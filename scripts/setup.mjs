@@ -4,6 +4,7 @@ import { request } from 'node:http';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { libfaketime } from './libfaketime.mjs';
 import { runCommand } from './run-command.mjs';
 
 export const repository = fileURLToPath(new URL('..', import.meta.url));
@@ -12,12 +13,12 @@ export const repository = fileURLToPath(new URL('..', import.meta.url));
 export class SetupProblem extends Error {}
 
 /**
- * Brings a bare machine to where `npm start`, `npm test` or `npm run bench` can run: checks node,
+ * Brings a bare machine to where `npm start`, `npm test` and the like can run: checks node,
  * installs the npm packages of the lock file, and installs system packages that are missing, when
  * this user may and INSTALL_PACKAGES is not `no`; otherwise throws a SetupProblem with the command to
  * run.
  *
- * @param {{ purpose: 'start' | 'test' | 'bench', signal: AbortSignal }} options
+ * @param {{ purpose: 'start' | 'test' | 'bench' | 'faults', signal: AbortSignal }} options
  */
 export async function setUp({ purpose, signal }) {
   checkMachine();
@@ -99,7 +100,17 @@ async function missingPackages(purpose) {
   const need = (there, name, reason) => {
     if (!there) needs.push({ name, reason });
   };
-  if (!(await engineAnswers())) {
+  // The fault suite breaks what it stands on: all of it is its own.
+  const isOwn = purpose === 'faults';
+  if (isOwn && process.getuid?.() !== 0) {
+    throw new SetupProblem('Only root can start and break the services of the fault suite.');
+  }
+  if (isOwn) {
+    need(isOnPath('dockerd'), 'docker.io', 'runs the containers');
+    need(isOnPath('iptables'), 'iptables', 'the docker engine looks for it');
+    need(isOnPath('docker-registry'), 'docker-registry', 'has the images that are pulled');
+    need(existsSync(libfaketime()), 'libfaketime', 'gives a process another clock');
+  } else if (!(await engineAnswers())) {
     if ((process.env.DOCKER_HOST ?? '') !== '') {
       throw new SetupProblem(
         `No docker engine answers at ${dockerHost()}, which DOCKER_HOST names.`,
@@ -114,12 +125,15 @@ async function missingPackages(purpose) {
     need(isOnPath('dockerd'), 'docker.io', 'runs the containers');
     need(isOnPath('iptables'), 'iptables', 'the docker engine looks for it');
   }
-  if (purpose === 'bench' || (process.env.REDIS_URL ?? '') === '') {
+  if (isOwn || purpose === 'bench' || (process.env.REDIS_URL ?? '') === '') {
     need(isOnPath('redis-server'), 'redis-server', 'carries the tickets of tasks');
   }
   need(existsSync('/bin/busybox'), 'busybox-static', 'the shell image of the copy example');
   if (purpose === 'bench') need(isOnPath('wrk'), 'wrk', 'the load of HTTP requests');
   if (purpose !== 'start') need(isOnPath('unzip'), 'unzip', 'a second opinion on zips');
+  if (purpose === 'test' || isOwn) {
+    need(isOnPath('strace'), 'strace', 'makes system calls of the fault suite fail');
+  }
   if (purpose === 'test') {
     need(isOnPath('zip'), 'zip', 'a second opinion on zips');
     need(isOnPath('7z'), 'p7zip-full', 'a second opinion on zips');

@@ -30,7 +30,7 @@ if (ready) {
   await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
   // Those that break and attack the whole server are suites of their own.
-  const others = ['tests/faults/**', 'tests/hostile-*'].flatMap((files) => ['--exclude', files]);
+  const others = ['tests/outages/**', 'tests/hostile-*'].flatMap((files) => ['--exclude', files]);
   await runTests(others, { counts, step, signal });
 }
 conclude();

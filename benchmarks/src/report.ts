@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Machine } from './machine.js';
+import type { Machine } from '@inference-server/testing';
 import { benchmarkNames, type BenchmarkName, type Options } from './options.js';
 
 export type Unit = 'ms' | 'MiB' | 'MiB/s' | '1/s' | '×';

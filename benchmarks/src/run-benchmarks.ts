@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { measureGate } from './gate/gate.js';
 import { measureLifecycle } from './lifecycle/lifecycle.js';
-import { describeMachine } from './machine.js';
+import { describeMachine } from '@inference-server/testing';
 import type { BenchmarkName, Options } from './options.js';
 import { measurePolls } from './polls/polls.js';
 import { writeReport, type Measurement, type Report } from './report.js';

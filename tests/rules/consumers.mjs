@@ -277,8 +277,8 @@ export const rulesOfConsumers = [
   {
     name: 'quarantine: a fault counts when private-api took it as the end of the attempt',
     file: `${run}settle.ts`,
-    text: "if (answer.outcome === 'settled') run.noteEnd(told);",
-    without: 'run.noteEnd(told);',
+    text: "if (answer.outcome === 'settled') {",
+    without: 'if (answer.outcome.length > 0) {',
     tests: [[quarantine, 'when what it says of its attempts is not taken']],
   },
   ...[

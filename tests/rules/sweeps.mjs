@@ -5,6 +5,7 @@ const races = 'apps/private-api/test/sweep-races.test.ts';
 const loop = 'apps/private-api/test/retention.test.ts';
 const orphans = 'apps/job-consumer/test/orphan-sweep.test.ts';
 const volumes = 'apps/job-consumer/test/model-volume-sweep.test.ts';
+const unlabelled = 'apps/job-consumer/test/unlabelled-sweep.test.ts';
 const command = 'apps/private-api/test/sweep-command.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -306,6 +307,34 @@ export const rulesOfSweeps = [
     text: '(await isComplete(deps, version, name, signal))) continue;',
     without: '(await isComplete(deps, version, name, signal)) && owners.size === 0) continue;',
     tests: [[orphans, 'stays when it is a complete model volume']],
+  },
+  {
+    name: 'a volume that has lost its labels goes',
+    file: 'apps/job-consumer/src/unlabelled-sweep.ts',
+    text: 'name.startsWith(names.prefix) && Object.keys(labels).length === 0;',
+    without: 'name.startsWith(names.prefix) && Object.keys(labels).length < 0;',
+    tests: [[unlabelled, 'takes what has lost its labels']],
+  },
+  {
+    name: 'a volume without labels that another installation may have made stays',
+    file: 'apps/job-consumer/src/unlabelled-sweep.ts',
+    text: 'name.startsWith(names.prefix) &&',
+    without: "name.startsWith('is-') &&",
+    tests: [[unlabelled, 'takes what has lost its labels']],
+  },
+  {
+    name: 'a volume that gets its labels while others are swept stays',
+    file: 'apps/job-consumer/src/unlabelled-sweep.ts',
+    text: 'if (found === undefined || !isUnlabelled(found)) return false;',
+    without: 'if (found === undefined) return false;',
+    tests: [[unlabelled, 'leaves one that got its labels']],
+  },
+  {
+    name: 'a volume without labels is made anew',
+    file: 'packages/container-engine/src/docker/volumes.ts',
+    text: 'if (found === undefined || hasLabels(found) || !hasLabels({ labels })) return;',
+    without: 'if (found !== undefined) return;',
+    tests: [[unlabelled, 'leaves one that got its labels']],
   },
   {
     name: 'no orphan goes on the word of another installation',

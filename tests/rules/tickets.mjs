@@ -12,8 +12,8 @@ export const rulesOfTickets = [
   {
     name: 'a ticket that Redis has lost is sent again',
     file: 'apps/private-api/src/dispatcher/dispatcher.ts',
-    text: 'await send(await rows.overdueTickets());',
-    without: 'await rows.overdueTickets();',
+    text: 'await send(overdue);',
+    without: '',
     tests: [[dispatcher, 'sends a ticket again that Redis has lost']],
   },
   {

@@ -17,6 +17,13 @@ beforeAll(async () => {
   tasks = await scriptTasks(server);
 }, 60_000);
 
+async function expectOneRun(uid: string): Promise<void> {
+  expect(await tasks.resultOf(uid)).toBe('fine\n');
+  expect(await tasks.attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
+  expect(tasks.startsOf(uid)).toBe(1);
+  await tasks.expectNothingLeft();
+}
+
 describe('a task', () => {
   it('sleeps through a consumer upgrade, a private-api restart and FLUSHALL in one start', async () => {
     const uid = await tasks.post('sleep 8; echo fine > /output/result');
@@ -27,10 +34,7 @@ describe('a task', () => {
     await server.redis.wipe();
     privateApi = await server.startPrivateApi();
     consumer = await server.startConsumer();
-    expect(await tasks.resultOf(uid)).toBe('fine\n');
-    expect(await tasks.attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
-    expect(tasks.startsOf(uid)).toBe(1);
-    await tasks.expectNothingLeft();
+    await expectOneRun(uid);
   }, 90_000);
 
   it('is collected by the next process when it ended while there was none', async () => {
@@ -40,9 +44,7 @@ describe('a task', () => {
     const over = async () => (await tasks.containersOf(uid)) === 0;
     expect(await waitUntil(over, { timeoutMs: 10_000 })).toBe(true);
     consumer = await server.startConsumer();
-    expect(await tasks.resultOf(uid)).toBe('fine\n');
-    expect(tasks.startsOf(uid)).toBe(1);
-    await tasks.expectNothingLeft();
+    await expectOneRun(uid);
   }, 60_000);
 
   it('goes on when its consumer was killed: one attempt, one start', async () => {
@@ -50,10 +52,7 @@ describe('a task', () => {
     await tasks.untilItRuns(uid);
     await consumer.kill();
     consumer = await server.startConsumer();
-    expect(await tasks.resultOf(uid)).toBe('fine\n');
-    expect(await tasks.attemptsOf(uid)).toEqual([{ number: 1, outcome: 'finished', reason: null }]);
-    expect(tasks.startsOf(uid)).toBe(1);
-    await tasks.expectNothingLeft();
+    await expectOneRun(uid);
   }, 90_000);
 
   it('has another attempt elsewhere when its consumer does not come back', async () => {
@@ -83,10 +82,8 @@ describe('a task', () => {
     expect(await frozen.ended).toMatchObject({ code: 1 });
     expect(await frozen.log()).toContain('Another process is the consumer');
     expect(await tasks.containersOf(uid)).toBe(1);
-    expect(await tasks.resultOf(uid)).toBe('fine\n');
-    expect(tasks.startsOf(uid)).toBe(1);
+    await expectOneRun(uid);
     await frozen.kill();
-    await tasks.expectNothingLeft();
   }, 90_000);
 
   it.each([0, 40])(

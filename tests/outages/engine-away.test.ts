@@ -50,6 +50,14 @@ const untilTaskIs = async (uid: string, state: string) => {
 
 const oneAttempt = [{ number: 1, outcome: 'finished', reason: null }];
 
+/** Of a task that waits for its release: `starts` are those that its engine told before it ended. */
+async function expectOneRun(uid: string, starts: number): Promise<void> {
+  await tasks.release(uid);
+  expect(await tasks.resultOf(uid)).toBe('fine\n');
+  expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
+  expect(starts + (await tasks.startsSinceItsStart(uid))).toBe(1);
+}
+
 describe.each([
   ['stopped', 'SIGTERM'],
   ['killed', 'SIGKILL'],
@@ -62,10 +70,7 @@ describe.each([
     await engine.start({ liveRestore: true });
     await untilConsumerIs('ready');
     expect(await tasks.containersOf(uid)).toBe(1);
-    await tasks.release(uid);
-    expect(await tasks.resultOf(uid)).toBe('fine\n');
-    expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-    expect(starts + (await tasks.startsSinceItsStart(uid))).toBe(1);
+    await expectOneRun(uid, starts);
     await tasks.expectNothingLeft();
   }, 90_000);
 
@@ -93,10 +98,7 @@ it('a container is adopted after its engine and its consumer were both away', as
   await consumer.stop();
   await engine.start({ liveRestore: true });
   consumer = await server.startConsumer();
-  await tasks.release(uid);
-  expect(await tasks.resultOf(uid)).toBe('fine\n');
-  expect(await tasks.attemptsOf(uid)).toEqual(oneAttempt);
-  expect(starts + (await tasks.startsSinceItsStart(uid))).toBe(1);
+  await expectOneRun(uid, starts);
   await tasks.expectNothingLeft();
 }, 90_000);
 
@@ -125,10 +127,7 @@ it('a consumer whose engine is away says so and takes nothing; what waits goes e
   // Before the 30 s are over for which a run waits for its engine.
   await engine.start({ liveRestore: true });
   await untilConsumerIs('ready');
-  await tasks.release(running);
-  expect(await tasks.resultOf(running)).toBe('fine\n');
-  expect(await tasks.attemptsOf(running)).toEqual(oneAttempt);
-  expect(starts + (await tasks.startsSinceItsStart(running))).toBe(1);
+  await expectOneRun(running, starts);
   await other.stop();
   await tasks.expectNothingLeft();
 }, 90_000);

@@ -1,0 +1,52 @@
+export interface AttemptRow {
+  uid: string;
+  number: number;
+  consumerId: string;
+  outcome: string | null;
+  reason: string | null;
+  detail: string | null;
+  exitCode: number | null;
+  /** Unix time, ms. */
+  from: number;
+  until: number;
+}
+
+/** A time (Unix, ms) in which consumers, their engines or their containers were lost. */
+export interface Excuse {
+  /** By what. */
+  fault: string;
+  /** The names of their processes. */
+  consumers: readonly string[];
+  from: number;
+  until: number;
+  /**
+   * Not of every end: of those with a code that their engine does not know, or of what an engine has not
+   * told of memory.
+   */
+  isOf?: 'forgotten ends' | 'untold memory';
+}
+
+/** A fault, and the time (Unix, ms) from its task's post until the server had recovered. */
+export interface Span {
+  fault: string;
+  from: number;
+  until: number;
+}
+
+/** What an engine says that was away when its container ended. */
+export const forgotten = 255;
+
+/** Whether the excuse is one of the attempt's consumer, and of its time. */
+export function isOf(attempt: AttemptRow, excuse: Excuse): boolean {
+  return (
+    excuse.consumers.some((name) => attempt.consumerId.startsWith(name)) &&
+    isWithin(attempt, excuse)
+  );
+}
+
+export function isWithin(
+  attempt: Pick<AttemptRow, 'from' | 'until'>,
+  { from, until }: Pick<Span, 'from' | 'until'>,
+): boolean {
+  return attempt.from <= until && attempt.until >= from;
+}

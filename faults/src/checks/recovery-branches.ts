@@ -1,0 +1,96 @@
+import { faultCauses } from '@inference-server/contracts';
+import type { LogLine } from '../world/log-tail.js';
+import type { World } from '../world/world.js';
+
+/** A way back that the server has: reached when one of its processes has logged this. */
+interface Branch {
+  name: string;
+  msg: string;
+  /** More of the line. */
+  has?: Record<string, unknown>;
+}
+
+const left = (how: string): Branch => ({
+  name: `an attempt is left: ${how}`,
+  msg: 'an attempt is left',
+  has: { how },
+});
+const swept = (sweep: string): Branch => ({
+  name: `a sweep removed something: ${sweep}`,
+  msg: 'swept',
+  has: { sweep },
+});
+
+/** Those that a log tells of. */
+export const loggedBranches: readonly Branch[] = [
+  ...['adopted', 'superseded', 'parked', 'untold'].map(left),
+  ...['abandoned-uploads', 'deleted-blobs', 'staged-files', 'unknown-files'].map(swept),
+  ...[
+    'adopted',
+    'an attempt could not be taken up',
+    'what was left behind could not be taken up',
+    'removed a leftover',
+    'a claim was refused',
+    'a lease was not renewed',
+    'a zip is fetched again',
+    'the upload is repeated',
+    'a settlement was not taken',
+    'an attempt met a fault',
+    'a heartbeat was not taken',
+    'registered again',
+    'not registered yet',
+    'waiting for it to end',
+    'the container engine is away',
+    'the container engine answers',
+    'in quarantine: it takes no tasks',
+    'out of quarantine: a probe passed',
+    'a lease lapsed',
+    'a dispatcher pass failed',
+    'tickets could not be sent',
+    'not listening to the database, trying again',
+    'a connection broke',
+    'Redis is away',
+    'a ticket could not be claimed',
+    'a lease could not be parked',
+    'a sweep failed',
+    'removed an orphan',
+    'a commit whose answer was lost was made',
+    'a key is answered again',
+    'a claim is answered again',
+    'a settlement is answered again',
+    'a lapsed attempt is resumed',
+    'tickets are sent again',
+    'tickets are returned',
+    'leads from now on',
+  ].map((msg) => ({ name: msg, msg })),
+];
+
+/** Counts how often each way back was taken; all of them must be, in a soak. */
+export function countBranches(): {
+  note(line: LogLine): void;
+  /** By the branch's name; 0: never. The causes of faults are those of the attempts' rows. */
+  counts(world: Pick<World, 'query'>): Promise<Record<string, number>>;
+} {
+  const logged = Object.fromEntries(loggedBranches.map(({ name }) => [name, 0]));
+  return {
+    note(line) {
+      for (const { name, msg, has = {} } of loggedBranches) {
+        const isIt =
+          line.msg === msg && Object.entries(has).every(([key, value]) => line[key] === value);
+        if (isIt) logged[name] = (logged[name] ?? 0) + 1;
+      }
+    },
+    async counts({ query }) {
+      const rows = await query<{ reason: string; times: number }>(
+        `SELECT reason::text, count(*)::int AS times FROM attempts
+          WHERE outcome IN ('fault', 'lost') GROUP BY reason`,
+      );
+      const times = new Map(rows.map(({ reason, times }) => [reason, times]));
+      // `upload_failed` is for a store that keeps other bytes than it was sent: no fault here makes it do so.
+      const causes = Object.keys(faultCauses)
+        .filter((cause) => !['internal', 'upload_failed'].includes(cause))
+        .map((cause) => [`an attempt met ${cause}`, times.get(cause) ?? 0] as const);
+      return { ...logged, ...Object.fromEntries(causes) };
+    },
+  };
+}

@@ -1,0 +1,102 @@
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeSchedule, type Stroke } from './faults/schedule.js';
+import { readOptions, usage, type Options } from './options.js';
+import { createRandom } from './random.js';
+import { breakServer } from './run/break-server.js';
+import { writeReport, type Report } from './run/report.js';
+
+/** Strokes of the short form: within ten minutes, everything around them included. */
+const shortCount = 12;
+
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    stopping.abort(new Error(signal));
+  });
+}
+process.on('disconnect', () => {
+  stopping.abort(new Error('its parent has ended'));
+});
+
+const began = performance.now();
+const options = readOptions(process.argv.slice(2));
+if (options === undefined) {
+  process.stderr.write(usage);
+  process.exitCode = 2;
+} else if (options.isList) {
+  for (const stroke of scheduleOf(options)) print(lineOf(stroke));
+} else {
+  process.exitCode = await run(options);
+}
+// What a killed part has left open does not keep this process.
+process.exit();
+
+function scheduleOf({ seed, isSoak, from, count, only }: Options): Stroke[] {
+  const all = { rounds: 2, from, count: count ?? (isSoak ? Infinity : shortCount), only };
+  return makeSchedule(createRandom(seed).fork('schedule'), all);
+}
+
+async function run(wanted: Options): Promise<number> {
+  const { seed, isSoak, only, restS } = wanted;
+  const schedule = scheduleOf(wanted);
+  if (schedule.length === 0) {
+    print(`There is no fault whose name has ${only.join(', or ')} in it.`);
+    return 2;
+  }
+  // A short name: the engines' sockets lie below it.
+  const folder = await mkdtemp(join(wanted.folder, 'w'));
+  print(`seed ${seed}, ${schedule.length} faults`);
+  for (const stroke of schedule) print(`  ${lineOf(stroke)}`);
+  try {
+    const report = await breakServer({
+      ...{ folder, seed, only, restS, schedule, print: timed, signal: stopping.signal },
+      environment: { PATH: process.env['PATH'] },
+      form: isSoak ? 'soak' : 'short',
+    });
+    if (wanted.report !== undefined) await writeReport(report, wanted.report);
+    return tell(report);
+  } catch (error) {
+    print(`✗ the run: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    print('0 passed, 1 failed');
+    return 1;
+  } finally {
+    if (wanted.logs !== undefined) await keepLogs(folder, wanted.logs);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Only they: the disks may be unmounted already, or not. */
+async function keepLogs(folder: string, to: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name.endsWith('.log')) await cp(join(folder, name), join(to, name));
+  }
+}
+
+/** Its exit code. The last line counts what had to hold. */
+function tell({ invariants, recoveryMs, tasks, strokes, seconds, seed }: Report): number {
+  print(`${strokes.length} faults, ${tasks.acknowledged} tasks, ${seconds} s, seed ${seed}`);
+  if (recoveryMs !== undefined) {
+    const { median, worst } = recoveryMs;
+    print(`recovery: median ${(median / 1000).toFixed(1)} s, worst ${(worst / 1000).toFixed(1)} s`);
+  }
+  for (const { name, figure, broken } of invariants) {
+    print(`${broken.length === 0 ? '✓' : '✗'} ${name}: ${figure}`);
+    for (const what of broken) print(`    ${what}`);
+  }
+  const failed = invariants.filter(({ broken }) => broken.length > 0).length;
+  print(`${invariants.length - failed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
+}
+
+function lineOf({ number, phase, fault }: Stroke): string {
+  return `${number} ${phase}: ${fault.name}`;
+}
+
+function timed(text: string): void {
+  print(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} ${text}`);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,30 @@
+import { waitUntil } from '@inference-server/local-services';
+import { findLeftovers } from '../checks/leftovers.js';
+import type { Load } from '../load/load.js';
+import type { World } from '../world/world.js';
+
+/** Posts no more, and waits until every caller has its end. False: some still wait for it. */
+export async function endLoad(load: Load, withinS: number, signal: AbortSignal): Promise<boolean> {
+  let isOver = false;
+  const ending = load.finish().then(() => (isOver = true));
+  await waitUntil(() => Promise.resolve(isOver), { timeoutMs: withinS * 1000, signal });
+  // Who still waits ends with the signal of the callers.
+  ending.catch(() => undefined);
+  return isOver;
+}
+
+/** What is still left over when the sweeps have had their time. */
+export async function leftoversAtRest(
+  world: World,
+  withinS: number,
+  signal: AbortSignal,
+): Promise<string[]> {
+  let left: string[] = [];
+  const isTidy = async () => {
+    left = await findLeftovers(world, signal);
+    const open = await world.query('SELECT 1 FROM tasks WHERE ended_at IS NULL LIMIT 1');
+    return left.length === 0 && open.length === 0;
+  };
+  await waitUntil(isTidy, { timeoutMs: withinS * 1000, everyMs: 1_000, signal });
+  return left;
+}
