@@ -21,10 +21,11 @@ export const mutations = [
     without: 'AND $3::int IS NOT NULL AND $4::text IS NOT NULL',
     // Its attempt is another's by the time it goes on, with an output in its hands.
     faults: [
-      'run: the process that is at it is frozen for longer than a lease',
-      'collect: the process that is at it is frozen for longer than a lease',
+      'the process that is at it is frozen for longer than a lease (container_started)',
+      'the process that is at it is frozen for longer than a lease (container_ended)',
+      'the process that is at it is frozen for longer than a lease (output_sent)',
     ],
-    count: 4,
+    count: 3,
     breaks: { invariant: once, finding: /: \d+ accepted outputs$/ },
   },
   {
@@ -32,9 +33,9 @@ export const mutations = [
     file: 'apps/private-api/src/modules/tasks/repository.ts',
     text: 'idempotencyKey && (await takeKey(tx, post, idempotencyKey))',
     without: "idempotencyKey === '' ? await takeKey(tx, post, idempotencyKey) : undefined",
-    // Also after the row is committed, and before that is answered.
-    faults: ['post: the process that is at it is killed'],
-    count: 2,
+    // After the row is committed, and before that is answered.
+    faults: ['the process that is at it is killed (post_committed)'],
+    count: 1,
     breaks: { invariant: once, finding: /tasks for one key$|no post without an answer/ },
   },
   {
@@ -61,9 +62,9 @@ export const mutations = [
     file: 'apps/private-api/src/retention/retention.ts',
     text: 'for (const sweep of sweeps) more =',
     without: 'for (const sweep of sweeps.slice(sweeps.length)) more =',
-    // First of all after the input is stored, and before its row is committed.
-    faults: ['post: the process that is at it is killed'],
-    count: 2,
+    // After the input is stored, and before its row is committed.
+    faults: ['the process that is at it is killed (post_stored)'],
+    count: 1,
     breaks: { invariant: tidy, finding: /^blob \S+: (pending|a pending row)/ },
   },
   {
@@ -71,8 +72,8 @@ export const mutations = [
     file: 'apps/private-api/src/dispatcher/dispatcher.ts',
     text: 'await send(overdue);',
     without: 'if (timings.tickMs < 0) await send(overdue);',
-    // First of all after the row has its consumer, and before its ticket is sent.
-    faults: ['ticket: the process that is at it is killed'],
+    // After the row has its consumer, and before its ticket is sent.
+    faults: ['the process that is at it is killed (ticket_assigned)'],
     count: 1,
     breaks: { invariant: ended, finding: /: QUEUED$/ },
   },

@@ -1,6 +1,6 @@
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeSchedule, type Stroke } from './faults/schedule.js';
+import { lineOf, makeSchedule, type Stroke } from './faults/schedule.js';
 import { readOptions, usage, type Options } from './options.js';
 import { createRandom } from './random.js';
 import { breakServer } from './run/break-server.js';
@@ -25,7 +25,7 @@ if (options === undefined) {
   process.stderr.write(usage);
   process.exitCode = 2;
 } else if (options.isList) {
-  for (const stroke of scheduleOf(options)) print(lineOf(stroke));
+  for (const stroke of scheduleOf(options)) print(numbered(stroke));
 } else {
   process.exitCode = await run(options);
 }
@@ -47,7 +47,7 @@ async function run(wanted: Options): Promise<number> {
   // A short name: the engines' sockets lie below it.
   const folder = await mkdtemp(join(wanted.folder, 'w'));
   print(`seed ${seed}, ${schedule.length} faults`);
-  for (const stroke of schedule) print(`  ${lineOf(stroke)}`);
+  for (const stroke of schedule) print(`  ${numbered(stroke)}`);
   try {
     const report = await breakServer({
       ...{ folder, seed, only, restS, schedule, print: timed, signal: stopping.signal },
@@ -89,8 +89,8 @@ function tell({ invariants, recoveryMs, tasks, strokes, seconds, seed }: Report)
   return failed === 0 ? 0 : 1;
 }
 
-function lineOf({ number, phase, fault }: Stroke): string {
-  return `${number} ${phase}: ${fault.name}`;
+function numbered(stroke: Stroke): string {
+  return `${stroke.number} ${lineOf(stroke)}`;
 }
 
 function timed(text: string): void {

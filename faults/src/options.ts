@@ -11,7 +11,7 @@ export interface Options {
   from: number;
   /** Strokes; undefined: as many as the form has. */
   count: number | undefined;
-  /** Parts of what a line of the schedule says, as `run: FLUSHALL`; none: all. */
+  /** Parts of what a line of the schedule says, as `run: FLUSHALL (container_started)`; none: all. */
   only: readonly string[];
   /** For everything of the run; whoever starts it removes what a killed run leaves there. */
   folder: string;
@@ -31,7 +31,7 @@ export const usage =
   '  --seed   the same schedule and the same tasks again\n' +
   '  --from   begins with the stroke of this number\n' +
   '  --count  so many strokes of the schedule\n' +
-  '  --only   faults with this in their line of the schedule, as FLUSHALL or "run: FLUSHALL"\n' +
+  '  --only   strokes with this in their line of the schedule, as FLUSHALL or "run: FLUSHALL (container_started)"\n' +
   '  --rest   how long everything has at the end to come to rest: 420\n' +
   '  --list   tells the schedule and ends\n' +
   '  --logs   leaves the logs of all processes there\n' +

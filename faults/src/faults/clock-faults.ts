@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readLogTail, waitUntil } from '@inference-server/local-services';
 import { libfaketime } from '../../../scripts/libfaketime.mjs';
-import type { AppProcess } from '../world/app-process.js';
+import { stopGraceS, type AppProcess } from '../world/app-process.js';
 import type { LogLine } from '../world/log-tail.js';
 import type { World } from '../world/world.js';
 import type { Fault, Phase, Scene } from './fault.js';
@@ -10,8 +10,7 @@ import { atOrAny, leaderOf } from './victims.js';
 
 const hourMs = 3_600_000;
 const forMs = 10_000;
-/** An end takes its grace of 15 s at most. */
-const endWithinMs = 30_000;
+const endWithinMs = (stopGraceS + 15) * 1000;
 
 const ways = [
   { word: 'ahead', aheadMs: hourMs, setting: '+1h' },

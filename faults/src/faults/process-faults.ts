@@ -58,6 +58,21 @@ export const processFaults: readonly Fault[] = [
     },
   ]),
   {
+    name: 'a private-api gets SIGTERM while PostgreSQL stands still',
+    phases: ['post', 'run', 'settle'],
+    async strike(scene) {
+      const { world, evidence, undoing } = scene;
+      const victim = atOrAny(scene, 'private-api');
+      evidence('frozen', { process: world.postgres.name, pid: world.postgres.pid });
+      await world.postgres.freeze();
+      // It is frozen for as long as the other takes to end: its grace at most.
+      await end(scene, victim, 'SIGTERM');
+      undoing();
+      await world.postgres.thaw();
+      await victim.start();
+    },
+  },
+  {
     name: 'a public-api is frozen',
     phases: ['post', 'run', 'settle'],
     strike: async (scene) => freeze(scene, anyOf(scene, 'public-api'), longerThanLeaseMs),

@@ -51,16 +51,21 @@ export function makeSchedule(
   for (let round = 0; round < rounds; round += 1) {
     const ofRound = allFaults.flatMap((fault) =>
       fault.phases
-        .filter((phase) => isWanted(`${phase}: ${fault.name}`))
         .flatMap((phase) =>
           pointsOf(fault, phase, round).map((point) => ({ fault, phase, point, round })),
-        ),
+        )
+        .filter((stroke) => isWanted(lineOf(stroke))),
     );
     strokes.push(...shuffled(ofRound, random));
   }
   return strokes
     .map((stroke, at) => ({ number: at + 1, ...stroke }))
     .slice(from - 1, from - 1 + count);
+}
+
+/** How a stroke is called, and asked for: `run: FLUSHALL (container_started)`. */
+export function lineOf({ phase, fault, point }: Pick<Stroke, 'phase' | 'fault' | 'point'>): string {
+  return `${phase}: ${fault.name} (${point})`;
 }
 
 function pointsOf({ isAtEveryPoint }: Fault, phase: Phase, round: number): readonly CrashPoint[] {

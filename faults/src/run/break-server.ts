@@ -5,6 +5,7 @@ import { describeMachine } from '@inference-server/testing';
 import { checkTasks } from '../checks/check-tasks.js';
 import { acknowledgedUnflushed, missingBehind, wrongOutputs } from '../checks/durable.js';
 import { keepErrorLines } from '../checks/error-lines.js';
+import { footprintsAtRest, footprintsOf } from '../checks/footprints.js';
 import { harmsOf } from '../checks/harms.js';
 import { watchLeases } from '../checks/lease-watch.js';
 import { judgeEnds } from '../checks/process-ends.js';
@@ -68,11 +69,13 @@ export async function breakServer(run: Run): Promise<Report> {
   );
   try {
     await makeModels(world, signal);
+    const anew = await footprintsOf(world);
     print(`the server is up, after ${secondsSince(began)} s`);
     const ledger = await harmAll(run, world);
     const { records, strokes, isOver, outputs, withoutLease } = ledger;
     const missing = [...ledger.missing, ...acknowledgedUnflushed(records, strokes)];
     const leftovers = await leftoversAtRest(world, run.restS, signal);
+    const held = await footprintsAtRest(world, anew, signal);
     const excuses = strokes.flatMap((stroke) => stroke.excuses);
     const tasks = await checkTasks(world, records, containers, excuses, strokes);
     tasks.doubled.push(...(await findUnasked(world, records)));
@@ -85,7 +88,7 @@ export async function breakServer(run: Run): Promise<Report> {
     const engines = silentEngines(world.watches);
     await world.endApps();
     const invariants = invariantsOf({
-      ...{ tasks, strokes, isOver, missing, withoutLease, leftovers, outputs },
+      ...{ tasks, strokes, isOver, missing, withoutLease, leftovers, held, outputs },
       overuse: slotOveruse(containers, slotsOf),
       ends: judgeEnds(ended, world.postgres.away),
       errorLines: errorLines.told(replacedOf(ended)),

@@ -1,4 +1,5 @@
 import type { TaskFindings } from '../checks/check-tasks.js';
+import type { Footprint } from '../checks/footprints.js';
 import type { EndsTold } from '../checks/process-ends.js';
 import type { StrokeResult } from '../faults/strike.js';
 import type { EngineWatch } from '../world/engine-events.js';
@@ -21,6 +22,7 @@ export interface Observations {
   outputs: { looked: number };
   withoutLease: readonly string[];
   leftovers: readonly string[];
+  held: { footprints: readonly Footprint[]; tooLarge: readonly string[] };
   overuse: readonly string[];
   ends: EndsTold;
   errorLines: { expected: Record<string, number>; broken: readonly string[] };
@@ -80,6 +82,11 @@ export function invariantsOf(seen: Observations): Invariant[] {
       broken: seen.missing,
     },
     { name: 'nothing left over', figure: `${seen.leftovers.length}`, broken: seen.leftovers },
+    {
+      name: 'at rest no process holds more than when it had begun',
+      figure: largest(seen.held.footprints),
+      broken: seen.held.tooLarge,
+    },
     { name: 'no slot used twice', figure: `${seen.overuse.length}`, broken: seen.overuse },
     {
       name: 'no process ended unasked, or other than it was asked to',
@@ -121,6 +128,12 @@ export function invariantsOf(seen: Observations): Invariant[] {
       broken: seen.wantsAllBranches ? unreached.map(([name]) => name) : [],
     },
   ];
+}
+
+function largest(footprints: readonly Footprint[]): string {
+  const files = Math.max(...footprints.map((one) => one.files));
+  const memoryMib = Math.max(...footprints.map((one) => one.memoryMib));
+  return `${footprints.length} processes, at most ${files} files and connections and ${memoryMib} MiB each`;
 }
 
 function counted(times: Readonly<Record<string, number>>): string[] {

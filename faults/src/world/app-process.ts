@@ -69,7 +69,7 @@ export interface AppProcessSpec {
 }
 
 /** As the world sets STOP_GRACE_S, in seconds. */
-export const stopGraceS = 15;
+export const stopGraceS = 25;
 const endWithinMs = (stopGraceS + 5) * 1000;
 const linesTold = 10;
 /** Of a line, in the account. */
