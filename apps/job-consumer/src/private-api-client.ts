@@ -52,7 +52,7 @@ export interface PrivateApiClient {
     holder: string,
     signal: AbortSignal,
   ): Promise<AdoptAnswer>;
-  /** Held open by the server for up to 5 s, or a third of the lease. */
+  /** Held open by the server, see `renewHeldMs`. */
   renew(
     held: HeldAttempt,
     how: { knowsOfCancel: boolean; answerWithinMs: number },
@@ -73,8 +73,10 @@ export function createPrivateApiClient(options: {
   token: string;
   consumerId: string;
 }): PrivateApiClient {
-  const dispatcher = new Agent({ connect: { timeout: 5_000 }, keepAliveTimeout: 10_000 });
+  const dispatcher = openAgent();
   const address: PrivateApiAddress = { ...options, dispatcher };
+  // Of their own: none comes over a connection that was kept from a call to a process that is silent now.
+  const renewals = openAgent();
   const consumer = { consumer_id: options.consumerId };
   const paramsOf = ({ taskUid, attempt }: { taskUid: string; attempt: number }) => ({
     task_uid: taskUid,
@@ -133,7 +135,7 @@ export function createPrivateApiClient(options: {
       ),
     renew: (held, { knowsOfCancel, answerWithinMs }, signal) =>
       callJson(
-        address,
+        { ...address, dispatcher: renewals },
         routes.renewLease,
         { params: paramsOf(held), body: { ...leaseOf(held), knows_of_cancel: knowsOfCancel } },
         { signal, timeoutMs: answerWithinMs },
@@ -167,8 +169,14 @@ export function createPrivateApiClient(options: {
         { params: paramsOf(held), body: { lease: leaseOf(held), result } },
         { signal, timeoutMs },
       ),
-    close: () => dispatcher.destroy(),
+    async close() {
+      await Promise.all([dispatcher.destroy(), renewals.destroy()]);
+    },
   };
+}
+
+function openAgent(): Agent {
+  return new Agent({ connect: { timeout: 5_000 }, keepAliveTimeout: 10_000 });
 }
 
 /** For an answer that is not held back on purpose. */

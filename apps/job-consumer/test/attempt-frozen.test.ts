@@ -104,7 +104,7 @@ describe('a lease', () => {
     scene.api.away = true;
     const lease = keepLease(
       { api: client, logger },
-      { held, askedAt: performance.now() - 20_000 },
+      { held, askedAt: performance.now() - 20_000, leaseMs: task.leaseMs },
       news,
     );
     const confirmed = lease.confirm(never).then(() => 'confirmed');
@@ -120,7 +120,7 @@ describe('a lease', () => {
     task.leaseMs = 4_000;
     const held = { taskUid: task.uid, attempt: task.attempt, epoch: 1, holder: 'consumer-a' };
     const news = { onRefused: () => undefined, onCancel: () => undefined };
-    const claim = { held, askedAt: performance.now() };
+    const claim = { held, askedAt: performance.now(), leaseMs: task.leaseMs };
     const lease = keepLease({ api: client, logger }, claim, news);
     expect(await waitUntil(() => task.renewals === 2, { timeoutMs: 10_000 })).toBe(true);
     task.renewalsHang = true;

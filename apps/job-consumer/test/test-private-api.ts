@@ -192,7 +192,7 @@ export async function startTestPrivateApi(
     task.holder = body.holder;
     task.claims += 1;
     await sleep(api.claimAnswerMs);
-    return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
+    return { outcome: 'won', epoch: task.epoch, lease_ms: task.leaseMs, work: task.work } as const;
   });
   mountRoute(app, routes.listHeldAttempts, async () =>
     [...tasks.values()]
@@ -215,7 +215,7 @@ export async function startTestPrivateApi(
       task.holder = body.holder;
       task.parked = false;
     }
-    return { outcome: 'won', epoch: task.epoch, work: task.work } as const;
+    return { outcome: 'won', epoch: task.epoch, lease_ms: task.leaseMs, work: task.work } as const;
   });
   mountRoute(app, routes.parkLease, async ({ params, body }) => {
     const task = taskOf(params);

@@ -16,7 +16,7 @@ import { createTicketSender } from '@inference-server/task-queue';
 import type { Config } from './config.js';
 import { openDatabase } from './database/database.js';
 import { createInstallation } from './database/installation.js';
-import { createLeadership } from './database/leader.js';
+import { createLeadership, leaderMs } from './database/leader.js';
 import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
@@ -114,7 +114,14 @@ export async function startPrivateApi(
     blobs,
     tickets,
     changes,
-    leadership: createLeadership(database, 'dispatcher', holder, logger),
+    leadership: createLeadership(
+      database,
+      'dispatcher',
+      holder,
+      logger,
+      // Who could not ask for as long as a lease lasts leads no more: it must not end leases at once.
+      Math.min(leaderMs, leaseMs / 2),
+    ),
     timings: { tickMs: 1_000, leaseGraceMs: leaseMs },
     logger,
   });

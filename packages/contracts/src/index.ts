@@ -17,7 +17,7 @@ export type {
   ZipUpload,
 } from './route.js';
 export { allRoutes, publicRoutes, routes } from './routes.js';
-export { renewHeldForS } from './routes/attempts.js';
+export { renewHeldMs } from './routes/attempts.js';
 export { idempotencyKeyKeptS, maxTaskWaitS } from './routes/tasks.js';
 export {
   AttemptResult,

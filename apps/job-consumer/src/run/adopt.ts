@@ -20,7 +20,12 @@ export async function adoptAttempt(
     forMs: giveUpAfterMs,
   });
   if (answer.outcome !== 'won') return undefined;
-  return { held: { ...ticket, epoch: answer.epoch, holder }, work: answer.work, askedAt };
+  return {
+    held: { ...ticket, epoch: answer.epoch, holder },
+    work: answer.work,
+    askedAt,
+    leaseMs: answer.lease_ms,
+  };
 }
 
 const giveUpAfterMs = 2_000;

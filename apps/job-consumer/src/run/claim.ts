@@ -8,6 +8,7 @@ export interface Claim {
   work: Work;
   /** By the process's clock: the lease was given then or later. */
   askedAt: number;
+  leaseMs: number;
 }
 
 /**
@@ -32,7 +33,12 @@ export async function claimAttempt(
     logger.info({ ...ticket, reason: answer.reason }, 'a claim was refused');
     return undefined;
   }
-  return { held: { ...ticket, epoch: answer.epoch, holder }, work: answer.work, askedAt };
+  return {
+    held: { ...ticket, epoch: answer.epoch, holder },
+    work: answer.work,
+    askedAt,
+    leaseMs: answer.lease_ms,
+  };
 }
 
 const giveUpAfterMs = 5_000;

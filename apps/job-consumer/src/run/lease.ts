@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { renewHeldMs } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { PrivateApiClient } from '../private-api-client.js';
@@ -13,8 +14,8 @@ export interface LeaseNews {
 
 export interface KeptLease {
   /**
-   * Resolves at once while the lease is fresh, and otherwise when it is again, when the signal aborts,
-   * or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
+   * Resolves at once while not half of the lease is over (a renewal is asked for when a sixth is), and
+   * otherwise when it is fresh again, when the signal aborts, or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
    * process that was frozen finds its timers due, and may have lost the attempt meanwhile.
    */
   confirm(signal: AbortSignal): Promise<void>;
@@ -23,12 +24,12 @@ export interface KeptLease {
 
 /**
  * Renews the lease until it is stopped. Each call is held open by the server, which answers at once
- * when there is news; one that does not answer in time for another to renew is left. While private-api
+ * when there is news; one that does not answer soon after is left, in time to ask others. While private-api
  * is away the attempt goes on: a lapsed lease may still be renewed.
  */
 export function keepLease(
   { api, logger }: { api: PrivateApiClient; logger: Logger },
-  { held, askedAt }: Pick<Claim, 'held' | 'askedAt'>,
+  { held, askedAt, ...given }: Pick<Claim, 'held' | 'askedAt' | 'leaseMs'>,
   news: LeaseNews,
 ): KeptLease {
   const stopping = new AbortController();
@@ -37,20 +38,20 @@ export function keepLease(
   const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined);
   let knowsOfCancel = false;
   let renewedAt = askedAt;
-  let freshMs = freshAtFirstMs;
+  let leaseMs = given.leaseMs;
 
   const run = async () => {
     while (!isStopping()) {
       const asked = performance.now();
       try {
-        const how = { knowsOfCancel, answerWithinMs: freshMs };
+        const how = { knowsOfCancel, answerWithinMs: renewHeldMs(leaseMs) + leaseMs / 12 };
         const answer = await api.renew(held, how, signal);
         if (answer.outcome !== 'renewed') {
           news.onRefused(answer.outcome);
           return;
         }
         renewedAt = asked;
-        freshMs = Math.min(answer.lease_ms / 2, freshAtFirstMs);
+        leaseMs = answer.lease_ms;
         if (answer.cancel_requested && !knowsOfCancel) {
           knowsOfCancel = true;
           news.onCancel();
@@ -70,7 +71,7 @@ export function keepLease(
   return {
     async confirm(caller) {
       const until = performance.now() + confirmForMs;
-      while (performance.now() - renewedAt > freshMs && performance.now() < until) {
+      while (performance.now() - renewedAt > leaseMs / 2 && performance.now() < until) {
         await sleep(100, undefined, { signal: caller }).catch(() => undefined);
         if (caller.aborted || isStopping()) return;
       }
@@ -83,9 +84,4 @@ export function keepLease(
 }
 
 const leastIntervalMs = 1_000;
-/**
- * Half of a lease: a renewal is asked for when a sixth of it is over, so that an older one tells of a
- * pause, or that private-api is away.
- */
-const freshAtFirstMs = 15_000;
 const confirmForMs = 15_000;

@@ -50,6 +50,7 @@ export function createLeadership(
   name: string,
   holder: string,
   logger: Logger,
+  lastsMs = leaderMs,
 ): Leadership {
   let leading: { steadyMs: number } | undefined;
   let askAgainAt = 0;
@@ -71,11 +72,11 @@ export function createLeadership(
                  THEN leaders.steady_since ELSE now() END
          WHERE leaders.holder = excluded.holder OR leaders.leader_until < now()
          RETURNING (extract(epoch FROM now() - steady_since) * 1000)::float8 AS "steadyMs"`,
-        [name, holder, leaderMs],
+        [name, holder, lastsMs],
       );
       // Since this very statement.
       if (leading?.steadyMs === 0) logger.debug({ work: name }, 'leads from now on');
-      askAgainAt = asked + leaderRenewMs;
+      askAgainAt = asked + (lastsMs * leaderRenewMs) / leaderMs;
       return leading;
     },
 

@@ -65,8 +65,16 @@ export const parkLease = defineRoute({
   callers: ['consumer'],
 });
 
-/** How long a renewal is held open for news (s): leases of 30 s are so renewed every 5 s. */
+/** How long a renewal is held open for news (s) at most. */
 export const renewHeldForS = 5;
+
+/**
+ * How long a renewal of a lease of `leaseMs` is held open (ms): a lease of 30 s is so renewed every 5 s,
+ * and a holder whose renewals are not answered can ask three times more before it is over.
+ */
+export function renewHeldMs(leaseMs: number): number {
+  return Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 6));
+}
 
 export const renewLease = defineRoute({
   operationId: 'renewLease',

@@ -35,9 +35,14 @@ export const Work = Type.Object({
 });
 export type Work = Static<typeof Work>;
 
+const LeaseMs = Type.Integer({
+  description: 'How long the lease lasts from when the database took the call.',
+});
+
 const Won = Type.Object({
   outcome: Type.Literal('won'),
   epoch: Type.Integer({ minimum: 1 }),
+  lease_ms: LeaseMs,
   work: Work,
 });
 
@@ -69,11 +74,10 @@ const Refused = [
 export const AdoptAnswer = Type.Union([Won, Superseded]);
 export type AdoptAnswer = Static<typeof AdoptAnswer>;
 
-/** A renewed lease ends `lease_ms` after the database took the call. */
 export const RenewAnswer = Type.Union([
   Type.Object({
     outcome: Type.Literal('renewed'),
-    lease_ms: Type.Integer(),
+    lease_ms: LeaseMs,
     cancel_requested: Type.Boolean({ description: 'Stop the container, remove it, settle.' }),
   }),
   ...Refused,

@@ -1,5 +1,5 @@
 import {
-  renewHeldForS,
+  renewHeldMs,
   type AdoptAnswer,
   type AttemptResult,
   type BlobReference,
@@ -35,8 +35,7 @@ export function createAttemptService(deps: {
   runTime: { usualS: number; longestS: number };
 }) {
   const { attempts, blobs, changes, leaseMs, parkMs, runTime } = deps;
-  // Two renewals may fail before the lease lapses.
-  const heldForMs = Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 3));
+  const heldForMs = renewHeldMs(leaseMs);
 
   const requireLease = async (held: HeldAttempt): Promise<void> => {
     if ((await attempts.holding(held)) === undefined) {
@@ -69,14 +68,14 @@ export function createAttemptService(deps: {
       if (won === undefined || work === undefined) {
         return { outcome: 'refused', reason: 'the ticket is stale' };
       }
-      return { outcome: 'won', epoch: won.epoch, work: toWork(work, runTimeOf(work)) };
+      return { outcome: 'won', epoch: won.epoch, lease_ms: leaseMs, work: toWork(work, runTimeOf(work)) };
     },
 
     async adopt(claim: AttemptClaim): Promise<AdoptAnswer> {
       const won = await attempts.adopt(claim);
       const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
       if (won === undefined || work === undefined) return { outcome: 'superseded' };
-      return { outcome: 'won', epoch: won.epoch, work: toWork(work, runTimeOf(work)) };
+      return { outcome: 'won', epoch: won.epoch, lease_ms: leaseMs, work: toWork(work, runTimeOf(work)) };
     },
 
     /**
