@@ -58,6 +58,18 @@ export const mutations = [
     breaks: { invariant: tidy, finding: /^engine-\w+: .*\((run|input|output)\)$/ },
   },
   {
+    name: 'the adoption of what runs',
+    file: 'apps/job-consumer/src/reconciliation.ts',
+    text: 'if (claim !== undefined) {',
+    without: 'if (claim !== undefined && held.size < 0) {',
+    // Its container is removed, and its lease lapses, which was parked for longer than all this lasts.
+    faults: [
+      'run: the process that is at it is asked to end and stays away for longer than a lease (container_started)',
+    ],
+    count: 2,
+    breaks: { invariant: again, finding: /for no fault, lease_lost/ },
+  },
+  {
     name: 'the sweeps',
     file: 'apps/private-api/src/retention/retention.ts',
     text: 'for (const sweep of sweeps) more =',

@@ -1,5 +1,5 @@
-// node scripts/write-reliability.mjs RESULT: writes the table of docs/reliability.md from a report of
-// `npm run test:faults -- --soak --keep`.
+// node scripts/write-reliability.mjs RESULT: writes the tables of docs/reliability.md, and the line of the
+// README, from a report of `npm run test:faults -- --soak --keep`.
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { format, resolveConfig } from 'prettier';
@@ -13,21 +13,34 @@ const harms = {
   wrong: 'wrong',
   missing: 'missing',
 };
+const phases = ['post', 'ticket', 'claim', 'stage', 'run', 'collect', 'settle'];
 const begin = '<!-- of the report -->\n';
 const end = '<!-- end of the report -->\n';
 
 const resultPath = resolve(process.argv[2] ?? '');
 const report = JSON.parse(await readFile(resultPath, 'utf8'));
-const page = join(repository, 'docs', 'reliability.md');
-const text = await readFile(page, 'utf8');
-const from = text.indexOf(begin) + begin.length;
-const to = text.indexOf(end);
-if (from < begin.length || to < from) throw new Error(`${page} has no place for the report`);
-const written = `${text.slice(0, from)}\n${describe(report)}\n${text.slice(to)}`;
-await writeFile(page, await format(written, { ...(await resolveConfig(page)), filepath: page }));
+await writeBetween(join(repository, 'docs', 'reliability.md'), describe(report));
+await writeBetween(join(repository, 'README.md'), summarize(report));
+
+async function writeBetween(page, content) {
+  const text = await readFile(page, 'utf8');
+  const from = text.indexOf(begin) + begin.length;
+  const to = text.indexOf(end);
+  if (from < begin.length || to < from) throw new Error(`${page} has no place for the report`);
+  const written = `${text.slice(0, from)}\n${content}\n${text.slice(to)}`;
+  await writeFile(page, await format(written, { ...(await resolveConfig(page)), filepath: page }));
+}
+
+function summarize({ date, strokes, tasks, rows, unmatched, recoveryMs }) {
+  const found = Object.entries(harms).map(([kind, word]) => {
+    const count = [...rows, unmatched].reduce((sum, one) => sum + one[kind], 0);
+    return `${count} ${word}`;
+  });
+  return `${date.slice(0, 10)}: ${strokes.length} faults under load, ${tasks.acknowledged} tasks, ${found.join(', ')}; recovery ${inSeconds(recoveryMs?.median)} in the median, ${inSeconds(recoveryMs?.worst)} at worst.`;
+}
 
 function describe({ date, command, machine, seconds, seed, tasks, recoveryMs, ...rest }) {
-  const { strokes, rows, unmatched, invariants, branches, startedAgain, mutations } = rest;
+  const { strokes, table, rows, unmatched, invariants, branches, startedAgain, mutations } = rest;
   const file = `../benchmarks/results/${basename(resultPath)}`;
   return [
     `${date.slice(0, 10)}, \`${command}\`, seed ${seed}, commit ${machine.commit}: ${strokes.length} faults, ${tasks.acknowledged} tasks in ${(seconds / 3600).toFixed(1)} h on ${machine.cores} cores and ${Math.round(machine.memoryMib / 1024)} GiB, node ${machine.node} ([report](${file})). Recovery: median ${inSeconds(recoveryMs?.median)}, worst ${inSeconds(recoveryMs?.worst)}.`,
@@ -37,11 +50,11 @@ function describe({ date, command, machine, seconds, seed, tasks, recoveryMs, ..
       invariants.map(({ name, figure, broken }) => [name, figure, broken.length]),
     ),
     '',
-    'What each fault has come to: how often it hit in each phase; of the tasks that were under way meanwhile, how many were lost, doubled, not what they were to come to, or missing behind their answer, and what was left over of them; and how long the server took. Where anything was found, the phase is named.',
+    'What each fault has come to. In the phases: how often it hit there, and how long the server took, in the median and at worst. Then, of the tasks that were under way meanwhile, how many were lost, doubled, not what they were to come to, or missing behind their answer, and what was left over of them; where anything was found, the phase is named.',
     '',
     tableOf(
-      ['fault', 'hits', ...Object.values(harms), 'recovery, median', 'worst'],
-      rows.map(cellsOf),
+      ['fault', ...phases, ...Object.values(harms)],
+      rows.map((row) => cellsOf(row, table)),
     ),
     '',
     `Of no task or of no fault, and so in no row: ${countsOf(unmatched) || 'nothing'}.`,
@@ -56,17 +69,16 @@ function describe({ date, command, machine, seconds, seed, tasks, recoveryMs, ..
   ].join('\n');
 }
 
-function cellsOf({ fault, hits, harmedIn, recoveryMs, ...found }) {
-  const times = Object.entries(hits).map(([phase, count]) => `${phase} ${count}`);
+function cellsOf({ fault, harmedIn, ...found }, table) {
+  const inPhases = phases.map((phase) => {
+    const cell = table.find((one) => one.fault === fault && one.phase === phase);
+    if (cell === undefined) return '';
+    const { median, worst } = cell.recoveryMs ?? {};
+    return `${cell.hit}: ${inSeconds(median)}, ${inSeconds(worst)}`;
+  });
   const where = harmedIn.length === 0 ? '' : ` (${harmedIn.join(', ')})`;
   const cells = Object.keys(harms).map((kind) => (found[kind] === 0 ? '0' : found[kind] + where));
-  return [
-    fault,
-    times.join(', '),
-    ...cells,
-    inSeconds(recoveryMs?.median),
-    inSeconds(recoveryMs?.worst),
-  ];
+  return [fault, ...inPhases, ...cells];
 }
 
 function countsOf(found) {

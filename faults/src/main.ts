@@ -38,7 +38,7 @@ function scheduleOf({ seed, isSoak, from, count, only }: Options): Stroke[] {
 }
 
 async function run(wanted: Options): Promise<number> {
-  const { seed, isSoak, only, restS } = wanted;
+  const { seed, isSoak, from, count, only, restS } = wanted;
   const schedule = scheduleOf(wanted);
   if (schedule.length === 0) {
     print(`There is no fault whose name has ${only.join(', or ')} in it.`);
@@ -53,6 +53,7 @@ async function run(wanted: Options): Promise<number> {
       ...{ folder, seed, only, restS, schedule, print: timed, signal: stopping.signal },
       environment: { PATH: process.env['PATH'] },
       form: isSoak ? 'soak' : 'short',
+      isWhole: isSoak && from === 1 && count === undefined && only.length === 0,
     });
     if (wanted.report !== undefined) await writeReport(report, wanted.report);
     return tell(report);

@@ -37,6 +37,7 @@ describe('a run that fits', () => {
     expect(first).toContain('its engine tells of no end');
     const excuse: Excuse = { fault: 'a kill', consumers: [consumer], from: 1_500, until: 3_000 };
     expect(untold({ ...told, excuses: [excuse] })).toEqual([]);
+    expect(untold({ ...told, excuses: [{ ...excuse, isOf: 'lapsed leases' }] })).not.toEqual([]);
     expect(
       untold({ ...told, excuses: [{ ...excuse, consumers: ['job-consumer-b'] }] }),
     ).not.toEqual([]);

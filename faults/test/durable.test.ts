@@ -3,7 +3,12 @@ import { join } from 'node:path';
 import AdmZip from 'adm-zip';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { testFolder } from '@inference-server/testing';
-import { acknowledgedUnflushed, missingBehind, wrongOutputs } from '../src/checks/durable.js';
+import {
+  acceptedUnflushed,
+  acknowledgedUnflushed,
+  missingBehind,
+  wrongOutputs,
+} from '../src/checks/durable.js';
 import { sha256 } from '../src/digests.js';
 import type { World } from '../src/world/world.js';
 import { finishes, recordOf } from './records.js';
@@ -12,6 +17,7 @@ import { newUid, openRows, type NewTask, type Rows } from './rows.js';
 /** `nothing`: no row of one either. */
 type StoredOutput = Buffer | 'no file' | 'nothing';
 
+const posted = { sha256: sha256(Buffer.from('input')) };
 let rows: Rows;
 let world: Pick<World, 'query' | 'storageFolder'>;
 
@@ -22,18 +28,20 @@ beforeAll(async () => {
 
 it('is content with a row, and every byte of its input', async () => {
   const { uid } = await post(Buffer.from('input'));
-  expect(await missingBehind(world, uid)).toBeUndefined();
+  expect(await missingBehind(world, uid, posted)).toBeUndefined();
 });
 
 it('finds an answer without a row', async () => {
   const uid = newUid();
-  expect(await missingBehind(world, uid)).toBe(`${uid} was answered, and has no row`);
+  expect(await missingBehind(world, uid, posted)).toBe(`${uid} was answered, and has no row`);
 });
 
 it('finds a row without its file', async () => {
   const { uid, file } = await post(Buffer.from('input'));
   await rm(file);
-  expect(await missingBehind(world, uid)).toBe(`${uid} was answered with no of its 5 bytes`);
+  expect(await missingBehind(world, uid, posted)).toBe(
+    `${uid} was answered with no of its 5 bytes`,
+  );
 });
 
 it.each([
@@ -43,21 +51,29 @@ it.each([
 ])('finds a file of %s', async (_what, bytes, text) => {
   const { uid, file } = await post(Buffer.from('input'));
   await writeFile(file, bytes);
-  expect(await missingBehind(world, uid)).toBe(`${uid} was answered ${text}`);
+  expect(await missingBehind(world, uid, posted)).toBe(`${uid} was answered ${text}`);
+});
+
+it('finds another zip than the one that was posted, of which its row knows', async () => {
+  const { uid } = await post(Buffer.from('other'));
+  const text = `${uid} was answered with other bytes than its own`;
+  expect(await missingBehind(world, uid, posted)).toBe(text);
 });
 
 it('finds an input of which its row tells no length', async () => {
   const inputBlobId = await rows.blob({});
   await writeFile(await fileOf(inputBlobId), '');
   const uid = await rows.task({ state: 'PENDING', inputBlobId });
-  expect(await missingBehind(world, uid)).toBe(`${uid} was answered with 0 of its ? bytes`);
+  expect(await missingBehind(world, uid, posted)).toBe(`${uid} was answered with 0 of its ? bytes`);
 });
 
 it.each(['pending', 'deleting'])(
   'finds an input that is %s, and so would be removed',
   async (state) => {
     const { uid } = await post(Buffer.from('input'), state);
-    expect(await missingBehind(world, uid)).toBe(`${uid} was answered with a ${state} input`);
+    expect(await missingBehind(world, uid, posted)).toBe(
+      `${uid} was answered with a ${state} input`,
+    );
   },
 );
 
@@ -65,13 +81,13 @@ it.each(['PENDING', 'QUEUED', 'RUNNING'] as const)(
   'finds a %s task without an input',
   async (state) => {
     const uid = await rows.task({ state });
-    expect(await missingBehind(world, uid)).toBe(`${uid} has no input`);
+    expect(await missingBehind(world, uid, posted)).toBe(`${uid} has no input`);
   },
 );
 
 it('wants no input of a task that has ended', async () => {
   const uid = await rows.task({ state: 'FINISHED' });
-  expect(await missingBehind(world, uid)).toBeUndefined();
+  expect(await missingBehind(world, uid, posted)).toBeUndefined();
 });
 
 it('wants no input of a task that ends while it is looked at', async () => {
@@ -82,7 +98,7 @@ it('wants no input of a task that ends while it is looked at', async () => {
     if ((looks += 1) === 2) await rows.query(`UPDATE tasks SET state = 'FINISHED'`);
     return await rows.query(sql, values);
   };
-  expect(await missingBehind({ ...world, query }, uid)).toBeUndefined();
+  expect(await missingBehind({ ...world, query }, uid, posted)).toBeUndefined();
   expect(looks).toBe(2);
 });
 
@@ -166,6 +182,32 @@ it('a uid that was answered while nothing could be flushed is found', () => {
   expect(found(1_000, 1_999)).toEqual([]);
   expect(found(1_001, 2_000)).toEqual([]);
   expect(found(1_001, undefined)).toEqual([]);
+});
+
+it.each([
+  ['in that time', 0, 0, 1],
+  ['before', -2_000, 0, 0],
+  ['later', 0, 2_000, 0],
+])('an output that was begun and accepted %s, while nothing could be flushed', async (...of) => {
+  const [, begunMs, acceptedMs, count] = of;
+  const now = Date.now();
+  const outputBlobId = await rows.blob({});
+  await rows.query(`UPDATE blobs SET created_at = $2 WHERE id = $1`, [
+    outputBlobId,
+    new Date(now + begunMs),
+  ]);
+  const uid = await rows.task({
+    state: 'FINISHED',
+    attempts: [{ outcome: 'finished', until: now + acceptedMs }],
+  });
+  await rows.query(`UPDATE attempts SET output_blob_id = $2 WHERE task_uid = $1`, [
+    uid,
+    outputBlobId,
+  ]);
+  const stroke = { fault: 'no flush', unflushed: { from: now - 1_000, until: now + 1_000 } };
+  expect(await acceptedUnflushed(rows, { fault: 'another' })).toEqual([]);
+  const found = await acceptedUnflushed(rows, stroke);
+  expect(found.filter((text) => text.includes(uid))).toHaveLength(count);
 });
 
 async function post(bytes: Buffer, state = 'stored'): Promise<{ uid: string; file: string }> {

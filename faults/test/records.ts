@@ -23,6 +23,7 @@ export function recordOf(record: Partial<TaskRecord>): TaskRecord {
     plan: finishes,
     owner: undefined,
     key: 'task-7',
+    sha256: 'cc',
     uids: new Set(),
     postedAt: 0,
     acknowledgedAt: 0,

@@ -1,9 +1,26 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, inject, it } from 'vitest';
-import { countBranches, loggedBranches } from '../src/checks/recovery-branches.js';
+import { countBranches, isDemanded, loggedBranches } from '../src/checks/recovery-branches.js';
 
 it('knows of no way back that the sources do not log', async () => {
+  const texts = await sources();
+  const unknown = loggedBranches.filter(
+    ({ msg }) => !texts.some((text) => text.includes(`'${msg}'`)),
+  );
+  expect(unknown).toEqual([]);
+});
+
+it('knows of every warning that the sources log', async () => {
+  const warnings = (await sources()).flatMap((text) =>
+    [...text.matchAll(/\.warn\((?:[^;']*?,\s*)?'([^']+)'/g)].map(([, msg]) => msg),
+  );
+  expect(warnings.length).toBeGreaterThan(25);
+  const known = new Set(loggedBranches.map(({ msg }) => msg));
+  expect(warnings.filter((msg = '') => !known.has(msg))).toEqual([]);
+});
+
+async function sources(): Promise<string[]> {
   const texts: string[] = [];
   for (const folder of ['apps', 'packages']) {
     const root = join(inject('repository'), folder);
@@ -13,10 +30,12 @@ it('knows of no way back that the sources do not log', async () => {
       texts.push(await readFile(join(entry.parentPath, entry.name), 'utf8'));
     }
   }
-  const unknown = loggedBranches.filter(
-    ({ msg }) => !texts.some((text) => text.includes(`'${msg}'`)),
-  );
-  expect(unknown).toEqual([]);
+  return texts;
+}
+
+it('demands all but those of chance', () => {
+  expect(isDemanded('adopted')).toBe(true);
+  expect(isDemanded('an orphan stays')).toBe(false);
 });
 
 it('names each once, and counts a line for the one that it is of', async () => {

@@ -38,7 +38,9 @@ export function checkRuns(
     }
     // What has ended while its engine was away is told of by none.
     const own = excuses.filter((excuse) => isOf(run, excuse));
-    if (exitCode === forgotten || own.some((excuse) => excuse.isOf !== 'untold memory')) return;
+    const engineWasAway = (excuse: Excuse) =>
+      excuse.isOf === undefined || excuse.isOf === 'forgotten ends';
+    if (exitCode === forgotten || own.some(engineWasAway)) return;
     const ends = of.filter(({ action }) => action === 'die');
     if (!ends.some((end) => end.exitCode === exitCode)) {
       const codes = ends.map((end) => end.exitCode ?? 'nothing').join(', ');

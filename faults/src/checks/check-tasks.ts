@@ -4,7 +4,7 @@ import type { TaskRecord } from '../load/caller.js';
 import type { ContainerEvent } from '../world/engine-events.js';
 import type { World } from '../world/world.js';
 import { checkRuns } from './check-runs.js';
-import { forgotten, isOf, isWithin, type AttemptRow, type Excuse, type Span } from './excuses.js';
+import { excusesRestart, isWithin, type AttemptRow, type Excuse, type Span } from './excuses.js';
 import { groupBy } from './groups.js';
 
 /** What is wrong with the tasks of a run, in words: empty lists are what is wanted. */
@@ -200,12 +200,7 @@ export async function checkTasks(
   }
 
   function excuseOf(attempt: AttemptRow): Excuse | undefined {
-    return excuses.find(
-      (excuse) =>
-        isOf(attempt, excuse) &&
-        (excuse.isOf === undefined ||
-          (excuse.isOf === 'forgotten ends' && attempt.exitCode === forgotten)),
-    );
+    return excuses.find((excuse) => excusesRestart(excuse, attempt));
   }
 
   /** Another attempt comes after a fault, or after a failure when the model asks for a retry of that. */

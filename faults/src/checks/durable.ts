@@ -21,6 +21,7 @@ interface InputRow {
 export async function missingBehind(
   { query, storageFolder }: Pick<World, 'query' | 'storageFolder'>,
   uid: string,
+  posted: Pick<TaskRecord, 'sha256'>,
 ): Promise<string | undefined> {
   const look = () =>
     query<InputRow>(
@@ -41,7 +42,7 @@ export async function missingBehind(
   if (file === undefined || String(file.length) !== bytes) {
     return `${uid} was answered with ${file?.length ?? 'no'} of its ${bytes ?? '?'} bytes`;
   }
-  return sha256(file) === row.sha256
+  return sha256(file) === posted.sha256 && row.sha256 === posted.sha256
     ? undefined
     : `${uid} was answered with other bytes than its own`;
 }
@@ -100,6 +101,25 @@ function filesIn(zip: Buffer): Record<string, string> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Outputs that were stored and accepted while no private-api could flush anything, of which a power cut
+ * would have taken the bytes. To be asked soon after: an output that was fetched goes with its time.
+ */
+export async function acceptedUnflushed(
+  { query }: Pick<World, 'query'>,
+  { fault, unflushed }: { fault: string; unflushed?: { from: number; until: number } | undefined },
+): Promise<string[]> {
+  if (unflushed === undefined) return [];
+  const { from, until } = unflushed;
+  const rows = await query<{ uid: string }>(
+    `SELECT a.task_uid AS uid FROM attempts a JOIN blobs b ON b.id = a.output_blob_id
+      WHERE a.outcome = 'finished' AND b.created_at > to_timestamp($1 / 1000.0)
+        AND a.ended_at < to_timestamp($2 / 1000.0)`,
+    [from, until],
+  );
+  return rows.map(({ uid }) => `${uid} has an output that could not be flushed: ${fault}`);
 }
 
 /**

@@ -1,3 +1,5 @@
+import { leaseS } from '../world/apps.js';
+
 export interface AttemptRow {
   uid: string;
   number: number;
@@ -20,10 +22,10 @@ export interface Excuse {
   from: number;
   until: number;
   /**
-   * Not of every end: of those with a code that their engine does not know, or of what an engine has not
-   * told of memory.
+   * Not of every end: of leases that lapsed, of ends with a code that their engine does not know, or of what
+   * an engine has not told of memory.
    */
-  isOf?: 'forgotten ends' | 'untold memory';
+  isOf?: 'lapsed leases' | 'forgotten ends' | 'untold memory';
 }
 
 /** A fault, and the time (Unix, ms) from its task's post until the server had recovered. */
@@ -31,6 +33,21 @@ export interface Span {
   fault: string;
   from: number;
   until: number;
+}
+
+/** Whether the excuse lasts for so long that a lease may have lapsed in it: it is renewed every second. */
+function isLongerThanLease({ from, until }: Excuse): boolean {
+  return until - from >= (leaseS - 1.5) * 1000;
+}
+
+/** Whether what the attempt has come to needs no other reason than this one for the next to be started. */
+export function excusesRestart(excuse: Excuse, attempt: AttemptRow): boolean {
+  if (!isOf(attempt, excuse)) return false;
+  if (excuse.isOf === 'untold memory') return false;
+  if (excuse.isOf === 'forgotten ends') return attempt.exitCode === forgotten;
+  return (
+    excuse.isOf !== 'lapsed leases' || (attempt.outcome === 'lost' && isLongerThanLease(excuse))
+  );
 }
 
 /** What an engine says that was away when its container ended. */

@@ -12,9 +12,10 @@ export interface Footprint {
 }
 
 /**
- * How much more a process may hold at rest than when it had just begun to serve: connections that are kept
- * for the next call, and the memory that Node keeps of what it once needed. Hundreds of tasks and tens of
- * faults lie between: what each of them leaves open is more than that.
+ * How much more a process may hold at rest than one of its name when it had just begun to serve:
+ * connections that are kept for the next call, and the memory that Node keeps of what it once needed. What
+ * it held before it was last killed or replaced has gone with that: this is about what the last faults and
+ * tasks have left open, not about what grows over days.
  */
 const filesMore = 24;
 const memoryMoreMib = 128;
@@ -64,8 +65,10 @@ function tell({ process, files, memoryMib }: Footprint): string {
 
 async function footprintOf({ name, pid }: AppProcess): Promise<Footprint | undefined> {
   if (pid === undefined) return undefined;
-  const files = await readdir(`/proc/${pid}/fd`);
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  // One that ends meanwhile has none any more.
+  const files = await readdir(`/proc/${pid}/fd`).catch(() => undefined);
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  if (files === undefined || status === '') return undefined;
   const kib = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]);
   return { process: name, files: files.length, memoryMib: Math.round(kib / 1024) };
 }

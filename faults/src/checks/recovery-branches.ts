@@ -21,6 +21,32 @@ const swept = (sweep: string): Branch => ({
   has: { sweep },
 });
 
+/** Taken only when a fault comes at the very moment of a short step, or where no fault here leads. */
+const chances: readonly string[] = [
+  // A moment between two steps.
+  'a blob could not be removed',
+  'a deleted blob was left for a sweep',
+  'a fetched output could not be noted',
+  'a leftover stays',
+  'a volume could not be judged',
+  'a volume without labels stays',
+  'removed a volume without labels',
+  'an abandoned blob was left for a sweep',
+  'an orphan stays',
+  'the storage of containers cannot be measured',
+  'tickets of a gone consumer stay',
+  'uploads under way could not be told of',
+  // With HAND_OVER=false alone.
+  'a container could not be stopped',
+  // In a database that is another than before alone.
+  'private-api does not know this consumer: what is its own stays',
+];
+
+/** Whether a whole soak must have taken the way back of this name. */
+export function isDemanded(name: string): boolean {
+  return !chances.includes(name);
+}
+
 /** Those that a log tells of. */
 export const loggedBranches: readonly Branch[] = [
   ...['adopted', 'superseded', 'parked', 'untold'].map(left),
@@ -62,10 +88,14 @@ export const loggedBranches: readonly Branch[] = [
     'tickets are sent again',
     'tickets are returned',
     'leads from now on',
+    'not signed off: private-api will notice',
+    'the blob store did not keep a zip',
+    'an attempt left traces in the engine',
   ].map((msg) => ({ name: msg, msg })),
+  ...chances.map((msg) => ({ name: msg, msg })),
 ];
 
-/** Counts how often each way back was taken; all of them must be, in a soak. */
+/** Counts how often each way back was taken; in a soak all must be but those of chance. */
 export function countBranches(): {
   note(line: LogLine): void;
   /** By the branch's name; 0: never. The causes of faults are those of the attempts' rows. */

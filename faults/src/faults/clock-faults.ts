@@ -1,8 +1,7 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { readLogTail, waitUntil } from '@inference-server/local-services';
 import { libfaketime } from '../../../scripts/libfaketime.mjs';
-import { stopGraceS, type AppProcess } from '../world/app-process.js';
+import type { AppProcess } from '../world/app-process.js';
 import type { LogLine } from '../world/log-tail.js';
 import type { World } from '../world/world.js';
 import type { Fault, Phase, Scene } from './fault.js';
@@ -10,7 +9,6 @@ import { atOrAny, leaderOf } from './victims.js';
 
 const hourMs = 3_600_000;
 const forMs = 10_000;
-const endWithinMs = (stopGraceS + 15) * 1000;
 
 const ways = [
   { word: 'ahead', aheadMs: hourMs, setting: '+1h' },
@@ -18,11 +16,15 @@ const ways = [
 ] as const;
 type Way = (typeof ways)[number];
 
-const victims: readonly {
+interface Victim {
   name: string;
   phases: readonly Phase[];
   find(scene: Scene): AppProcess | Promise<AppProcess>;
-}[] = [
+  /** Once it has the other clock. */
+  then?(scene: Scene, victim: AppProcess): Promise<void>;
+}
+
+const victims: readonly Victim[] = [
   {
     name: 'a public-api',
     phases: ['post', 'run'],
@@ -33,7 +35,7 @@ const victims: readonly {
     phases: ['post', 'claim', 'run', 'settle'],
     find: (scene) => atOrAny(scene, 'private-api'),
   },
-  { name: 'the leader', phases: ['ticket', 'run'], find: leaderOf },
+  { name: 'the leader', phases: ['ticket', 'run'], find: leaderOf, then: makeLeader },
   {
     name: 'a consumer',
     phases: ['claim', 'run', 'collect'],
@@ -43,14 +45,15 @@ const victims: readonly {
 
 /** One process has another time than all others, and gets the right one back. */
 export const clockFaults: readonly Fault[] = ways.flatMap((way) =>
-  victims.map(({ name, phases, find }) => ({
-    name: `the clock of ${name} is an hour ${way.word}`,
-    phases,
-    strike: async (scene: Scene) => runWithOtherClock(scene, await find(scene), way),
+  victims.map((victim) => ({
+    name: `the clock of ${victim.name} is an hour ${way.word}`,
+    phases: victim.phases,
+    strike: async (scene: Scene) => runWithOtherClock(scene, victim, way),
   })),
 );
 
-async function runWithOtherClock(scene: Scene, victim: AppProcess, way: Way): Promise<void> {
+async function runWithOtherClock(scene: Scene, { find, then }: Victim, way: Way): Promise<void> {
+  const victim = await find(scene);
   const { world, evidence, proof, pause, undoing } = scene;
   const shown = async (aheadMs: number) => {
     const line = await lineAhead(world, victim, aheadMs);
@@ -63,6 +66,7 @@ async function runWithOtherClock(scene: Scene, victim: AppProcess, way: Way): Pr
   try {
     await replace(scene, victim, otherClock(way));
     proof('what its log says', await shown(way.aheadMs));
+    await then?.(scene, victim);
     await pause(forMs);
   } finally {
     undoing();
@@ -71,24 +75,27 @@ async function runWithOtherClock(scene: Scene, victim: AppProcess, way: Way): Pr
   evidence('what its log says again', await shown(0));
 }
 
+/** One that does not end in its time is killed, and the account of ends tells. */
 async function replace(
-  { goOn }: Scene,
+  { goOn }: Pick<Scene, 'goOn'>,
   victim: AppProcess,
   environment: NodeJS.ProcessEnv,
 ): Promise<void> {
   const ended = victim.end('SIGTERM');
   // One that stands still hears of it only when it goes on.
   goOn();
-  const overdue = new AbortController();
-  const inTime = await Promise.race([
-    ended.then(() => true),
-    sleep(endWithinMs, false, { signal: overdue.signal }),
-  ]);
-  overdue.abort();
-  const { name, pid } = victim;
-  if (!inTime) await victim.end('SIGKILL');
+  await ended;
   await victim.start(environment);
-  if (!inTime) throw new Error(`${name} ${pid} did not end within ${endWithinMs} ms of SIGTERM.`);
+}
+
+/** Who ends gives the leadership up: it comes back when the other one ends. */
+async function makeLeader(scene: Scene, victim: AppProcess): Promise<void> {
+  for (const other of scene.world.privateApis) {
+    if (other !== victim) await replace(scene, other, {});
+  }
+  const leader = await leaderOf(scene);
+  if (leader !== victim) throw new Error(`${leader.name} leads, and not ${victim.name}.`);
+  scene.proof('leads', { process: victim.name, pid: victim.pid });
 }
 
 /** What is measured and waited for goes by the monotonic clock, which stays. */

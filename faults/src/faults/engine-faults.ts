@@ -123,21 +123,27 @@ async function meetContainers(
   path: (id: string) => string,
   states: readonly string[],
 ): Promise<{ socketPath: string; id: string }[]> {
-  const met = [];
-  for (const { name, socketPath } of world.engines) {
-    for (const id of await modelContainers(socketPath, states)) {
-      const call = `${method} ${path(id)}`;
-      try {
-        await callEngine(socketPath, method, path(id));
-        proof(call, { engine: name });
-        met.push({ socketPath, id });
-      } catch (error) {
-        ofOneThatIsGone(error);
-        evidence(call, { engine: name, error: String(error) });
+  const met: { socketPath: string; id: string }[] = [];
+  const meet = async () => {
+    for (const { name, socketPath } of world.engines) {
+      for (const id of await modelContainers(socketPath, states)) {
+        const call = `${method} ${path(id)}`;
+        try {
+          await callEngine(socketPath, method, path(id));
+          proof(call, { engine: name });
+          met.push({ socketPath, id });
+        } catch (error) {
+          ofOneThatIsGone(error);
+          evidence(call, { engine: name, error: String(error) });
+        }
       }
     }
-  }
+    return met.length > 0;
+  };
+  await meet();
   goOn();
+  // The one that was met may have been quick: the next will do.
+  if (met.length === 0) await waitUntil(meet, { timeoutMs: 30_000, everyMs: 20 });
   return met;
 }
 

@@ -178,14 +178,14 @@ interface Harming {
  * noticed. Where that is nobody (the private-api that does not lead sends no tickets), all are.
  */
 async function harm(scene: Scene, pattern: RegExp, { begin, end, isHit }: Harming): Promise<void> {
-  const { random, evidence, excuseRestarts, goOn, pause, proof, undoing } = scene;
+  const { random, evidence, excuseLapses, goOn, pause, proof, undoing } = scene;
   const all = linksOf(scene, pattern);
   const first = random.chance(0.5) ? all : [random.pick(all)];
   const forMs = random.pick([1_500, longerThanLeaseMs]);
   const harmed = new Map<Link, Harms>();
   const begun = (links: readonly Link[]) => {
     const cutOff = links.flatMap(({ name }) => /^(job-consumer-.*)-private$/.exec(name)?.[1] ?? []);
-    if (forMs >= longerThanLeaseMs) excuseRestarts(cutOff);
+    if (forMs >= longerThanLeaseMs) excuseLapses(cutOff);
     for (const link of links) {
       evidence('harmed', { link: link.name, connections: link.count(), forMs });
       harmed.set(link, link.harms());

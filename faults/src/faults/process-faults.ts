@@ -29,7 +29,7 @@ export const processFaults: readonly Fault[] = [
     phases: allPhases,
     isAtEveryPoint: true,
     async strike(scene) {
-      scene.excuseRestarts(consumersOf(scene.at));
+      scene.excuseLapses(consumersOf(scene.at));
       await freeze(scene, scene.at, longerThanLeaseMs);
     },
   },
@@ -91,9 +91,9 @@ export const processFaults: readonly Fault[] = [
     name: 'a consumer starts while no private-api is there',
     phases: ['claim', 'run'],
     async strike(scene) {
-      const { world, excuseRestarts, goOn, pause, undoing } = scene;
+      const { world, excuseLapses, goOn, pause, undoing } = scene;
       const victim = atOrAny(scene, 'job-consumer');
-      excuseRestarts(consumersOf(victim));
+      excuseLapses(consumersOf(victim));
       for (const one of [victim, ...world.privateApis]) await end(scene, one, 'SIGKILL');
       goOn();
       const started = victim.start();
@@ -112,7 +112,7 @@ export const processFaults: readonly Fault[] = [
     model: 'gpu',
     async strike(scene) {
       const victim = anyOf(scene, 'job-consumer-gpu');
-      scene.excuseRestarts(consumersOf(victim));
+      scene.excuseLapses(consumersOf(victim));
       await freeze(scene, victim, longerThanLeaseMs);
     },
   },
@@ -125,10 +125,10 @@ export const processFaults: readonly Fault[] = [
     name: 'a consumer starts, and is never answered whether it may adopt what runs',
     phases: ['run'],
     async strike(scene) {
-      const { world, excuseRestarts, proof, undoing } = scene;
+      const { world, excuseLapses, proof, undoing } = scene;
       const victim = atOrAny(scene, 'job-consumer');
       const link = linkOf(world, victim);
-      excuseRestarts(consumersOf(victim));
+      excuseLapses(consumersOf(victim));
       await end(scene, victim, 'SIGKILL');
       const held = link.loseAnswerTo('/adopt', 'forever');
       undoing();
@@ -169,15 +169,15 @@ export const processFaults: readonly Fault[] = [
 ];
 
 async function kill(scene: Scene, victim: AppProcess, awayMs: number): Promise<void> {
-  scene.excuseRestarts(consumersOf(victim));
+  scene.excuseLapses(consumersOf(victim));
   await restart(scene, victim, 'SIGKILL', awayMs);
 }
 
 /** The next process of its name is at work when it wakes: it ends by itself. */
 async function replaceFrozen(scene: Scene): Promise<void> {
-  const { evidence, proof, excuseRestarts, goOn, undoing } = scene;
+  const { evidence, proof, excuseLapses, goOn, undoing } = scene;
   const victim = atOrAny(scene, 'job-consumer');
-  excuseRestarts(consumersOf(victim));
+  excuseLapses(consumersOf(victim));
   evidence('frozen', { process: victim.name, pid: victim.pid });
   const first = victim.letGo();
   first.freeze();
@@ -201,10 +201,10 @@ async function replaceFrozen(scene: Scene): Promise<void> {
 
 /** It can tell nobody that it leaves what it runs. */
 async function endCutOff(scene: Scene): Promise<void> {
-  const { world, evidence, excuseRestarts, undoing } = scene;
+  const { world, evidence, excuseLapses, undoing } = scene;
   const victim = atOrAny(scene, 'job-consumer');
   const link = linkOf(world, victim);
-  excuseRestarts(consumersOf(victim));
+  excuseLapses(consumersOf(victim));
   link.refuse();
   evidence('no way', { link: link.name });
   await end(scene, victim, 'SIGTERM');
@@ -215,7 +215,7 @@ async function endCutOff(scene: Scene): Promise<void> {
 
 /** What it leaves behind its neighbour removes. */
 async function loseConsumer(scene: Scene): Promise<void> {
-  const { world, evidence, excuseRestarts, goOn } = scene;
+  const { world, evidence, excuseLapses, goOn } = scene;
   goOn();
   const victim = await world.openPassingConsumer();
   evidence('one more', { process: victim.name });
@@ -226,7 +226,7 @@ async function loseConsumer(scene: Scene): Promise<void> {
     (await modelContainers(engine.socketPath, ['running'], victim.name)).length > 0;
   const found = await waitUntil(isAtWork, { timeoutMs: 30_000, everyMs: 10 });
   if (!found) throw new Error(`${victim.name} was given nothing.`);
-  excuseRestarts(consumersOf(victim));
+  excuseLapses(consumersOf(victim));
   scene.undoing();
   await end(scene, victim, 'SIGKILL');
   await world.closePassingConsumer(victim);

@@ -77,6 +77,7 @@ export async function strike(
     await callers.run(task, plan, manner);
   };
 
+  if (!isWhole(world)) await makeWhole(world).catch(() => signal.throwIfAborted());
   const candidates = [...world.privateApis, ...world.consumers].filter(
     ({ pid }) => pid !== undefined,
   );
@@ -114,6 +115,9 @@ export async function strike(
         excuseRestarts: (consumers) => {
           excuse({ consumers });
         },
+        excuseLapses: (consumers) => {
+          excuse({ consumers, isOf: 'lapsed leases' });
+        },
         excuseForgottenEnds: (consumers) => {
           excuse({ consumers, isOf: 'forgotten ends' });
         },
@@ -138,9 +142,9 @@ export async function strike(
   }
   undoneAt ??= performance.now();
   try {
-    await makeWhole(world, candidates);
+    await makeWhole(world);
   } catch (error) {
-    // The next stroke tries again, and at the end the world must be whole.
+    // The next stroke tries again, and this one is not counted as one that went well.
     signal.throwIfAborted();
     result.trouble = `${result.trouble ?? ''} It could not be made whole: ${String(error)}`.trim();
   }
@@ -185,16 +189,29 @@ async function firstStopped(
   return stopped;
 }
 
-/** Whatever a fault has left as it is. */
-async function makeWhole(world: World, armed: readonly AppProcess[]): Promise<void> {
+function isWhole({ postgres, redis, registry, engines, ...apps }: World): boolean {
+  const { privateApis, publicApis, consumers } = apps;
+  const all = [postgres, redis, registry, ...engines, ...privateApis, ...publicApis, ...consumers];
+  return all.every(({ pid }) => pid !== undefined);
+}
+
+/** Whatever a fault has left as it is. What fails keeps nothing else from being made whole. */
+async function makeWhole(world: World): Promise<void> {
+  const apps = [...world.privateApis, ...world.publicApis, ...world.consumers];
   for (const link of world.links.values()) link.heal();
-  for (const app of armed) app.thaw();
+  for (const app of apps) app.thaw();
+  const failures: unknown[] = [];
+  const attempt = async (mend: () => Promise<unknown>) => {
+    await mend().catch((error: unknown) => failures.push(error));
+  };
   for (const service of [world.postgres, world.redis, world.registry, ...world.engines]) {
-    await service.thaw();
-    if (service.pid === undefined) await service.start();
+    await attempt(async () => {
+      await service.thaw();
+      if (service.pid === undefined) await service.start();
+    });
   }
-  for (const app of [...world.privateApis, ...world.publicApis, ...world.consumers]) {
-    if (app.pid === undefined) await app.start();
-    else await app.untilReady();
+  for (const app of apps) {
+    await attempt(() => (app.pid === undefined ? app.start() : app.untilReady()));
   }
+  if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('; '));
 }

@@ -19,24 +19,15 @@ export function engineOf({ world, at, random }: Scene): Engine {
   return world.engines.find(({ serves }) => serves.includes(at.name)) ?? random.pick(world.engines);
 }
 
-/**
- * The private-api that hands out tickets, by the statement that its leader alone runs, every second:
- * the row of the leader has a name of which nobody else knows. When nobody runs it, the leader is the
- * one that stands still.
- */
-export async function leaderOf({ world, at }: Scene): Promise<AppProcess> {
+/** The private-api that hands out tickets. One that has ended since it said so is none. */
+export async function leaderOf({ world }: Scene): Promise<AppProcess> {
   let leader: AppProcess | undefined;
-  const isSeen = async () => {
-    const [row] = await world.query<{ name: string }>(
-      `SELECT application_name AS name FROM pg_stat_activity
-        WHERE query LIKE 'UPDATE tasks SET ticket_sent_at%' AND query_start > now() - interval '2 s'
-        ORDER BY query_start DESC LIMIT 1`,
-    );
-    leader = world.privateApis.find(({ name }) => name === row?.name);
-    return leader !== undefined;
+  const isKnown = () => {
+    const { pid } = world.leader() ?? {};
+    leader = world.privateApis.find((one) => one.pid !== undefined && one.pid === pid);
+    return Promise.resolve(leader !== undefined);
   };
-  await waitUntil(isSeen, { timeoutMs: 4_000, everyMs: 20 });
-  leader ??= world.privateApis.find((one) => one === at);
+  await waitUntil(isKnown, { timeoutMs: 15_000, everyMs: 20 });
   if (leader === undefined) throw new Error('There is no leader.');
   return leader;
 }

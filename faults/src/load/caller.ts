@@ -3,7 +3,7 @@ import AdmZip from 'adm-zip';
 import { ownerHeader } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { createClient, type Client } from '@inference-server/sdk';
-import { digestsOf } from '../digests.js';
+import { digestsOf, sha256 } from '../digests.js';
 import type { TaskPlan } from './task-kinds.js';
 
 /** What one caller knows of one task: the ledger that the server is held against. */
@@ -15,6 +15,8 @@ export interface TaskRecord {
   owner: string | undefined;
   /** Undefined: sent once; when its answer is lost nobody knows whether there is a task. */
   key: string | undefined;
+  /** Of the zip that was posted. */
+  sha256: string;
   /** Every uid that the server has answered with. */
   uids: Set<string>;
   /** Unix time, ms: when it was sent first, and first answered with a uid. */
@@ -147,6 +149,7 @@ export function createCallers(options: CallersOptions): Callers {
         plan,
         owner,
         key,
+        sha256: '',
         uids: new Set(),
         postedAt: Date.now(),
         acknowledgedAt: undefined,
@@ -160,6 +163,7 @@ export function createCallers(options: CallersOptions): Callers {
       try {
         // Made once: a zip has the time in it, and one key stands for one body.
         const zip = zipOf(files);
+        record.sha256 = sha256(zip);
         await Promise.all(Array.from({ length: twice ? 2 : 1 }, () => post(client, record, zip)));
         const [uid] = record.uids;
         if (uid !== undefined) {

@@ -3,7 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { joinSignals } from '@inference-server/service-kit';
 import { describeMachine } from '@inference-server/testing';
 import { checkTasks } from '../checks/check-tasks.js';
-import { acknowledgedUnflushed, missingBehind, wrongOutputs } from '../checks/durable.js';
+import {
+  acceptedUnflushed,
+  acknowledgedUnflushed,
+  missingBehind,
+  wrongOutputs,
+} from '../checks/durable.js';
 import { keepErrorLines } from '../checks/error-lines.js';
 import { footprintsAtRest, footprintsOf } from '../checks/footprints.js';
 import { harmsOf } from '../checks/harms.js';
@@ -33,6 +38,8 @@ export interface Run {
   environment: NodeJS.ProcessEnv;
   seed: string;
   form: Report['form'];
+  /** Whether that is the whole schedule of a soak. */
+  isWhole: boolean;
   only: readonly string[];
   schedule: readonly Stroke[];
   /** How long the callers, and then the sweeps, have at the end (s). */
@@ -77,14 +84,15 @@ export async function breakServer(run: Run): Promise<Report> {
     const leftovers = await leftoversAtRest(world, run.restS, signal);
     const held = await footprintsAtRest(world, anew, signal);
     const excuses = strokes.flatMap((stroke) => stroke.excuses);
-    const tasks = await checkTasks(world, records, containers, excuses, strokes);
-    tasks.doubled.push(...(await findUnasked(world, records)));
+    const found = () => checkTasks(world, records, containers, excuses, strokes);
+    const tasks = await askUntilAnswered(found, signal);
+    tasks.doubled.push(...(await askUntilAnswered(() => findUnasked(world, records), signal)));
     tasks.wrong.push(...outputs.wrong);
     for (const { name } of world.engines) {
       const isHeard = containers.some(({ engine }) => engine === name);
       if (!isHeard) tasks.untold.push(`${name} has told of no container`);
     }
-    const counts = await branches.counts(world);
+    const counts = await askUntilAnswered(() => branches.counts(world), signal);
     const engines = silentEngines(world.watches);
     await world.endApps();
     const invariants = invariantsOf({
@@ -94,7 +102,7 @@ export async function breakServer(run: Run): Promise<Report> {
       errorLines: errorLines.told(replacedOf(ended)),
       engines: { silent: engines, watches: world.watches },
       branches: counts,
-      wantsAllBranches: run.form === 'soak' && run.only.length === 0,
+      wantsAllBranches: run.isWhole,
     });
     const { byStroke, unmatched } = harmsOf(strokes, records, {
       lost: tasks.lost,
@@ -151,9 +159,9 @@ async function harmAll({ schedule, seed, restS, print, signal: ofRun }: Run, wor
   const callers = createCallers({
     ...world,
     signal,
-    async onAcknowledged(uid) {
+    async onAcknowledged(uid, record) {
       // The row may be asked for while PostgreSQL is what is broken: then it is asked again.
-      const found = await askUntilAnswered(() => missingBehind(world, uid), signal);
+      const found = await askUntilAnswered(() => missingBehind(world, uid, record), signal);
       if (found !== undefined) missing.push(found);
     },
   });
@@ -167,6 +175,7 @@ async function harmAll({ schedule, seed, restS, print, signal: ofRun }: Run, wor
       const own = { world, callers, random: random.fork('strokes'), nextTask, signal };
       const result = await strike(stroke, own);
       strokes.push(result);
+      missing.push(...(await askUntilAnswered(() => acceptedUnflushed(world, result), signal)));
       print(lineOf(result, schedule.length));
       if (strokes.length % strokesBetweenLooks === 0) await lookAtOutputs();
     }

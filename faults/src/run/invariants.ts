@@ -1,6 +1,7 @@
 import type { TaskFindings } from '../checks/check-tasks.js';
 import type { Footprint } from '../checks/footprints.js';
 import type { EndsTold } from '../checks/process-ends.js';
+import { isDemanded } from '../checks/recovery-branches.js';
 import type { StrokeResult } from '../faults/strike.js';
 import type { EngineWatch } from '../world/engine-events.js';
 
@@ -39,8 +40,8 @@ export function invariantsOf(seen: Observations): Invariant[] {
   const missed = strokes.filter(({ hit, proofs }) => hit === undefined || proofs.length === 0);
   const late = strokes.filter(({ recoveryMs }) => recoveryMs === undefined);
   const troubled = strokes.filter(({ trouble }) => trouble !== undefined);
-  const unreached = Object.entries(branches).filter(([, times]) => times === 0);
-  const reached = Object.keys(branches).length - unreached.length;
+  const demanded = Object.entries(branches).filter(([name]) => isDemanded(name));
+  const unreached = demanded.filter(([, times]) => times === 0);
   return [
     {
       name: 'acknowledged tasks in exactly one end',
@@ -124,7 +125,7 @@ export function invariantsOf(seen: Observations): Invariant[] {
     },
     {
       name: 'ways back that were taken',
-      figure: `${reached} of ${Object.keys(branches).length}`,
+      figure: `${demanded.length - unreached.length} of ${demanded.length}`,
       broken: seen.wantsAllBranches ? unreached.map(([name]) => name) : [],
     },
   ];

@@ -21,9 +21,16 @@ export async function leftoversAtRest(
 ): Promise<string[]> {
   let left: string[] = [];
   const isTidy = async () => {
-    left = await findLeftovers(world, signal);
-    const open = await world.query('SELECT 1 FROM tasks WHERE ended_at IS NULL LIMIT 1');
-    return left.length === 0 && open.length === 0;
+    try {
+      left = await findLeftovers(world, signal);
+      const open = await world.query('SELECT 1 FROM tasks WHERE ended_at IS NULL LIMIT 1');
+      return left.length === 0 && open.length === 0;
+    } catch (error) {
+      // What was looked at may go at that moment: it is looked for again.
+      signal.throwIfAborted();
+      left = [`it could not be looked for: ${String(error)}`];
+      return false;
+    }
   };
   await waitUntil(isTidy, { timeoutMs: withinS * 1000, everyMs: 1_000, signal });
   return left;

@@ -103,7 +103,11 @@ export async function appProcess(spec: AppProcessSpec): Promise<AppProcess> {
     if (!inTime || child === undefined) throw new Error(`${name} does not serve`);
   };
   const send = (to: Running | undefined, what: NodeJS.Signals) => {
-    if (to?.hasEnded === false) process.kill(to.pid, what);
+    try {
+      if (to?.hasEnded === false) process.kill(to.pid, what);
+    } catch {
+      // It has ended this moment.
+    }
   };
   /** None runs: nobody comes to any point. */
   const place = (point: string) => join(child?.points ?? folder, point);

@@ -58,6 +58,8 @@ export interface World extends Apps {
   readonly storageFolder: string;
   /** While this file is there the device cannot be given: a byte more for each time. */
   readonly brokenDevice: string;
+  /** The private-api that said last that it hands out tickets. */
+  leader(): { name: string; pid: number } | undefined;
   /** Asks the database beside every link. */
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   /** Asks every process of ours to end, and waits: the services run on. */
@@ -129,12 +131,19 @@ export async function openWorld(
       return rows;
     };
 
+    let leader: { name: string; pid: number } | undefined;
     const links = openLinks();
     ends.push(links.close);
     const registryAddress = `127.0.0.1:${await links.open(registryLink, local(registryPort))}`;
     const apps = await openApps({
       ...{ folder, environment, links, databaseUrl, redis: redisAt, engines, storageFolder },
-      ...{ smallFileSystem, query, onLine: listeners.onLine, onEnd: listeners.onEnd, signal },
+      ...{ smallFileSystem, query, onEnd: listeners.onEnd, signal },
+      onLine(name, line) {
+        if (line.msg === 'leads from now on' && line['work'] === 'dispatcher') {
+          leader = { name, pid: line.pid };
+        }
+        listeners.onLine(name, line);
+      },
       atEnd: (end) => ends.push(end),
     });
     const { publicApis, privateApis, consumers } = apps;
@@ -150,6 +159,7 @@ export async function openWorld(
       storageFolder,
       brokenDevice,
       query,
+      leader: () => leader,
       async endApps() {
         for (const app of [...consumers, ...publicApis, ...privateApis]) await app.end('SIGTERM');
       },
