@@ -2,8 +2,10 @@
 // arguments are those of faults/ (faults/src/options.ts), and --keep and --mutations. Needs root: a run
 // has network, mounts and processes of its own. The last line is `N passed, N failed`.
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { mutations } from '../faults/mutations.mjs';
 import { readWithout } from '../tests/rules/rules.mjs';
 import { build } from './build.mjs';
@@ -14,6 +16,7 @@ import { listenForStop } from './stop-requests.mjs';
 
 const ofThisScript = ['--keep', '--mutations'];
 const args = process.argv.slice(2);
+const worlds = takeNumber('--worlds');
 const ofRun = args.filter((arg) => !ofThisScript.includes(arg));
 const isWholeSoak =
   ofRun.includes('--soak') && !['--only', '--from', '--count'].some((part) => ofRun.includes(part));
@@ -33,10 +36,22 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
+/** Takes an argument with its number out of all; 1: it is not there. */
+function takeNumber(name) {
+  const at = args.indexOf(name);
+  if (at < 0) return 1;
+  const [, text] = args.splice(at, 2);
+  if (!/^[1-9]$/.test(text)) throw new Error(`${name} is followed by a number from 1 to 9.`);
+  return Number(text);
+}
+
 /** One run; a whole soak ends with the mutations. */
 async function runFaults() {
   const path = join(folder, 'report.json');
-  process.exitCode = await runWorld(repository, [...ofRun, '--report', path]);
+  process.exitCode =
+    worlds === 1 || ofRun.includes('--list')
+      ? await runWorld(repository, [...ofRun, '--report', path])
+      : await runWorlds(path);
   if (ofRun.includes('--list') || process.exitCode === 2) return;
   const isKept = args.includes('--keep');
   // At once: the mutations take long, too.
@@ -44,6 +59,35 @@ async function runFaults() {
   if (!isWholeSoak || process.exitCode !== 0) return;
   const noticed = await tryMutations();
   if (isKept) await keepReport(path, { mutations: noticed });
+}
+
+/** Side by side, with the strokes of one schedule shared among them; one report of all goes to `path`. */
+async function runWorlds(path) {
+  const { joinReports } = await import('../faults/dist/run/join-reports.js');
+  const { isSound, linesOf, writeReport } = await import('../faults/dist/run/report.js');
+  const seed = ofRun.includes('--seed') ? [] : ['--seed', String(randomInt(2 ** 31))];
+  const logs = ofRun.indexOf('--logs');
+  const runs = Array.from({ length: worlds }, async (_, at) => {
+    const own = [...ofRun, ...seed];
+    const report = join(folder, `report-${at + 1}.json`);
+    if (logs >= 0) own[logs + 1] = join(own[logs + 1], String(at + 1));
+    const code = await runWorld(
+      repository,
+      [...own, '--part', `${at + 1}/${worlds}`, '--report', report],
+      `${at + 1}| `,
+    );
+    return { code, report };
+  });
+  const ended = await Promise.all(runs);
+  const [code = 1] = ended.map((one) => one.code).filter((one) => one > 1);
+  if (code > 1) return code;
+  const reports = await Promise.all(
+    ended.map(async ({ report }) => JSON.parse(await readFile(report, 'utf8'))),
+  );
+  const joined = joinReports(reports, isWholeSoak);
+  await writeReport(joined, path);
+  for (const line of linesOf(joined)) console.log(line);
+  return isSound(joined) ? 0 : 1;
 }
 
 /**
@@ -117,7 +161,8 @@ async function whatBreaks(copy, faults, count) {
 
 async function keepReport(path, more) {
   const report = JSON.parse(await readFile(path, 'utf8'));
-  const kept = { command: `npm run test:faults -- ${ofRun.join(' ')}`.trim(), ...report, ...more };
+  const how = worlds === 1 ? ofRun : [...ofRun, '--worlds', worlds];
+  const kept = { command: `npm run test:faults -- ${how.join(' ')}`.trim(), ...report, ...more };
   const results = join(repository, 'benchmarks', 'results');
   const file = join(results, `${report.date.slice(0, 19).replaceAll(':', '')}-faults.json`);
   await mkdir(results, { recursive: true });
@@ -130,7 +175,7 @@ async function keepReport(path, more) {
  * the run, nothing reaches another network, and whatever it has started and mounted ends with it, also
  * when it is killed. The shell is the first process there, and takes leave of orphans.
  */
-async function runWorld(root, argsOfWorld) {
+async function runWorld(root, argsOfWorld, prefix) {
   signal.throwIfAborted();
   const main = join(root, 'faults', 'dist', 'main.js');
   const apart = ['--net', '--mount', '--pid', '--mount-proc', '--fork', '--kill-child'];
@@ -139,8 +184,11 @@ async function runWorld(root, argsOfWorld) {
   const command = ['/bin/busybox', 'sh', '-c', inside, process.execPath, main, ...all];
   const run = spawn('unshare', [...apart, ...command], {
     // The channel tells it when this process is gone without a word, or is asked to stop.
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', prefix === undefined ? 'inherit' : 'pipe', 'inherit', 'ipc'],
   });
+  if (prefix !== undefined) {
+    createInterface({ input: run.stdout }).on('line', (line) => console.log(prefix + line));
+  }
   const stop = () => run.connected && run.disconnect();
   signal.addEventListener('abort', stop);
   try {

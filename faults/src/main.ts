@@ -4,7 +4,7 @@ import { lineOf, makeSchedule, type Stroke } from './faults/schedule.js';
 import { readOptions, usage, type Options } from './options.js';
 import { createRandom } from './random.js';
 import { breakServer } from './run/break-server.js';
-import { writeReport, type Report } from './run/report.js';
+import { isSound, linesOf, writeReport } from './run/report.js';
 
 /** Strokes of the short form: within ten minutes, everything around them included. */
 const shortCount = 12;
@@ -32,13 +32,14 @@ if (options === undefined) {
 // What a killed part has left open does not keep this process.
 process.exit();
 
-function scheduleOf({ seed, isSoak, from, count, only }: Options): Stroke[] {
+function scheduleOf({ seed, isSoak, from, count, only, part }: Options): Stroke[] {
   const all = { rounds: 2, from, count: count ?? (isSoak ? Infinity : shortCount), only };
-  return makeSchedule(createRandom(seed).fork('schedule'), all);
+  const strokes = makeSchedule(createRandom(seed).fork('schedule'), all);
+  return strokes.filter((_stroke, at) => at % part.of === part.at - 1);
 }
 
 async function run(wanted: Options): Promise<number> {
-  const { seed, isSoak, from, count, only, restS } = wanted;
+  const { seed, isSoak, from, count, part, only, restS } = wanted;
   const schedule = scheduleOf(wanted);
   if (schedule.length === 0) {
     print(`There is no fault whose name has ${only.join(', or ')} in it.`);
@@ -51,12 +52,16 @@ async function run(wanted: Options): Promise<number> {
   try {
     const report = await breakServer({
       ...{ folder, seed, only, restS, schedule, print: timed, signal: stopping.signal },
+      // Worlds side by side have tasks of their own.
+      load: part.of === 1 ? 'load' : `load ${part.at}`,
       environment: { PATH: process.env['PATH'] },
       form: isSoak ? 'soak' : 'short',
-      isWhole: isSoak && from === 1 && count === undefined && only.length === 0,
+      // Of a part not all ways back can be demanded: whoever puts the parts together does.
+      isWhole: isSoak && from === 1 && count === undefined && only.length === 0 && part.of === 1,
     });
     if (wanted.report !== undefined) await writeReport(report, wanted.report);
-    return tell(report);
+    for (const line of linesOf(report)) print(line);
+    return isSound(report) ? 0 : 1;
   } catch (error) {
     print(`✗ the run: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     print('0 passed, 1 failed');
@@ -72,22 +77,6 @@ async function keepLogs(folder: string, to: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (name.endsWith('.log')) await cp(join(folder, name), join(to, name));
   }
-}
-
-/** Its exit code. The last line counts what had to hold. */
-function tell({ invariants, recoveryMs, tasks, strokes, seconds, seed }: Report): number {
-  print(`${strokes.length} faults, ${tasks.acknowledged} tasks, ${seconds} s, seed ${seed}`);
-  if (recoveryMs !== undefined) {
-    const { median, worst } = recoveryMs;
-    print(`recovery: median ${(median / 1000).toFixed(1)} s, worst ${(worst / 1000).toFixed(1)} s`);
-  }
-  for (const { name, figure, broken } of invariants) {
-    print(`${broken.length === 0 ? '✓' : '✗'} ${name}: ${figure}`);
-    for (const what of broken) print(`    ${what}`);
-  }
-  const failed = invariants.filter(({ broken }) => broken.length > 0).length;
-  print(`${invariants.length - failed} passed, ${failed} failed`);
-  return failed === 0 ? 0 : 1;
 }
 
 function numbered(stroke: Stroke): string {

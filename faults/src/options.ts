@@ -11,6 +11,8 @@ export interface Options {
   from: number;
   /** Strokes; undefined: as many as the form has. */
   count: number | undefined;
+  /** Of the strokes those that fall to this one of so many worlds, which run side by side. */
+  part: { at: number; of: number };
   /** Parts of what a line of the schedule says, as `run: FLUSHALL (container_started)`; none: all. */
   only: readonly string[];
   /** For everything of the run; whoever starts it removes what a killed run leaves there. */
@@ -26,8 +28,9 @@ export interface Options {
 }
 
 export const usage =
-  'npm run test:faults -- [--soak] [--seed TEXT] [--from N] [--count N] [--only FAULT]… [--rest S] [--list] [--logs FOLDER] [--keep]\n' +
+  'npm run test:faults -- [--soak] [--worlds N] [--seed TEXT] [--from N] [--count N] [--only FAULT]… [--rest S] [--list] [--logs FOLDER] [--keep]\n' +
   '  --soak   every fault in every phase, twice: hours\n' +
+  '  --worlds so many installations side by side, which share the strokes: 1\n' +
   '  --seed   the same schedule and the same tasks again\n' +
   '  --from   begins with the stroke of this number\n' +
   '  --count  so many strokes of the schedule\n' +
@@ -47,6 +50,7 @@ export function readOptions(args: string[]): Options | undefined {
         seed: { type: 'string', default: String(randomInt(2 ** 31)) },
         from: { type: 'string', default: '1' },
         count: { type: 'string' },
+        part: { type: 'string', default: '1/1' },
         only: { type: 'string', multiple: true, default: [] },
         rest: { type: 'string', default: '420' },
         report: { type: 'string' },
@@ -60,10 +64,13 @@ export function readOptions(args: string[]): Options | undefined {
       ![values.from, values.rest, values.count ?? '1'].every((text) => /^[1-9]\d{0,4}$/.test(text))
     )
       return undefined;
+    const [, at = '', of = ''] = /^([1-9])\/([1-9])$/.exec(values.part) ?? [];
+    const part = { at: Number(at), of: Number(of) };
+    if (part.at < 1 || part.at > part.of) return undefined;
     const from = Number(values.from);
     const restS = Number(values.rest);
     const count = values.count === undefined ? undefined : Number(values.count);
-    return { isSoak, seed, from, count, only, restS, folder, report, logs, isList };
+    return { isSoak, seed, from, count, part, only, restS, folder, report, logs, isList };
   } catch {
     return undefined;
   }

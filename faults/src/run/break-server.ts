@@ -37,6 +37,8 @@ export interface Run {
   folder: string;
   environment: NodeJS.ProcessEnv;
   seed: string;
+  /** What the tasks of the load follow from, beside the seed. */
+  load: string;
   form: Report['form'];
   /** Whether that is the whole schedule of a soak. */
   isWhole: boolean;
@@ -147,7 +149,7 @@ const strokesBetweenLooks = 10;
 const firstOfStrokes = 1_000_000;
 
 /** The load and the strokes; resolves when all callers have their ends, or have waited for too long. */
-async function harmAll({ schedule, seed, restS, print, signal: ofRun }: Run, world: World) {
+async function harmAll({ schedule, seed, restS, print, signal: ofRun, ...run }: Run, world: World) {
   const ending = new AbortController();
   const { signal, release } = joinSignals(ofRun, ending.signal);
   // Every caller waits with it.
@@ -165,7 +167,7 @@ async function harmAll({ schedule, seed, restS, print, signal: ofRun }: Run, wor
       if (found !== undefined) missing.push(found);
     },
   });
-  const options = { random: random.fork('load'), pauseMs: postEveryMs, atOnce: callersAtOnce };
+  const options = { random: random.fork(run.load), pauseMs: postEveryMs, atOnce: callersAtOnce };
   const load = startLoad(callers, options, signal);
   try {
     let next = firstOfStrokes;

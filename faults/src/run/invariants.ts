@@ -40,8 +40,6 @@ export function invariantsOf(seen: Observations): Invariant[] {
   const missed = strokes.filter(({ hit, proofs }) => hit === undefined || proofs.length === 0);
   const late = strokes.filter(({ recoveryMs }) => recoveryMs === undefined);
   const troubled = strokes.filter(({ trouble }) => trouble !== undefined);
-  const demanded = Object.entries(branches).filter(([name]) => isDemanded(name));
-  const unreached = demanded.filter(([, times]) => times === 0);
   return [
     {
       name: 'acknowledged tasks in exactly one end',
@@ -123,12 +121,18 @@ export function invariantsOf(seen: Observations): Invariant[] {
       figure: `${strokes.length - late.length} of ${strokes.length}`,
       broken: late.map(({ number, fault, phase }) => `${number}: ${fault}, ${phase}`),
     },
-    {
-      name: 'ways back that were taken',
-      figure: `${demanded.length - unreached.length} of ${demanded.length}`,
-      broken: seen.wantsAllBranches ? unreached.map(([name]) => name) : [],
-    },
+    waysBack(branches, seen.wantsAllBranches),
   ];
+}
+
+export function waysBack(branches: Readonly<Record<string, number>>, wantsAll: boolean): Invariant {
+  const demanded = Object.entries(branches).filter(([name]) => isDemanded(name));
+  const unreached = demanded.filter(([, times]) => times === 0);
+  return {
+    name: 'ways back that were taken',
+    figure: `${demanded.length - unreached.length} of ${demanded.length}`,
+    broken: wantsAll ? unreached.map(([name]) => name) : [],
+  };
 }
 
 function largest(footprints: readonly Footprint[]): string {

@@ -47,6 +47,34 @@ export interface Report {
   strokes: StrokeResult[];
 }
 
+export function isSound({ invariants }: Pick<Report, 'invariants'>): boolean {
+  return invariants.every(({ broken }) => broken.length === 0);
+}
+
+/** As it is told at the end of a run. The last line counts what had to hold. */
+export function linesOf({
+  invariants,
+  recoveryMs,
+  tasks,
+  strokes,
+  seconds,
+  seed,
+}: Pick<Report, 'invariants' | 'recoveryMs' | 'tasks' | 'strokes' | 'seconds' | 'seed'>): string[] {
+  const inSeconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+  const failed = invariants.filter(({ broken }) => broken.length > 0).length;
+  return [
+    `${strokes.length} faults, ${tasks.acknowledged} tasks, ${seconds} s, seed ${seed}`,
+    ...(recoveryMs === undefined
+      ? []
+      : [`recovery: median ${inSeconds(recoveryMs.median)}, worst ${inSeconds(recoveryMs.worst)}`]),
+    ...invariants.flatMap(({ name, figure, broken }) => [
+      `${broken.length === 0 ? '✓' : '✗'} ${name}: ${figure}`,
+      ...broken.map((what) => `    ${what}`),
+    ]),
+    `${invariants.length - failed} passed, ${failed} failed`,
+  ];
+}
+
 export async function writeReport(report: Report, path: string): Promise<void> {
   await writeFile(path, `${JSON.stringify(report, undefined, 1)}\n`);
 }
