@@ -153,6 +153,23 @@ export const rulesOfLeases = [
     tests: [[leader, 'counts anew after a gap']],
   },
   {
+    name: 'no leader outlasts a lease',
+    file: 'apps/private-api/src/app.ts',
+    text: 'Math.min(leaderMs, leaseMs / 2)',
+    without: 'leaderMs',
+    tests: [[leases, 'he leads for half a lease at most']],
+  },
+  {
+    name: 'a renewal that is not answered is left in time for others',
+    file: 'apps/job-consumer/src/run/lease.ts',
+    text: 'answerWithinMs: renewHeldMs(leaseMs) + leaseMs / 12',
+    without: 'answerWithinMs: renewHeldMs(leaseMs) + 15_000',
+    tests: [
+      ['apps/job-consumer/test/lease.test.ts', 'in time, when the one it has goes silent'],
+      ['apps/job-consumer/test/lease.test.ts', 'when the first renewal is not answered'],
+    ],
+  },
+  {
     name: 'there is one leader at a time',
     file: 'apps/private-api/src/database/leader.ts',
     text: 'WHERE leaders.holder = excluded.holder OR leaders.leader_until < now()',
