@@ -408,7 +408,8 @@ describe('consumers', () => {
       }),
     );
     expect((await list()).find(({ id }) => id === 'silent')?.state).toBe('silent');
-    await consumer.register({ slots: 2 });
+    // Room for tasks of the tests before, too, whose leases lapse meanwhile.
+    await consumer.register({ slots: 1000 });
     const uid = await api.postTask('copy');
     const isQueued = async () => (await stateOf(uid))?.state === 'QUEUED';
     expect(await waitUntil(isQueued, { timeoutMs: 10_000 })).toBe(true);
@@ -416,7 +417,7 @@ describe('consumers', () => {
     expect(await drain.json()).toMatchObject({ id: 'drained', draining: true, queued: 0 });
     const back = async () => (await stateOf(uid))?.state === 'PENDING';
     expect(await back()).toBe(true);
-    await consumer.register({ slots: 2 });
+    await consumer.register({ slots: 1000 });
     await sleep(1_500);
     expect(await back()).toBe(true);
     await api.call('/api/consumers/drained/resume', { method: 'POST' });
