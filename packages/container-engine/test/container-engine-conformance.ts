@@ -204,6 +204,38 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       });
     });
 
+    describe('usage', () => {
+      it('tells the cores and the memory that a running container has used', async () => {
+        const engine = engineOf();
+        // 16 MiB in the shell's memory, then cycles.
+        const id = await engine.createContainer(
+          specOf(
+            'x=$(dd if=/dev/zero bs=1M count=16 2>/dev/null | tr "\\0" a); while :; do :; done',
+          ),
+          signal,
+        );
+        expect(await engine.readUsage(id, signal)).toBeUndefined();
+        await engine.startContainer(id, signal);
+        const cpuSeconds = async () => (await engine.readUsage(id, signal))?.cpuSeconds ?? 0;
+        await expect.poll(cpuSeconds, { timeout: 20_000 }).toBeGreaterThan(1);
+        const before = performance.now();
+        const first = await engine.readUsage(id, signal);
+        await expect.poll(cpuSeconds, { timeout: 20_000 }).toBeGreaterThan(first!.cpuSeconds + 0.3);
+        // It may use one core.
+        const later = await engine.readUsage(id, signal);
+        const elapsedS = (performance.now() - before) / 1000;
+        expect(later!.cpuSeconds - first!.cpuSeconds).toBeLessThan(1.5 * elapsedS + 0.2);
+        expect(later!.memoryBytes).toBeGreaterThan(16 * 1024 ** 2);
+        expect(later!.memoryBytes).toBeLessThan(64 * 1024 ** 2);
+        expect(later!.readBytes).toBeGreaterThanOrEqual(0);
+        expect(later!.writtenBytes).toBeGreaterThanOrEqual(0);
+        await engine.stopContainer(id, 0, signal);
+        expect(await engine.readUsage(id, signal)).toBeUndefined();
+        await engine.removeContainer(id, signal);
+        expect(await engine.readUsage(id, signal)).toBeUndefined();
+      });
+    });
+
     describe('storage', () => {
       it('tells what a running container has written: in its layer, and in its volumes', async () => {
         const engine = engineOf();
