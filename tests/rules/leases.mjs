@@ -157,7 +157,7 @@ export const rulesOfLeases = [
     file: 'apps/private-api/src/app.ts',
     text: 'Math.min(leaderMs, leaseMs / 2)',
     without: 'leaderMs',
-    tests: [[leases, 'he leads for half a lease at most']],
+    tests: [['apps/private-api/test/lease-times.test.ts', 'he leads for half a lease at most']],
   },
   {
     name: 'a renewal that is not answered is left in time for others',

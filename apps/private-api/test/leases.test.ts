@@ -39,32 +39,6 @@ async function succeed(holder: string) {
   return successor;
 }
 
-it('is told with the claim how long it lasts', async () => {
-  const consumer = await succeed('told');
-  const uid = await api.postTask('copy');
-  const isQueued = async () => (await stateOf(uid))?.state === 'QUEUED';
-  expect(await waitUntil(isQueued, { timeoutMs: 10_000 })).toBe(true);
-  expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', lease_ms: 30_000 });
-  expect(await consumer.adopt(uid)).toMatchObject({ outcome: 'won', lease_ms: 30_000 });
-});
-
-it('outlasts a leader who cannot renew his row: he leads for half a lease at most', async () => {
-  const quick = await runPrivateApi({ LEASE_S: 4 });
-  try {
-    const leadsForS = async () => {
-      const [row] = await quick.database.query<{ s: number }>(
-        `SELECT extract(epoch FROM leader_until - now())::float8 AS s
-           FROM leaders WHERE name = 'dispatcher'`,
-      );
-      return row?.s;
-    };
-    await expect.poll(leadsForS, { timeout: 10_000 }).toBeDefined();
-    expect(await leadsForS()).toBeLessThanOrEqual(2);
-  } finally {
-    await quick.close();
-  }
-});
-
 describe('a consumer of a name that is in use', () => {
   it('is refused while the other is heard of, and let in when it has signed off', async () => {
     const first = api.consumer('twin', 'one');
