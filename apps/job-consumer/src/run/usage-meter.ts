@@ -44,11 +44,12 @@ export function createUsageMeter(
   return {
     watch(container, signal) {
       looked();
+      const isOver = () => signal.aborted;
       const run = async () => {
-        for (let pauseMs = firstMs; !signal.aborted; pauseMs = Math.min(2 * pauseMs, longestMs)) {
+        for (let pauseMs = firstMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestMs)) {
           await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
           // An engine that is away may be back at the next look.
-          if (!signal.aborted) await look(container, signal).catch(() => undefined);
+          if (!isOver()) await look(container, signal).catch(() => undefined);
         }
       };
       void run();
