@@ -382,7 +382,6 @@ describe('consumers', () => {
       }),
     );
     expect((await list()).find(({ id }) => id === 'silent')?.state).toBe('silent');
-    // Room for tasks of the tests before, too, whose leases lapse meanwhile.
     await consumer.register({ slots: 1000 });
     const uid = await api.postTask('copy');
     const isQueued = async () => (await stateOf(uid))?.state === 'QUEUED';

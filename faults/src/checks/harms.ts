@@ -15,6 +15,12 @@ type Kind = (typeof kindsOfHarm)[number];
 
 export const noHarm: Harms = { lost: 0, doubled: 0, leftOver: 0, wrong: 0, missing: 0 };
 
+export function sumOfHarms(all: readonly Harms[]): Harms {
+  const sum = { ...noHarm };
+  for (const harms of all) for (const kind of kindsOfHarm) sum[kind] += harms[kind];
+  return sum;
+}
+
 /**
  * Each finding, which names a task by its uid or its number, for every stroke under which that task was
  * under way; `unmatched` are those of which no stroke can be told: none is left out.

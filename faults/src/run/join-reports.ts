@@ -1,4 +1,4 @@
-import { kindsOfHarm, type Harms } from '../checks/harms.js';
+import { sumOfHarms } from '../checks/harms.js';
 import { groupBy } from '../checks/groups.js';
 import { waysBack } from './invariants.js';
 import { medianAndWorst, rowsOf, type Cell, type Report } from './report.js';
@@ -38,7 +38,7 @@ export function joinReports([first, ...others]: [Report, ...Report[]], isWhole: 
     startedAgain: sumOf(all.map((one) => one.startedAgain)),
     table,
     rows: rowsOf(table, strokes),
-    unmatched: harmsIn(all.map((one) => one.unmatched)),
+    unmatched: sumOfHarms(all.map((one) => one.unmatched)),
     strokes,
   };
 }
@@ -53,17 +53,12 @@ function joinCells(cells: readonly Cell[], strokes: Report['strokes']): Cell[] {
       ...{ fault, phase },
       times: of.reduce((sum, { times }) => sum + times, 0),
       hit: of.reduce((sum, { hit }) => sum + hit, 0),
-      ...harmsIn(of),
+      ...sumOfHarms(of),
       recoveryMs: medianAndWorst(
         strokes.filter((stroke) => stroke.fault === fault && stroke.phase === phase),
       ),
     };
   });
-}
-
-function harmsIn(all: readonly Harms[]): Harms {
-  const counts = kindsOfHarm.map((kind) => [kind, all.reduce((sum, one) => sum + one[kind], 0)]);
-  return Object.fromEntries(counts);
 }
 
 function sumOf(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import type { Machine } from '@inference-server/testing';
 import { groupBy } from '../checks/groups.js';
-import { kindsOfHarm, noHarm, type Harms } from '../checks/harms.js';
+import { kindsOfHarm, noHarm, sumOfHarms, type Harms } from '../checks/harms.js';
 import { allPhases, type Phase } from '../faults/fault.js';
 import type { StrokeResult } from '../faults/strike.js';
 import type { Invariant } from './invariants.js';
@@ -93,7 +93,7 @@ export function tableOf(
       phase: first.phase,
       times: of.length,
       hit: of.filter(({ hit, proofs }) => hit !== undefined && proofs.length > 0).length,
-      ...sumOf(of.map((stroke) => harms.get(stroke) ?? noHarm)),
+      ...sumOfHarms(of.map((stroke) => harms.get(stroke) ?? noHarm)),
       recoveryMs: medianAndWorst(of),
     };
   });
@@ -108,17 +108,11 @@ export function rowsOf(table: readonly Cell[], strokes: readonly StrokeResult[])
     return {
       fault,
       hits: Object.fromEntries(inOrder.map(({ phase, hit }) => [phase, hit])),
-      ...sumOf(of),
+      ...sumOfHarms(of),
       harmedIn: inOrder.filter(isHarmed).map(({ phase }) => phase),
       recoveryMs: medianAndWorst(strokes.filter((stroke) => stroke.fault === fault)),
     };
   });
-}
-
-function sumOf(all: readonly Harms[]): Harms {
-  const sum = { ...noHarm };
-  for (const harms of all) for (const kind of kindsOfHarm) sum[kind] += harms[kind];
-  return sum;
 }
 
 export function medianAndWorst(
