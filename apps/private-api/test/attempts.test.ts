@@ -180,4 +180,22 @@ describe('the rules of an attempt', () => {
     ]);
     expect(row).toEqual({ detail });
   });
+
+  it('keeps what a container has used, and tells it with its attempt', async () => {
+    const uid = await api.postTask('copy');
+    const consumer = await claimed(uid);
+    const usage = {
+      ...{ samples: 3, run_s: 2.5, cpu_s: 1.25, memory_peak_mib: 12 },
+      ...{ read_bytes: 4096, written_bytes: 2 ** 40, gpu_s: 0 },
+    };
+    const attemptsOf = async () => {
+      const status = await api.call(`/api/tasks/${uid}/status`);
+      return ((await status.json()) as { attempts: { usage: unknown }[] }).attempts;
+    };
+    expect(await attemptsOf()).toMatchObject([{ usage: null }]);
+    await consumer.settle(uid, { kind: 'failed', reason: 'exit_code', ...ended, usage });
+    expect(await attemptsOf()).toMatchObject([{ usage }]);
+    const problem = await problemOfTask(api, uid);
+    expect(problem.task).toMatchObject({ attempts: [{ usage }] });
+  });
 });

@@ -361,7 +361,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   ): Promise<TaskEvent[]> {
     if (lease === undefined) return [];
     const named = { taskUid: uid, ...lease };
-    const end = { reason: null, detail: '', exitCode: null, log: null };
+    const end = { reason: null, detail: '', exitCode: null, log: null, usage: null };
     const outcome = outcomes[kind];
     let sha256: string | null = null;
     if (kind === 'finish') {

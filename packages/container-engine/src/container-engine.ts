@@ -62,6 +62,8 @@ export interface ContainerEngine {
   inspectContainer(container: string, signal: AbortSignal): Promise<ContainerDetails | undefined>;
   /** The containers, in whatever state, that carry all the given labels. */
   listContainers(labels: Labels, signal: AbortSignal): Promise<ContainerSummary[]>;
+  /** What a container has used since its start. Undefined when it does not run, or there is none. */
+  readUsage(container: string, signal: AbortSignal): Promise<ContainerUsage | undefined>;
   /**
    * What these containers (by id; those that are gone are left out) have on the engine's disk now,
    * running or not. Lengths of files: a sparse file counts in full, a file with several names once.
@@ -179,6 +181,16 @@ export interface ContainerDetails extends ContainerSummary {
   startedAt: Date | undefined;
   /** By the engine's clock; undefined while it has not ended, or runs again. */
   endedAt: Date | undefined;
+}
+
+export interface ContainerUsage {
+  /** Of all cores together. */
+  cpuSeconds: number;
+  /** Now; what the kernel keeps of files and can drop is left out. */
+  memoryBytes: number;
+  /** From and to disks: what the kernel keeps in memory is in neither. 0 where it does not count. */
+  readBytes: number;
+  writtenBytes: number;
 }
 
 /** A number of bytes is undefined where the engine fails to measure: a path too long for it is enough. */

@@ -12,6 +12,7 @@ import {
 import { waitForExit } from './docker/exit.js';
 import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
+import { readUsage } from './docker/usage.js';
 import { measureStorage, measureVolumes } from './docker/storage.js';
 import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
 
@@ -55,6 +56,7 @@ export function createDockerEngine(options: {
     removeContainer: (container, signal) => removeContainer(engine, container, signal),
     inspectContainer: (container, signal) => inspectContainer(engine, container, signal),
     listContainers: (labels, signal) => listContainers(engine, labels, signal),
+    readUsage: (container, signal) => readUsage(engine, container, signal),
     measureStorage: (containers, signal) => measureStorage(engine, containers, signal),
     putArchive: (container, folder, tar, signal) =>
       putArchive(engine, container, folder, tar, signal),

@@ -7,6 +7,7 @@ export {
   type ContainerSpec,
   type ContainerState,
   type ContainerStorage,
+  type ContainerUsage,
   type ContainerSummary,
   type ImageDetails,
   type Labels,

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
 import { readTar, tarOf } from './tiny-tar.js';
+import { describeUsage } from './usage-conformance.js';
 import { describeVolumes } from './volume-conformance.js';
 
 /** What a conformance run needs to know of the adapter's surroundings. */
@@ -103,6 +104,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       });
     });
 
+    describeUsage({ engineOf, specOf, signal });
     describeVolumes({ engineOf, freshName, specOf, runToEnd, logOf, labels, signal });
 
     describe('containers', () => {

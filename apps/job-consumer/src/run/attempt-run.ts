@@ -8,6 +8,7 @@ import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
 import type { Quarantine } from '../quarantine.js';
 import type { StorageWatch } from '../storage-watch.js';
 import type { AttemptLog } from './attempt-log.js';
+import type { UsageMeter } from './usage-meter.js';
 
 /** What every attempt of a consumer needs. */
 export interface RunDeps {
@@ -44,6 +45,7 @@ export interface AttemptRun extends RunDeps {
   work: Work;
   own: AttemptNames;
   log: AttemptLog;
+  usage: UsageMeter;
   /** To be told how the attempt ended, once private-api knows. */
   noteEnd: ReturnType<Quarantine['begin']>;
   /**

@@ -15,6 +15,7 @@ import { readLog } from './read-log.js';
 import { resumeAttempt } from './resume.js';
 import { settleAttempt } from './settle.js';
 import { stageAttempt } from './stage.js';
+import { createUsageMeter } from './usage-meter.js';
 
 /** An attempt under way. */
 export interface RunningAttempt {
@@ -73,6 +74,7 @@ export function startAttempt(
     work,
     own: deps.names.attempt(held.taskUid, held.attempt),
     log: createAttemptLog(),
+    usage: createUsageMeter(deps.engine, deps.settings.gpu === null ? 0 : 1),
     noteEnd: deps.quarantine.begin(),
     requireLease: async () => {
       await lease.confirm(joined.signal);
@@ -138,7 +140,7 @@ async function carryOut(
 ): Promise<Outcome | 'to be left'> {
   // One that was adopted may run, whatever the engine says of it.
   let container = isAdopted ? run.own.name('run') : undefined;
-  let reading: Promise<void> | undefined;
+  let reading: Promise<unknown> | undefined;
   const phases = async (): Promise<Outcome> => {
     const runnable = isAdopted ? await resumeAttempt(run) : await stageAttempt(run);
     container = undefined;
@@ -148,7 +150,7 @@ async function carryOut(
     const end = await executeAttempt(run, runnable);
     crashPoint('container_ended', run.held.taskUid);
     // Beside the output: the container is at rest.
-    reading = readLog(run, container);
+    reading = Promise.all([readLog(run, container), run.usage.conclude(container)]);
     return end.kind === 'succeeded' ? await collectOutput(run, container) : end;
   };
   let outcome: Outcome;

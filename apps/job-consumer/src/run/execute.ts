@@ -58,6 +58,7 @@ export async function executeAttempt(
       // Its work is done; if this fails, the cleaning at the end removes it.
       engine.removeContainer(helper, uncut).catch(() => undefined);
     }
+    run.usage.watch(container, bounds);
     const end = await Promise.race([
       exited,
       overdueAfter(limitMs - usedMs, bounds).then(() => ({

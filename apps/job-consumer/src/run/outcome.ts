@@ -1,4 +1,4 @@
-import type { AttemptResult, FailureReason, FaultCause } from '@inference-server/contracts';
+import type { AttemptResult, FailureReason, FaultCause, Usage } from '@inference-server/contracts';
 
 /** How an attempt ended, but for its log. */
 export type Outcome =
@@ -21,11 +21,12 @@ export function fault(cause: FaultCause, detail: string, exitCode: number | null
   return { kind: 'fault', cause, detail, exitCode };
 }
 
-export function resultOf(outcome: Outcome, log: string): AttemptResult {
+export function resultOf(outcome: Outcome, log: string, usage: Usage | undefined): AttemptResult {
   const ended = {
     detail: outcome.detail.replaceAll('\0', '\uFFFD').slice(0, 4000),
     exit_code: outcome.exitCode,
     log,
+    ...(usage !== undefined && { usage }),
   };
   switch (outcome.kind) {
     case 'finished':

@@ -23,7 +23,7 @@ export async function settleAttempt(run: AttemptRun, outcome: Outcome): Promise<
   let told = outcome;
   for (let pauseMs = 200; !isOutOfTime(); pauseMs = Math.min(2 * pauseMs, 5_000)) {
     try {
-      const result = resultOf(told, run.log.text());
+      const result = resultOf(told, run.log.text(), run.usage.read());
       const answer = await api.settle(held, result, signal);
       logger.info(
         { ...about, kind: told.kind, detail: told.detail, answer: answer.outcome },

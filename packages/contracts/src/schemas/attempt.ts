@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox';
 import { faultCauses, type FaultCause as FaultCauseName } from '../fault-causes.js';
 import { PullPolicy } from './model.js';
 import { maxStoredInteger, minStoredInteger } from './stored-integer.js';
+import { Usage } from './usage.js';
 
 /** Names an attempt: the task and the number of the try. */
 export const AttemptParams = Type.Object({
@@ -116,6 +117,7 @@ const Ended = {
     maxLength: 1_048_576,
     description: "The end of the container's output and the consumer's own lines.",
   }),
+  usage: Type.Optional(Usage),
 };
 
 /** What went wrong that is not the model's doing. */

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { Usage } from './usage.js';
 
 /** The body of every error (RFC 9457, application/problem+json). */
 export const Problem = Type.Object(
@@ -48,6 +49,9 @@ export const AttemptReport = Type.Object({
     description: 'Of a failure or a fault: why, in one word.',
   }),
   exit_code: Type.Union([Type.Integer(), Type.Null()]),
+  usage: Type.Union([Usage, Type.Null()], {
+    description: 'What its container used; null: it runs still, or never ran.',
+  }),
 });
 export type AttemptReport = Static<typeof AttemptReport>;
 

@@ -1,4 +1,9 @@
-import { backOffAfter, faultCauses, type FaultCause } from '@inference-server/contracts';
+import {
+  backOffAfter,
+  faultCauses,
+  type FaultCause,
+  type Usage,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
@@ -21,6 +26,7 @@ export interface AttemptEnd {
   detail: string;
   exitCode: number | null;
   log: string | null;
+  usage: Usage | null;
 }
 
 /** Ends the attempt; false: the lease is not current, nothing was changed. */
@@ -28,10 +34,10 @@ export async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd)
   const rows = await tx.query(
     `UPDATE attempts
         SET ended_at = now(), outcome = $5::attempt_outcome, reason = $6, detail = $7,
-            exit_code = $8, log = $9
+            exit_code = $8, log = $9, usage = $10
       WHERE ${isCurrentLease}
      RETURNING number`,
-    [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log],
+    [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log, end.usage],
   );
   return rows.length > 0;
 }

@@ -68,14 +68,24 @@ export function createAttemptService(deps: {
       if (won === undefined || work === undefined) {
         return { outcome: 'refused', reason: 'the ticket is stale' };
       }
-      return { outcome: 'won', epoch: won.epoch, lease_ms: leaseMs, work: toWork(work, runTimeOf(work)) };
+      return {
+        outcome: 'won',
+        epoch: won.epoch,
+        lease_ms: leaseMs,
+        work: toWork(work, runTimeOf(work)),
+      };
     },
 
     async adopt(claim: AttemptClaim): Promise<AdoptAnswer> {
       const won = await attempts.adopt(claim);
       const work = won === undefined ? undefined : await attempts.work(claim.taskUid);
       if (won === undefined || work === undefined) return { outcome: 'superseded' };
-      return { outcome: 'won', epoch: won.epoch, lease_ms: leaseMs, work: toWork(work, runTimeOf(work)) };
+      return {
+        outcome: 'won',
+        epoch: won.epoch,
+        lease_ms: leaseMs,
+        work: toWork(work, runTimeOf(work)),
+      };
     },
 
     /**
@@ -203,6 +213,7 @@ function toEnd(result: AttemptResult): AttemptEnd {
     detail: result.detail,
     exitCode: result.exit_code,
     log: result.log,
+    usage: result.usage ?? null,
   };
 }
 

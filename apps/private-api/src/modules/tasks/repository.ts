@@ -188,7 +188,7 @@ async function cancelTask(on: Queryable, uid: string): Promise<boolean> {
 /** Every attempt of the task `t`, as a JSON array of rows. */
 const attemptsOfTask = `(SELECT json_agg(json_build_object(
     'number', number, 'consumer', consumer_id, 'claimed_at', claimed_at, 'ended_at', ended_at,
-    'outcome', outcome, 'reason', reason, 'exit_code', exit_code) ORDER BY number)
+    'outcome', outcome, 'reason', reason, 'exit_code', exit_code, 'usage', usage) ORDER BY number)
   FROM attempts WHERE task_uid = t.uid)`;
 
 type ViewRow = Omit<TaskView, 'output' | 'attempts'> &
