@@ -155,14 +155,14 @@ export const rulesOfLeases = [
   {
     name: 'no leader outlasts a lease',
     file: 'apps/private-api/src/app.ts',
-    text: 'Math.min(leaderMs, leaseMs / 2)',
+    text: 'Math.min(leaderMs, Math.max(2_000, leaseMs / 2))',
     without: 'leaderMs',
     tests: [['apps/private-api/test/lease-times.test.ts', 'he leads for half a lease at most']],
   },
   {
     name: 'a renewal that is not answered is left in time for others',
     file: 'apps/job-consumer/src/run/lease.ts',
-    text: 'answerWithinMs: renewHeldMs(leaseMs) + leaseMs / 12',
+    text: 'answerWithinMs: renewHeldMs(leaseMs) + Math.min(leaseMs / 12, 10_000)',
     without: 'answerWithinMs: renewHeldMs(leaseMs) + 15_000',
     tests: [
       ['apps/job-consumer/test/lease.test.ts', 'in time, when the one it has goes silent'],

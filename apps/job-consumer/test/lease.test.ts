@@ -69,6 +69,24 @@ it('is held open for a sixth, and for 5 s at most', () => {
   expect([30_000, 6_000, 600_000].map(renewHeldMs)).toEqual([5_000, 1_000, 5_000]);
 });
 
+it('of a long lease is not waited for for long', async () => {
+  answers = () => false;
+  const waits: number[] = [];
+  const slow: Pick<PrivateApiClient, 'renew'> = {
+    renew: (_held, { answerWithinMs }) => {
+      waits.push(answerWithinMs);
+      return Promise.reject(new Error('silent'));
+    },
+  };
+  lease = keepLease(
+    { api: { ...api, ...slow }, logger },
+    { held, askedAt: performance.now(), leaseMs: 3_600_000 },
+    news,
+  );
+  expect(await waitUntil(() => waits.length > 0, { timeoutMs: 5_000 })).toBe(true);
+  expect(waits[0]).toBe(15_000);
+});
+
 function begin(): void {
   lease = keepLease({ api, logger }, { held, askedAt: performance.now(), leaseMs }, news);
 }

@@ -47,6 +47,34 @@ it('is told of a run that fails, too', async () => {
   expect(end.usage?.run_s).toBeGreaterThan(0.8);
 });
 
+it('is told of a run that was cancelled', async () => {
+  const task = scene.taskOf(scriptZip('sleep 60'));
+  const running = await scene.bench.start(task);
+  await scene.untilRunning(task);
+  task.cancelRequested = true;
+  const end = await task.settled;
+  expect(end.kind).toBe('cancelled');
+  expect(end.usage?.run_s).toBeGreaterThan(0);
+  await running.cleaned;
+});
+
+it.each([2 ** 64 - 4096, -1, Number.NaN])('leaves out a counter that says %d', async (count) => {
+  scene.bench.deps.engine = {
+    ...engine,
+    readUsage: () =>
+      Promise.resolve({
+        cpuSeconds: 0.5,
+        memoryBytes: count * 1024 ** 2,
+        readBytes: count,
+        writtenBytes: 7,
+      }),
+  };
+  const end = await endOf('sleep 1');
+  expect(end.kind).toBe('finished');
+  expect(end.usage).toMatchObject({ cpu_s: 0.5, memory_peak_mib: null, read_bytes: null });
+  expect(end.usage?.written_bytes).toBe(7);
+});
+
 it('is what could be seen, when the engine does not tell', async () => {
   scene.bench.deps.engine = {
     ...engine,

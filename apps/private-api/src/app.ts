@@ -56,7 +56,7 @@ export async function startPrivateApi(
   config: Config,
   logger: Logger,
 ): Promise<RunningApp & { http: FastifyInstance }> {
-  const leaseMs = config.LEASE_S * 1000;
+  const leaseMs = Math.round(config.LEASE_S * 1000);
   const heartbeatIntervalMs = config.HEARTBEAT_S * 1000;
   const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
 
@@ -104,6 +104,8 @@ export async function startPrivateApi(
     newId: randomUUID,
     logger,
   });
+  // Who could not ask for as long as a lease lasts leads no more: it must not end leases at once.
+  const leadsForMs = Math.min(leaderMs, Math.max(2_000, leaseMs / 2));
   const dispatcher = startDispatcher({
     rows: createDispatcherRepository(database, {
       heartbeatTimeoutMs,
@@ -114,15 +116,9 @@ export async function startPrivateApi(
     blobs,
     tickets,
     changes,
-    leadership: createLeadership(
-      database,
-      'dispatcher',
-      holder,
-      logger,
-      // Who could not ask for as long as a lease lasts leads no more: it must not end leases at once.
-      Math.min(leaderMs, leaseMs / 2),
-    ),
-    timings: { tickMs: 1_000, leaseGraceMs: leaseMs },
+    leadership: createLeadership(database, 'dispatcher', holder, logger, leadsForMs),
+    // A leader that ticks asks again in time.
+    timings: { tickMs: Math.min(1_000, leadsForMs / 4), leaseGraceMs: leaseMs },
     logger,
   });
 

@@ -282,7 +282,7 @@ describe('the dispatcher', () => {
        UPDATE attempts SET lease_until = lease_until - interval '1 hour'`,
     );
     const lost = async () => ((await statesOf(api))['RUNNING'] ?? 0) === 0;
-    // The leader takes up to 3 s to ask again, and then waits for the grace, which is 3 s.
+    // The leader asks again within a second, and then waits for the grace, which is 3 s.
     expect(await waitUntil(lost, { timeoutMs: 3_000 })).toBe(false);
     expect(await waitUntil(lost, { timeoutMs: 10_000 })).toBe(true);
   });

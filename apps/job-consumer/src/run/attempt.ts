@@ -172,12 +172,13 @@ function isStarted({ unstarted }: AttemptRun, container: string | undefined): bo
 
 async function stopRun(run: AttemptRun, container: string | undefined): Promise<Outcome> {
   if (container !== undefined) {
-    const { engine, settings, logger } = run;
+    const { engine, usage, settings, logger } = run;
     await engine
       .stopContainer(container, settings.containerGraceMs, run.abandoned)
       .catch((error: unknown) => {
         logger.warn({ reason: messageOf(error) }, 'a container could not be stopped');
       });
+    await usage.conclude(container);
   }
   return { kind: 'released', detail: 'The consumer stopped.', exitCode: null };
 }

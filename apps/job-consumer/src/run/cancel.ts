@@ -18,13 +18,14 @@ export async function cancelAttempt(run: AttemptRun): Promise<Settlement | 'park
 }
 
 async function remove(run: AttemptRun): Promise<Outcome> {
-  const { engine, own, settings, outOfTime } = run;
+  const { engine, own, usage, settings, outOfTime } = run;
   try {
     await engine
       .stopContainer(own.name('run'), settings.containerGraceMs, outOfTime)
       .catch((error: unknown) => {
         if (!isEngineProblem(error, 'container_absent')) throw error;
       });
+    await usage.conclude(own.name('run'));
     await retryPassing(() => removeTraces(run), { signal: outOfTime, forMs: giveUpAfterMs });
     return { kind: 'cancelled', detail: 'The task was cancelled.', exitCode: null };
   } catch (error) {

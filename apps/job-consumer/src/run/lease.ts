@@ -14,8 +14,8 @@ export interface LeaseNews {
 
 export interface KeptLease {
   /**
-   * Resolves at once while not half of the lease is over (a renewal is asked for when a sixth is), and
-   * otherwise when it is fresh again, when the signal aborts, or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
+   * Resolves at once while not half of the lease is over, 15 s at most (a renewal is asked for when a sixth
+   * is), and otherwise when it is fresh again, when the signal aborts, or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
    * process that was frozen finds its timers due, and may have lost the attempt meanwhile.
    */
   confirm(signal: AbortSignal): Promise<void>;
@@ -44,7 +44,10 @@ export function keepLease(
     while (!isStopping()) {
       const asked = performance.now();
       try {
-        const how = { knowsOfCancel, answerWithinMs: renewHeldMs(leaseMs) + leaseMs / 12 };
+        const how = {
+          knowsOfCancel,
+          answerWithinMs: renewHeldMs(leaseMs) + Math.min(leaseMs / 12, 10_000),
+        };
         const answer = await api.renew(held, how, signal);
         if (answer.outcome !== 'renewed') {
           news.onRefused(answer.outcome);
@@ -67,11 +70,12 @@ export function keepLease(
     }
   };
 
+  const freshMs = () => Math.min(leaseMs / 2, 15_000);
   const running = run();
   return {
     async confirm(caller) {
       const until = performance.now() + confirmForMs;
-      while (performance.now() - renewedAt > leaseMs / 2 && performance.now() < until) {
+      while (performance.now() - renewedAt > freshMs() && performance.now() < until) {
         await sleep(100, undefined, { signal: caller }).catch(() => undefined);
         if (caller.aborted || isStopping()) return;
       }

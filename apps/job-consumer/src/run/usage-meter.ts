@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerEngine } from '@inference-server/container-engine';
-import type { Usage } from '@inference-server/contracts';
+import { maxStoredInteger, type Usage } from '@inference-server/contracts';
 
-/** Sees what an attempt's container uses, as far as that can be seen. Never fails, and nobody waits for it. */
+/** Sees what an attempt's container uses, as far as that can be seen. Never fails. */
 export interface UsageMeter {
   /** Looks at the running container again and again, until `signal` aborts. */
   watch(container: string, signal: AbortSignal): void;
-  /** To be called when it has ended: looks how long it ran. */
+  /** To be called when it has ended: looks how long it ran. Takes 5 s at most. */
   conclude(container: string): Promise<void>;
   /** Undefined: the container never ran. */
   read(): Usage | undefined;
@@ -31,13 +31,13 @@ export function createUsageMeter(
     usage = {
       ...before,
       samples: before.samples + 1,
-      cpu_s: rounded(found.cpuSeconds),
-      memory_peak_mib: Math.max(
-        before.memory_peak_mib ?? 0,
-        Math.round(found.memoryBytes / 1024 ** 2),
+      cpu_s: amount(rounded(found.cpuSeconds)),
+      memory_peak_mib: larger(
+        before.memory_peak_mib,
+        amount(Math.round(found.memoryBytes / 1024 ** 2), maxStoredInteger),
       ),
-      read_bytes: found.readBytes,
-      written_bytes: found.writtenBytes,
+      read_bytes: amount(found.readBytes),
+      written_bytes: amount(found.writtenBytes),
     };
   };
 
@@ -78,6 +78,15 @@ const nothing: Usage = {
   written_bytes: null,
   gpu_s: null,
 };
+
+/** A counter that wrapped round, or is none, is nothing that anybody saw: private-api would refuse it. */
+function amount(value: number, most = Number.MAX_SAFE_INTEGER): number | null {
+  return value >= 0 && value <= most ? value : null;
+}
+
+function larger(before: number | null, now: number | null): number | null {
+  return before === null || now === null ? (before ?? now) : Math.max(before, now);
+}
 
 /** To milliseconds. A clock that was set back gives no negative time. */
 function rounded(seconds: number): number {

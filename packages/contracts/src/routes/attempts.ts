@@ -70,7 +70,7 @@ export const renewHeldForS = 5;
 
 /**
  * How long a renewal of a lease of `leaseMs` is held open (ms): a lease of 30 s is so renewed every 5 s,
- * and a holder whose renewals are not answered can ask three times more before it is over.
+ * and its holder, when it is not answered, can ask three times more before it is over.
  */
 export function renewHeldMs(leaseMs: number): number {
   return Math.min(renewHeldForS * 1000, Math.ceil(leaseMs / 6));

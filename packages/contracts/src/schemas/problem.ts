@@ -50,7 +50,7 @@ export const AttemptReport = Type.Object({
   }),
   exit_code: Type.Union([Type.Integer(), Type.Null()]),
   usage: Type.Union([Usage, Type.Null()], {
-    description: 'What its container used; null: it runs still, or never ran.',
+    description: 'What its container used; null: it runs still, never ran, or nobody told.',
   }),
 });
 export type AttemptReport = Static<typeof AttemptReport>;

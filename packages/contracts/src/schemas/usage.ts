@@ -22,8 +22,8 @@ export const Usage = Type.Object({
     Type.Integer({ minimum: 0, maximum: maxStoredInteger }),
     'The most memory that was seen, without what the kernel keeps of files.',
   ),
-  read_bytes: Maybe(Amount, 'Read from disks.'),
-  written_bytes: Maybe(Amount, 'Written to disks.'),
+  read_bytes: Maybe(Amount, 'Read from disks, at each layer of them that the kernel counts.'),
+  written_bytes: Maybe(Amount, 'Written to disks, likewise.'),
   gpu_s: Maybe(Amount, 'Seconds of GPUs: of each that it had, be it busy or not.'),
 });
 export type Usage = Static<typeof Usage>;
