@@ -1,6 +1,7 @@
+import { getEventListeners } from 'node:events';
 import { expect, it } from 'vitest';
 import type { Logger } from '@inference-server/service-kit';
-import { freePort, waitUntil } from '@inference-server/testing';
+import { createTestDatabase, freePort, waitUntil } from '@inference-server/testing';
 import { listenToTaskChanges } from '../src/database/task-changes.js';
 
 it('keeps nothing of the tries that have failed, however long the database is away', async () => {
@@ -19,3 +20,31 @@ it('keeps nothing of the tries that have failed, however long the database is aw
     process.off('warning', note);
   }
 }, 30_000);
+
+it('leaves nothing at the signal of who waits for many changes', async () => {
+  const database = await createTestDatabase();
+  const logger = { warn: () => undefined } as unknown as Logger;
+  const changes = listenToTaskChanges(database.url, logger);
+  const waiting = new AbortController();
+  const watch = changes.watch('uid');
+  try {
+    for (let change = 0; change < 3; change += 1) {
+      let hasChanged = false;
+      void watch.next(waiting.signal).then(() => (hasChanged = true));
+      // Again until it is heard: it may not listen yet.
+      const isHeard = async () => {
+        await database.query(`SELECT pg_notify('task_changed', 'uid QUEUED')`);
+        return hasChanged;
+      };
+      expect(await waitUntil(isHeard, { timeoutMs: 10_000 })).toBe(true);
+    }
+    const last = watch.next(waiting.signal);
+    expect(getEventListeners(waiting.signal, 'abort').length).toBeLessThanOrEqual(1);
+    waiting.abort();
+    await last;
+    expect(getEventListeners(waiting.signal, 'abort')).toEqual([]);
+  } finally {
+    watch.close();
+    await changes.close();
+  }
+});

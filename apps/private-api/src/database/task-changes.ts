@@ -136,8 +136,9 @@ function createWatch(
       if (!changed && !signal.aborted && !letGo.aborted) {
         await new Promise<void>((resolve) => {
           resolveNext = resolve;
-          signal.addEventListener('abort', () => resolve(), { once: true });
+          signal.addEventListener('abort', notify, { once: true });
         });
+        signal.removeEventListener('abort', notify);
       }
       changed = false;
       resolveNext = undefined;

@@ -12,6 +12,7 @@ import {
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, type EngineConnection } from './connection.js';
 import { createOptions } from './create-options.js';
+import { tellsOfLostTask } from './errors.js';
 import { labelFilters } from './label-filters.js';
 
 export async function createContainer(
@@ -50,6 +51,10 @@ export async function startContainer(
     if (!isEngineProblem(error, 'refused', 'failed')) throw error;
     const after = await inspectContainer(connection, container, signal);
     if (after?.startError === undefined) throw error;
+    if (tellsOfLostTask(after.startError)) {
+      const detail = `start of ${container}: ${after.startError}`;
+      throw new EngineError('failed', detail, { cause: error });
+    }
     return { started: false, startError: after.startError };
   }
 }

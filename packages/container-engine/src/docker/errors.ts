@@ -14,6 +14,14 @@ export function tellsOfFullDisk(text: string): boolean {
   return /no space left on device|disk quota exceeded/i.test(text);
 }
 
+/**
+ * An engine that was killed in the middle of a start may keep, below itself, a task that it knows nothing
+ * of: the container can then be started by nobody (docker 20.10 with containerd 1.6).
+ */
+export function tellsOfLostTask(startError: string): boolean {
+  return /\btask [0-9a-f]{64}: already exists/.test(startError);
+}
+
 /** What the engine itself said, without dockerode's words around it. */
 function engineText(error: unknown): string {
   return messageOf(error)
