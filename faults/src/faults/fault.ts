@@ -39,9 +39,10 @@ export interface Scene {
   excuseRestarts(consumers: readonly string[]): void;
   /**
    * Likewise a lease of these consumers may lapse, if all that lasts for as long as a lease: the next
-   * attempt may be started then. Their engine is not harmed, and tells of every end.
+   * attempt may be started then. Their engine is not harmed, and tells of every end. `for good`: they
+   * never come back.
    */
-  excuseLapses(consumers: readonly string[]): void;
+  excuseLapses(consumers: readonly string[], how?: 'for good'): void;
   /** Likewise their engine may forget with which code a container has ended: then it says 255. */
   excuseForgottenEnds(consumers: readonly string[]): void;
   /** In this time (Unix, ms) no private-api could flush anything. */

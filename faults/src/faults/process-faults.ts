@@ -226,7 +226,7 @@ async function loseConsumer(scene: Scene): Promise<void> {
     (await modelContainers(engine.socketPath, ['running'], victim.name)).length > 0;
   const found = await waitUntil(isAtWork, { timeoutMs: 30_000, everyMs: 10 });
   if (!found) throw new Error(`${victim.name} was given nothing.`);
-  excuseLapses(consumersOf(victim));
+  excuseLapses(consumersOf(victim), 'for good');
   scene.undoing();
   await end(scene, victim, 'SIGKILL');
   await world.closePassingConsumer(victim);

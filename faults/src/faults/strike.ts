@@ -43,6 +43,8 @@ export interface StrikeOptions {
   signal: AbortSignal;
 }
 
+/** Of what does not end with the stroke. */
+const never = Number.MAX_SAFE_INTEGER;
 const hitWithinMs = 20_000;
 const recoverWithinMs = 180_000;
 
@@ -96,9 +98,9 @@ export async function strike(
     if (at?.pid !== undefined) {
       const task = await at.metAt(point);
       result.hit = { point, process: at.name, pid: at.pid, at: new Date().toISOString(), task };
-      const excuse = (more: Pick<Excuse, 'consumers' | 'isOf'>) => {
+      const excuse = (more: Pick<Excuse, 'consumers' | 'isOf'>, until = Infinity) => {
         if (more.consumers.length === 0) return;
-        result.excuses.push({ ...more, fault: fault.name, from: Date.now(), until: Infinity });
+        result.excuses.push({ ...more, fault: fault.name, from: Date.now(), until });
       };
       await fault.strike({
         world,
@@ -115,8 +117,8 @@ export async function strike(
         excuseRestarts: (consumers) => {
           excuse({ consumers });
         },
-        excuseLapses: (consumers) => {
-          excuse({ consumers, isOf: 'lapsed leases' });
+        excuseLapses: (consumers, how) => {
+          excuse({ consumers, isOf: 'lapsed leases' }, how === 'for good' ? never : Infinity);
         },
         excuseForgottenEnds: (consumers) => {
           excuse({ consumers, isOf: 'forgotten ends' });
@@ -148,7 +150,9 @@ export async function strike(
     signal.throwIfAborted();
     result.trouble = `${result.trouble ?? ''} It could not be made whole: ${String(error)}`.trim();
   }
-  for (const excuse of result.excuses) excuse.until = Date.now();
+  for (const excuse of result.excuses) {
+    if (excuse.until === Infinity) excuse.until = Date.now();
+  }
   const over = result.hit === undefined ? undefined : untilOver(world, result.hit.task, signal);
   const recovered = Promise.all([met, post('after', 0), over, ...more]).then(() => true);
   const late = new AbortController();

@@ -76,10 +76,14 @@ export function createAttemptRepository(
       );
     const [holding] = await extended();
     if (holding !== undefined) return holding;
-    if (!(await resume(held))) return undefined;
+    await resume(held);
     return (await extended())[0];
   }
 
+  /**
+   * Waits for whoever is at the attempt. Look again after it, whatever it answers: of two calls of one
+   * holder that come at once (a link that stood still lets all go on) the other may have resumed it.
+   */
   function resume(held: HeldAttempt): Promise<boolean> {
     return database.transaction(async (tx) => {
       await lockTask(tx, held.taskUid);
@@ -193,7 +197,8 @@ export function createAttemptRepository(
         );
       const [holding] = await look();
       if (holding !== undefined) return holding;
-      return (await resume(held)) ? (await look())[0] : undefined;
+      await resume(held);
+      return (await look())[0];
     },
 
     /** Whether a later holder has taken this very attempt over, be it ended by now or not. */
