@@ -5,11 +5,16 @@ import { changesOf, type Change } from './route-changes.js';
 import { draftOf, encode, utf8, type Draft, type RouteCase } from './route-draft.js';
 import { jsonOf } from './schema-values.js';
 
-/** Cases of every route of both APIs, each as often as the others. */
+/** Cases of every route of both APIs, the more often the more there is to change in it. */
 export const routeCase: fc.Arbitrary<RouteCase> = fc.oneof(
-  ...allRoutes.map((contract) => caseOf('private-api', contract)),
-  ...publicRoutes.map((contract) => caseOf('public-api', contract)),
+  ...allRoutes.map((contract) => weighed('private-api', contract)),
+  ...publicRoutes.map((contract) => weighed('public-api', contract)),
 );
+
+function weighed(app: RouteCase['app'], contract: RouteContract) {
+  const weight = Math.ceil(changesOf(contract).length / 10);
+  return { weight, arbitrary: caseOf(app, contract) };
+}
 
 function caseOf(app: RouteCase['app'], contract: RouteContract): fc.Arbitrary<RouteCase> {
   const changes = fc.oneof(...changesOf(contract));

@@ -87,7 +87,7 @@ export function changesOf(
     noted('header', otherHeader),
     noted('query', strangeQuery),
     noted('header authorization', tokenChange, 4),
-    noted('method', methodChange, 1),
+    noted('method', methodChange, 2),
     noted('path', suffixChange, 1),
   ];
 }
