@@ -153,6 +153,13 @@ export const rulesOfLeases = [
     tests: [[leader, 'counts anew after a gap']],
   },
   {
+    name: 'a call that finds the attempt resumed by another of its holder is not refused',
+    file: `${attempts}repository.ts`,
+    text: 'await resume(held);\n    return (await extended())[0];',
+    without: 'await resume(held);\n    return undefined;',
+    tests: [['apps/private-api/test/lease-times.test.ts', 'and none is refused']],
+  },
+  {
     name: 'no leader outlasts a lease',
     file: 'apps/private-api/src/app.ts',
     text: 'Math.min(leaderMs, Math.max(2_000, leaseMs / 2))',

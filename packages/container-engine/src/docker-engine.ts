@@ -12,8 +12,8 @@ import {
 import { waitForExit } from './docker/exit.js';
 import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
-import { readUsage } from './docker/usage.js';
 import { measureStorage, measureVolumes } from './docker/storage.js';
+import { readUsage } from './docker/usage.js';
 import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
 
 /**

@@ -48,8 +48,8 @@ export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskStatus } from './schemas/task.js';
-export type { Usage } from './schemas/usage.js';
 export { spellBooleans } from './schemas/text-boolean.js';
+export type { Usage } from './schemas/usage.js';
 export {
   isEnded,
   nextTaskState,

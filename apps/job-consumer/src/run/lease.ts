@@ -14,9 +14,10 @@ export interface LeaseNews {
 
 export interface KeptLease {
   /**
-   * Resolves at once while not half of the lease is over, 15 s at most (a renewal is asked for when a sixth
-   * is), and otherwise when it is fresh again, when the signal aborts, or after 15 s. To be awaited before anything is done that a later holder would suffer from: a
-   * process that was frozen finds its timers due, and may have lost the attempt meanwhile.
+   * Resolves at once while the lease was renewed within half of it, 15 s at most (it is asked for when a
+   * sixth is over), and otherwise when it is fresh again, when the signal aborts, or after 15 s. To be
+   * awaited before anything is done that a later holder would suffer from: a process that was frozen finds
+   * its timers due, and may have lost the attempt meanwhile.
    */
   confirm(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;

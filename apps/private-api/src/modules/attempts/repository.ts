@@ -81,13 +81,14 @@ export function createAttemptRepository(
   }
 
   /**
-   * Waits for whoever is at the attempt. Look again after it, whatever it answers: of two calls of one
-   * holder that come at once (a link that stood still lets all go on) the other may have resumed it.
+   * Waits for whoever is at the attempt, and resumes it if it has lapsed. What has become of it is looked
+   * at again after that: of two calls of one holder that come at once (a link that stood still lets all go
+   * on) the other may have resumed it.
    */
-  function resume(held: HeldAttempt): Promise<boolean> {
-    return database.transaction(async (tx) => {
+  async function resume(held: HeldAttempt): Promise<void> {
+    await database.transaction(async (tx) => {
       await lockTask(tx, held.taskUid);
-      return noted(held, await resumeOwn(tx, held));
+      noted(held, await resumeOwn(tx, held));
     });
   }
 
