@@ -46,6 +46,26 @@ describe('a run that fits', () => {
   });
 });
 
+describe('an event of memory that was not heard', () => {
+  const told: Told = { kind: 'out of memory', events: [start, { ...end, exitCode: 137 }] };
+  const failed = { exitCode: 137, outcome: 'failed' };
+
+  it('is counted where the row knows of it', () => {
+    const { memory, untold: found } = check({
+      ...told,
+      run: { ...failed, reason: 'out_of_memory' },
+    });
+    expect(memory).toEqual({ runs: 1, unheard: [expect.stringContaining('out of memory')] });
+    expect(found).toEqual([]);
+  });
+
+  it('is a finding where it does not', () => {
+    const { memory, untold: found } = check({ ...told, run: { ...failed, reason: 'exit_code' } });
+    expect(memory).toEqual({ runs: 1, unheard: [] });
+    expect(found).toEqual([expect.stringContaining('no process of it was out of memory')]);
+  });
+});
+
 describe('finds', () => {
   it.each<[string, Told, string]>([
     ['a run of which no engine tells', { events: [end] }, 'was started 0 times'],

@@ -3,6 +3,14 @@ import type { ContainerEvent } from '../world/engine-events.js';
 import { forgotten, isOf, type AttemptRow, type Excuse } from './excuses.js';
 import { groupBy } from './groups.js';
 
+export interface RunFindings {
+  /** Those that have ended with a code. */
+  runs: number;
+  untold: string[];
+  /** Those that were out of memory, and those of which an event of that was not heard. */
+  memory: { runs: number; unheard: string[] };
+}
+
 /**
  * Holds each attempt whose container has ended with a code against what the engines have told of it:
  * without their word nobody would know of a container that was started twice, or elsewhere. `plans` are
@@ -13,8 +21,9 @@ export function checkRuns(
   plans: ReadonlyMap<string, Pick<TaskPlan, 'kind' | 'model'>>,
   containers: readonly ContainerEvent[],
   excuses: readonly Excuse[],
-): { runs: number; untold: string[] } {
+): RunFindings {
   const untold: string[] = [];
+  const memory: RunFindings['memory'] = { runs: 0, unheard: [] };
   const ofRuns = containers.filter(({ kind }) => kind === 'run');
   const events = groupBy(ofRuns, ({ task, attempt }) => keyOf(task, attempt));
   const runs = attempts.filter(({ exitCode }) => exitCode !== null);
@@ -26,10 +35,10 @@ export function checkRuns(
       untold.push(`${task}: one of the model ${plan.model} was started by ${consumer}`);
     }
   }
-  return { runs: runs.length, untold };
+  return { runs: runs.length, untold, memory };
 
   function checkRun(run: AttemptRow, of: readonly ContainerEvent[]): void {
-    const { uid, number, consumerId, exitCode, outcome } = run;
+    const { uid, number, consumerId, exitCode, outcome, reason } = run;
     const name = `${uid}: attempt ${number} ended with ${exitCode ?? ''}, and`;
     const starts = of.filter(({ action }) => action === 'start');
     if (starts.length !== 1) untold.push(`${name} was started ${starts.length} times`);
@@ -50,9 +59,13 @@ export function checkRuns(
       (outcome === 'finished' || outcome === 'failed') &&
       !own.some((excuse) => excuse.isOf === 'untold memory');
     const wantsMemory = plans.get(uid)?.kind.includes('out of memory') ?? false;
-    if (isToldOfMemory && wantsMemory && !of.some(({ action }) => action === 'oom')) {
-      untold.push(`${name} no process of it was out of memory`);
-    }
+    if (!isToldOfMemory || !wantsMemory) return;
+    memory.runs += 1;
+    if (of.some(({ action }) => action === 'oom')) return;
+    const what = `${name} no process of it was out of memory`;
+    // The row knows it from the engine, whose event has not come to us.
+    if (reason === 'out_of_memory') memory.unheard.push(what);
+    else untold.push(what);
   }
 }
 

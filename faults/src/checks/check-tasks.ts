@@ -3,7 +3,7 @@ import { areSameFiles } from '../digests.js';
 import type { TaskRecord } from '../load/caller.js';
 import type { ContainerEvent } from '../world/engine-events.js';
 import type { World } from '../world/world.js';
-import { checkRuns } from './check-runs.js';
+import { checkRuns, type RunFindings } from './check-runs.js';
 import { excusesRestart, isWithin, type AttemptRow, type Excuse, type Span } from './excuses.js';
 import { groupBy } from './groups.js';
 
@@ -22,6 +22,7 @@ export interface TaskFindings {
   untold: string[];
   /** Attempts whose container has ended with a code: each was started once. */
   runs: number;
+  memory: RunFindings['memory'];
   /** Started again for this fault: how many. */
   startedAgain: Record<string, number>;
   ends: Record<string, number>;
@@ -71,6 +72,7 @@ export async function checkTasks(
     startedTwice: [],
     untold: [],
     runs: 0,
+    memory: { runs: 0, unheard: [] },
     startedAgain: {},
     ends: {},
   };
@@ -86,6 +88,7 @@ export async function checkTasks(
   const ofRuns = checkRuns([...attempts.values()].flat(), planned, containers, excuses);
   findings.untold.push(...ofRuns.untold);
   findings.runs = ofRuns.runs;
+  findings.memory = ofRuns.memory;
   return findings;
 
   function checkRecord(name: string, record: TaskRecord): void {

@@ -1,10 +1,11 @@
 import type { Dirent } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { createDockerEngine, type Labels, type Volume } from '@inference-server/container-engine';
 import type { AppProcess } from '../world/app-process.js';
 import { callEngine } from '../world/engine-call.js';
 import type { Engine, World } from '../world/world.js';
+import { processesOf } from './engine-processes.js';
 import { leftTickets } from './ticket-keys.js';
 
 /** Where a server leaves anything. */
@@ -30,7 +31,7 @@ interface BlobRow {
 export async function findLeftovers(places: Places, signal: AbortSignal): Promise<string[]> {
   const found: string[] = [];
   for (const engine of places.engines) {
-    found.push(...(await inEngine(engine, signal)), ...(await processesOf(engine)));
+    found.push(...(await inEngine(engine, signal)), ...(await processesOf(engine)).left);
   }
   found.push(...(await inStorage(places)));
   found.push(...(await inRows(places)));
@@ -72,25 +73,6 @@ async function inEngine(
 }
 
 const builtIn = ['bridge', 'host', 'none'];
-
-/**
- * Of an engine without containers one containerd runs, and nothing that stands between it and a container:
- * what there is more of them is what an engine that ended has left behind.
- */
-async function processesOf({ name, folder }: Places['engines'][number]): Promise<string[]> {
-  const found: string[] = [];
-  let containerds = 0;
-  for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    const [program = '', ...args] = commandLine.split('\0');
-    const [what = ''] = program.split('/').slice(-1);
-    if (!args.some((arg) => arg.includes(`${folder}/`))) continue;
-    if (what === 'containerd') containerds += 1;
-    const isLeft = what === 'containerd' ? containerds > 1 : /^(containerd-shim|runc)/.test(what);
-    if (isLeft) found.push(`${name}: ${what} ${pid} (process)`);
-  }
-  return found;
-}
 
 function labelOf({ labels }: { labels: Labels }, name: string): string | undefined {
   return labels[`inference-server.${name}`];

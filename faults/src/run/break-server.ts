@@ -9,6 +9,7 @@ import {
   missingBehind,
   wrongOutputs,
 } from '../checks/durable.js';
+import { processesOf } from '../checks/engine-processes.js';
 import { keepErrorLines } from '../checks/error-lines.js';
 import { footprintsAtRest, footprintsOf } from '../checks/footprints.js';
 import { harmsOf } from '../checks/harms.js';
@@ -84,6 +85,8 @@ export async function breakServer(run: Run): Promise<Report> {
     const { records, strokes, isOver, outputs, withoutLease } = ledger;
     const missing = [...ledger.missing, ...acknowledgedUnflushed(records, strokes)];
     const leftovers = await leftoversAtRest(world, run.restS, signal);
+    const processes = await Promise.all(world.engines.map((engine) => processesOf(engine)));
+    const emptyShims = processes.flatMap((of) => of.emptyShims);
     const held = await footprintsAtRest(world, anew, signal);
     const excuses = strokes.flatMap((stroke) => stroke.excuses);
     const found = () => checkTasks(world, records, containers, excuses, strokes);
@@ -99,6 +102,7 @@ export async function breakServer(run: Run): Promise<Report> {
     await world.endApps();
     const invariants = invariantsOf({
       ...{ tasks, strokes, isOver, missing, withoutLease, leftovers, held, outputs },
+      emptyShims,
       overuse: slotOveruse(containers, slotsOf),
       ends: judgeEnds(ended, world.postgres.away),
       errorLines: errorLines.told(replacedOf(ended)),

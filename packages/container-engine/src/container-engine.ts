@@ -145,7 +145,7 @@ export type StartOutcome = { started: true } | { started: false; startError: str
 
 export interface ContainerExit {
   exitCode: number;
-  /** The kernel killed a process of it for memory: not always the main one. */
+  /** The kernel killed a process of it for memory: not always the main one. With exit code 0 it may be left out. */
   outOfMemory: boolean;
   /** Set when the main process could not be run after all. */
   startError: string | undefined;
