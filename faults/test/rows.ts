@@ -75,9 +75,9 @@ export async function openRows(): Promise<Rows> {
     async task({ state, deleted = false, attempts = [], ...task }) {
       const uid = newUid();
       await query(
-        `INSERT INTO tasks (uid, model_version_id, use_gpu, state, attempt, input_blob_id,
+        `INSERT INTO tasks (uid, model_version_id, state, attempt, input_blob_id,
                             output_blob_id, ended_at, deleted_at, owner, created_at, fetched_at)
-         VALUES ($1, $2, false, $3::task_state, $4, $5, $6,
+         VALUES ($1, $2, $3::task_state, $4, $5, $6,
                  CASE WHEN $7::boolean THEN now() END, CASE WHEN $8::boolean THEN now() END,
                  $9, $10, $11)`,
         [

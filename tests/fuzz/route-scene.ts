@@ -199,8 +199,10 @@ export async function openScene() {
         state: 'ready',
         reason: null,
         slots: 1000,
-        gpu_uuid: null,
-        memory_mib: 1,
+        device: null,
+        host: { cpus: 1000, memory_mib: 1_000_000 },
+        share: { cpus: 1000, memory_mib: 1_000_000 },
+        process: 'process',
       },
       labels: {},
     });

@@ -117,8 +117,10 @@ async function isSilent(consumerId: string): Promise<boolean> {
 async function sweepsPass(): Promise<void> {
   const [row] = await server.database.query<{ id: string }>('SELECT id FROM installations');
   await server.database.query(
-    `INSERT INTO consumers (id, holder, version, state, slots, memory_mib, labels, heartbeat_at)
-     VALUES ('bait', '', '', 'gone', 1, 1, '{}', now()) ON CONFLICT DO NOTHING`,
+    `INSERT INTO consumers
+       (id, holder, version, state, slots, host, share, process, labels, heartbeat_at)
+     VALUES ('bait', '', '', 'gone', 1, '{"cpus": 1, "memory_mib": 1}', '{"cpus": 1, "memory_mib": 1}',
+             '', '{}', now()) ON CONFLICT DO NOTHING`,
   );
   for (const round of [1, 2]) {
     const labels = {

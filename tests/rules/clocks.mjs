@@ -105,8 +105,8 @@ export const rulesOfClocks = [
   {
     name: 'an attempt knows the model that says how long its log is kept',
     file: 'apps/private-api/src/modules/attempts/repository.ts',
-    text: 'SELECT uid, attempt, $3, model_version_id, 1,',
-    without: 'SELECT uid, attempt, $3, NULL::uuid, 1,',
+    text: 'SELECT uid, attempt, $3, lenders, model_version_id, 1,',
+    without: 'SELECT uid, attempt, $3, lenders, NULL::uuid, 1,',
     tests: [[clocks, 'is kept as long as its model says']],
   },
   {

@@ -284,8 +284,8 @@ export const rulesOfLeases = [
   {
     name: 'a name is free when its process is silent',
     file: 'apps/private-api/src/modules/consumers/repository.ts',
-    text: "OR consumers.heartbeat_at < now() - $10 * interval '1 millisecond'",
-    without: "OR consumers.heartbeat_at < now() - ($10 + 9e9) * interval '1 millisecond'",
+    text: "OR consumers.heartbeat_at < now() - $7 * interval '1 millisecond'",
+    without: "OR consumers.heartbeat_at < now() - ($7 + 9e9) * interval '1 millisecond'",
     tests: [[leases, 'is let in when the other is silent; the other claims nothing any more']],
   },
   {

@@ -4,6 +4,8 @@ const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const repository = 'apps/private-api/src/dispatcher/repository.ts';
 const consumers = 'apps/private-api/src/modules/consumers/repository.ts';
 const policy = 'apps/private-api/src/dispatcher/policy.ts';
+const books = 'apps/private-api/src/dispatcher/books.ts';
+const ofNeeds = 'apps/private-api/test/needs.test.ts';
 const ofPolicy = 'apps/private-api/test/policy.test.ts';
 const model = 'apps/private-api/test/life-model.test.ts';
 
@@ -45,11 +47,76 @@ export const rulesOfTickets = [
     tests: [[dispatcher, 'takes the tickets back of a consumer that is heard of']],
   },
   {
-    name: 'a consumer has at most one ticket more than free slots',
+    name: 'a consumer has no more tickets than it has slots',
+    file: books,
+    text: 'if (taken.tasks >= slots || taken.isAlone',
+    without: 'if (taken.isAlone',
+    tests: [
+      [dispatcher, 'sends a consumer as many as it has slots'],
+      [ofPolicy, 'lets no more share one than there are slots'],
+    ],
+  },
+  {
+    name: 'who has a GPU alone has it alone',
+    file: books,
+    text: '|| taken.isAlone || (part.isAlone && taken.tasks > 0)) return false;',
+    without: ') return false;',
+    tests: [
+      [ofPolicy, 'gives a GPU to one that does not say how much of it'],
+      [ofPolicy, 'gives it to none while another is there'],
+    ],
+  },
+  {
+    name: 'those that share a GPU have no more of its memory than there is',
+    file: books,
+    text: 'taken.gpuMemoryMib + part.gpuMemoryMib <= (device?.memory_mib ?? Infinity) &&',
+    without: 'part.gpuMemoryMib <= (device?.memory_mib ?? Infinity) &&',
+    tests: [[ofPolicy, 'lets several share a GPU whose sum fits']],
+  },
+  {
+    name: 'those on one consumer have no more cores than there are',
+    file: books,
+    text: 'taken.cpus + part.cpus <= share.cpus + roundingError &&',
+    without: 'part.cpus <= share.cpus + roundingError &&',
+    tests: [[ofPolicy, 'counts cores']],
+  },
+  {
+    name: 'those on one consumer have no more memory than there is',
+    file: books,
+    text: 'taken.memoryMib + part.memoryMib <= share.memory_mib + roundingError',
+    without: 'part.memoryMib <= share.memory_mib + roundingError',
+    tests: [[ofPolicy, 'counts memory, and what those take that say nothing']],
+  },
+  {
+    name: 'what is lent is not free',
+    file: policy,
+    text: 'for (const id of [consumerId, ...lenders]) books.get(id)?.enter(needs);',
+    without: 'for (const id of [consumerId]) books.get(id)?.enter(needs);',
+    tests: [[ofPolicy, 'counts what is lent']],
+  },
+  {
+    name: 'what fits nowhere now keeps a place',
+    file: policy,
+    text: '?? []) kept.add(book);',
+    without: '?? []) kept.delete(book);',
+    tests: [
+      [ofPolicy, 'keeps the place that is the first to be free'],
+      [ofPolicy, 'comes to its turn while small ones come all the time'],
+    ],
+  },
+  {
+    name: 'who could come back counts for what can be run',
+    file: consumers,
+    text: "WHERE heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,",
+    without: 'WHERE ${takesTickets} AND $2::float8 > 0 ORDER BY id`,',
+    tests: [[ofNeeds, 'says so for as long as it waits']],
+  },
+  {
+    name: 'only who leads gives tasks away',
     file: repository,
-    text: "greatest(greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1\n",
-    without: 'greatest(c.slots + 100\n',
-    tests: [[dispatcher, 'sends a consumer its free slots and one more']],
+    text: 'WHERE EXISTS (SELECT FROM lead)\n            AND t.uid',
+    without: 'WHERE t.uid',
+    tests: [[dispatcher, 'is followed by nobody who does not lead']],
   },
   {
     name: 'only a task that is PENDING is given away',
@@ -61,22 +128,22 @@ export const rulesOfTickets = [
   {
     name: 'another consumer is preferred to the one that lost the task',
     file: policy,
-    text: '(waits || others.some(hasRoom) ? others : able)',
-    without: '(waits ? others : able)',
+    text: '? [others] : [others, able];',
+    without: '? [others] : [able];',
     tests: [[ofPolicy, 'avoids the consumer that lost the task']],
   },
   {
     name: 'a retry waits for another consumer that is full',
     file: policy,
-    text: 'const waits = task.shunsLast && others.length > 0;',
-    without: 'const waits = task.shunsLast && others.length < 0;',
+    text: 'hasOthers && task.shunsLast ? [others]',
+    without: 'hasOthers && task.uid === undefined ? [others]',
     tests: [[ofPolicy, 'keeps what shuns a consumer for another that is full']],
   },
   {
     name: 'a retry does not wait for a consumer that could not run it',
     file: policy,
-    text: 'consumers.filter(({ hasGpu }) => hasGpu === task.useGpu);',
-    without: 'consumers.filter(() => task.uid !== undefined);',
+    text: 'const able = books.filter(({ consumer }) => isFor(task.needs, consumer));',
+    without: 'const able = books;',
     tests: [[ofPolicy, 'keeps nothing for a consumer that could not run it']],
   },
   {
@@ -96,8 +163,8 @@ export const rulesOfTickets = [
   {
     name: 'what waits for another consumer does not stand before what need not',
     file: repository,
-    text: 'AND (consumer_id IS DISTINCT FROM $4 OR NOT ${shunsLast})',
-    without: 'AND ($4::text IS NULL OR NOT ${shunsLast} OR true)',
+    text: 'AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})',
+    without: '',
     tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
   },
   {
@@ -110,8 +177,9 @@ export const rulesOfTickets = [
   {
     name: 'only tickets go back from who takes none any more',
     file: repository,
-    text: 'WHERE t.state IN ${ticketReturned.from} AND c.id',
-    without: "WHERE (t.state IN ${ticketReturned.from} OR t.state = 'RUNNING') AND c.id",
+    text: 'WHERE t.state IN ${ticketReturned.from} AND NOT ${takesTickets}',
+    without:
+      "WHERE (t.state IN ${ticketReturned.from} OR t.state = 'RUNNING') AND NOT ${takesTickets}",
     tests: [[model, 'keeps to the table and to one holder']],
   },
   {
@@ -163,7 +231,7 @@ export const rulesOfTickets = [
   {
     name: 'a task that pauses after a fault is not given away',
     file: repository,
-    text: ' AND (not_before IS NULL OR not_before <= now())',
+    text: ' AND (t.not_before IS NULL OR t.not_before <= now())',
     without: '',
     tests: [[leases, 'pause after a fault, twice as long each time']],
   },

@@ -1,6 +1,12 @@
 import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
 import Type, { type Static } from 'typebox';
-import { maxStoredInteger } from '@inference-server/contracts';
+import {
+  LabelsText,
+  maxStoredInteger,
+  parseLabels,
+  type ConsumerRegistration,
+  type Labels,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ContainerLimits } from '@inference-server/container-engine';
 import { consumerToken, CrashAt, logLevels } from '@inference-server/service-kit';
@@ -42,6 +48,8 @@ export const Config = Type.Object({
     pattern: '^[^\\s,]+(,[^\\s,]+)*$',
     description: 'none, or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
   }),
+  /** What models can ask for that is not a number: key=value,key=value. */
+  CONSUMER_LABELS: Type.String({ ...LabelsText, default: '' }),
   IMAGE_RETRY_S: Seconds(30),
   CONTAINER_MEMORY_MIB: Optional.count,
   CONTAINER_CPUS: Optional.number,
@@ -83,7 +91,12 @@ export interface ConsumerIdentity {
   id: string;
   token: string;
   slots: number;
-  gpu: string | null;
+  device: ConsumerRegistration['device'];
+  host: ConsumerRegistration['host'];
+  /** What its tasks have of the host together. */
+  share: ConsumerRegistration['share'];
+  labels: Labels;
+  /** Of a container whose model does not say what it needs. */
   limits: ContainerLimits;
 }
 
@@ -94,20 +107,28 @@ export function consumersOf(config: Settings): [ConsumerIdentity, ...ConsumerIde
     .replace(/[^A-Za-z0-9]+/g, '-')
     .replace(/^-|-$/g, '')
     .slice(0, 80);
+  const labels = parseLabels(config.CONSUMER_LABELS);
+  if (labels === undefined) throw invalid('CONSUMER_LABELS has a key twice.');
+  const identityOf = (
+    id: string,
+    { slots, device }: Pick<ConsumerIdentity, 'slots' | 'device'>,
+  ): ConsumerIdentity => ({
+    ...{ id, token: tokenOf(config, id), slots, device, labels },
+    ...resourcesOf(config, 1 + others.length, slots),
+  });
   if (first === undefined) {
     const slots = config.CPU_SLOTS ?? availableParallelism();
-    const id = config.CONSUMER_ID ?? `${host}-cpu`;
-    return [{ id, token: tokenOf(config, id), slots, gpu: null, limits: limitsOf(config, slots) }];
+    return [identityOf(config.CONSUMER_ID ?? `${host}-cpu`, { slots, device: null })];
   }
   if (config.CONSUMER_TOKEN !== undefined && others.length > 0) {
     throw invalid('CONSUMER_TOKEN is of one consumer: with several GPUs give PRIVATE_API_TOKEN.');
   }
-  const limits = limitsOf(config, 1 + others.length);
-  const identityOf = (gpu: string, at: number): ConsumerIdentity => {
-    const id = `${config.CONSUMER_ID ?? host}-gpu-${at}`;
-    return { id, token: tokenOf(config, id), slots: 1, gpu, limits };
-  };
-  return [identityOf(first, 0), ...others.map((gpu, at) => identityOf(gpu, at + 1))];
+  const ofGpu = (uuid: string, at: number) =>
+    identityOf(`${config.CONSUMER_ID ?? host}-gpu-${at}`, {
+      slots: 1,
+      device: { uuid, name: null, memory_mib: null, driver: null },
+    });
+  return [ofGpu(first, 0), ...others.map((gpu, at) => ofGpu(gpu, at + 1))];
 }
 
 type Settings = Omit<Config, 'REDIS_URL'>;
@@ -118,19 +139,31 @@ function tokenOf(config: Settings, id: string): string {
   throw invalid('PRIVATE_API_TOKEN or CONSUMER_TOKEN: one of them is required.');
 }
 
-/** Unless given, the host's memory (a tenth stays free) and cores are shared out evenly. */
-function limitsOf(config: Settings, sideBySide: number): ContainerLimits {
-  const memoryMib =
-    config.CONTAINER_MEMORY_MIB ?? Math.floor((totalmem() * 0.9) / sideBySide / mib);
-  return {
+/**
+ * The host's memory (a tenth stays free) and cores are shared out evenly between the consumers of the
+ * process, and what is a consumer's, unless the settings say otherwise, between its slots.
+ */
+function resourcesOf(
+  config: Settings,
+  consumers: number,
+  slots: number,
+): Pick<ConsumerIdentity, 'host' | 'share' | 'limits'> {
+  const host = { cpus: availableParallelism(), memory_mib: Math.floor(totalmem() / mib) };
+  const share = {
+    cpus: host.cpus / consumers,
+    memory_mib: Math.floor((host.memory_mib * 0.9) / consumers),
+  };
+  const memoryMib = config.CONTAINER_MEMORY_MIB ?? Math.floor(share.memory_mib / slots);
+  const limits = {
     memoryBytes: memoryMib * mib,
-    cpus: config.CONTAINER_CPUS ?? Math.max(1, availableParallelism() / sideBySide),
+    cpus: config.CONTAINER_CPUS ?? Math.max(1, share.cpus / slots),
     processes: config.CONTAINER_PIDS,
     shmBytes: config.SHM_MIB * mib,
     logBytes: 16 * mib,
     // A longer one would be too long wherever it lay.
     fileBytes: Math.max(config.MAX_OUTPUT_BYTES, config.MAX_SCRATCH_BYTES),
   };
+  return { host, share, limits };
 }
 
 function invalid(detail: string): AppError {

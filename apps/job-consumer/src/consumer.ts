@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { totalmem } from 'node:os';
 import type { ContainerEngine } from '@inference-server/container-engine';
 import type { ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
@@ -62,6 +61,7 @@ export async function startConsumer(
   starting: AbortSignal,
 ): Promise<Consumer> {
   const { identity, engine } = options;
+  const gpu = identity.device?.uuid ?? null;
   const logger = options.logger.child({ consumer: identity.id });
   const holder = randomUUID();
   const spoolFolder = await openSpool(options.workDir, identity.id);
@@ -83,7 +83,7 @@ export async function startConsumer(
   const quarantine = createQuarantine({
     ...options.quarantine,
     probe: async (signal) => {
-      const { gpu, limits } = identity;
+      const { limits } = identity;
       const probe = names.probe(randomUUID());
       probing = probe.name;
       try {
@@ -104,9 +104,12 @@ export async function startConsumer(
     version: options.version,
     ...stateOf(engineWatch.isReady, pending, quarantine.reason),
     slots: identity.slots,
-    gpu_uuid: identity.gpu,
-    memory_mib: Math.floor(totalmem() / 1024 ** 2),
-    labels: {},
+    device: identity.device,
+    host: identity.host,
+    share: identity.share,
+    // It lends its device to nobody.
+    process: identity.id,
+    labels: identity.labels,
   });
   let replace: (error: AppError) => void = () => undefined;
   const replaced = new Promise<never>((_resolve, reject) => (replace = reject));
@@ -137,7 +140,7 @@ export async function startConsumer(
     names,
     modelVolumes: { engine, names, newRandom: randomUUID, now: () => new Date() },
     logger,
-    settings: { ...options.settings, gpu: identity.gpu, limits: identity.limits, spoolFolder },
+    settings: { ...options.settings, gpu, limits: identity.limits, spoolFolder },
   };
 
   const setOpen = () => {
@@ -215,7 +218,7 @@ export async function startConsumer(
     waitForRoom: (signal) => slots.waitForRoom(signal),
     onTicket,
   });
-  logger.info({ slots: identity.slots, gpu: identity.gpu }, 'ready for tickets');
+  logger.info({ slots: identity.slots, gpu }, 'ready for tickets');
 
   return {
     replaced,

@@ -6,6 +6,8 @@ import { createAttemptBench } from './attempt-bench.js';
 import { makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestTask } from './test-private-api.js';
 import { scriptZip, type Tree } from './zips.js';
+import type { Needs } from '@inference-server/contracts';
+import { noNeeds } from './no-needs.js';
 
 export type AttemptScene = Awaited<ReturnType<typeof openAttemptScene>>;
 
@@ -13,6 +15,7 @@ export interface RunOptions {
   image?: string;
   tree?: Tree;
   timeoutS?: number;
+  needs?: Needs;
   pullPolicy?: 'missing' | 'never';
   refuseOutput?: AppError;
   storedSha256?: string;
@@ -50,6 +53,7 @@ export async function openAttemptScene() {
       work: {
         container_tag: options.image ?? image,
         timeout_s: options.timeoutS ?? 60,
+        needs: options.needs ?? noNeeds,
         pull_policy: options.pullPolicy ?? 'missing',
       },
     });

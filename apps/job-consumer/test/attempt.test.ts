@@ -9,6 +9,7 @@ import { AppError } from '@inference-server/errors';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 import { makeScriptImage } from './images.js';
 import { readZip, scriptZip, zipOf, type Tree } from './zips.js';
+import { noNeeds } from './no-needs.js';
 
 let scene: AttemptScene;
 let userImage: string;
@@ -108,6 +109,15 @@ describe('an attempt that finishes', () => {
     expect(result.log).toContain('\n100000\n');
     expect(result.log.length).toBeLessThan(11_000);
     expect(result.log).toContain('this is its end');
+  });
+
+  it('has the cores, the memory and the /dev/shm that its model needs', async () => {
+    const look =
+      'cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us 2>/dev/null || cat memory.max cpu.max; df -k /dev/shm | tail -n 1';
+    const needs = { ...noNeeds, cpus: 0.5, memory_mib: 48, shm_mib: 3 };
+    const { result } = await scene.run(look, { needs });
+    expect(result.log).toMatch(new RegExp(`^${48 * 1024 ** 2}\\n50000`));
+    expect(result.log).toMatch(/^\S+ +3072 /m);
   });
 
   it('keeps both streams in its log, and no NUL', async () => {

@@ -14,7 +14,7 @@ const consumers = (environment: Record<string, string>) =>
 it('makes one CPU consumer by default, with the cores as its slots', () => {
   const [only, ...more] = consumers({});
   expect(more).toEqual([]);
-  expect(only.gpu).toBeNull();
+  expect(only.device).toBeNull();
   expect(only.slots).toBeGreaterThan(0);
   expect(only.id).toMatch(/-cpu$/);
   expect(verifyToken(operator, only.token)).toEqual({
@@ -29,7 +29,7 @@ it('makes a consumer with one slot for each GPU', () => {
     GPUS: 'GPU-1,MIG-2,nvidia.com/gpu=0',
     CPU_SLOTS: '9',
   });
-  expect(found.map(({ id, slots, gpu }) => ({ id, slots, gpu }))).toEqual([
+  expect(found.map(({ id, slots, device }) => ({ id, slots, gpu: device?.uuid }))).toEqual([
     { id: 'host-gpu-0', slots: 1, gpu: 'GPU-1' },
     { id: 'host-gpu-1', slots: 1, gpu: 'MIG-2' },
     { id: 'host-gpu-2', slots: 1, gpu: 'nvidia.com/gpu=0' },
@@ -51,6 +51,27 @@ it('takes limits and a derived token as they are given', () => {
     slots: 3,
     limits: { memoryBytes: 100 * 1024 ** 2, cpus: 0.5 },
   });
+});
+
+it('shares the host out between consumers, and those between their slots', () => {
+  const [cpu] = consumers({ CPU_SLOTS: '4' });
+  const [gpu, second] = consumers({ GPUS: 'GPU-1,GPU-2' });
+  expect(cpu.share.cpus).toBe(cpu.host.cpus);
+  expect(cpu.share.memory_mib).toBeLessThan(cpu.host.memory_mib);
+  expect(cpu.limits.memoryBytes).toBe(Math.floor(cpu.share.memory_mib / 4) * 1024 ** 2);
+  expect(gpu.share).toEqual(second?.share);
+  expect(gpu.share.cpus).toBe(cpu.share.cpus / 2);
+  expect(gpu.limits.memoryBytes).toBe(gpu.share.memory_mib * 1024 ** 2);
+});
+
+it('reads labels', () => {
+  expect(consumers({})[0].labels).toEqual({});
+  expect(consumers({ CONSUMER_LABELS: 'site=lab-2,disk=nvme' })[0].labels).toEqual({
+    site: 'lab-2',
+    disk: 'nvme',
+  });
+  expect(() => consumers({ CONSUMER_LABELS: 'a=1,a=2' })).toThrow(/CONSUMER_LABELS/);
+  expect(() => consumers({ CONSUMER_LABELS: 'a' })).toThrow(/CONSUMER_LABELS/);
 });
 
 it('refuses settings that contradict each other, or are missing', () => {

@@ -37,7 +37,7 @@ afterEach(async () => {
 describe('a consumer', () => {
   it('registers, takes tickets, and runs as many side by side as it has slots', async () => {
     const { id } = await start({ slots: 2 });
-    expect(registrationsOf(id)[0]).toMatchObject({ slots: 2, gpu_uuid: null });
+    expect(registrationsOf(id)[0]).toMatchObject({ slots: 2, device: null });
     await expect.poll(() => registrationsOf(id).at(-1)?.state).toBe('ready');
     const tasks = [1, 2, 3].map(() =>
       addTask('cat /proc/uptime > /output/from; sleep 1; cat /proc/uptime > /output/to'),

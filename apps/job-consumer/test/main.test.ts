@@ -53,7 +53,7 @@ it('runs beside others: one consumer for each GPU', async () => {
   await app.stop();
   expect(api.registrations.find(({ id }) => id === 'gpus-gpu-1')).toMatchObject({
     slots: 1,
-    gpu_uuid: 'GPU-2',
+    device: { uuid: 'GPU-2', name: null, memory_mib: null, driver: null },
   });
 });
 

@@ -36,7 +36,13 @@ export async function startTestConsumer(
         id: options.id,
         token: 'none',
         slots: options.slots ?? 1,
-        gpu: options.gpu ?? null,
+        device:
+          options.gpu === undefined
+            ? null
+            : { uuid: options.gpu, name: null, memory_mib: null, driver: null },
+        host: { cpus: 2, memory_mib: 2_048 },
+        share: { cpus: 2, memory_mib: 1_024 },
+        labels: {},
         limits: {
           memoryBytes: 64 * 1024 ** 2,
           cpus: 1,

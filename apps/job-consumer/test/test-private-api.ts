@@ -17,6 +17,7 @@ import {
   mountRoute,
 } from '@inference-server/service-kit';
 import { whenFileEnds } from '@inference-server/testing';
+import { noNeeds } from './no-needs.js';
 
 /** private-api's side of the contract for consumers, over HTTP, with its rows in memory. */
 export interface TestPrivateApi {
@@ -130,6 +131,7 @@ export async function startTestPrivateApi(
           container_tag: 'absent:1',
           pull_policy: 'missing',
           timeout_s: 60,
+          needs: noNeeds,
           model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
           input: referenceOf(input),
           ...work,

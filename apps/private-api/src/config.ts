@@ -48,6 +48,11 @@ export const Config = Type.Object({
   /** How long a run of a model may take that has no `timeout_s`, and of any model. */
   RUN_TIMEOUT_S: RunTime(day),
   MAX_RUN_TIMEOUT_S: RunTime(30 * day),
+  /** What a model may say that its runs need, at most. */
+  MAX_GPU_COUNT: Type.Integer({ minimum: 1, default: 64 }),
+  MAX_CPUS: Type.Number({ exclusiveMinimum: 0, default: 4096 }),
+  MAX_MEMORY_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
+  MAX_SHM_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
   /** How long what a task leaves is kept after its end, and its output after it was fetched. */
   INPUT_RETENTION_S: AgeOrNone(0),
   OUTPUT_RETENTION_S: Age(7 * day),

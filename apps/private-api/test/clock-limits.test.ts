@@ -57,6 +57,10 @@ describe.each([
     ['retention_s', 'OUTPUT_RETENTION_S', 7200],
     ['input_retention_s', 'INPUT_RETENTION_S', 600],
     ['log_retention_s', 'LOG_RETENTION_S', 0],
+    ['gpu_count', 'MAX_GPU_COUNT', 4],
+    ['cpus', 'MAX_CPUS', 2.5],
+    ['memory_mib', 'MAX_MEMORY_MIB', 1000],
+    ['shm_mib', 'MAX_SHM_MIB', 100],
   ] as const)(
     'with more %s than the server allows is refused',
     async (parameter, setting, most) => {
@@ -65,10 +69,14 @@ describe.each([
         OUTPUT_RETENTION_S: 7200,
         INPUT_RETENTION_S: 600,
         LOG_RETENTION_S: 0,
+        MAX_GPU_COUNT: 4,
+        MAX_CPUS: 2.5,
+        MAX_MEMORY_MIB: 1000,
+        MAX_SHM_MIB: 100,
       });
       try {
         const register = (value: number) =>
-          strict.call(`${path}container_tag=a:1&${parameter}=${value}`, { method });
+          strict.call(`${path}container_tag=a:1&use_gpu=true&${parameter}=${value}`, { method });
         const refused = await register(most + 1);
         expect(refused.status).toBe(422);
         expect(await refused.json()).toMatchObject({

@@ -43,19 +43,19 @@ function ticketsOf(api: RunningPrivateApi, consumerId: string) {
 }
 
 describe('the dispatcher', () => {
-  it('sends a consumer its free slots and one more, and the next one when one is claimed', async () => {
+  it('sends a consumer as many as it has slots, and the next one when one has ended', async () => {
     const api = await start();
     const uids = [];
     for (let i = 0; i < 6; i += 1) uids.push(await api.postTask('copy'));
     const consumer = api.consumer('c1');
     await consumer.register({ slots: 2 });
-    await reaches(api, { QUEUED: 3, PENDING: 3 });
+    await reaches(api, { QUEUED: 2, PENDING: 4 });
     await consumer.claim(uids[0] ?? '');
-    await reaches(api, { RUNNING: 1, QUEUED: 2, PENDING: 3 });
+    await reaches(api, { RUNNING: 1, QUEUED: 1, PENDING: 4 });
     await consumer.claim(uids[1] ?? '');
-    await reaches(api, { RUNNING: 2, QUEUED: 1, PENDING: 3 });
+    await reaches(api, { RUNNING: 2, PENDING: 4 });
     await consumer.finish(uids[0] ?? '', zipOf({ a: 'b' }));
-    await reaches(api, { FINISHED: 1, RUNNING: 1, QUEUED: 2, PENDING: 2 });
+    await reaches(api, { FINISHED: 1, RUNNING: 1, QUEUED: 1, PENDING: 3 });
   });
 
   it('sends tickets that name the attempt, oldest task first', async () => {
@@ -74,10 +74,12 @@ describe('the dispatcher', () => {
     await api.postTask('copy');
     await api.consumer('c1').register();
     await reaches(api, { QUEUED: 1, PENDING: 1 });
-    await api.consumer('g1').register({ gpu_uuid: 'GPU-1', slots: 1 });
+    const device = { uuid: 'GPU-1', name: null, memory_mib: null, driver: null };
+    await api.consumer('g1').register({ device, slots: 1 });
     await reaches(api, { QUEUED: 2 });
     const rows = await api.database.query(
-      'SELECT consumer_id, use_gpu FROM tasks ORDER BY consumer_id',
+      `SELECT t.consumer_id, v.use_gpu FROM tasks t JOIN model_versions v ON v.id = t.model_version_id
+        ORDER BY consumer_id`,
     );
     expect(rows).toEqual([
       { consumer_id: 'c1', use_gpu: false },
@@ -131,9 +133,30 @@ describe('the dispatcher', () => {
     opened.push(database);
     const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000, goneAfterMs: 60_000 };
     const { assign } = createDispatcherRepository(database, timings);
-    expect(await assign([{ uid, attempt: 1, consumerId: 'c2' }])).toEqual([]);
+    const [leader] = await api.database.query<{ name: string; holder: string }>(
+      `SELECT name, holder FROM leaders WHERE name = 'dispatcher'`,
+    );
+    expect(await assign(leader!, [{ uid, attempt: 1, consumerId: 'c2', lenders: [] }])).toEqual([]);
     const [task] = await api.database.query('SELECT state, consumer_id FROM tasks');
     expect(task).toEqual({ state: 'QUEUED', consumer_id: 'c1' });
+  });
+
+  it('is followed by nobody who does not lead', async () => {
+    const api = await start();
+    const database = openDatabase(api.database.url, pino({ level: 'silent' }));
+    opened.push(database);
+    const timings = { heartbeatTimeoutMs: 20_000, resendAfterMs: 5_000, goneAfterMs: 60_000 };
+    const { assign } = createDispatcherRepository(database, timings);
+    const uid = await api.postTask('copy');
+    const wanted = [{ uid, attempt: 1, consumerId: 'c2', lenders: [] }];
+    const leads = () =>
+      api.database.query<{ name: string; holder: string }>(
+        `SELECT name, holder FROM leaders WHERE name = 'dispatcher'`,
+      );
+    await waitUntil(async () => (await leads()).length > 0, { timeoutMs: 10_000 });
+    const [leader] = await leads();
+    expect(await assign({ ...leader!, holder: 'another' }, wanted)).toEqual([]);
+    expect(await assign(leader!, wanted)).toEqual(wanted);
   });
 
   it('does not sign off a consumer on behalf of its predecessor', async () => {
@@ -176,7 +199,7 @@ describe('the dispatcher', () => {
     const api = await start({ HEARTBEAT_S: 60 });
     const { full, running } = await fillConsumer(api);
     const faulty = api.consumer('faulty');
-    await faulty.register({ slots: 2 });
+    await faulty.register({ slots: 3 });
     const retries = [await api.postTask('copy'), await api.postTask('copy')];
     for (const uid of retries) {
       await goesTo(api, uid, 'faulty');
@@ -332,12 +355,12 @@ describe('the dispatcher', () => {
   });
 });
 
-/** A consumer of one slot that runs a task, and has the ticket of the next. */
+/** A consumer of one slot that runs a task. */
 async function fillConsumer(api: RunningPrivateApi) {
   const full = api.consumer('full');
   await full.register({ slots: 1 });
-  const [running, next] = [await api.postTask('copy'), await api.postTask('copy')];
-  for (const uid of [running, next]) await goesTo(api, uid, 'full');
+  const running = await api.postTask('copy');
+  await goesTo(api, running, 'full');
   await full.claim(running);
   return { full, running };
 }

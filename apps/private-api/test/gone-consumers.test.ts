@@ -22,7 +22,8 @@ beforeEach(async () => {
   await api.database.query(`UPDATE consumers SET draining = true`);
   id = `c${(count += 1)}`;
   consumer = api.consumer(id);
-  await consumer.register();
+  // Room for what the tests before have left as well.
+  await consumer.register({ slots: 1000 });
 });
 
 describe('gone for good', () => {
@@ -62,7 +63,7 @@ describe('gone for good', () => {
     expect(await gone()).toBe(false);
     await lose(uid);
     const next = api.consumer(`${id}-next`);
-    await next.register();
+    await next.register({ slots: 1000 });
     await queued(uid, 2);
     expect(await gone()).toBe(false);
     await next.claim(uid, 2);

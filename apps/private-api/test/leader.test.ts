@@ -6,6 +6,7 @@ import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
+import { needs } from './capacities.js';
 
 const logger = pino({ level: 'silent' });
 let test: TestDatabase;
@@ -61,7 +62,7 @@ describe('a leadership', () => {
       humanReadableId: 'copy',
       containerTag: 'busybox:1',
       description: '',
-      useGpu: false,
+      needs: needs(),
       pullPolicy: 'missing',
       timeoutS: null,
       retries: 0,
@@ -71,7 +72,7 @@ describe('a leadership', () => {
       files: null,
     });
     await test.query(
-      `INSERT INTO tasks (uid, state, model_version_id, use_gpu) VALUES ('t', 'RUNNING', $1, false)`,
+      `INSERT INTO tasks (uid, state, model_version_id) VALUES ('t', 'RUNNING', $1)`,
       [versionId],
     );
     await test.query(

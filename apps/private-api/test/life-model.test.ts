@@ -33,6 +33,7 @@ import {
   type Seen,
   type TicketBack,
 } from './life-stories.js';
+import { needs, plenty } from './capacities.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -54,7 +55,7 @@ beforeAll(async () => {
     humanReadableId: 'copy',
     containerTag: 'busybox:1',
     description: '',
-    useGpu: false,
+    needs: needs(),
     pullPolicy: 'missing',
     timeoutS: null,
     retries,
@@ -116,10 +117,8 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
       version: '0',
       state,
       reason: null,
+      ...plenty,
       slots: 1,
-      gpu_uuid: null,
-      memory_mib: 1,
-      labels: {},
     });
   const newBlob = async () => {
     const blob = { id: randomUUID(), bytes: 1, sha256: randomBytes(32).toString('hex') };
@@ -234,8 +233,9 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
         return [];
       case 'assign': {
         await test.query(`UPDATE tasks SET not_before = NULL WHERE uid = $1`, [uid]);
-        const wanted = { uid, attempt: before.attempt, consumerId: happening.consumer };
-        const taken = await dispatcher.assign([wanted]);
+        const { attempt } = before;
+        const wanted = { uid, attempt, consumerId: happening.consumer, lenders: [] };
+        const taken = await dispatcher.assign(leadership.row, [wanted]);
         expect(taken.length > 0).toBe(before.state === 'PENDING');
         return ['ticket_sent'];
       }
@@ -244,7 +244,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
         const own = sent.filter((ticket) => ticket.uid === uid);
         const { attempt, consumer } = before;
         expect(own).toEqual(
-          before.state === 'QUEUED' ? [{ uid, attempt, consumerId: consumer }] : [],
+          before.state === 'QUEUED' ? [{ uid, attempt, consumerId: consumer, lenders: [] }] : [],
         );
         if (own.length > 0) count('resent');
         return [];

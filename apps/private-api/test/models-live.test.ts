@@ -4,6 +4,7 @@ import { createClient, type Client } from '@inference-server/sdk';
 import { files } from './model-files.js';
 import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 import { openSlowly } from './slow-zip.js';
+import { registerBoth } from './task-helpers.js';
 
 let api: RunningPrivateApi;
 let client: Client;
@@ -13,6 +14,7 @@ let id: string;
 beforeAll(async () => {
   api = await runPrivateApi();
   client = createClient({ baseUrl: api.base, token: api.operatorToken });
+  await registerBoth(api);
 });
 afterAll(() => api.close());
 beforeEach(() => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { consumerToken } from '@inference-server/service-kit';
 import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+import { plenty } from './capacities.js';
 
 /** What fuzzing found to end in a 500, or in no answer at all. */
 let api: RunningPrivateApi;
@@ -52,15 +53,20 @@ describe('a registration', () => {
     version: '0',
     state: 'ready',
     reason: null,
-    slots: 1,
-    gpu_uuid: null,
+    ...plenty,
   };
+  const device = { uuid: 'GPU-1', name: null, memory_mib: null, driver: null };
   const register = (more: object) =>
-    send('PUT', '/internal/consumers/c1', { ...registration, memory_mib: 1, labels: {}, ...more });
+    send('PUT', '/internal/consumers/c1', { ...registration, ...more });
 
   it.each<[what: string, more: object]>([
-    ['more memory than there is', { memory_mib: 2 ** 31 }],
+    ['more memory than there is', { host: { cpus: 1, memory_mib: 2 ** 31 } }],
+    ['a share of no core', { share: { cpus: 0, memory_mib: 1 } }],
+    ['a NUL in the name of a device', { device: { ...device, name: 'a\0' } }],
+    ['a device without a name', { device: { ...device, uuid: '' } }],
+    ['more of a device', { device: { ...device, more: 1 } }],
     ['a NUL in a label', { labels: { a: '\0' } }],
+    ['a comma in a label', { labels: { a: 'b,c' } }],
     ['half a surrogate pair in a label', { labels: { a: '\ud800' } }],
     ['a NUL in the name of a label', { labels: { '\0': 'a' } }],
     ['a line break in the name of a label, and no text for it', { labels: { 'a\nb': {} } }],
@@ -70,7 +76,7 @@ describe('a registration', () => {
   });
 
   it('with labels of all that is taken', async () => {
-    expect(await register({ labels: { 'a.b/c': 'größe 😀', d: '' } })).toEqual([200, undefined]);
+    expect(await register({ labels: { 'a.b/c': 'x:1@y+z', d: '' } })).toEqual([200, undefined]);
   });
 });
 

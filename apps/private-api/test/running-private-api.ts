@@ -17,6 +17,7 @@ import { consumerToken, newOperatorToken } from '@inference-server/service-kit';
 import { createTestDatabase, testFolder, testRedis } from '@inference-server/testing';
 import { startPrivateApi } from '../src/app.js';
 import type { Config } from '../src/config.js';
+import { plenty } from './capacities.js';
 
 const gib = 1024 ** 3;
 const day = 24 * 3600;
@@ -48,6 +49,10 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     QUEUE_TTL_S: 7 * day,
     RUN_TIMEOUT_S: day,
     MAX_RUN_TIMEOUT_S: 30 * day,
+    MAX_GPU_COUNT: 64,
+    MAX_CPUS: 4096,
+    MAX_MEMORY_MIB: 2 ** 31 - 1,
+    MAX_SHM_MIB: 2 ** 31 - 1,
     INPUT_RETENTION_S: 7 * day,
     OUTPUT_RETENTION_S: 7 * day,
     FETCHED_RETENTION_S: day,
@@ -170,10 +175,7 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
         version: '0',
         state: 'ready',
         reason: null,
-        slots: 2,
-        gpu_uuid: null,
-        memory_mib: 1024,
-        labels: {},
+        ...plenty,
         ...registration,
       }),
     signOff: () =>

@@ -58,8 +58,8 @@ it.each(['SIGINT', 'SIGTERM'] as const)(
     const due = 30_000;
     await scene.query('ALTER TABLE tasks DISABLE TRIGGER tasks_changed');
     await scene.query(
-      `INSERT INTO tasks (uid, model_version_id, use_gpu, created_at)
-       SELECT md5(n::text), $1::uuid, false, now() - interval '8 days'
+      `INSERT INTO tasks (uid, model_version_id, created_at)
+       SELECT md5(n::text), $1::uuid, now() - interval '8 days'
          FROM generate_series(1, ${due}) AS n`,
       [scene.versionId],
     );

@@ -113,7 +113,7 @@ export async function openSweepScene() {
 
     async task(state: string, columns: Record<string, unknown> = {}): Promise<string> {
       const uid = randomBytes(32).toString('base64url');
-      const all = { uid, state, use_gpu: false, model_version_id: version?.id, ...columns };
+      const all = { uid, state, model_version_id: version?.id, ...columns };
       const names = Object.keys(all);
       await test.query(
         `INSERT INTO tasks (${names.join()}) VALUES (${names.map((_, at) => `$${at + 1}`).join()})`,

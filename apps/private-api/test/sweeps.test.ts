@@ -323,8 +323,8 @@ describe('all sweeps', () => {
       `WITH b AS (
          INSERT INTO blobs (id, state, bytes) SELECT gen_random_uuid(), 'stored', 1
            FROM generate_series(1, 10000) RETURNING id)
-       INSERT INTO tasks (uid, model_version_id, use_gpu, input_blob_id, created_at)
-       SELECT md5(id::text), $1::uuid, false, id, now() - interval '8 days' FROM b`,
+       INSERT INTO tasks (uid, model_version_id, input_blob_id, created_at)
+       SELECT md5(id::text), $1::uuid, id, now() - interval '8 days' FROM b`,
       [version],
     );
     globalThis.gc?.();

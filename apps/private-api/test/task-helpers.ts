@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
+import { gpu } from './capacities.js';
 import type { RunningPrivateApi } from './running-private-api.js';
 
 export async function stateOfTask(api: RunningPrivateApi, uid: string) {
@@ -23,4 +24,10 @@ export async function claimTask(api: RunningPrivateApi, uid: string) {
   expect(await waitUntil(queued, { timeoutMs: 10_000 })).toBe(true);
   expect(await consumer.claim(uid)).toMatchObject({ outcome: 'won', epoch: 1 });
   return consumer;
+}
+
+/** One CPU consumer, and one with a GPU. */
+export async function registerBoth(api: RunningPrivateApi): Promise<void> {
+  await api.consumer('cpu').register();
+  await api.consumer('gpu').register({ device: gpu(16_384).device, slots: 1 });
 }

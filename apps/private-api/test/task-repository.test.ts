@@ -13,6 +13,7 @@ import {
 } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
+import { needs } from './capacities.js';
 
 let test: TestDatabase;
 let database: Database;
@@ -23,7 +24,7 @@ const copy: NewModel = {
   humanReadableId: 'copy',
   containerTag: 'busybox:1',
   description: '',
-  useGpu: false,
+  needs: needs(),
   pullPolicy: 'missing',
   timeoutS: null,
   retries: 0,

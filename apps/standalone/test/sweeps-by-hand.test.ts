@@ -44,8 +44,8 @@ test(
             v AS (INSERT INTO model_versions
                     (human_readable_id, number, container_tag, use_gpu, pull_policy)
                   SELECT human_readable_id, 1, 'a:1', true, 'missing' FROM m RETURNING id)
-       INSERT INTO tasks (uid, model_version_id, use_gpu, created_at)
-       SELECT 'u', id, true, now() - interval '2 hours' FROM v`,
+       INSERT INTO tasks (uid, model_version_id, created_at)
+       SELECT 'u', id, now() - interval '2 hours' FROM v`,
     );
 
     const commands = await documentedCommands();

@@ -38,6 +38,8 @@ const chances: readonly string[] = [
   'uploads under way could not be told of',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
+  // Each model has a consumer there.
+  'no consumer could run a model',
   // In a database that is another than before alone.
   'private-api does not know this consumer: what is its own stays',
 ];

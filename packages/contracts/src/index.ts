@@ -1,6 +1,15 @@
 export { canonicalUrl } from './canonical-url.js';
 export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
 export { backOffAfter, faultCauses, maxBackOffS, type FaultCause } from './fault-causes.js';
+export {
+  couldRun,
+  isFor,
+  needsInWords,
+  partOf,
+  roundingError,
+  type Capacity,
+  type Part,
+} from './matching.js';
 export { openApiDocument } from './openapi.js';
 export { anonymousOwner, ownerHeader } from './owner.js';
 export type {
@@ -43,8 +52,10 @@ export {
   type UnusedModelVersions,
 } from './schemas/consumer.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
+export { Labels, LabelsText, parseLabels } from './schemas/labels.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
+export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskStatus } from './schemas/task.js';

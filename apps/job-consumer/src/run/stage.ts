@@ -7,8 +7,10 @@ import {
   modelContainer,
   runsAsRoot,
   stagingContainer,
+  type ContainerLimits,
   type ContainerSpec,
 } from '@inference-server/container-engine';
+import type { Work } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -214,10 +216,22 @@ function createModelContainer(
     image: work.container_tag,
     labels: own.labels('run'),
     volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
-    limits: settings.limits,
+    limits: limitsOf(work, settings.limits),
     gpu: settings.gpu,
   });
   return createModel(run, volumes, () => createMounting(run, spec, volumes));
+}
+
+/** What its model says that it needs goes before what all have here. */
+function limitsOf({ needs }: Work, limits: ContainerLimits): ContainerLimits {
+  const bytesOf = (mib: number | null, otherwise: number) =>
+    mib === null ? otherwise : mib * 1024 ** 2;
+  return {
+    ...limits,
+    cpus: needs.cpus ?? limits.cpus,
+    memoryBytes: bytesOf(needs.memory_mib, limits.memoryBytes),
+    shmBytes: bytesOf(needs.shm_mib, limits.shmBytes),
+  };
 }
 
 function volumesOf({ own }: AttemptRun): OwnVolumes {

@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { couldRun, needsInWords, type Capacity } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import { crashPoint, type Logger } from '@inference-server/service-kit';
 import type { TicketSender } from '@inference-server/task-queue';
 import type { Leadership } from '../database/leader.js';
 import type { TaskChanges } from '../database/task-changes.js';
 import type { AttemptRepository } from '../modules/attempts/repository.js';
-import { aloneWithRoom, assignTickets, type Assignment } from './policy.js';
 import type { BlobService } from '../modules/blobs/service.js';
-import type { DispatcherRepository } from './repository.js';
+import type { ConsumerRepository } from '../modules/consumers/repository.js';
+import { askOf, assignTickets, openBooks, type Assignment } from './policy.js';
+import type { DispatcherRepository, WaitingVersion } from './repository.js';
 
 export interface Dispatcher {
   /** Asks for a pass now. */
@@ -29,6 +31,7 @@ export interface DispatcherTimings {
  */
 export function startDispatcher(deps: {
   rows: DispatcherRepository;
+  consumers: Pick<ConsumerRepository, 'capacities'>;
   attempts: Pick<AttemptRepository, 'endLapsed'>;
   blobs: Pick<BlobService, 'removeMarked'>;
   tickets: TicketSender;
@@ -41,6 +44,7 @@ export function startDispatcher(deps: {
   const closing = new AbortController();
   const alarm = createAlarm();
   let tidyAt = 0;
+  /** The consumers whose tickets have left Redis. */
   const forgotten = new Set<string>();
 
   deps.changes.onAnyChange(alarm.ring);
@@ -103,22 +107,47 @@ export function startDispatcher(deps: {
   };
 
   const assignRoom = async (): Promise<Assignment[]> => {
-    const consumers = await rows.consumers();
-    const assigned: Assignment[] = [];
-    for (const useGpu of [false, true]) {
-      const able = consumers.filter(({ hasGpu }) => hasGpu === useGpu);
-      const room = able.reduce((sum, consumer) => sum + consumer.room, 0);
-      if (room === 0) continue;
-      const waiting = await rows.backlog(useGpu, room, aloneWithRoom(able));
-      const wanted = assignTickets(waiting, able);
-      if (wanted.length > 0) assigned.push(...(await rows.assign(wanted)));
+    const versions = await rows.waitingVersions();
+    if (versions.length === 0) return [];
+    const there = await deps.consumers.capacities();
+    await judgeServable(versions, there);
+    const consumers = there.filter(({ takesTickets }) => takesTickets);
+    const busy = await rows.busy();
+    const books = openBooks(consumers, busy);
+    const asked = versions.flatMap(({ id, needs }) => askOf(id, needs, books) ?? []);
+    const needs = new Map(versions.map((version) => [version.id, version.needs]));
+    const waiting = (await rows.backlog(asked)).flatMap(({ versionId, ...task }) => {
+      const of = needs.get(versionId);
+      return of === undefined ? [] : { ...task, needs: of };
+    });
+    const wanted = assignTickets(waiting, consumers, busy);
+    return wanted.length === 0 ? [] : rows.assign(leadership.row, wanted);
+  };
+
+  /** Tells, once, what nobody who is there could run, and when that has passed. */
+  const judgeServable = async (
+    versions: readonly WaitingVersion[],
+    consumers: readonly Capacity[],
+  ): Promise<void> => {
+    const judged = versions
+      .filter(({ needs, isUnservable }) => couldRun(needs, consumers) === isUnservable)
+      .map((version) => ({ ...version, isUnservable: !version.isUnservable }));
+    if (judged.length === 0) return;
+    await rows.noteUnservable(judged);
+    for (const { humanReadableId, number, needs, isUnservable } of judged) {
+      const model = { model: humanReadableId, version: number };
+      if (!isUnservable) logger.info(model, 'a consumer has come that could run a model');
+      else {
+        logger.warn({ ...model, needs: needsInWords(needs) }, 'no consumer could run a model');
+      }
     }
-    return assigned;
   };
 
   /** A ticket that Redis does not take now is sent again when it is overdue. */
   const send = async (assignments: readonly Assignment[]): Promise<void> => {
     for (const consumerId of new Set(assignments.map((assignment) => assignment.consumerId))) {
+      // It has some again.
+      forgotten.delete(consumerId);
       const own = assignments.filter((assignment) => assignment.consumerId === consumerId);
       await tickets
         .send(

@@ -1,9 +1,30 @@
+import type { Needs } from '@inference-server/contracts';
 import type { Database } from '../database/database.js';
+import type { LeaderRow } from '../database/leader.js';
 import { takesTickets } from '../modules/consumers/repository.js';
 import { asBeforeTicket, transition } from '../modules/tasks/transitions.js';
-import { elsewhereForMs, type Assignment, type ReadyConsumer, type WaitingTask } from './policy.js';
+import { needsOf } from '../modules/models/needs.js';
+import { elsewhereForMs, type Assignment, type BusyTask, type WaitingTask } from './policy.js';
 
 export type DispatcherRepository = ReturnType<typeof createDispatcherRepository>;
+
+/** A model version of which a task waits. */
+export interface WaitingVersion {
+  id: string;
+  humanReadableId: string;
+  number: number;
+  needs: Needs;
+  /** As it is noted. */
+  isUnservable: boolean;
+}
+
+/** How much is read of a model version. */
+export interface AskedVersion {
+  id: string;
+  most: number;
+  /** A consumer that could not be given to what shuns it. */
+  notShunning: string | null;
+}
 
 const ticketSent = transition('ticket_sent');
 const ticketReturned = transition('ticket_returned');
@@ -23,67 +44,96 @@ export function createDispatcherRepository(
   timings: { heartbeatTimeoutMs: number; resendAfterMs: number; goneAfterMs: number },
 ) {
   return {
-    /**
-     * Consumers that take tickets, the full ones too: each at most as many as it has free slots and one
-     * more, so that the next task is at hand when one ends.
-     */
-    async consumers(): Promise<ReadyConsumer[]> {
-      return database.query<ReadyConsumer>(
-        `SELECT c.id, c.gpu_uuid IS NOT NULL AS "hasGpu",
-                greatest(greatest(c.slots - count(t.uid) FILTER (WHERE t.state = 'RUNNING'), 0) + 1
-                  - count(t.uid) FILTER (WHERE t.state = 'QUEUED'), 0)::int AS room
-           FROM consumers c
-           LEFT JOIN tasks t ON t.consumer_id = c.id AND t.state IN ('QUEUED', 'RUNNING')
-          WHERE ${takesTickets}
-          GROUP BY c.id ORDER BY c.id`,
-        [timings.heartbeatTimeoutMs],
+    /** What has a ticket or runs, wherever. */
+    async busy(): Promise<BusyTask[]> {
+      return database.query<BusyTask>(
+        `SELECT t.consumer_id AS "consumerId", t.lenders, ${needsOf('v')} AS needs
+           FROM tasks t JOIN model_versions v ON v.id = t.model_version_id
+          WHERE t.state IN ('QUEUED', 'RUNNING')`,
+      );
+    },
+
+    /** The model versions of which a task waits, be it that it pauses. Reads a row of the index for each. */
+    async waitingVersions(): Promise<WaitingVersion[]> {
+      return database.query<WaitingVersion>(
+        `WITH RECURSIVE waiting AS (
+           (SELECT model_version_id FROM tasks WHERE state = 'PENDING'
+             ORDER BY model_version_id LIMIT 1)
+           UNION ALL
+           SELECT (SELECT t.model_version_id FROM tasks t
+                    WHERE t.state = 'PENDING' AND t.model_version_id > w.model_version_id
+                    ORDER BY t.model_version_id LIMIT 1)
+             FROM waiting w WHERE w.model_version_id IS NOT NULL)
+         SELECT v.id, v.human_readable_id AS "humanReadableId", v.number, ${needsOf('v')} AS needs,
+                v.unservable_since IS NOT NULL AS "isUnservable"
+           FROM waiting w JOIN model_versions v ON v.id = w.model_version_id`,
       );
     },
 
     /**
-     * The oldest waiting tasks of a kind, without those that pause after a fault, and without those
-     * that shun the consumer `notShunning`. Reads no more rows than it answers with, and those that it
-     * leaves out: what met a fault within the last minutes.
+     * Of each of the model versions the oldest waiting tasks, at most so many, all by their age: without
+     * those that pause after a fault, and without those that shun the consumer `notShunning`. Reads no more
+     * rows than it answers with, and those that it leaves out: what met a fault within the last minutes.
      */
     async backlog(
-      useGpu: boolean,
-      limit: number,
-      notShunning: string | null,
-    ): Promise<WaitingTask[]> {
-      return database.query<WaitingTask>(
-        `SELECT uid, attempt, use_gpu AS "useGpu", consumer_id AS "lastConsumerId",
-                ${shunsLast} AS "shunsLast"
-           FROM tasks t
-          WHERE state IN ${ticketSent.from} AND use_gpu = $1
-            AND (not_before IS NULL OR not_before <= now())
-            AND (consumer_id IS DISTINCT FROM $4 OR NOT ${shunsLast})
-          ORDER BY seq LIMIT $2`,
-        [useGpu, limit, elsewhereForMs, notShunning],
-      );
-    },
-
-    /** PENDING → QUEUED; returns the assignments that took. */
-    async assign(assignments: readonly Assignment[]): Promise<Assignment[]> {
-      return database.query<Assignment>(
-        `UPDATE tasks t
-            SET state = ${ticketSent.to}, consumer_id = a.consumer_id, ticket_sent_at = now()
-           FROM unnest($1::text[], $2::int[], $3::text[]) AS a(uid, attempt, consumer_id)
-          WHERE t.uid = a.uid AND t.attempt = a.attempt AND t.state IN ${ticketSent.from}
-         RETURNING t.uid, t.attempt, t.consumer_id AS "consumerId"`,
+      asked: readonly AskedVersion[],
+    ): Promise<(Omit<WaitingTask, 'needs'> & { versionId: string })[]> {
+      return database.query(
+        `SELECT t.* FROM unnest($1::uuid[], $2::int[], $4::text[]) AS of(version, most, "notShunning")
+          CROSS JOIN LATERAL (
+            SELECT t.uid, t.attempt, t.model_version_id AS "versionId", t.seq,
+                   t.consumer_id AS "lastConsumerId", ${shunsLast} AS "shunsLast"
+              FROM tasks t
+             WHERE t.state IN ${ticketSent.from} AND t.model_version_id = of.version
+               AND (t.not_before IS NULL OR t.not_before <= now())
+               AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})
+             ORDER BY t.seq LIMIT of.most) AS t
+          ORDER BY t.seq`,
         [
-          assignments.map(({ uid }) => uid),
-          assignments.map(({ attempt }) => attempt),
-          assignments.map(({ consumerId }) => consumerId),
+          asked.map(({ id }) => id),
+          asked.map(({ most }) => most),
+          elsewhereForMs,
+          asked.map(({ notShunning }) => notShunning),
         ],
       );
     },
 
-    /** QUEUED → PENDING where the consumer is gone, silent, drained or cannot start containers. */
+    /** PENDING → QUEUED, as long as `leader` leads; returns the assignments that took. */
+    async assign(leader: LeaderRow, assignments: readonly Assignment[]): Promise<Assignment[]> {
+      return database.query<Assignment>(
+        `WITH lead AS (
+           SELECT FROM leaders WHERE name = $1 AND holder = $2 AND leader_until > now() FOR SHARE)
+         UPDATE tasks t
+            SET state = ${ticketSent.to}, consumer_id = a."consumerId", lenders = a.lenders,
+                ticket_sent_at = now()
+           FROM jsonb_to_recordset($3::jsonb)
+                  AS a(uid text, attempt int, "consumerId" text, lenders text[])
+          WHERE EXISTS (SELECT FROM lead)
+            AND t.uid = a.uid AND t.attempt = a.attempt AND t.state IN ${ticketSent.from}
+         RETURNING t.uid, t.attempt, t.consumer_id AS "consumerId", t.lenders`,
+        [leader.name, leader.holder, JSON.stringify(assignments)],
+      );
+    },
+
+    /** Notes of model versions whether nobody who is there could run them. */
+    async noteUnservable(
+      versions: readonly { id: string; isUnservable: boolean }[],
+    ): Promise<void> {
+      await database.query(
+        `UPDATE model_versions v SET unservable_since = CASE WHEN n."isUnservable" THEN now() END
+           FROM jsonb_to_recordset($1::jsonb) AS n(id uuid, "isUnservable" boolean)
+          WHERE v.id = n.id`,
+        [JSON.stringify(versions)],
+      );
+    },
+
+    /** QUEUED → PENDING where a consumer of it is gone, silent, drained or cannot start containers. */
     async returnTickets(): Promise<number> {
       const returned = await database.query(
         `UPDATE tasks t SET ${asBeforeTicket}
            FROM consumers c
-          WHERE t.state IN ${ticketReturned.from} AND c.id = t.consumer_id AND NOT ${takesTickets}
+          WHERE t.state IN ${ticketReturned.from} AND NOT ${takesTickets}
+            AND (c.id = t.consumer_id OR c.id = ANY (t.lenders))
          RETURNING t.uid`,
         [timings.heartbeatTimeoutMs],
       );
@@ -104,7 +154,7 @@ export function createDispatcherRepository(
       return database.query<Assignment>(
         `UPDATE tasks SET ticket_sent_at = now()
           WHERE state = 'QUEUED' AND ticket_sent_at < now() - $1 * interval '1 millisecond'
-         RETURNING uid, attempt, consumer_id AS "consumerId"`,
+         RETURNING uid, attempt, consumer_id AS "consumerId", lenders`,
         [timings.resendAfterMs],
       );
     },

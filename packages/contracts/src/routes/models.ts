@@ -1,5 +1,6 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
+import { LabelsText } from '../schemas/labels.js';
 import { Model, PullPolicy } from '../schemas/model.js';
 import { ContainerTag, HumanReadableId } from '../schemas/names.js';
 import { maxStoredInteger } from '../schemas/stored-integer.js';
@@ -8,6 +9,13 @@ const MountPoint = (path: string) =>
   Type.Optional(
     Type.Literal(path, { description: `Accepted from old clients when it is ${path}.` }),
   );
+
+/** An engine starts no container with less (docker: 0.01 cores, 6 MiB). */
+const leastCpus = 0.01;
+const leastMemoryMib = 8;
+
+const Needed = (description: string, minimum = 1) =>
+  Type.Optional(Type.Integer({ minimum, maximum: maxStoredInteger, description }));
 
 /** Unlike an output, an input or a log may go at once. */
 const Kept = (description: string) =>
@@ -24,6 +32,36 @@ const parameters = {
     Type.Boolean({ default: false, description: 'Whether `zip_file` brings files for /model.' }),
   ),
   use_gpu: Type.Optional(Type.Boolean({ default: false })),
+  gpu_count: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'With `use_gpu`: how many GPUs of one host a run has.',
+    }),
+  ),
+  gpu_memory_mib: Needed(
+    'With `use_gpu`: what a run takes of the memory of each of its GPUs, which it then shares with others. Default: it has them alone.',
+  ),
+  cpus: Type.Optional(
+    Type.Number({
+      minimum: leastCpus,
+      maximum: 4096,
+      description: 'Cores that a run has. Default: its part of what the consumer has.',
+    }),
+  ),
+  memory_mib: Needed(
+    'Memory of the host that a run has, without swap. Default: its part of what the consumer has.',
+    leastMemoryMib,
+  ),
+  shm_mib: Needed('Size of /dev/shm, which counts towards the memory. Default: the consumer says.'),
+  labels: Type.Optional(
+    Type.String({
+      ...LabelsText,
+      default: '',
+      description: 'Runs only on consumers that have all of these labels: key=value,key=value.',
+    }),
+  ),
   pull_policy: Type.Optional(PullPolicy),
   timeout_s: Type.Optional(
     Type.Integer({

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { faultCauses, type FaultCause as FaultCauseName } from '../fault-causes.js';
 import { PullPolicy } from './model.js';
+import { Needs } from './needs.js';
 import { maxStoredInteger, minStoredInteger } from './stored-integer.js';
 import { Usage } from './usage.js';
 
@@ -31,6 +32,7 @@ export const Work = Type.Object({
   container_tag: Type.String(),
   pull_policy: PullPolicy,
   timeout_s: Type.Integer({ minimum: 1, description: 'How long the container may run.' }),
+  needs: Needs,
   model_files: Type.Union([BlobReference, Type.Null()]),
   input: BlobReference,
 });

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { Labels } from './labels.js';
 import { ConsumerId } from './names.js';
 import { maxStoredInteger } from './stored-integer.js';
 
@@ -17,6 +18,49 @@ const ReportedState = Type.Union([
   Type.Literal('quarantined'),
 ]);
 
+const Words = Type.String({ maxLength: 200, pattern: storable });
+const Mib = Type.Integer({ minimum: 0, maximum: maxStoredInteger });
+
+/** A GPU, or a slice of one. */
+const Device = Type.Object(
+  {
+    uuid: Type.String({
+      minLength: 1,
+      maxLength: 200,
+      pattern: storable,
+      description: 'As the engine is asked for it: a GPU UUID, a MIG UUID, or a CDI name.',
+    }),
+    name: Type.Union([Words, Type.Null()], { description: 'Its model; null: nobody could tell.' }),
+    memory_mib: Type.Union([Mib, Type.Null()], {
+      description: 'What tasks may have of its memory; null: nobody could tell how much it has.',
+    }),
+    driver: Type.Union([Words, Type.Null()]),
+  },
+  { additionalProperties: false },
+);
+
+/** Cores and memory. */
+const Share = (description: string) =>
+  Type.Object(
+    { cpus: Type.Number({ exclusiveMinimum: 0, maximum: maxStoredInteger }), memory_mib: Mib },
+    { additionalProperties: false, description },
+  );
+
+/** What a consumer has. */
+const Having = {
+  device: Type.Union([Device, Type.Null()], {
+    description: 'The device it owns; null: a CPU consumer.',
+  }),
+  host: Share('Cores and memory of its host.'),
+  share: Share('What its tasks may have of that together.'),
+  process: Type.String({
+    maxLength: 100,
+    pattern: storable,
+    description: 'Consumers of one process have one host, and can lend each other their devices.',
+  }),
+  labels: Labels,
+};
+
 /** What a consumer says of itself with every heartbeat. */
 export const ConsumerRegistration = Type.Object(
   {
@@ -31,19 +75,7 @@ export const ConsumerRegistration = Type.Object(
       description: 'Of a state that is not ready: why, for a person.',
     }),
     slots: Type.Integer({ minimum: 1, maximum: 1024, description: 'Tasks side by side.' }),
-    gpu_uuid: Type.Union([Type.String({ maxLength: 200 }), Type.Null()], {
-      description: 'The device it owns; null: a CPU consumer.',
-    }),
-    memory_mib: Type.Integer({
-      minimum: 0,
-      maximum: maxStoredInteger,
-      description: 'Memory of the host.',
-    }),
-    labels: Type.Record(
-      Type.String({ pattern: '^[!-~]{1,63}$' }),
-      Type.String({ maxLength: 255, pattern: storable }),
-      { additionalProperties: false },
-    ),
+    ...Having,
   },
   { additionalProperties: false },
 );
@@ -70,9 +102,7 @@ export const ConsumerDetails = Type.Object({
   reason: Type.Union([Type.String(), Type.Null()]),
   draining: Type.Boolean({ description: 'Whether it is given no more tasks.' }),
   slots: Type.Integer(),
-  gpu_uuid: Type.Union([Type.String(), Type.Null()]),
-  memory_mib: Type.Integer(),
-  labels: Type.Record(Type.String(), Type.String()),
+  ...Having,
   running: Type.Integer({ description: 'Attempts that it holds.' }),
   queued: Type.Integer({ description: 'Tickets that it has been sent.' }),
   heartbeat_at: Type.String({ format: 'date-time' }),

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { ContainerTag, HumanReadableId } from './names.js';
+import { Needs } from './needs.js';
 
 /** When the image of a model is pulled: only if absent, before each task, or never. */
 export const PullPolicy = Type.Union(
@@ -15,7 +16,7 @@ export const Model = Type.Object(
     container_tag: ContainerTag,
     description: Type.String(),
     model_available: Type.Boolean({ description: 'Whether the model has files on /model.' }),
-    use_gpu: Type.Boolean(),
+    ...Needs.properties,
     pull_policy: PullPolicy,
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "The longest run of a task in seconds; null: the server's default.",
@@ -33,6 +34,11 @@ export const Model = Type.Object(
       description: "How long a log is kept at most; null: the server's default.",
     }),
     created_at: Type.String({ format: 'date-time' }),
+    warnings: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'Of a registration: what a person should know, though it was taken.',
+      }),
+    ),
   },
   { $id: 'Model', additionalProperties: false },
 );

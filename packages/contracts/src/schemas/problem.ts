@@ -75,6 +75,12 @@ export const TaskReport = Type.Object(
     log_tail: Type.Optional(
       Type.Array(Type.String(), { description: 'The last lines that the container wrote.' }),
     ),
+    unservable: Type.Optional(
+      Type.Boolean({
+        description:
+          'Whether a waiting task needs what no consumer has that is there: it waits for one.',
+      }),
+    ),
     cancel_requested: Type.Optional(
       Type.Boolean({ description: 'Whether a running task is being cancelled.' }),
     ),

@@ -64,7 +64,8 @@ export async function resumeLapsed(
 ): Promise<boolean> {
   const tasks = await tx.query(
     `UPDATE tasks t
-        SET state = ${resumed.to}, attempt = a.number, consumer_id = a.consumer_id, not_before = NULL
+        SET state = ${resumed.to}, attempt = a.number, consumer_id = a.consumer_id, lenders = a.lenders,
+            not_before = NULL
        FROM attempts a
       WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition}
         AND ${isResumable}

@@ -1,9 +1,10 @@
-import type { PullPolicy } from '@inference-server/contracts';
+import type { Needs, PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Database, Queryable } from '../../database/database.js';
 import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { needsOf } from '../models/needs.js';
 import { transition } from '../tasks/transitions.js';
 import { endHeld, endIfLapsed, finishTask, moveOn, type AttemptEnd } from './end-attempt.js';
 import {
@@ -26,6 +27,7 @@ export interface WorkRow {
   containerTag: string;
   pullPolicy: PullPolicy;
   timeoutS: number | null;
+  needs: Needs;
   filesBlobId: string | null;
   filesSha256: string | null;
   filesBytes: string | null;
@@ -110,11 +112,11 @@ export function createAttemptRepository(
            UPDATE tasks SET state = ${claimed.to}
             WHERE uid = $1 AND attempt = $2 AND consumer_id = $3 AND state IN ${claimed.from}
               AND ${takesForConsumer}
-           RETURNING uid, attempt, model_version_id
+           RETURNING uid, attempt, lenders, model_version_id
          )
          INSERT INTO attempts
-           (task_uid, number, consumer_id, model_version_id, epoch, holder, lease_until)
-         SELECT uid, attempt, $3, model_version_id, 1, $4, now() + $5 * interval '1 millisecond'
+           (task_uid, number, consumer_id, lenders, model_version_id, epoch, holder, lease_until)
+         SELECT uid, attempt, $3, lenders, model_version_id, 1, $4, now() + $5 * interval '1 millisecond'
            FROM task
          RETURNING epoch`,
         [taskUid, attempt, consumerId, holder, leaseMs],
@@ -167,7 +169,8 @@ export function createAttemptRepository(
       const [row] = await database.query<WorkRow>(
         `SELECT v.id AS "modelVersionId", v.human_readable_id AS "humanReadableId",
                 v.container_tag AS "containerTag", v.pull_policy AS "pullPolicy",
-                v.timeout_s AS "timeoutS", f.id AS "filesBlobId", f.sha256 AS "filesSha256",
+                v.timeout_s AS "timeoutS", ${needsOf('v')} AS needs,
+                f.id AS "filesBlobId", f.sha256 AS "filesSha256",
                 f.bytes AS "filesBytes", v.created_at AS "filesStoredAt",
                 i.id AS "inputBlobId", i.sha256 AS "inputSha256", i.bytes AS "inputBytes",
                 t.created_at AS "inputStoredAt"

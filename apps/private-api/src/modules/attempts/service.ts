@@ -178,6 +178,7 @@ function toWork(row: WorkRow, runTimeS: number): Work {
     container_tag: row.containerTag,
     pull_policy: row.pullPolicy,
     timeout_s: runTimeS,
+    needs: row.needs,
     model_files: files && referenceTo(files),
     input: referenceTo(inputOf(row)),
   };

@@ -1,9 +1,14 @@
-import type { ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
+import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
 import { isResumable } from '../attempts/held-attempt.js';
 import { asBeforeTicket, transition } from '../tasks/transitions.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
+
+export interface ConsumerCapacity extends Capacity {
+  id: string;
+  takesTickets: boolean;
+}
 
 /**
  * Of a consumer `c` that may be sent tickets: it is heard of, with $1 the milliseconds after which it
@@ -21,8 +26,8 @@ export function createConsumerRepository(
   /** Of those that meet a condition with values from $2 on. */
   async function details(condition: string, values: unknown[]): Promise<ConsumerDetails[]> {
     const rows = await database.query<DetailsRow>(
-      `SELECT c.id, c.version, c.reason, c.draining, c.slots, c.gpu_uuid, c.memory_mib, c.labels,
-              c.heartbeat_at,
+      `SELECT c.id, c.version, c.reason, c.draining, c.slots, c.device, c.host, c.share, c.process,
+              c.labels, c.heartbeat_at,
               CASE WHEN c.state = 'gone' OR c.heartbeat_at > now() - $1 * interval '1 millisecond'
                    THEN c.state::text ELSE 'silent' END AS state,
               (SELECT count(*)::int FROM tasks t
@@ -44,36 +49,42 @@ export function createConsumerRepository(
       id: string,
       registration: ConsumerRegistration,
     ): Promise<{ isNews: boolean } | undefined> {
-      const { holder, version, state, reason, slots, gpu_uuid, memory_mib, labels } = registration;
+      const { holder, version, state, reason, ...having } = registration;
       const [row] = await database.query<{ isNews: boolean }>(
-        `WITH before AS (SELECT state, holder, slots FROM consumers WHERE id = $1)
-         INSERT INTO consumers
-           (id, holder, version, state, reason, slots, gpu_uuid, memory_mib, labels, heartbeat_at)
-         VALUES ($1, $2, $3, $4::consumer_state, $5, $6, $7, $8, $9, now())
+        `WITH before AS (SELECT state, holder, slots, device, host, share, process, labels FROM consumers WHERE id = $1)
+         INSERT INTO consumers (id, holder, version, state, reason, slots, device, host, share, process, labels, heartbeat_at)
+         SELECT $1, $2, $3, $4::consumer_state, $5, slots, device, host, share, process, labels, now()
+           FROM jsonb_to_record($6::jsonb) AS h(
+             slots int, device jsonb, host jsonb, share jsonb, process text, labels jsonb)
          ON CONFLICT (id) DO UPDATE
            SET holder = excluded.holder, version = excluded.version, state = excluded.state,
-               reason = excluded.reason, slots = excluded.slots, gpu_uuid = excluded.gpu_uuid,
-               memory_mib = excluded.memory_mib, labels = excluded.labels, heartbeat_at = now()
+               reason = excluded.reason, slots = excluded.slots, device = excluded.device,
+               host = excluded.host, share = excluded.share, process = excluded.process,
+               labels = excluded.labels, heartbeat_at = now()
          WHERE consumers.holder = excluded.holder OR consumers.state = 'gone'
-            OR consumers.heartbeat_at < now() - $10 * interval '1 millisecond'
+            OR consumers.heartbeat_at < now() - $7 * interval '1 millisecond'
          RETURNING NOT EXISTS (
            SELECT 1 FROM before
-            WHERE before.state = consumers.state AND before.holder = consumers.holder
-              AND before.slots = consumers.slots) AS "isNews"`,
-        [
-          id,
-          holder,
-          version,
-          state,
-          reason,
-          slots,
-          gpu_uuid,
-          memory_mib,
-          JSON.stringify(labels),
-          heartbeatTimeoutMs,
-        ],
+            WHERE (before.state, before.holder, before.slots, before.share, before.process, before.labels)
+                = (consumers.state, consumers.holder, consumers.slots, consumers.share,
+                   consumers.process, consumers.labels)
+              AND before.device IS NOT DISTINCT FROM consumers.device) AS "isNews"`,
+        [id, holder, version, state, reason, JSON.stringify(having), heartbeatTimeoutMs],
       );
       return row;
+    },
+
+    /**
+     * What each consumer has that was heard of within `goneAfterMs`, by id: one that signed off may come
+     * back. `takesTickets`: it does now.
+     */
+    async capacities(): Promise<ConsumerCapacity[]> {
+      return database.query<ConsumerCapacity>(
+        `SELECT id, slots, device, share, labels, process, ${takesTickets} AS "takesTickets"
+           FROM consumers c
+          WHERE heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,
+        [heartbeatTimeoutMs, Math.max(goneAfterMs, heartbeatTimeoutMs)],
+      );
     },
 
     /** Every consumer that was ever registered, by id. */

@@ -1,8 +1,10 @@
-import type { Model, PullPolicy } from '@inference-server/contracts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Model, Needs, PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { needsColumns, needsOf } from './needs.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
 
@@ -12,7 +14,7 @@ export interface NewModel {
   humanReadableId: string;
   containerTag: string;
   description: string;
-  useGpu: boolean;
+  needs: Needs;
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   retries: number;
@@ -29,7 +31,7 @@ interface ModelRow {
   container_tag: string;
   description: string;
   files_sha256: string | null;
-  use_gpu: boolean;
+  needs: Needs;
   pull_policy: PullPolicy;
   timeout_s: number | null;
   retries: number;
@@ -157,7 +159,7 @@ export const isOfUse = `(
        WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
 
 const versions = `
-  SELECT v.human_readable_id, v.number, v.container_tag, v.use_gpu, v.pull_policy, v.timeout_s,
+  SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.pull_policy, v.timeout_s,
          v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, m.description, m.created_at,
          f.sha256 AS files_sha256
     FROM models m
@@ -206,7 +208,7 @@ async function findVersion(from: Queryable, versionId: string): Promise<ModelRow
 function runsAlike(row: ModelRow, model: NewModel): boolean {
   return (
     row.container_tag === model.containerTag &&
-    row.use_gpu === model.useGpu &&
+    isDeepStrictEqual(row.needs, model.needs) &&
     row.pull_policy === model.pullPolicy &&
     row.timeout_s === model.timeoutS &&
     row.retries === model.retries &&
@@ -222,14 +224,14 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
   if (model.files !== null) await requireStored(tx, model.files);
   await tx.query(
     `INSERT INTO model_versions
-       (human_readable_id, number, container_tag, use_gpu, pull_policy, timeout_s, retries,
-        files_blob_id, retention_s, input_retention_s, log_retention_s, id)
-     VALUES ($1, $2, $3, $4, $5::pull_policy, $6, $7, $8, $9, $10, $11, $12)`,
+       (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,
+        retention_s, input_retention_s, log_retention_s, id, ${needsColumns})
+     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, ${needsColumns}
+       FROM jsonb_populate_record(NULL::model_versions, $12::jsonb)`,
     [
       model.humanReadableId,
       number,
       model.containerTag,
-      model.useGpu,
       model.pullPolicy,
       model.timeoutS,
       model.retries,
@@ -238,6 +240,7 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
       model.inputRetentionS,
       model.logRetentionS,
       model.versionId,
+      JSON.stringify(model.needs),
     ],
   );
   await tx.query(
@@ -259,7 +262,7 @@ function toModel(row: ModelRow): Model {
     container_tag: row.container_tag,
     description: row.description,
     model_available: row.files_sha256 !== null,
-    use_gpu: row.use_gpu,
+    ...row.needs,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
     retries: row.retries,

@@ -1,10 +1,21 @@
-import type { Model, QueryOf, routes, UnusedModelVersions } from '@inference-server/contracts';
+import {
+  couldRun,
+  needsInWords,
+  parseLabels,
+  type Capacity,
+  type Model,
+  type Needs,
+  type QueryOf,
+  type routes,
+  type UnusedModelVersions,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Installation } from '../../database/installation.js';
 import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
+import type { ConsumerRepository } from '../consumers/repository.js';
 import { modelNotFound, type ModelRepository, type NewModel } from './repository.js';
 
 export type ModelService = ReturnType<typeof createModelService>;
@@ -14,12 +25,17 @@ type Registration = QueryOf<typeof routes.postModel>;
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
 export function createModelService(deps: {
   models: ModelRepository;
+  consumers: Pick<ConsumerRepository, 'capacities'>;
   blobs: BlobService;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
   /** What a model may ask for at most. */
   limits: {
     runTimeoutS: number;
+    gpuCount: number;
+    cpus: number;
+    memoryMib: number;
+    shmMib: number;
     retentionS: number;
     inputRetentionS: number;
     logRetentionS: number;
@@ -36,10 +52,12 @@ export function createModelService(deps: {
     ): Promise<Model> {
       requireWithinLimits(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
+      const there = await deps.consumers.capacities();
       const model = await receive(registration, upload, signal);
       const insert = () => models.insert(model);
       try {
-        return await insert().catch((error: unknown) => readAgain(error, insert, logger));
+        const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));
+        return withWarnings(inserted, there);
       } catch (error) {
         await abandonFiles(model);
         // Two registrations of one name at the same time: the database lets one in.
@@ -54,6 +72,7 @@ export function createModelService(deps: {
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
+      const there = await deps.consumers.capacities();
       const model = await receive(registration, upload, signal);
       const put = () => models.put(model);
       try {
@@ -61,7 +80,7 @@ export function createModelService(deps: {
           readAgain(error, put, logger),
         );
         if (!isNewVersion) await abandonFiles(model);
-        return after;
+        return withWarnings(after, there);
       } catch (error) {
         await abandonFiles(model);
         throw error;
@@ -95,9 +114,29 @@ export function createModelService(deps: {
       ['retention_s', limits.retentionS, 'OUTPUT_RETENTION_S'],
       ['input_retention_s', limits.inputRetentionS, 'INPUT_RETENTION_S'],
       ['log_retention_s', limits.logRetentionS, 'LOG_RETENTION_S'],
+      ['gpu_count', limits.gpuCount, 'MAX_GPU_COUNT'],
+      ['cpus', limits.cpus, 'MAX_CPUS'],
+      ['memory_mib', limits.memoryMib, 'MAX_MEMORY_MIB'],
+      ['shm_mib', limits.shmMib, 'MAX_SHM_MIB'],
     ] as const) {
       requireAtMost(asked[parameter], most, parameter, setting);
     }
+  }
+
+  /** Throws VALIDATION_FAILED where they contradict each other. */
+  function needsOf(asked: Registration): Needs {
+    const { use_gpu = false, gpu_count = 1, gpu_memory_mib = null } = asked;
+    const { cpus = null, memory_mib = null, shm_mib = null } = asked;
+    if (!use_gpu && gpu_count > 1) throw refused('gpu_count', 'is for models with use_gpu');
+    if (!use_gpu && gpu_memory_mib !== null) {
+      throw refused('gpu_memory_mib', 'is for models with use_gpu');
+    }
+    if (shm_mib !== null && memory_mib !== null && shm_mib > memory_mib) {
+      throw refused('shm_mib', 'is more than memory_mib, towards which it counts');
+    }
+    const labels = parseLabels(asked.labels ?? '');
+    if (labels === undefined) throw refused('labels', 'has a key twice');
+    return { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, shm_mib, labels };
   }
 
   async function receive(
@@ -111,7 +150,7 @@ export function createModelService(deps: {
       humanReadableId: registration.human_readable_id,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
-      useGpu: registration.use_gpu ?? false,
+      needs: needsOf(registration),
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
@@ -152,10 +191,24 @@ export function createModelService(deps: {
   }
 }
 
+/** With what the one who registers it should know. */
+function withWarnings(model: Model, consumers: readonly Capacity[]): Model {
+  if (couldRun(model, consumers)) return model;
+  const needs = needsInWords(model);
+  return {
+    ...model,
+    warnings: [`No consumer that is registered now could run a task of it. It needs: ${needs}.`],
+  };
+}
+
 function modelExists(): AppError {
   return new AppError('MODEL_EXISTS', 'A model of this human_readable_id is registered already.', {
     extensions: { parameter: 'human_readable_id' },
   });
+}
+
+function refused(parameter: string, why: string): AppError {
+  return new AppError('VALIDATION_FAILED', `${parameter} ${why}.`, { extensions: { parameter } });
 }
 
 function requireAtMost(
@@ -165,7 +218,5 @@ function requireAtMost(
   setting: string,
 ): void {
   if ((asked ?? 0) <= most) return;
-  throw new AppError('VALIDATION_FAILED', `${parameter} is more than ${most} (${setting}).`, {
-    extensions: { parameter },
-  });
+  throw refused(parameter, `is more than ${most} (${setting})`);
 }

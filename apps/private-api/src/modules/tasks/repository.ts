@@ -1,7 +1,8 @@
-import type { AttemptReport, TaskState, TaskStatus } from '@inference-server/contracts';
+import type { AttemptReport, Needs, TaskState, TaskStatus } from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
+import { needsOf } from '../models/needs.js';
 import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
 import { keyedPost, takeKey, type KeyedPost } from './idempotency-keys.js';
@@ -18,6 +19,8 @@ export interface TaskView {
   output: StoredBlob | undefined;
   deleted: boolean;
   cancelRequested: boolean;
+  /** Of a waiting task that nobody who is there could run: what it needs. */
+  unservedNeeds: Needs | null;
   /** Every try so far; not read of a finished task. */
   attempts: AttemptReport[];
   reason: string | null;
@@ -63,8 +66,8 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
         await requireStored(tx, input);
         const version = await requireCurrentVersion(tx, task.humanReadableId);
         await tx.query(
-          `INSERT INTO tasks (uid, owner, model_version_id, use_gpu, input_blob_id)
-           SELECT $1, $2, id, use_gpu, $5 FROM model_versions
+          `INSERT INTO tasks (uid, owner, model_version_id, input_blob_id)
+           SELECT $1, $2, id, $5 FROM model_versions
             WHERE human_readable_id = $3 AND number = $4`,
           [task.uid, task.owner, task.humanReadableId, version, input.id],
         );
@@ -99,6 +102,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
         `SELECT t.state, t.attempt, t.ended_at AS "endedAt",
                 t.deleted_at IS NOT NULL AS deleted,
                 t.cancel_requested_at IS NOT NULL AS "cancelRequested",
+                CASE WHEN v.unservable_since IS NOT NULL THEN ${needsOf('v')} END AS "unservedNeeds",
                 a.reason, a.detail, a.exit_code AS "exitCode", right(a.log, 16384) AS log,
                 CASE WHEN t.state <> 'FINISHED' AND (t.attempt > 1 OR t.consumer_id IS NOT NULL)
                      THEN ${attemptsOfTask} END AS attempts,
@@ -107,6 +111,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
            LEFT JOIN attempts a
              ON t.state = 'FAILED' AND a.task_uid = t.uid AND a.number = t.attempt
            LEFT JOIN blobs b ON b.id = t.output_blob_id
+           LEFT JOIN model_versions v ON t.state = 'PENDING' AND v.id = t.model_version_id
           WHERE t.uid = $1`,
         [uid],
       );

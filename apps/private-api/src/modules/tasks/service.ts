@@ -1,6 +1,7 @@
 import {
   faultCauses,
   isEnded,
+  needsInWords,
   type FaultCause,
   type TaskReport,
   type TaskStatus,
@@ -186,19 +187,24 @@ function outputGone(): AppError {
   return new AppError('OUTPUT_NOT_FOUND', 'The task is finished; its output is no longer stored.');
 }
 
-function taskPending({ state, attempt, attempts, cancelRequested }: TaskView): AppError {
-  const detail = cancelRequested
-    ? 'The task is being cancelled.'
-    : state === 'RUNNING'
-      ? 'The task is running.'
-      : 'The task is waiting for its turn.';
+function taskPending(view: TaskView): AppError {
+  const { state, attempt, attempts, cancelRequested, unservedNeeds } = view;
   const task: TaskReport = {
     state,
     attempt,
+    ...(unservedNeeds !== null && { unservable: true }),
     ...(cancelRequested && { cancel_requested: true }),
     attempts,
   };
-  return new AppError('TASK_PENDING', detail, { retryAfterS: 1, extensions: { task } });
+  return new AppError('TASK_PENDING', whyPending(view), { retryAfterS: 1, extensions: { task } });
+}
+
+function whyPending({ state, cancelRequested, unservedNeeds }: TaskView): string {
+  if (cancelRequested) return 'The task is being cancelled.';
+  if (state === 'RUNNING') return 'The task is running.';
+  if (unservedNeeds === null) return 'The task is waiting for its turn.';
+  const needs = needsInWords(unservedNeeds);
+  return `The task waits for a consumer that could run it; none is there. It needs: ${needs}.`;
 }
 
 function taskFailed(view: TaskView): AppError {

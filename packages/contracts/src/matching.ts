@@ -1,0 +1,95 @@
+import type { ConsumerRegistration } from './schemas/consumer.js';
+import type { Needs } from './schemas/needs.js';
+
+// What models need, held against what consumers have: for the dispatcher, which decides by it who runs
+// what, for a registration, which tells what nobody can run, and for a consumer, which gives its
+// containers what the dispatcher has counted. Pure.
+
+/** What a consumer has, as it registers. */
+export type Capacity = Pick<
+  ConsumerRegistration,
+  'slots' | 'device' | 'share' | 'labels' | 'process'
+>;
+
+/** What a run takes of one consumer. */
+export interface Part {
+  /** Nobody else may have the device meanwhile. */
+  isAlone: boolean;
+  /** Of the device's memory; 0 where it has that alone, or there is none. */
+  gpuMemoryMib: number;
+  cpus: number;
+  memoryMib: number;
+}
+
+/**
+ * What a run takes of this consumer, one of the `gpu_count` that it has. Of cores and memory that the
+ * model does not speak of it gets in proportion: of a CPU consumer what is one slot's, of a GPU's share as
+ * much as it takes of the GPU.
+ */
+export function partOf(
+  needs: Needs,
+  { slots, device, share }: Pick<Capacity, 'slots' | 'device' | 'share'>,
+): Part {
+  const ofDevice = device?.memory_mib ?? null;
+  const isAlone = device !== null && (needs.gpu_memory_mib === null || ofDevice === null);
+  const gpuMemoryMib = device === null || isAlone ? 0 : (needs.gpu_memory_mib ?? 0);
+  const fraction = device === null ? 1 / slots : isAlone ? 1 : gpuMemoryMib / (ofDevice ?? 1);
+  const { cpus, memory_mib: memoryMib } = needs;
+  return {
+    isAlone,
+    gpuMemoryMib,
+    cpus: cpus === null ? share.cpus * fraction : cpus / needs.gpu_count,
+    memoryMib: memoryMib === null ? share.memory_mib * fraction : memoryMib / needs.gpu_count,
+  };
+}
+
+/** Whether the consumer, with nothing else on it, could run it, or its part of it. */
+export function isFor(needs: Needs, consumer: Capacity): boolean {
+  const { device, share, labels } = consumer;
+  if ((device !== null) !== needs.use_gpu) return false;
+  // A process sees one slice of a GPU at most, whatever it was given.
+  if (needs.gpu_count > 1 && device?.uuid.startsWith('MIG-') === true) return false;
+  if ((needs.gpu_memory_mib ?? 0) > (device?.memory_mib ?? Infinity)) return false;
+  const part = partOf(needs, consumer);
+  return (
+    part.cpus <= share.cpus + roundingError &&
+    part.memoryMib <= share.memory_mib + roundingError &&
+    Object.entries(needs.labels).every(([key, value]) => labels[key] === value)
+  );
+}
+
+/**
+ * Whether these, with nothing else on them, could run it: one, or as many of one process as it wants GPUs.
+ * What runs on several is started by one of them with the devices of the others, which only their own
+ * process can keep free.
+ */
+export function couldRun(needs: Needs, consumers: readonly Capacity[]): boolean {
+  const able = consumers.filter((consumer) => isFor(needs, consumer));
+  if (needs.gpu_count === 1) return able.length > 0;
+  const inProcess = new Map<string, number>();
+  for (const { process } of able) inProcess.set(process, (inProcess.get(process) ?? 0) + 1);
+  return [...inProcess.values()].some((count) => count >= needs.gpu_count);
+}
+
+/** Of sums of fractions, in cores and in MiB. */
+export const roundingError = 1e-6;
+
+/** As a person reads it, e.g. "2 GPUs with 8000 MiB each, 4 cores and site=lab". */
+export function needsInWords(needs: Needs): string {
+  const { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, labels } = needs;
+  const each = gpu_memory_mib === null ? '' : ` with ${gpu_memory_mib} MiB`;
+  const words = [
+    ...(use_gpu
+      ? [
+          gpu_count === 1
+            ? `a GPU${each}`
+            : `${gpu_count} GPUs of one host${each}${each && ' each'}`,
+        ]
+      : []),
+    ...(use_gpu ? [] : ['a CPU consumer']),
+    ...(cpus === null ? [] : [`${cpus} cores`]),
+    ...(memory_mib === null ? [] : [`${memory_mib} MiB of memory`]),
+    ...Object.entries(labels).map(([key, value]) => `the label ${key}=${value}`),
+  ];
+  return words.join(', ');
+}
