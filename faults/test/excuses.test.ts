@@ -41,3 +41,12 @@ it('a lost engine excuses whatever has become of the attempt', () => {
 it('an engine that has not told of memory excuses no restart', () => {
   expect(excusesRestart({ ...lapse, isOf: 'untold memory' }, lost)).toBe(false);
 });
+
+it('an engine that ends excuses that it has stopped what had just started', () => {
+  const end: Excuse = { ...lapse, isOf: 'stopped starts' };
+  const stopped = { ...restarted, reason: 'interrupted', exitCode: 143 };
+  expect(excusesRestart(end, stopped)).toBe(true);
+  expect(excusesRestart(end, { ...stopped, exitCode: 137 })).toBe(false);
+  expect(excusesRestart({ ...end, from: 6_001 }, stopped)).toBe(false);
+  expect(excusesRestart(end, lost)).toBe(false);
+});

@@ -22,10 +22,10 @@ export interface Excuse {
   from: number;
   until: number;
   /**
-   * Not of every end: of leases that lapsed, of ends with a code that their engine does not know, or of what
-   * an engine has not told of memory.
+   * Not of every end: of leases that lapsed, of ends with a code that their engine does not know, of what
+   * an engine has not told of memory, or of containers that it stopped as soon as they had started.
    */
-  isOf?: 'lapsed leases' | 'forgotten ends' | 'untold memory';
+  isOf?: 'lapsed leases' | 'forgotten ends' | 'untold memory' | 'stopped starts';
 }
 
 /** A fault, and the time (Unix, ms) from its task's post until the server had recovered. */
@@ -45,6 +45,9 @@ export function excusesRestart(excuse: Excuse, attempt: AttemptRow): boolean {
   if (!isOf(attempt, excuse)) return false;
   if (excuse.isOf === 'untold memory') return false;
   if (excuse.isOf === 'forgotten ends') return attempt.exitCode === forgotten;
+  if (excuse.isOf === 'stopped starts') {
+    return attempt.exitCode === stopped && attempt.from >= excuse.from - startedWithinMs;
+  }
   return (
     excuse.isOf !== 'lapsed leases' || (attempt.outcome === 'lost' && isLongerThanLease(excuse))
   );
@@ -52,6 +55,11 @@ export function excusesRestart(excuse: Excuse, attempt: AttemptRow): boolean {
 
 /** What an engine says that was away when its container ended. */
 export const forgotten = 255;
+
+/** 128 and the number of SIGTERM. */
+const stopped = 143;
+/** From its claim until a container runs, with a little more. */
+const startedWithinMs = 5_000;
 
 /** Whether the excuse is one of the attempt's consumer, and of its time. */
 export function isOf(attempt: AttemptRow, excuse: Excuse): boolean {

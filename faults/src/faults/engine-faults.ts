@@ -18,10 +18,12 @@ export const engineFaults: readonly Fault[] = [
       name: `the engine ${liveRestore ? 'with' : 'without'} live-restore gets ${signal}`,
       phases: atTheEngine,
       async strike(scene) {
-        const { evidence, excuseForgottenEnds, excuseRestarts, goOn, pause, random } = scene;
+        const { evidence, excuseForgottenEnds, excuseRestarts, excuseStoppedStarts } = scene;
+        const { goOn, pause, random } = scene;
         const engine = engineOf(scene);
         if (!liveRestore || !engine.liveRestore) excuseRestarts(engine.serves);
         excuseForgottenEnds(engine.serves);
+        if (signal === 'SIGTERM') excuseStoppedStarts(engine.serves);
         if (engine.liveRestore !== liveRestore) {
           // Whoever stands still does not for as long as that takes.
           if (!engine.serves.includes(scene.at.name)) goOn();

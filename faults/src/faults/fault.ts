@@ -45,6 +45,11 @@ export interface Scene {
   excuseLapses(consumers: readonly string[], how?: 'for good'): void;
   /** Likewise their engine may forget with which code a container has ended: then it says 255. */
   excuseForgottenEnds(consumers: readonly string[]): void;
+  /**
+   * Likewise their engine may stop a container that has just started. One with live-restore looks, when it
+   * is to end, whether any runs, and lets all be if so; when none does it stops what has started since.
+   */
+  excuseStoppedStarts(consumers: readonly string[]): void;
   /** In this time (Unix, ms) no private-api could flush anything. */
   noFlush(from: number, until: number): void;
   /** Likewise it may not tell that a process was out of memory: its disk takes no bytes. */

@@ -123,6 +123,9 @@ export async function strike(
         excuseForgottenEnds: (consumers) => {
           excuse({ consumers, isOf: 'forgotten ends' });
         },
+        excuseStoppedStarts: (consumers) => {
+          excuse({ consumers, isOf: 'stopped starts' });
+        },
         excuseUntoldMemory: (consumers) => {
           excuse({ consumers, isOf: 'untold memory' });
         },
