@@ -201,7 +201,7 @@ export async function openScene() {
         slots: 1000,
         device: null,
         host: { cpus: 1000, memory_mib: 1_000_000 },
-        share: { cpus: 1000, memory_mib: 1_000_000 },
+        share: { cpus: 1000, memory_mib: 1_000_000, memory_per_task_mib: null },
         process: 'process',
       },
       labels: {},

@@ -152,8 +152,9 @@ function resourcesOf(
   const share = {
     cpus: host.cpus / consumers,
     memory_mib: Math.floor((host.memory_mib * 0.9) / consumers),
+    memory_per_task_mib: config.CONTAINER_MEMORY_MIB ?? null,
   };
-  const memoryMib = config.CONTAINER_MEMORY_MIB ?? Math.floor(share.memory_mib / slots);
+  const memoryMib = share.memory_per_task_mib ?? Math.floor(share.memory_mib / slots);
   const limits = {
     memoryBytes: memoryMib * mib,
     cpus: config.CONTAINER_CPUS ?? Math.max(1, share.cpus / slots),

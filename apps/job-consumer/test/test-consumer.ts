@@ -41,7 +41,7 @@ export async function startTestConsumer(
             ? null
             : { uuid: options.gpu, name: null, memory_mib: null, driver: null },
         host: { cpus: 2, memory_mib: 2_048 },
-        share: { cpus: 2, memory_mib: 1_024 },
+        share: { cpus: 2, memory_mib: 1_024, memory_per_task_mib: null },
         labels: {},
         limits: {
           memoryBytes: 64 * 1024 ** 2,

@@ -19,7 +19,7 @@ export const plenty = {
   slots: 2,
   device: null,
   host: { cpus: 8, memory_mib: 8_192 },
-  share: { cpus: 8, memory_mib: 8_192 },
+  share: { cpus: 8, memory_mib: 8_192, memory_per_task_mib: null },
   process: 'process',
   labels: {},
 } satisfies Partial<ConsumerRegistration>;

@@ -202,6 +202,13 @@ describe('registering a model', () => {
       'model_available',
     ],
     [
+      'needs that contradict each other, with files',
+      { human_readable_id: id, container_tag: tag, model_available: 'true', gpu_count: '2' },
+      formOf(['zip_file', zipOf({ a: 'b' })]),
+      422,
+      'gpu_count',
+    ],
+    [
       'files that are no zip',
       { human_readable_id: id, container_tag: tag, model_available: 'true' },
       formOf(['zip_file', 'text']),

@@ -102,6 +102,10 @@ describe('what nobody can run', () => {
     await api.consumer('mars').signOff();
     const waits = async () => (await stateOfTask(api, uid))?.state === 'PENDING';
     expect(await waitUntil(waits, { timeoutMs: 10_000 })).toBe(true);
+    // The pass that gives this away has judged that too.
+    expect(await waitUntil(isQueued(await api.postTask('plain')), { timeoutMs: 10_000 })).toBe(
+      true,
+    );
     expect((await problemOfTask(api, uid)).task).not.toHaveProperty('unservable');
   });
 });

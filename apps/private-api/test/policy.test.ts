@@ -12,9 +12,13 @@ import type { ReadyConsumer } from '../src/dispatcher/books.js';
 import * as has from './capacities.js';
 import { needs } from './capacities.js';
 
+let arrived = 0;
+/** Each came after those that were made before it. */
 const task = (uid: string, rest: Partial<WaitingTask> = {}): WaitingTask => ({
   uid,
   attempt: 1,
+  seq: (arrived += 1),
+  versionId: JSON.stringify(rest.needs),
   needs: needs(),
   lastConsumerId: null,
   shunsLast: false,
@@ -28,9 +32,11 @@ const gpu = (id: string, memory: number | null, more: Partial<ReadyConsumer> = {
   id,
   ...has.gpu(memory, { slots: 8, ...more }),
 });
+/** Of a task that came before all others, unless it says otherwise. */
 const busy = (consumerId: string, more: Partial<Needs> = {}, lenders: string[] = []): BusyTask => ({
   consumerId,
   lenders,
+  seq: 0,
   needs: needs(more),
 });
 const whole = needs({ use_gpu: true });
@@ -83,7 +89,10 @@ describe('assignTickets', () => {
 
   it('keeps nothing for a consumer that could not run it', () => {
     const lost = task('a', { attempt: 2, lastConsumerId: 'x', shunsLast: true });
-    for (const other of [gpu('g', 100), cpu('y', 1, { share: { cpus: 0.1, memory_mib: 1 } })]) {
+    for (const other of [
+      gpu('g', 100),
+      cpu('y', 1, { share: { cpus: 0.1, memory_mib: 1, memory_per_task_mib: null } }),
+    ]) {
       const asks = { ...lost, needs: needs({ cpus: 1 }) };
       expect(given([asks], [cpu('x', 1), other])).toEqual(['a: x']);
     }
@@ -202,8 +211,24 @@ describe('what fits nowhere now', () => {
     const consumers = ids.map((id) => gpu(id, 100));
     const under = ids.map((id) => busy(id, of(50)));
     const bigs = ['a', 'b', 'c'].map((uid) => task(uid, { needs: whole }));
-    // Two keep theirs, the third none.
+    // Two of that model keep theirs, the third none.
     expect(given([...bigs, small('s')], consumers, under)).toEqual(['s: h']);
+  });
+
+  it('keeps no other for what has less on it that came later', () => {
+    const wide = task('wide', { needs: needs({ cpus: 8 }) });
+    const later = { ...busy('y'), seq: wide.seq + 1 };
+    const consumers = [cpu('x', 4), cpu('y', 4)];
+    // Two that run since before it on the one, one that came after it on the other.
+    const under = [busy('x'), busy('x'), later];
+    expect(given([wide, task('a'), task('b')], consumers, under)).toEqual(['a: y', 'b: y']);
+  });
+
+  it('keeps one for each model, whatever the others keep', () => {
+    const bound = task('bound', { needs: needs({ labels: { site: 'x' } }) });
+    const wide = task('wide', { needs: needs({ cpus: 8 }) });
+    const consumers = [cpu('x', 1, { labels: { site: 'x' } }), cpu('y', 4)];
+    expect(given([bound, wide, task('a')], consumers, [busy('x'), busy('y')])).toEqual([]);
   });
 
   it('keeps as many as it needs for the oldest, be they all', () => {
@@ -216,7 +241,7 @@ describe('what fits nowhere now', () => {
     const wide = task('wide', { needs: needs({ cpus: 8 }) });
     const consumers = [
       cpu('x', 4),
-      cpu('y', 4, { share: { cpus: 4, memory_mib: 8_192 } }),
+      cpu('y', 4, { share: { cpus: 4, memory_mib: 8_192, memory_per_task_mib: null } }),
       gpu('g', 100),
     ];
     expect(given([wide, small('a'), task('b')], consumers, [busy('x')])).toEqual(['a: g', 'b: y']);
@@ -240,6 +265,7 @@ describe('what fits nowhere now', () => {
       }
       const started = assigned.map(({ uid, consumerId }) => ({
         ...busy(consumerId, waiting.find((one) => one.uid === uid)?.needs),
+        seq: waiting.find((one) => one.uid === uid)?.seq ?? 0,
         left: 4,
       }));
       under = [...under, ...started].map((one) => ({ ...one, left: one.left - 1 }));

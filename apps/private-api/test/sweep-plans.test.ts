@@ -124,7 +124,9 @@ it('no pass of the dispatcher reads the whole backlog', async () => {
   for (const [sql, values] of asked) {
     const plan = await planOf(sql, values);
     expect(plan).not.toMatch(wholeTable);
+    expect(plan).toMatch(/Index Scan using tasks_(busy_idx|unended_idx|pkey) on tasks/);
+    expect(plan).not.toMatch(/tasks_seq_key|Bitmap/);
     // The backlog of a model is in its order already: no more of it is read than is given away.
-    expect(plan).not.toMatch(/Sort Key: t_1\.seq/);
+    expect(plan).not.toMatch(/Sort Key: t\.seq/);
   }
 });

@@ -2,8 +2,7 @@ import type { ConsumerRegistration } from './schemas/consumer.js';
 import type { Needs } from './schemas/needs.js';
 
 // What models need, held against what consumers have: for the dispatcher, which decides by it who runs
-// what, for a registration, which tells what nobody can run, and for a consumer, which gives its
-// containers what the dispatcher has counted. Pure.
+// what, and for a registration, which tells what nobody can run. Pure.
 
 /** What a consumer has, as it registers. */
 export type Capacity = Pick<
@@ -39,7 +38,10 @@ export function partOf(
     isAlone,
     gpuMemoryMib,
     cpus: cpus === null ? share.cpus * fraction : cpus / needs.gpu_count,
-    memoryMib: memoryMib === null ? share.memory_mib * fraction : memoryMib / needs.gpu_count,
+    memoryMib:
+      memoryMib === null
+        ? (share.memory_per_task_mib ?? share.memory_mib * fraction)
+        : memoryMib / needs.gpu_count,
   };
 }
 
@@ -74,7 +76,7 @@ export function couldRun(needs: Needs, consumers: readonly Capacity[]): boolean 
 /** Of sums of fractions, in cores and in MiB. */
 export const roundingError = 1e-6;
 
-/** As a person reads it, e.g. "2 GPUs with 8000 MiB each, 4 cores and site=lab". */
+/** As a person reads it, e.g. "2 GPUs of one host with 8000 MiB each, 4 cores, the label site=lab". */
 export function needsInWords(needs: Needs): string {
   const { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, labels } = needs;
   const each = gpu_memory_mib === null ? '' : ` with ${gpu_memory_mib} MiB`;

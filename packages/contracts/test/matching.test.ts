@@ -22,7 +22,7 @@ const needs = (more: Partial<Needs> = {}): Needs => ({
 const cpu = (more: Partial<Capacity> = {}): Capacity => ({
   slots: 4,
   device: null,
-  share: { cpus: 8, memory_mib: 16_000 },
+  share: { cpus: 8, memory_mib: 16_000, memory_per_task_mib: null },
   process: 'p',
   labels: {},
   ...more,
@@ -49,6 +49,12 @@ describe('the part of a consumer that a run takes', () => {
       needs({ use_gpu: true }),
       gpu(1_000),
       { isAlone: true, gpuMemoryMib: 0, cpus: 8, memoryMib: 16_000 },
+    ],
+    [
+      'is the memory that a task usually has there, where that is set',
+      needs(),
+      cpu({ share: { cpus: 8, memory_mib: 16_000, memory_per_task_mib: 9_000 } }),
+      { cpus: 2, memoryMib: 9_000 },
     ],
     [
       'is as much of the rest as of the GPU',

@@ -19,7 +19,8 @@ UPDATE "consumers" SET
   "device" = CASE WHEN "gpu_uuid" IS NOT NULL THEN jsonb_build_object(
     'uuid', "gpu_uuid", 'name', NULL, 'memory_mib', NULL, 'driver', NULL) END,
   "host" = jsonb_build_object('cpus', "slots", 'memory_mib', "memory_mib"),
-  "share" = jsonb_build_object('cpus', "slots", 'memory_mib', "memory_mib"),
+  "share" = jsonb_build_object(
+    'cpus', "slots", 'memory_mib', "memory_mib", 'memory_per_task_mib', NULL),
   "process" = "id";
 
 ALTER TABLE "consumers"
@@ -33,11 +34,10 @@ ALTER TABLE "consumers"
 ALTER TABLE "tasks" ADD COLUMN "lenders" TEXT[] DEFAULT ARRAY[]::TEXT[];
 ALTER TABLE "attempts" ADD COLUMN "lenders" TEXT[] DEFAULT ARRAY[]::TEXT[];
 
--- DropIndex: both go with the column.
+-- Both indexes of it go with the column.
 ALTER TABLE "tasks" DROP COLUMN "use_gpu";
 
 -- What Prisma's schema cannot say.
 
--- Who waits is looked for by model version, the oldest first; who is under way, by consumer.
-CREATE INDEX "tasks_backlog_idx" ON "tasks"("model_version_id", "seq") WHERE "state" = 'PENDING';
+-- Who is under way. (Who waits is found in "tasks_unended_idx": by model version, the oldest first.)
 CREATE INDEX "tasks_busy_idx" ON "tasks"("consumer_id") WHERE "state" IN ('QUEUED', 'RUNNING');

@@ -114,10 +114,11 @@ export function startDispatcher(deps: {
     const consumers = there.filter(({ takesTickets }) => takesTickets);
     const busy = await rows.busy();
     const books = openBooks(consumers, busy);
+    if (books.every(({ isFull }) => isFull)) return [];
     const asked = versions.flatMap(({ id, needs }) => askOf(id, needs, books) ?? []);
     const needs = new Map(versions.map((version) => [version.id, version.needs]));
-    const waiting = (await rows.backlog(asked)).flatMap(({ versionId, ...task }) => {
-      const of = needs.get(versionId);
+    const waiting = (await rows.backlog(asked)).flatMap((task) => {
+      const of = needs.get(task.versionId);
       return of === undefined ? [] : { ...task, needs: of };
     });
     const wanted = assignTickets(waiting, consumers, busy);

@@ -5,6 +5,10 @@ import { openBook, type Book, type ReadyConsumer } from './books.js';
 export interface WaitingTask {
   uid: string;
   attempt: number;
+  /** The order of arrival. */
+  seq: number;
+  /** Of its model. */
+  versionId: string;
   needs: Needs;
   /** Who had the last attempt, which ended without a result. */
   lastConsumerId: string | null;
@@ -16,6 +20,7 @@ export interface WaitingTask {
 export interface BusyTask {
   consumerId: string;
   lenders: readonly string[];
+  seq: number;
   needs: Needs;
 }
 
@@ -43,11 +48,11 @@ export const elsewhereForMs = 300_000;
  * free. It does not go to the consumer that just lost it if there is another; if that is full, what shuns
  * the last one goes nowhere yet.
  *
- * What fits nowhere now keeps a place: the consumers that would be rid of the least before it fits are
- * given nothing more in this pass, and so in each pass until it has them, for as nothing is added to them
- * they stay those, or others come closer still. So a large task waits no longer than what runs there now,
- * whatever comes after it. Younger ones keep theirs too, as long as half of all consumers of the kind
- * are left to what fits.
+ * What fits nowhere now keeps a place: the consumers with the fewest tasks that are younger than it, and of
+ * those with the fewest at all, are given nothing more in this pass. Nothing younger comes to them then, and
+ * any other that takes their place has still less that is younger: so a large task waits for what is there
+ * when it comes, at most, whatever comes after it. A model's younger tasks keep places too, as long as half
+ * of those that could run it are left.
  */
 export function assignTickets(
   waiting: readonly WaitingTask[],
@@ -55,7 +60,7 @@ export function assignTickets(
   busy: readonly BusyTask[],
 ): Assignment[] {
   const books = openBooks(consumers, busy);
-  const kept = new Set<Book>();
+  const kept = createKept();
   const assignments: Assignment[] = [];
   for (const task of waiting) {
     const able = books.filter(({ consumer }) => isFor(task.needs, consumer));
@@ -65,14 +70,14 @@ export function assignTickets(
       others.map(({ consumer }) => consumer),
     );
     const candidates = hasOthers && task.shunsLast ? [others] : [others, able];
-    const free = candidates.map((of) => of.filter((book) => !kept.has(book)));
+    const free = candidates.map((of) => of.filter((book) => !kept.books.has(book)));
     const chosen = free.map((of) => tightestFit(task.needs, of)).find((fit) => fit !== undefined);
     const [first, ...lenders] = chosen ?? [];
     if (first === undefined) {
-      keepPlace(task, books, hasOthers ? others : able, kept);
+      keepPlace(task, hasOthers ? others : able, kept);
       continue;
     }
-    for (const book of [first, ...lenders]) book.enter(task.needs);
+    for (const book of [first, ...lenders]) book.enter(task);
     const { uid, attempt } = task;
     assignments.push({
       ...{ uid, attempt, consumerId: first.consumer.id },
@@ -85,8 +90,8 @@ export function assignTickets(
 /** The books of all consumers, with what is under way entered. */
 export function openBooks(consumers: readonly ReadyConsumer[], busy: readonly BusyTask[]): Book[] {
   const books = new Map(consumers.map((consumer) => [consumer.id, openBook(consumer)]));
-  for (const { consumerId, lenders, needs } of busy) {
-    for (const id of [consumerId, ...lenders]) books.get(id)?.enter(needs);
+  for (const task of busy) {
+    for (const id of [task.consumerId, ...task.lenders]) books.get(id)?.enter(task);
   }
   return [...books.values()];
 }
@@ -95,31 +100,40 @@ export function openBooks(consumers: readonly ReadyConsumer[], busy: readonly Bu
 function tightestFit(needs: Needs, able: readonly Book[]): Book[] | undefined {
   const sets = setsOf(
     needs.gpu_count,
-    able.filter((book) => book.hasRoomFor(needs)),
+    able.filter((book) => book.roomFor(needs) > 0),
     (book) => book.leftAfter(needs),
   );
   return smallest(sets, (book) => book.leftAfter(needs));
 }
 
-/** Nothing more goes to those that will be the first to have room for it, this time. */
-function keepPlace(
-  { needs }: WaitingTask,
-  books: readonly Book[],
-  able: readonly Book[],
-  kept: Set<Book>,
-): void {
-  const hasDevice = ({ consumer }: Book) => consumer.device !== null;
-  const ofKind = books.filter((book) => hasDevice(book) === needs.use_gpu);
-  const keptOfKind = [...kept].filter((book) => hasDevice(book) === needs.use_gpu).length;
-  const most = ofKind.length / 2;
-  if (keptOfKind > 0 && keptOfKind + needs.gpu_count > most) return;
+interface Kept {
+  books: Set<Book>;
+  /** How many of them a model keeps, by its version. */
+  counts: Map<string, number>;
+}
+
+function createKept(): Kept {
+  return { books: new Set(), counts: new Map() };
+}
+
+/** Nothing more goes to those that will be the first to have room for it, in this pass. */
+function keepPlace(task: WaitingTask, able: readonly Book[], { books, counts }: Kept): void {
+  const { needs, versionId, seq } = task;
+  const count = counts.get(versionId) ?? 0;
+  if (count > 0 && count + needs.gpu_count > able.length / 2) return;
+  const rankOf = (book: Book) => book.youngerThan(seq) * manyTasks + book.tasks;
   const sets = setsOf(
     needs.gpu_count,
-    able.filter((book) => !kept.has(book)),
-    (book) => book.tasks,
+    able.filter((book) => !books.has(book)),
+    rankOf,
   );
-  for (const book of smallest(sets, ({ tasks }) => tasks) ?? []) kept.add(book);
+  const places = smallest(sets, rankOf) ?? [];
+  for (const book of places) books.add(book);
+  counts.set(versionId, count + places.length);
 }
+
+/** More than a consumer has slots. */
+const manyTasks = 10_000;
 
 /** Of each process that has so many, those of the lowest rank. */
 function setsOf(count: number, books: readonly Book[], rankOf: (book: Book) => number): Book[][] {
@@ -143,11 +157,11 @@ function smallest(sets: readonly Book[][], rankOf: (book: Book) => number): Book
 }
 
 /**
- * How many of the oldest tasks with these needs are to be read for a pass: as many as could find room, and
- * one that keeps a place. `notShunning` is the one consumer that has room while others are full: what shuns
- * it cannot go anywhere, and must not be read, since it would stand before what can. Where two have room,
- * the tasks that are read shun one of them at most, each: the other is filled, or all are served.
- * Undefined: nobody could run it.
+ * How many of the oldest tasks of a model version are to be read for a pass: as many as find room, and those
+ * that keep places. `notShunning` is the one consumer that has room while others are full: what shuns it
+ * cannot go anywhere, and must not be read, since it would stand before what can. Where two have room, the
+ * tasks that are read shun one of them at most, each: the other is filled, or all are served. Undefined:
+ * nobody could run it.
  */
 export function askOf(
   id: string,
@@ -156,8 +170,9 @@ export function askOf(
 ): { id: string; most: number; notShunning: string | null } | undefined {
   const able = books.filter(({ consumer }) => isFor(needs, consumer));
   if (able.length === 0) return undefined;
-  const room = able.reduce((sum, book) => sum + book.freeSlots, 0);
-  const [only, ...more] = able.filter((book) => book.hasRoomFor(needs));
+  const room = able.reduce((sum, book) => sum + book.roomFor(needs), 0);
+  const places = Math.max(1, Math.floor(able.length / 2 / needs.gpu_count));
+  const [only, ...more] = able.filter((book) => book.roomFor(needs) > 0);
   const isAlone = only !== undefined && more.length === 0 && able.length > 1;
-  return { id, most: Math.max(1, room), notShunning: isAlone ? only.consumer.id : null };
+  return { id, most: room + places, notShunning: isAlone ? only.consumer.id : null };
 }

@@ -47,13 +47,17 @@ export function createDispatcherRepository(
     /** What has a ticket or runs, wherever. */
     async busy(): Promise<BusyTask[]> {
       return database.query<BusyTask>(
-        `SELECT t.consumer_id AS "consumerId", t.lenders, ${needsOf('v')} AS needs
+        `SELECT t.consumer_id AS "consumerId", t.lenders, t.seq::float8 AS seq,
+                ${needsOf('v')} AS needs
            FROM tasks t JOIN model_versions v ON v.id = t.model_version_id
           WHERE t.state IN ('QUEUED', 'RUNNING')`,
       );
     },
 
-    /** The model versions of which a task waits, be it that it pauses. Reads a row of the index for each. */
+    /**
+     * The model versions of which a task waits, be it that it pauses, and those that are noted as
+     * unservable. Reads a row of the index for each.
+     */
     async waitingVersions(): Promise<WaitingVersion[]> {
       return database.query<WaitingVersion>(
         `WITH RECURSIVE waiting AS (
@@ -66,7 +70,8 @@ export function createDispatcherRepository(
              FROM waiting w WHERE w.model_version_id IS NOT NULL)
          SELECT v.id, v.human_readable_id AS "humanReadableId", v.number, ${needsOf('v')} AS needs,
                 v.unservable_since IS NOT NULL AS "isUnservable"
-           FROM waiting w JOIN model_versions v ON v.id = w.model_version_id`,
+           FROM model_versions v
+          WHERE v.id IN (SELECT model_version_id FROM waiting) OR v.unservable_since IS NOT NULL`,
       );
     },
 
@@ -75,20 +80,18 @@ export function createDispatcherRepository(
      * those that pause after a fault, and without those that shun the consumer `notShunning`. Reads no more
      * rows than it answers with, and those that it leaves out: what met a fault within the last minutes.
      */
-    async backlog(
-      asked: readonly AskedVersion[],
-    ): Promise<(Omit<WaitingTask, 'needs'> & { versionId: string })[]> {
+    async backlog(asked: readonly AskedVersion[]): Promise<Omit<WaitingTask, 'needs'>[]> {
       return database.query(
-        `SELECT t.* FROM unnest($1::uuid[], $2::int[], $4::text[]) AS of(version, most, "notShunning")
+        `SELECT w.* FROM unnest($1::uuid[], $2::int[], $4::text[]) AS of(version, most, "notShunning")
           CROSS JOIN LATERAL (
-            SELECT t.uid, t.attempt, t.model_version_id AS "versionId", t.seq,
+            SELECT t.uid, t.attempt, t.model_version_id AS "versionId", t.seq::float8 AS seq,
                    t.consumer_id AS "lastConsumerId", ${shunsLast} AS "shunsLast"
               FROM tasks t
              WHERE t.state IN ${ticketSent.from} AND t.model_version_id = of.version
                AND (t.not_before IS NULL OR t.not_before <= now())
                AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})
-             ORDER BY t.seq LIMIT of.most) AS t
-          ORDER BY t.seq`,
+             ORDER BY t.seq LIMIT of.most) AS w
+          ORDER BY w.seq`,
         [
           asked.map(({ id }) => id),
           asked.map(({ most }) => most),

@@ -39,20 +39,29 @@ const Device = Type.Object(
   { additionalProperties: false },
 );
 
-/** Cores and memory. */
-const Share = (description: string) =>
-  Type.Object(
-    { cpus: Type.Number({ exclusiveMinimum: 0, maximum: maxStoredInteger }), memory_mib: Mib },
-    { additionalProperties: false, description },
-  );
+const coresAndMemory = {
+  cpus: Type.Number({ exclusiveMinimum: 0, maximum: maxStoredInteger }),
+  memory_mib: Mib,
+};
 
 /** What a consumer has. */
 const Having = {
   device: Type.Union([Device, Type.Null()], {
     description: 'The device it owns; null: a CPU consumer.',
   }),
-  host: Share('Cores and memory of its host.'),
-  share: Share('What its tasks may have of that together.'),
+  host: Type.Object(coresAndMemory, {
+    additionalProperties: false,
+    description: 'Cores and memory of its host.',
+  }),
+  share: Type.Object(
+    {
+      ...coresAndMemory,
+      memory_per_task_mib: Type.Union([Mib, Type.Null()], {
+        description: 'What a task has whose model does not say how much; null: its part.',
+      }),
+    },
+    { additionalProperties: false, description: 'What its tasks may have of that together.' },
+  ),
   process: Type.String({
     maxLength: 100,
     pattern: storable,

@@ -144,13 +144,15 @@ export function createModelService(deps: {
     upload: ZipUploadReader,
     signal: AbortSignal,
   ): Promise<NewModel> {
+    // Before the body is read.
+    const needs = needsOf(registration);
     const files = await receiveFiles(upload, registration.model_available ?? false, signal);
     return {
       versionId: deps.newVersionId(),
       humanReadableId: registration.human_readable_id,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
-      needs: needsOf(registration),
+      needs,
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
