@@ -44,7 +44,8 @@ export function openLane(port: number): Lane {
   let heads: string[] = [];
 
   const drop = () => {
-    connection?.socket.resetAndDestroy();
+    // A reset would leave the handle open where an end is under way (Node 20: uv_tcp_close_reset, EINVAL).
+    connection?.socket.destroy();
     connection = undefined;
   };
 

@@ -322,9 +322,9 @@ interface Ambush {
   hit(event: LinkEvent): void;
 }
 
-/** A socket of the file system has no reset. */
+/** A socket of the file system has no reset, and Node fails to reset one whose end is under way. */
 function drop(socket: Socket): void {
-  if (socket.remoteFamily === undefined) socket.destroy();
+  if (socket.remoteFamily === undefined || socket.writableEnded) socket.destroy();
   else socket.resetAndDestroy();
 }
 

@@ -173,7 +173,10 @@ async function openStream(
     ) {
       throw new AppError('VALIDATION_FAILED', 'The range does not lie within the blob.');
     }
+    signal.throwIfAborted();
     const stream = file.createReadStream({ highWaterMark: readChunkBytes, ...range });
+    // An abort before anybody reads is found by who reads then: unheard, it would end the process.
+    stream.on('error', () => undefined);
     return { bytes, stream: addAbortSignal(signal, stream) };
   } catch (error) {
     await file.close();

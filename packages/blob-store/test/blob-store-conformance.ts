@@ -5,6 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
+import { waitUntil } from '@inference-server/testing';
 import { receiveFile, type BlobStore, type ListedFile, type ReceivedFile } from '../src/index.js';
 
 const signal = new AbortController().signal;
@@ -218,6 +219,23 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStore>):
         ...going.map(() => putNew(randomBytes(10))),
       ]);
       expect(files.map(({ name }) => name)).toEqual(expect.arrayContaining(kept));
+    });
+
+    it('opens nothing when it is aborted meanwhile', async () => {
+      const id = await putNew(randomBytes(10));
+      const controller = new AbortController();
+      const opening = store.open(id, { signal: controller.signal });
+      const why = new AppError('CONFLICT', 'The client went away.');
+      controller.abort(why);
+      await expect(opening).rejects.toBe(why);
+    });
+
+    it('tells of an abort before anybody reads to who reads then, and to nobody else', async () => {
+      const controller = new AbortController();
+      const blob = await store.open(await putNew(randomBytes(10)), { signal: controller.signal });
+      controller.abort();
+      expect(await waitUntil(() => blob?.stream.closed === true, { timeoutMs: 5_000 })).toBe(true);
+      await expect(buffer(blob!.stream)).rejects.toThrow('aborted');
     });
 
     it('stops a read that is aborted half-way', async () => {

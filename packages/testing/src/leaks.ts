@@ -41,9 +41,10 @@ function openSockets(): string[] {
     _getActiveHandles(): readonly unknown[];
   };
   return handles()
-    .filter((handle) => handle instanceof Socket && handle.remotePort !== undefined)
+    .filter((handle) => handle instanceof Socket)
+    .filter(({ destroyed, remotePort }) => destroyed || remotePort !== undefined)
     .map((handle) => {
-      const { localPort, remotePort, bytesRead, bytesWritten, readyState } = handle as Socket;
+      const { localPort, remotePort, bytesRead, bytesWritten, readyState } = handle;
       return `socket ${localPort} ─▶ ${remotePort} (${readyState}, ${bytesRead} read, ${bytesWritten} written)`;
     });
 }
