@@ -5,7 +5,7 @@ import type { TaskPlan } from '../src/load/task-kinds.js';
 import type { ContainerEvent } from '../src/world/engine-events.js';
 
 const consumer = 'job-consumer-a';
-const gpuConsumer = 'job-consumer-gpu-gpu-0';
+const gpuConsumer = 'job-consumer-gpu-gpu-6f1c2a3b';
 const start = event({ action: 'start' });
 const end = event({ action: 'die', exitCode: 0 });
 const oom = event({ action: 'oom' });
@@ -61,7 +61,7 @@ describe('an event of memory that was not heard', () => {
 
   it('is a finding where it does not', () => {
     const { memory, untold: found } = check({ ...told, run: { ...failed, reason: 'exit_code' } });
-    expect(memory).toEqual({ runs: 1, unheard: [] });
+    expect(memory).toEqual({ runs: 0, unheard: [] });
     expect(found).toEqual([expect.stringContaining('no process of it was out of memory')]);
   });
 });

@@ -40,7 +40,7 @@ describe('the processes of an engine', () => {
       'containerd-shim-runc-v2',
       'runc',
     ]);
-    expect(left).toContain(`engine: containerd-shim-runc-v2 ${shim} (process)`);
+    expect(left).toContain(`engine: containerd-shim-runc-v2 ${shim} (process), with sleep 600`);
   });
 
   it('tells of shims in which nothing runs', async () => {
@@ -69,13 +69,15 @@ describe('the processes of an engine', () => {
 });
 
 describe('empty shims', () => {
-  const kill = { fault: 'the engine with live-restore gets SIGKILL' };
-  const end = { fault: 'the engine with live-restore gets SIGTERM' };
+  const kill = { fault: 'the engine with live-restore gets SIGKILL', phase: 'run', hit: true };
+  const end = { ...kill, fault: 'the engine with live-restore gets SIGTERM' };
 
   it.each([
     [[], [end], true],
     [['one'], [kill, end], true],
     [['one'], [end], false],
+    [['one'], [{ ...kill, phase: 'settle' }], false],
+    [['one'], [{ ...kill, hit: undefined }], false],
     [['one', 'two'], [kill, end], false],
   ])('%j after %j', (shims, strokes, are) => {
     expect(areOfKills(shims, strokes)).toBe(are);

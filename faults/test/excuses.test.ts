@@ -42,11 +42,20 @@ it('an engine that has not told of memory excuses no restart', () => {
   expect(excusesRestart({ ...lapse, isOf: 'untold memory' }, lost)).toBe(false);
 });
 
+it('private-apis that do not answer excuse lapses of attempts whose renewals failed', () => {
+  const silence: Excuse = { ...lapse, isOf: 'unrenewed leases', attempts: ['uid.1'] };
+  expect(excusesRestart(silence, lost)).toBe(true);
+  expect(excusesRestart({ ...silence, attempts: ['uid.2'] }, lost)).toBe(false);
+  expect(excusesRestart(silence, restarted)).toBe(false);
+  expect(excusesRestart({ ...silence, until: 6_000 }, lost)).toBe(false);
+});
+
 it('an engine that ends excuses that it has stopped what had just started', () => {
   const end: Excuse = { ...lapse, isOf: 'stopped starts' };
   const stopped = { ...restarted, reason: 'interrupted', exitCode: 143 };
   expect(excusesRestart(end, stopped)).toBe(true);
   expect(excusesRestart(end, { ...stopped, exitCode: 137 })).toBe(false);
+  expect(excusesRestart(end, { ...stopped, reason: 'engine_away' })).toBe(false);
   expect(excusesRestart({ ...end, from: 6_001 }, stopped)).toBe(false);
   expect(excusesRestart(end, lost)).toBe(false);
 });

@@ -284,7 +284,7 @@ describe('in an engine', () => {
     await own.api.call('POST', '/containers/left/start');
     expect((await find()).map((what) => what.replace(/ \d+/, ' PID'))).toEqual([
       'engine-a: left (without a label)',
-      'engine-a: containerd-shim-runc-v2 PID (process)',
+      'engine-a: containerd-shim-runc-v2 PID (process), with sleep 600',
     ]);
     await own.api.call('DELETE', '/containers/left?force=1');
     await waitUntil(async () => (await find()).length === 0, { timeoutMs: 5_000 });

@@ -125,7 +125,7 @@ describe('a task that is let be comes to the end of its plan, with its output', 
       labels,
       volumes,
       limits,
-      gpu: null,
+      gpus: [],
     });
     const command = ['sh', '/input/run.sh'];
     const container = await engine.createContainer({ ...spec, command }, signal);

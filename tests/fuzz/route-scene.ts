@@ -18,6 +18,7 @@ import type { RouteCase } from './route-draft.js';
 const consumer = 'seed';
 const holder = 'seed-process';
 const model = 'seed-model';
+const seeds = ['gone', 'running', 'finished', 'failed', 'pending'];
 const maxGrowthBytes = 512 * 1024 ** 2;
 
 /** Both APIs as processes, and tasks in every state for the requests to meet. */
@@ -99,7 +100,7 @@ export async function openScene() {
     }),
   );
 
-  await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+  await registerModel();
   await seedTasks();
   for (const app of apps) before.set(app, await usageOf(app));
 
@@ -125,13 +126,16 @@ export async function openScene() {
 
     /** What the cases have ended begins anew, what they have left behind goes. */
     async tidy(): Promise<void> {
-      for (const uid of disposable.splice(0)) {
+      disposable.splice(0);
+      for (const uid of await strayTasks()) {
         await ask('DELETE', `/api/tasks/${uid}`).catch(() => undefined);
       }
       await removeRows();
       await database.query('UPDATE models SET deleted_at = NULL WHERE human_readable_id = $1', [
         model,
       ]);
+      // A case may have registered it with needs that the seed's consumer does not meet.
+      await registerModel();
       await seedTasks();
     },
 
@@ -154,6 +158,10 @@ export async function openScene() {
     },
   };
 
+  async function registerModel(): Promise<void> {
+    await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+  }
+
   async function postTask(): Promise<string> {
     return (await ask('POST', `/api/tasks/?human_readable_id=${model}`, zip)) as string;
   }
@@ -164,6 +172,15 @@ export async function openScene() {
       [uid ?? ''],
     );
     return rows[0]?.gone === true ? 'gone' : rows[0]?.state;
+  }
+
+  /** Also those of which nobody was told: one that needs more than is free keeps the others waiting. */
+  async function strayTasks(): Promise<string[]> {
+    const rows = await database.query<{ uid: string }>(
+      `SELECT uid FROM tasks WHERE deleted_at IS NULL AND uid <> ALL ($1)`,
+      [seeds.map((name) => slots.get(name) ?? '')],
+    );
+    return rows.map(({ uid }) => uid);
   }
 
   async function seedTasks(): Promise<void> {
@@ -232,9 +249,7 @@ export async function openScene() {
 
   /** Tombstones and registered models have no route that would remove them; nor has a consumer. */
   async function removeRows(): Promise<void> {
-    const kept = ['gone', 'running', 'finished', 'failed', 'pending'].map((name) =>
-      slots.get(name),
-    );
+    const kept = seeds.map((name) => slots.get(name));
     await database.query(
       `DELETE FROM attempts WHERE task_uid IN
          (SELECT uid FROM tasks WHERE deleted_at IS NOT NULL AND uid <> ALL ($1))`,

@@ -55,6 +55,27 @@ describe('a leadership', () => {
     expect(await leader()).toBe(0);
   });
 
+  it('is told in the log, also when the answer that gave it was lost', async () => {
+    const told: unknown[] = [];
+    const heard = pino({ level: 'debug' }, { write: (line) => told.push(JSON.parse(line)) });
+    let loses = true;
+    const lossy: Database = {
+      ...database,
+      query: async (...args) => {
+        const rows = await database.query(...args);
+        if (loses) throw new Error('the connection broke');
+        return rows as never;
+      },
+    };
+    const leadership = createLeadership(lossy, 'lost', 'only', heard);
+    await expect(leadership.lead()).rejects.toThrow('broke');
+    loses = false;
+    await leadership.lead();
+    leadership.doubt();
+    await leadership.lead();
+    expect(told).toMatchObject([{ msg: 'leads from now on', work: 'lost' }]);
+  });
+
   it('ends a lease only while it lasts, by the statement itself', async () => {
     const versionId = randomUUID();
     await createModelRepository(database).insert({

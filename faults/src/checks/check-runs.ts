@@ -60,7 +60,7 @@ export function checkRuns(
       !own.some((excuse) => excuse.isOf === 'untold memory');
     const wantsMemory = plans.get(uid)?.kind.includes('out of memory') ?? false;
     if (!isToldOfMemory || !wantsMemory) return;
-    memory.runs += 1;
+    if (reason === 'out_of_memory') memory.runs += 1;
     if (of.some(({ action }) => action === 'oom')) return;
     const what = `${name} no process of it was out of memory`;
     // The row knows it from the engine, whose event has not come to us.

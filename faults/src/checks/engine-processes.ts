@@ -28,20 +28,38 @@ export async function processesOf({
     if (!args.some((arg) => arg.includes(`${folder}/`))) continue;
     const isShim = what.startsWith('containerd-shim');
     if (what === 'containerd') containerds += 1;
-    const process = `${name}: ${what} ${pid} (process)`;
-    if (isShim && (await familyOf(Number(pid))).length === 1) found.emptyShims.push(process);
-    else if (isShim || what.startsWith('runc') || (what === 'containerd' && containerds > 1)) {
+    const below = isShim ? await commandsBelow(Number(pid)) : [];
+    const process = [`${name}: ${what} ${pid} (process)`, ...below].join(', with ');
+    if (isShim && below.every((command) => startsNothing.test(command))) {
+      found.emptyShims.push(process);
+    } else if (isShim || what.startsWith('runc') || (what === 'containerd' && containerds > 1)) {
       found.left.push(process);
     }
   }
   return found;
 }
 
-/** For each kill of an engine in the middle of a start there may be one; more are a finding. */
+/** What a start has come to that nobody goes on with: the container's own program does not run yet. */
+const startsNothing = /^(\S*\/)?runc init\b/;
+
+async function commandsBelow(pid: number): Promise<string[]> {
+  const [, ...children] = await familyOf(pid);
+  const commands = await Promise.all(
+    children.map((child) => readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return commands.map((command) => command.replaceAll('\0', ' ').trim());
+}
+
+/** For each kill of an engine where a start may be under way there may be one; more are a finding. */
 export function areOfKills(
   emptyShims: readonly string[],
-  strokes: readonly { fault: string }[],
+  strokes: readonly { fault: string; phase: string; hit?: unknown }[],
 ): boolean {
-  const kills = strokes.filter(({ fault }) => /^the engine .* gets SIGKILL$/.test(fault));
+  const kills = strokes.filter(
+    ({ fault, phase, hit }) =>
+      hit !== undefined &&
+      ['claim', 'stage', 'run'].includes(phase) &&
+      /^the engine .* gets SIGKILL$/.test(fault),
+  );
   return emptyShims.length <= kills.length;
 }

@@ -22,10 +22,14 @@ export interface Excuse {
   from: number;
   until: number;
   /**
-   * Not of every end: of leases that lapsed, of ends with a code that their engine does not know, of what
-   * an engine has not told of memory, or of containers that it stopped as soon as they had started.
+   * Not of every end: of leases that lapsed, of those of attempts whose renewals failed, of ends with a code
+   * that their engine does not know, of what an engine has not told of memory, or of containers that it
+   * stopped as soon as they had started.
    */
-  isOf?: 'lapsed leases' | 'forgotten ends' | 'untold memory' | 'stopped starts';
+  isOf?:
+    'lapsed leases' | 'unrenewed leases' | 'forgotten ends' | 'untold memory' | 'stopped starts';
+  /** Of unrenewed leases: which attempts, by uid and number. */
+  attempts?: readonly string[];
 }
 
 /** A fault, and the time (Unix, ms) from its task's post until the server had recovered. */
@@ -46,11 +50,14 @@ export function excusesRestart(excuse: Excuse, attempt: AttemptRow): boolean {
   if (excuse.isOf === 'untold memory') return false;
   if (excuse.isOf === 'forgotten ends') return attempt.exitCode === forgotten;
   if (excuse.isOf === 'stopped starts') {
-    return attempt.exitCode === stopped && attempt.from >= excuse.from - startedWithinMs;
+    const isInterrupted = attempt.exitCode === stopped && attempt.reason === 'interrupted';
+    return isInterrupted && attempt.from >= excuse.from - startedWithinMs;
   }
-  return (
-    excuse.isOf !== 'lapsed leases' || (attempt.outcome === 'lost' && isLongerThanLease(excuse))
-  );
+  const isLapse = attempt.outcome === 'lost' && isLongerThanLease(excuse);
+  if (excuse.isOf === 'unrenewed leases') {
+    return isLapse && excuse.attempts?.includes(`${attempt.uid}.${attempt.number}`) === true;
+  }
+  return excuse.isOf !== 'lapsed leases' || isLapse;
 }
 
 /** What an engine says that was away when its container ended. */

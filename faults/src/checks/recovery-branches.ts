@@ -40,6 +40,11 @@ const chances: readonly string[] = [
   'a container could not be stopped',
   // Each model has a consumer there.
   'no consumer could run a model',
+  // An engine that is away just when a consumer starts.
+  'waiting for the engine',
+  // There is no nvidia-smi.
+  'the GPUs cannot be listed yet',
+  'nvidia-smi does not know a device that is named',
   // In a database that is another than before alone.
   'private-api does not know this consumer: what is its own stays',
 ];

@@ -23,14 +23,15 @@ export const engineFaults: readonly Fault[] = [
         const engine = engineOf(scene);
         if (!liveRestore || !engine.liveRestore) excuseRestarts(engine.serves);
         excuseForgottenEnds(engine.serves);
-        if (signal === 'SIGTERM') excuseStoppedStarts(engine.serves);
         if (engine.liveRestore !== liveRestore) {
           // Whoever stands still does not for as long as that takes.
           if (!engine.serves.includes(scene.at.name)) goOn();
           await turnLiveRestore(engine, liveRestore);
         }
         evidence('the engine', { liveRestore });
+        const hasEnded = signal === 'SIGTERM' ? excuseStoppedStarts(engine.serves) : undefined;
         await end(scene, engine, signal);
+        hasEnded?.();
         goOn();
         await pause(random.between(0, 4_000));
         scene.undoing();

@@ -43,13 +43,19 @@ export interface Scene {
    * never come back.
    */
   excuseLapses(consumers: readonly string[], how?: 'for good'): void;
+  /**
+   * Likewise, but only of attempts of which their consumer has said meanwhile that a renewal failed: one of
+   * several private-apis answers nothing in time, and each renewal goes to one of them by chance.
+   */
+  excuseUnrenewed(consumers: readonly string[]): void;
   /** Likewise their engine may forget with which code a container has ended: then it says 255. */
   excuseForgottenEnds(consumers: readonly string[]): void;
   /**
    * Likewise their engine may stop a container that has just started. One with live-restore looks, when it
    * is to end, whether any runs, and lets all be if so; when none does it stops what has started since.
+   * Until what is returned is called: the engine has ended.
    */
-  excuseStoppedStarts(consumers: readonly string[]): void;
+  excuseStoppedStarts(consumers: readonly string[]): () => void;
   /** In this time (Unix, ms) no private-api could flush anything. */
   noFlush(from: number, until: number): void;
   /** Likewise it may not tell that a process was out of memory: its disk takes no bytes. */

@@ -95,6 +95,7 @@ export const networkFaults: readonly Fault[] = [
           scene.evidence('to be held', { held });
           await way.prepare?.(scene);
           await harm(scene, pattern, {
+            isSilent: true,
             begin: (link) => link.hold(),
             end: (link) => link.heal(held),
             isHit: (harms) => harms.held > 0,
@@ -167,6 +168,8 @@ async function cutConnections(scene: Scene, links: readonly Link[]): Promise<voi
 }
 
 interface Harming {
+  /** Whoever asks hears nothing for as long as it waits; otherwise a failure at once. */
+  isSilent?: boolean;
   begin(link: Link): void;
   end(link: Link): void;
   /** By what the link has done since then. */
@@ -177,14 +180,24 @@ interface Harming {
  * One of the links, or all of them, is harmed for shorter or longer than a lease, and until somebody has
  * noticed. Where that is nobody (the private-api that does not lead sends no tickets), all are.
  */
-async function harm(scene: Scene, pattern: RegExp, { begin, end, isHit }: Harming): Promise<void> {
-  const { random, evidence, excuseLapses, goOn, pause, proof, undoing } = scene;
+async function harm(
+  scene: Scene,
+  pattern: RegExp,
+  { isSilent = false, begin, end, isHit }: Harming,
+): Promise<void> {
+  const { random, evidence, excuseLapses, excuseUnrenewed, goOn, pause, proof, undoing } = scene;
   const all = linksOf(scene, pattern);
   const first = random.chance(0.5) ? all : [random.pick(all)];
   const forMs = random.pick([1_500, longerThanLeaseMs]);
   const harmed = new Map<Link, Harms>();
   const begun = (links: readonly Link[]) => {
-    if (forMs >= longerThanLeaseMs) excuseLapses(cutOffBy(scene, links, all));
+    if (forMs >= longerThanLeaseMs) {
+      excuseLapses(cutOffBy(links));
+      const isOfDatabase = links.some(({ name }) => name.endsWith('-postgres'));
+      // Where no private-api has a way to it, no lease is ended.
+      const isOfSome = isOfDatabase && links.length < all.length;
+      if (isSilent && isOfSome) excuseUnrenewed(scene.world.consumers.map(({ name }) => name));
+    }
     for (const link of links) {
       evidence('harmed', { link: link.name, connections: link.count(), forMs });
       harmed.set(link, link.harms());
@@ -210,13 +223,8 @@ async function harm(scene: Scene, pattern: RegExp, { begin, end, isHit }: Harmin
   for (const hit of seen) proof('harmed', hit);
 }
 
-/**
- * The consumers whose leases may lapse. Each renewal goes to one of the private-apis, by chance: while one
- * has no way to PostgreSQL it may be that one, again and again. Where none has, leases are not ended.
- */
-function cutOffBy({ world }: Scene, links: readonly Link[], all: readonly Link[]): string[] {
-  const isOfDatabase = links.some(({ name }) => name.endsWith('-postgres'));
-  if (isOfDatabase && links.length < all.length) return world.consumers.map(({ name }) => name);
+/** The consumers whose leases may lapse. */
+function cutOffBy(links: readonly Link[]): string[] {
   return links.flatMap(({ name }) => /^(job-consumer-.*)-private$/.exec(name)?.[1] ?? []);
 }
 

@@ -99,8 +99,9 @@ export async function strike(
       const task = await at.metAt(point);
       result.hit = { point, process: at.name, pid: at.pid, at: new Date().toISOString(), task };
       const excuse = (more: Pick<Excuse, 'consumers' | 'isOf'>, until = Infinity) => {
-        if (more.consumers.length === 0) return;
-        result.excuses.push({ ...more, fault: fault.name, from: Date.now(), until });
+        const made: Excuse = { ...more, fault: fault.name, from: Date.now(), until };
+        if (more.consumers.length > 0) result.excuses.push(made);
+        return made;
       };
       await fault.strike({
         world,
@@ -120,11 +121,15 @@ export async function strike(
         excuseLapses: (consumers, how) => {
           excuse({ consumers, isOf: 'lapsed leases' }, how === 'for good' ? never : Infinity);
         },
+        excuseUnrenewed: (consumers) => {
+          excuse({ consumers, isOf: 'unrenewed leases' });
+        },
         excuseForgottenEnds: (consumers) => {
           excuse({ consumers, isOf: 'forgotten ends' });
         },
         excuseStoppedStarts: (consumers) => {
-          excuse({ consumers, isOf: 'stopped starts' });
+          const made = excuse({ consumers, isOf: 'stopped starts' });
+          return () => (made.until = Date.now());
         },
         excuseUntoldMemory: (consumers) => {
           excuse({ consumers, isOf: 'untold memory' });
@@ -155,6 +160,7 @@ export async function strike(
   }
   for (const excuse of result.excuses) {
     if (excuse.until === Infinity) excuse.until = Date.now();
+    if (excuse.isOf === 'unrenewed leases') excuse.attempts = world.unrenewedSince(excuse.from);
   }
   const over = result.hit === undefined ? undefined : untilOver(world, result.hit.task, signal);
   const recovered = Promise.all([met, post('after', 0), over, ...more]).then(() => true);

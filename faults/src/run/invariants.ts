@@ -137,7 +137,7 @@ export function invariantsOf(seen: Observations): Invariant[] {
 
 /** An engine's events are for whoever listens at that time: of 640 runs, one was seen without. */
 function isUsual({ runs, unheard }: TaskFindings['memory']): boolean {
-  return unheard.length <= Math.max(1, runs / 100);
+  return unheard.length <= Math.max(1, runs / 300);
 }
 
 export function waysBack(branches: Readonly<Record<string, number>>, wantsAll: boolean): Invariant {

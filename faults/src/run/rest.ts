@@ -13,18 +13,25 @@ export async function endLoad(load: Load, withinS: number, signal: AbortSignal):
   return isOver;
 }
 
-/** What is still left over when the sweeps have had their time. */
+/**
+ * What is still left over when the sweeps have had their time: for 10 s, for there is always something just on
+ * its way as long as outputs come to the end of their time.
+ */
 export async function leftoversAtRest(
   world: World,
   withinS: number,
   signal: AbortSignal,
 ): Promise<string[]> {
   let left: string[] = [];
+  let since = new Map<string, number>();
   const isTidy = async () => {
     try {
-      left = await findLeftovers(world, signal);
+      const found = await findLeftovers(world, signal);
+      const now = performance.now();
+      since = new Map(found.map((one) => [one, since.get(one) ?? now]));
+      left = found.filter((one) => now - (since.get(one) ?? now) >= stuckMs);
       const open = await world.query('SELECT 1 FROM tasks WHERE ended_at IS NULL LIMIT 1');
-      return left.length === 0 && open.length === 0;
+      return found.length === 0 && open.length === 0;
     } catch (error) {
       // What was looked at may go at that moment: it is looked for again.
       signal.throwIfAborted();
@@ -35,3 +42,5 @@ export async function leftoversAtRest(
   await waitUntil(isTidy, { timeoutMs: withinS * 1000, everyMs: 1_000, signal });
   return left;
 }
+
+const stuckMs = 10_000;

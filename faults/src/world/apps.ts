@@ -49,6 +49,7 @@ export interface AppsSpec {
 export const leaseS = 6;
 const heartbeatS = 1;
 const gpuUuid = 'GPU-6f1c2a3b-0000-4000-8000-0123456789ab';
+const gpuConsumer = 'job-consumer-gpu-gpu-6f1c2a3b';
 const mib = 1024 ** 2;
 const cpuSlots = 2;
 
@@ -61,7 +62,7 @@ const slotSettings: Record<string, Record<string, string>> = {
 
 /** How many models' containers a consumer may run at once. */
 export function slotsOf(consumerId: string): number {
-  return consumerId === 'job-consumer-gpu-gpu-0' ? 1 : cpuSlots;
+  return consumerId === gpuConsumer ? 1 : cpuSlots;
 }
 
 /** How long an output stays that was fetched. */
@@ -161,7 +162,7 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
       SWEEP_INTERVAL_S: '5',
       WORK_DIR: await smallFileSystem(join(folder, `${name}-work`), 256),
     };
-    const id = 'GPUS' in offered ? `${name}-gpu-0` : name;
+    const id = 'GPUS' in offered ? gpuConsumer : name;
     return app(name, settings, (_, startedAt) => isHeard(id, startedAt));
   };
   const consumers: AppProcess[] = [];

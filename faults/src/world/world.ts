@@ -60,6 +60,8 @@ export interface World extends Apps {
   readonly brokenDevice: string;
   /** The private-api that said last that it hands out tickets. */
   leader(): { name: string; pid: number } | undefined;
+  /** The attempts, by uid and number, of which a consumer has said since then (Unix, ms) that a renewal failed. */
+  unrenewedSince(from: number): string[];
   /** Asks the database beside every link. */
   query<Row extends object>(sql: string, values?: readonly unknown[]): Promise<Row[]>;
   /** Asks every process of ours to end, and waits: the services run on. */
@@ -132,6 +134,7 @@ export async function openWorld(
     };
 
     let leader: { name: string; pid: number } | undefined;
+    const unrenewed: { attempt: string; at: number }[] = [];
     const links = openLinks();
     ends.push(links.close);
     const registryAddress = `127.0.0.1:${await links.open(registryLink, local(registryPort))}`;
@@ -141,6 +144,12 @@ export async function openWorld(
       onLine(name, line) {
         if (line.msg === 'leads from now on' && line['work'] === 'dispatcher') {
           leader = { name, pid: line.pid };
+        }
+        if (line.msg === 'a lease was not renewed') {
+          unrenewed.push({
+            attempt: `${String(line['taskUid'])}.${String(line['attempt'])}`,
+            at: Date.now(),
+          });
         }
         listeners.onLine(name, line);
       },
@@ -160,6 +169,9 @@ export async function openWorld(
       brokenDevice,
       query,
       leader: () => leader,
+      unrenewedSince: (from: number) => [
+        ...new Set(unrenewed.filter(({ at }) => at >= from).map(({ attempt }) => attempt)),
+      ],
       async endApps() {
         for (const app of [...consumers, ...publicApis, ...privateApis]) await app.end('SIGTERM');
       },

@@ -1,12 +1,17 @@
+import { writeSync } from 'node:fs';
 import { pino, type Logger } from 'pino';
+import { systemCode } from '@inference-server/errors';
 
 export type { Logger } from 'pino';
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
-/** One JSON line an event on standard output; credentials are never written. */
+/**
+ * One JSON line an event on standard output; credentials are never written. A line that cannot be written
+ * (a file on a full disk) is lost, and nothing else.
+ */
 export function createLogger(app: string, level: string): Logger {
-  return pino({
+  const options = {
     name: app,
     level,
     redact: {
@@ -24,5 +29,27 @@ export function createLogger(app: string, level: string): Logger {
       ],
       censor: '[redacted]',
     },
-  });
+  };
+  return pino(options, standardOutput);
 }
+
+/**
+ * In place of pino's own, which ends the process at the first error, and on a full disk does not let it end
+ * (sonic-boom 4 tries for ever to write what is left).
+ */
+const standardOutput = {
+  write(line: string): void {
+    const bytes = Buffer.from(line);
+    let triesLeft = 100;
+    for (let at = 0; at < bytes.length;) {
+      try {
+        at += writeSync(1, bytes, at);
+      } catch (error) {
+        if (systemCode(error) !== 'EAGAIN' || triesLeft === 0) return;
+        triesLeft -= 1;
+        // A pipe that is full: its reader is given a second in all.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+      }
+    }
+  },
+};

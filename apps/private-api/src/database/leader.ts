@@ -61,6 +61,7 @@ export function createLeadership(
     async lead() {
       if (performance.now() < askAgainAt) return leading;
       const asked = performance.now();
+      const wasLeading = leading !== undefined;
       leading = undefined;
       [leading] = await database.query<{ steadyMs: number }>(
         `INSERT INTO leaders (name, holder, leader_until, steady_since)
@@ -74,8 +75,9 @@ export function createLeadership(
          RETURNING (extract(epoch FROM now() - steady_since) * 1000)::float8 AS "steadyMs"`,
         [name, holder, lastsMs],
       );
-      // Since this very statement.
-      if (leading?.steadyMs === 0) logger.debug({ work: name }, 'leads from now on');
+      // Since this very statement, or since one whose answer was lost.
+      if (leading !== undefined && (leading.steadyMs === 0 || !wasLeading))
+        logger.debug({ work: name }, 'leads from now on');
       askAgainAt = asked + (lastsMs * leaderRenewMs) / leaderMs;
       return leading;
     },

@@ -114,8 +114,11 @@ async function withEngine<T>(
 ): Promise<T> {
   const { databaseUrl, prismaFolder, lockTimeoutMs } = given;
   const pool = new pg.Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
+  // A connection that breaks while it waits: whoever uses it next is told.
+  pool.on('error', () => undefined);
   try {
     const lock = await pool.connect();
+    lock.on('error', () => undefined);
     try {
       await lock.query(`SELECT pg_advisory_lock(hashtext('inference-server migrations'))`);
       const schema = await readSchema(prismaFolder);
