@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { createClient } from '@inference-server/sdk';
+import { createClient, type ModelRegistration } from '@inference-server/sdk';
 import { newOperatorToken } from '@inference-server/service-kit';
 import {
   createTestDatabase,
@@ -68,23 +68,22 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
       },
       ready: `${publicApiUrl}/readyz`,
     });
+  const usualSettings = {
+    ...shared,
+    PRIVATE_API_URL: privateApiUrl,
+    REDIS_URL: redisUrl,
+    QUEUE_PREFIX: redis.prefix,
+    DOCKER_HOST: engine.dockerHost,
+    CPU_SLOTS: '2',
+    CONTAINER_MEMORY_MIB: '64',
+    IMAGE_RETRY_S: '1',
+    WORK_DIR: join(folder, 'work'),
+    ...consumerSettings,
+  };
   const startConsumer = (id = 'cpu', settings: Record<string, string> = {}): Promise<TestApp> =>
     startApp({
       app: 'job-consumer',
-      settings: {
-        ...shared,
-        CONSUMER_ID: id,
-        PRIVATE_API_URL: privateApiUrl,
-        REDIS_URL: redisUrl,
-        QUEUE_PREFIX: redis.prefix,
-        DOCKER_HOST: engine.dockerHost,
-        CPU_SLOTS: '2',
-        CONTAINER_MEMORY_MIB: '64',
-        IMAGE_RETRY_S: '1',
-        WORK_DIR: join(folder, 'work'),
-        ...consumerSettings,
-        ...settings,
-      },
+      settings: { ...usualSettings, CONSUMER_ID: id, ...settings },
       ready: async () => {
         const rows = await database.query<{ id: string }>(
           `SELECT id FROM consumers WHERE id = $1 AND state = 'ready'
@@ -108,9 +107,10 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
     startPrivateApi,
     startPublicApi,
     startConsumer,
+    consumerSettings: usualSettings,
 
-    async postModel(id: string, image = scriptImage): Promise<void> {
-      await client.postModel({ human_readable_id: id, container_tag: image });
+    async postModel(id: string, more: Partial<ModelRegistration> = {}): Promise<void> {
+      await client.postModel({ human_readable_id: id, container_tag: scriptImage, ...more });
     },
 
     /** What this server has in the engine now. */

@@ -152,8 +152,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer takes nothing before it has taken up what was left behind',
     file: 'apps/job-consumer/src/consumer.ts',
-    text: 'slots.setOpen(pending === undefined && quarantine.reason === undefined);',
-    without: 'slots.setOpen(quarantine.reason === undefined);',
+    text: 'room.setOpen(pending === undefined && quarantine.reason === undefined);',
+    without: 'room.setOpen(quarantine.reason === undefined);',
     tests: [[left, 'says so, takes nothing, and tries again']],
   },
   {
@@ -258,14 +258,28 @@ export const rulesOfConsumers = [
     file: 'apps/job-consumer/src/quarantine.ts',
     text: 'if (faults < after) return;',
     without: 'if (faults < 100 * after) return;',
-    tests: [[quarantine, 'goes into quarantine after three of its device']],
+    tests: [[quarantine, 'does for a full disk']],
   },
   {
     name: 'quarantine ends when a probe passes, not before',
     file: 'apps/job-consumer/src/quarantine.ts',
     text: 'await probe(closing.signal);',
     without: 'await probe(closing.signal).catch(() => undefined);',
-    tests: [[quarantine, 'goes into quarantine after three of its device']],
+    tests: [[quarantine, 'goes into quarantine after one of its device']],
+  },
+  {
+    name: 'a device that is lost is told of at once',
+    file: `${run}start.ts`,
+    text: 'allotment.accuse(lost.length === 0 ? allotment.gpus : lost, detail);',
+    without: '',
+    tests: [[quarantine, 'goes into quarantine after one of its device']],
+  },
+  {
+    name: 'a consumer of a device takes nothing before it has been tried',
+    file: 'apps/job-consumer/src/consumer.ts',
+    text: 'untested: identity.device !== null,',
+    without: 'untested: false,',
+    tests: [[quarantine, 'is quarantined until its device has been tried']],
   },
   {
     name: 'quarantine: the faults of one outage count once',
@@ -291,11 +305,6 @@ export const rulesOfConsumers = [
       'disk_full',
       "ofConsumer: true,\n    meaning: 'The disk of the consumer",
       'does for a full disk',
-    ],
-    [
-      'device_lost',
-      "ofConsumer: true,\n    meaning: 'The device of the",
-      'goes into quarantine after three of its device',
     ],
     ['internal', 'internal: { backOffS: 5, ofConsumer: true', 'does for what it cannot explain'],
   ].map(([cause = '', text = '', test = '']) => ({
@@ -347,8 +356,8 @@ export const rulesOfConsumers = [
   {
     name: 'a device is lost when containers without it start',
     file: `${run}start.ts`,
-    text: '(await problemWith(null)) === undefined',
-    without: '(await problemWith(null)) !== null',
+    text: '(await problemWith([])) === undefined',
+    without: '(await problemWith([])) !== null',
     tests: [[quarantine, 'tells a broken engine from a broken device']],
   },
   {

@@ -61,9 +61,8 @@ export const rulesOfLeftovers = [
   {
     name: 'a consumer is ready before leftovers are gone',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (madeGood === resets) onPending(undefined);\n      const stay = await removeLeftovers(leftovers, logger, signal);',
-    without:
-      'const stay = await removeLeftovers(leftovers, logger, signal);\n      if (madeGood === resets) onPending(undefined);',
+    text: 'if (madeGood === resets) onPending(blockedBy());\n      const stay = await removeLeftovers(leftovers, logger, signal);',
+    without: 'const stay = await removeLeftovers(leftovers, logger, signal);',
     tests: [[left, 'is ready while the removal of a leftover hangs']],
   },
   {
@@ -104,8 +103,8 @@ export const rulesOfLeftovers = [
   {
     name: 'a container that the engine did not start counts as not started',
     file: `${run}start.ts`,
-    text: 'if (!outcome.started) unstarted.add(container);',
-    without: '',
+    text: 'unstarted.add(container);\n    run.mayRun = false;',
+    without: 'run.mayRun = false;',
     tests: [[outside, 'is given back when the consumer stops before a second try']],
   },
   {
@@ -165,9 +164,28 @@ export const rulesOfLeftovers = [
     tests: [[outage, 'when the answer to a stop is lost']],
   },
   {
+    name: 'what two want of a device fits at once',
+    file: 'apps/job-consumer/src/room.ts',
+    text: 'part.isAlone || others.some((o) => o.isAlone)',
+    without: 'part.isAlone && others.some((o) => o.isAlone)',
+    tests: [
+      [
+        'apps/job-consumer/test/room.test.ts',
+        'gives a run that does not say what it takes the whole device',
+      ],
+    ],
+  },
+  {
+    name: 'what may run keeps what it has',
+    file: `${run}attempt.ts`,
+    text: 'ended.then(() => !run.mayRun || cleaned)',
+    without: 'ended.then(() => run.held.attempt > 0 || cleaned)',
+    tests: [[outside, 'removes its container when superseded, and settles nothing']],
+  },
+  {
     name: 'a container that could not be adopted keeps its slot',
     file: 'apps/job-consumer/src/reconciliation.ts',
-    text: 'if (!held.has(key) && hasRunning(there, key)) held.set(key, slots.take());',
+    text: 'if (!held.has(key) && hasRunning(there, key)) held.set(key, member.keep());',
     without: '',
     tests: [[left, 'leaves the slot to a container that it could not adopt']],
   },

@@ -214,8 +214,8 @@ export const rulesOfTickets = [
   {
     name: 'a claim that is under way when a consumer is drained keeps its task',
     file: consumers,
-    text: 'WHERE uid = $1 AND consumer_id = $2 AND state IN ${ticketReturned.from}',
-    without: 'WHERE uid = $1 AND consumer_id = $2',
+    text: '(consumer_id = $2 OR $2 = ANY (lenders))\n              AND state IN ${ticketReturned.from}',
+    without: '(consumer_id = $2 OR $2 = ANY (lenders))',
     tests: [[drained, 'is answered of after a claim that was under way']],
   },
   {

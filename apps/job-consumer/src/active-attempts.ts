@@ -1,8 +1,8 @@
 import type { Ticket } from '@inference-server/task-queue';
+import type { Allotment } from './fleet.js';
 import { startAttempt, type RunningAttempt } from './run/attempt.js';
 import type { RunDeps } from './run/attempt-run.js';
 import type { Claim } from './run/claim.js';
-import type { Slots } from './slots.js';
 
 /** The attempts of a consumer, from their claim or adoption until nothing is left of them. */
 export interface ActiveAttempts {
@@ -21,16 +21,17 @@ export interface ActiveAttempts {
 
 /** Ends with one of these. */
 export interface Reservation {
-  /** `freeSlot` is called once the attempt needs its slot no more. */
-  start(claim: Claim, freeSlot: () => void, how: { isAdopted: boolean }): void;
+  /** What it is allotted is free again once it needs it no more. */
+  start(claim: Claim, allotment: Allotment, how: { isAdopted: boolean }): void;
   /** The attempt is not ours after all. */
   release(): void;
 }
 
 export function createActiveAttempts(options: {
   deps: RunDeps;
-  slots: Slots;
   outOfTime: AbortSignal;
+  /** The container of one that is over may still run: what it has is to be given back when it does not. */
+  onMayRun: (ticket: Ticket, giveBack: () => void) => void;
   /** An attempt has left traces in the engine. */
   onTraces: () => void;
 }): ActiveAttempts {
@@ -44,12 +45,15 @@ export function createActiveAttempts(options: {
       if (active.has(key)) return undefined;
       active.set(key, 'reserved');
       return {
-        start(claim, freeSlot, how) {
-          const attempt = startAttempt(options.deps, claim, options.outOfTime, how);
+        start(claim, allotment, how) {
+          const attempt = startAttempt(options.deps, claim, allotment, options.outOfTime, how);
           active.set(key, attempt);
           if (mode === 'leave') attempt.leave();
           if (mode === 'forget') attempt.forget();
-          void attempt.settled.then(freeSlot);
+          void attempt.atRest.then((isAtRest) => {
+            if (isAtRest) allotment.free();
+            else options.onMayRun(ticket, () => allotment.free());
+          });
           void attempt.cleaned.then((isClean) => {
             active.delete(key);
             if (!isClean) options.onTraces();

@@ -1,18 +1,9 @@
-import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
+import { tmpdir } from 'node:os';
 import Type, { type Static } from 'typebox';
-import {
-  LabelsText,
-  maxStoredInteger,
-  parseLabels,
-  type ConsumerRegistration,
-  type Labels,
-} from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
-import type { ContainerLimits } from '@inference-server/container-engine';
-import { consumerToken, CrashAt, logLevels } from '@inference-server/service-kit';
+import { LabelsText, maxStoredInteger } from '@inference-server/contracts';
+import { CrashAt, logLevels } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
-const mib = 1024 ** 2;
 const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });
 const day = 24 * 3600;
 /** What a timer waits for: the longest that there is has 24 days, and some pauses grow tenfold. */
@@ -27,9 +18,9 @@ const Optional = {
 export const Config = Type.Object({
   CONSUMER_ID: Type.Optional(
     Type.String({
-      maxLength: 80,
+      maxLength: 58,
       pattern: '^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$',
-      description: 'Default: from the name of the host. With GPUs a number is put behind it.',
+      description: 'Default: from the name of the host. With GPUS each gets its device behind it.',
     }),
   ),
   PRIVATE_API_URL: Type.String({ pattern: '^https?://' }),
@@ -41,13 +32,30 @@ export const Config = Type.Object({
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   DOCKER_HOST: Type.String({ default: 'unix:///var/run/docker.sock' }),
   CPU_SLOTS: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: 1024, description: 'Default: cores of the host.' }),
+    Type.Integer({
+      minimum: 0,
+      maximum: 1024,
+      description:
+        'Tasks without a GPU side by side; 0: none. Default: the cores of its share of the host, 0 where GPUs are named.',
+    }),
   ),
   GPUS: Type.String({
     default: 'none',
-    pattern: '^[^\\s,]+(,[^\\s,]+)*$',
-    description: 'none, or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
+    // Devices beside a word for others would be a contradiction.
+    pattern: '^(?!(?:.*,)?(?:auto|none),|.*,(?:auto|none)$)[^\\s,]+(,[^\\s,]+)*$',
+    description:
+      'auto: all that nvidia-smi finds; none; or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
   }),
+  /** In place of GPUS: the one device of this process. */
+  GPU_UUID: Type.Optional(Type.String({ pattern: '^[^\\s,]+$' })),
+  /** Tasks side by side on one GPU: only of models that say what they take of its memory. */
+  GPU_SLOTS: Type.Integer({ minimum: 1, maximum: 1024, default: 16 }),
+  /** Of each GPU's memory what tasks do not get: what its driver takes, and who takes a little more than said. */
+  GPU_RESERVE_MIB: Type.Integer({ minimum: 0, maximum: maxStoredInteger, default: 512 }),
+  /** Where this process has no nvidia-smi: an image (with glibc) in which the engine's toolkit puts it. */
+  GPU_HELPER_IMAGE: Type.Optional(Type.String({ minLength: 1 })),
+  /** Where nvidia-smi is looked for. */
+  PATH: Type.String({ default: '/usr/local/bin:/usr/bin:/bin' }),
   /** What models can ask for that is not a number: key=value,key=value. */
   CONSUMER_LABELS: Type.String({ ...LabelsText, default: '' }),
   IMAGE_RETRY_S: Seconds(30),
@@ -85,88 +93,3 @@ export const Config = Type.Object({
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });
 export type Config = Static<typeof Config>;
-
-/** One consumer of the process: a number of CPU slots, or a GPU with one. */
-export interface ConsumerIdentity {
-  id: string;
-  token: string;
-  slots: number;
-  device: ConsumerRegistration['device'];
-  host: ConsumerRegistration['host'];
-  /** What its tasks have of the host together. */
-  share: ConsumerRegistration['share'];
-  labels: Labels;
-  /** Of a container whose model does not say what it needs. */
-  limits: ContainerLimits;
-}
-
-/** The consumers that the settings ask for. Throws AppError when they contradict each other. */
-export function consumersOf(config: Settings): [ConsumerIdentity, ...ConsumerIdentity[]] {
-  const [first, ...others] = config.GPUS === 'none' ? [] : [...new Set(config.GPUS.split(','))];
-  const host = hostname()
-    .replace(/[^A-Za-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '')
-    .slice(0, 80);
-  const labels = parseLabels(config.CONSUMER_LABELS);
-  if (labels === undefined) throw invalid('CONSUMER_LABELS has a key twice.');
-  const identityOf = (
-    id: string,
-    { slots, device }: Pick<ConsumerIdentity, 'slots' | 'device'>,
-  ): ConsumerIdentity => ({
-    ...{ id, token: tokenOf(config, id), slots, device, labels },
-    ...resourcesOf(config, 1 + others.length, slots),
-  });
-  if (first === undefined) {
-    const slots = config.CPU_SLOTS ?? availableParallelism();
-    return [identityOf(config.CONSUMER_ID ?? `${host}-cpu`, { slots, device: null })];
-  }
-  if (config.CONSUMER_TOKEN !== undefined && others.length > 0) {
-    throw invalid('CONSUMER_TOKEN is of one consumer: with several GPUs give PRIVATE_API_TOKEN.');
-  }
-  const ofGpu = (uuid: string, at: number) =>
-    identityOf(`${config.CONSUMER_ID ?? host}-gpu-${at}`, {
-      slots: 1,
-      device: { uuid, name: null, memory_mib: null, driver: null },
-    });
-  return [ofGpu(first, 0), ...others.map((gpu, at) => ofGpu(gpu, at + 1))];
-}
-
-type Settings = Omit<Config, 'REDIS_URL'>;
-
-function tokenOf(config: Settings, id: string): string {
-  if (config.CONSUMER_TOKEN !== undefined) return config.CONSUMER_TOKEN;
-  if (config.PRIVATE_API_TOKEN !== undefined) return consumerToken(config.PRIVATE_API_TOKEN, id);
-  throw invalid('PRIVATE_API_TOKEN or CONSUMER_TOKEN: one of them is required.');
-}
-
-/**
- * The host's memory (a tenth stays free) and cores are shared out evenly between the consumers of the
- * process, and what is a consumer's, unless the settings say otherwise, between its slots.
- */
-function resourcesOf(
-  config: Settings,
-  consumers: number,
-  slots: number,
-): Pick<ConsumerIdentity, 'host' | 'share' | 'limits'> {
-  const host = { cpus: availableParallelism(), memory_mib: Math.floor(totalmem() / mib) };
-  const share = {
-    cpus: host.cpus / consumers,
-    memory_mib: Math.floor((host.memory_mib * 0.9) / consumers),
-    memory_per_task_mib: config.CONTAINER_MEMORY_MIB ?? null,
-  };
-  const memoryMib = share.memory_per_task_mib ?? Math.floor(share.memory_mib / slots);
-  const limits = {
-    memoryBytes: memoryMib * mib,
-    cpus: config.CONTAINER_CPUS ?? Math.max(1, share.cpus / slots),
-    processes: config.CONTAINER_PIDS,
-    shmBytes: config.SHM_MIB * mib,
-    logBytes: 16 * mib,
-    // A longer one would be too long wherever it lay.
-    fileBytes: Math.max(config.MAX_OUTPUT_BYTES, config.MAX_SCRATCH_BYTES),
-  };
-  return { host, share, limits };
-}
-
-function invalid(detail: string): AppError {
-  return new AppError('VALIDATION_FAILED', detail);
-}

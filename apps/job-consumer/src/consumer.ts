@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import type { ContainerEngine } from '@inference-server/container-engine';
+import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
 import type { ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { crashPoint, type Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
 import { createActiveAttempts } from './active-attempts.js';
-import type { ConsumerIdentity } from './config.js';
+import type { GpuSource } from './devices/gpu-source.js';
 import { createEngineSweeps, startEngineSweeps } from './engine-sweeps.js';
 import { watchEngine } from './engine-watch.js';
+import type { FleetMember } from './fleet.js';
 import { startHeartbeat } from './heartbeat.js';
 import type { ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
@@ -18,20 +19,23 @@ import { createQuarantine } from './quarantine.js';
 import { startReconciliation, untilFirstPass } from './reconciliation.js';
 import type { RunDeps, RunSettings } from './run/attempt-run.js';
 import { claimAttempt } from './run/claim.js';
-import { createSlots } from './slots.js';
 import { openSpool } from './spool.js';
 import type { StorageWatch } from './storage-watch.js';
 
 export interface ConsumerOptions {
-  identity: ConsumerIdentity;
+  /** This consumer among those of its process. */
+  member: FleetMember;
+  /** Names the process: its consumers can lend each other their devices. */
+  process: string;
   engine: ContainerEngine;
+  gpuSource: Pick<GpuSource, 'troubleWith'>;
   storageWatch: StorageWatch;
   privateApiUrl: string;
   redisUrl: string;
   queuePrefix: string;
   workDir: string;
   version: string;
-  settings: Omit<RunSettings, 'gpu' | 'limits' | 'spoolFolder'>;
+  settings: Omit<RunSettings, 'limits' | 'spoolFolder'>;
   /** How long another process of this name is waited for. */
   predecessorMs: number;
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
@@ -60,8 +64,9 @@ export async function startConsumer(
   options: ConsumerOptions,
   starting: AbortSignal,
 ): Promise<Consumer> {
-  const { identity, engine } = options;
-  const gpu = identity.device?.uuid ?? null;
+  const { member, engine } = options;
+  const { identity, room } = member;
+  const gpus = identity.device === null ? [] : [identity.device.uuid];
   const logger = options.logger.child({ consumer: identity.id });
   const holder = randomUUID();
   const spoolFolder = await openSpool(options.workDir, identity.id);
@@ -70,7 +75,6 @@ export async function startConsumer(
     token: identity.token,
     consumerId: identity.id,
   });
-  const slots = createSlots(identity.slots);
   const outOfTime = new AbortController();
   const closing = new AbortController();
   // All attempts share them.
@@ -82,12 +86,16 @@ export async function startConsumer(
   let probing: string | undefined;
   const quarantine = createQuarantine({
     ...options.quarantine,
+    untested: identity.device !== null,
     probe: async (signal) => {
       const { limits } = identity;
       const probe = names.probe(randomUUID());
       probing = probe.name;
       try {
-        await probeStart(engine, { ...probe, gpu, limits, volumes: {} }, signal);
+        await probeStart(engine, { ...probe, gpus, limits, volumes: {} }, signal);
+        if (gpus.length === 0) return;
+        const trouble = await options.gpuSource.troubleWith(gpus, signal);
+        if (trouble !== undefined) throw new EngineError('failed', trouble.reason);
       } finally {
         probing = undefined;
       }
@@ -107,8 +115,7 @@ export async function startConsumer(
     device: identity.device,
     host: identity.host,
     share: identity.share,
-    // It lends its device to nobody.
-    process: identity.id,
+    process: options.process,
     labels: identity.labels,
   });
   let replace: (error: AppError) => void = () => undefined;
@@ -135,27 +142,32 @@ export async function startConsumer(
     engine,
     engineWatch,
     quarantine,
+    gpuSource: options.gpuSource,
     storageWatch: options.storageWatch,
     api,
     names,
     modelVolumes: { engine, names, newRandom: randomUUID, now: () => new Date() },
     logger,
-    settings: { ...options.settings, gpu, limits: identity.limits, spoolFolder },
+    settings: { ...options.settings, limits: identity.limits, spoolFolder },
   };
 
   const setOpen = () => {
-    slots.setOpen(pending === undefined && quarantine.reason === undefined);
+    room.setOpen(pending === undefined && quarantine.reason === undefined);
   };
   const attempts = createActiveAttempts({
     deps,
-    slots,
     outOfTime: outOfTime.signal,
+    onMayRun: (ticket, giveBack) => {
+      reconciliation.keep(ticket, giveBack);
+    },
     onTraces: () => {
       reconciliation.hurry();
     },
   });
+  if (identity.device !== null) quarantine.test();
+  member.onAccused((reason) => quarantine.accuse(reason));
   const reconciliation = startReconciliation(
-    { ...deps, engineWatch, attempts, slots, isInUse: (container) => container === probing },
+    { ...deps, engineWatch, attempts, member, isInUse: (container) => container === probing },
     {
       holder,
       intervalMs: options.sweepIntervalMs,
@@ -185,14 +197,14 @@ export async function startConsumer(
   );
 
   const onTicket = async (ticket: Ticket): Promise<void> => {
-    await slots.waitForRoom(closing.signal);
+    await room.waitForPlace(closing.signal);
     // A ticket can come twice.
     const reservation = attempts.reserve(ticket);
     if (reservation === undefined) return;
-    const freeSlot = slots.take();
+    const place = room.takePlace();
     const giveUp = () => {
       reservation.release();
-      freeSlot();
+      place.free();
     };
     try {
       crashPoint('ticket_taken', ticket.taskUid);
@@ -200,7 +212,7 @@ export async function startConsumer(
       if (claim === undefined) giveUp();
       else {
         crashPoint('claim_won', ticket.taskUid);
-        reservation.start(claim, freeSlot, { isAdopted: false });
+        reservation.start(claim, member.allot(ticket, place, claim.work), { isAdopted: false });
       }
     } catch (error) {
       giveUp();
@@ -215,10 +227,10 @@ export async function startConsumer(
     prefix: options.queuePrefix,
     consumerId: identity.id,
     logger,
-    waitForRoom: (signal) => slots.waitForRoom(signal),
+    waitForRoom: (signal) => room.waitForPlace(signal),
     onTicket,
   });
-  logger.info({ slots: identity.slots, gpu }, 'ready for tickets');
+  logger.info({ slots: identity.slots, gpus }, 'ready for tickets');
 
   return {
     replaced,

@@ -1,7 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { createDockerEngine } from '@inference-server/container-engine';
 import type { Logger, RunningApp } from '@inference-server/service-kit';
-import { consumersOf, type Config } from './config.js';
+import type { Config } from './config.js';
 import { startConsumer } from './consumer.js';
+import { createFleet } from './fleet.js';
+import { describeHost } from './describe-host.js';
+import { createGpuSource } from './devices/gpu-source.js';
+import { consumersOf } from './identities.js';
 import { createStorageWatch } from './storage-watch.js';
 
 /** All consumers of the process, put together from its settings: registered when it resolves. */
@@ -14,12 +19,18 @@ export async function startJobConsumer(
   // One for all consumers: each look is at all that the engine has.
   const storageWatch = createStorageWatch({ engine, logger });
   const graceMs = config.STOP_GRACE_S * 1000;
+  const gpuSource = createGpuSource({ config, engine, logger });
+  const host = await describeHost({ config, engine, gpuSource, logger }, starting);
+  const fleet = createFleet(consumersOf(config, host));
+  const processId = randomUUID();
   const started = await Promise.allSettled(
-    consumersOf(config).map((identity) =>
+    [...fleet.values()].map((member) =>
       startConsumer(
         {
-          identity,
+          member,
+          process: processId,
           engine,
+          gpuSource,
           storageWatch,
           privateApiUrl: config.PRIVATE_API_URL,
           redisUrl: config.REDIS_URL,

@@ -16,7 +16,7 @@ export interface OwnThing {
   name: string;
   /** Whose it is; undefined: of no attempt (the probe of a quarantine). */
   attempt: Ticket | undefined;
-  /** A container that needs a slot. */
+  /** A container that has what it was given. */
   isRunning: boolean;
   remove(signal: AbortSignal): Promise<void>;
 }
@@ -60,6 +60,20 @@ export async function listOwn(
       return true;
     }
   }
+}
+
+/** The attempts of other consumers, of whatever process, whose containers run on this device. */
+export async function listOthersOn(
+  { engine, names }: { engine: ContainerEngine; names: Names },
+  device: string,
+  signal: AbortSignal,
+): Promise<Ticket[]> {
+  const runs = await engine.listContainers(names.ofAll('run'), signal);
+  return runs
+    .filter(({ state }) => state !== 'created' && !hasEnded(state))
+    .filter(({ labels }) => labels[labelNames.consumer] !== names.own[labelNames.consumer])
+    .filter(({ labels }) => labels[labelNames.devices]?.split(' ').includes(device) === true)
+    .flatMap(({ labels }) => attemptOf(labels) ?? []);
 }
 
 /**

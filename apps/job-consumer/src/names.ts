@@ -13,6 +13,8 @@ export type Kind =
   | 'model-data'
   /** A container that shows whether any can be started. */
   | 'probe'
+  /** A container that tells of the GPUs of the engine's host. */
+  | 'discovery'
   /** A volume that holds nothing: its label names the model volume that is complete. */
   | 'model'
   /** Another: its label tells when that was last used. */
@@ -29,6 +31,7 @@ export interface Names {
   attempt(taskUid: string, attempt: number): AttemptNames;
   model(versionId: string): ModelNames;
   probe(random: string): { name: string; labels: Labels };
+  discovery(random: string): { name: string; labels: Labels };
   /** On everything of the kind, whoever made it. */
   ofAll(kind: Kind): Labels;
 }
@@ -61,6 +64,7 @@ export const labelNames = {
   kind: 'inference-server.kind',
   task: 'inference-server.task',
   attempt: 'inference-server.attempt',
+  devices: 'inference-server.devices',
   modelVersion: 'inference-server.model-version',
   volume: 'inference-server.volume',
   usedAt: 'inference-server.used-at',
@@ -89,6 +93,10 @@ export function createNames(installationId: string, consumerId: string): Names {
       };
     },
     probe: (random) => ({ name: `${prefix}probe-${random}`, labels: labelled(own, 'probe') }),
+    discovery: (random) => ({
+      name: `${prefix}discovery-${random}`,
+      labels: labelled(own, 'discovery'),
+    }),
     ofAll: (kind) => labelled(installation, kind),
     model: (versionId) => {
       const marker = `${prefix}model-${versionId}`;

@@ -14,7 +14,7 @@ import { uncut } from './uncut.js';
 export interface Probe {
   name: string;
   labels: Labels;
-  gpu: string | null;
+  gpus: readonly string[];
   limits: ContainerLimits;
   /** Volumes that the engine has: by name, of which kind each is. */
   volumes: Readonly<Record<string, Kind>>;

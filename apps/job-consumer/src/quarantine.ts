@@ -8,16 +8,22 @@ import type { Outcome } from './run/outcome.js';
  * Keeps a consumer whose device or engine fails again and again from spoiling task after task.
  *
  *   healthy ── faults of it in a row ──▶ quarantined ── a probe passes ──▶ healthy
- *                                          ▲    │
- *                                          └────┘ a probe fails: the next one after twice the pause
+ *           ── its device is lost ─────▶  ▲    │  ▲
+ *                                          └────┘  └── untested: so it begins, where that is asked for
+ *                      a probe fails: the next one after twice the pause
  *
- * Attempts that are under way together meet the same trouble: of their faults one counts.
+ * Attempts that are under way together meet the same trouble: of their faults one counts. Of a lost device
+ * `accuse` tells, for it may be another consumer's: it counts at once.
  */
 export interface Quarantine {
   /** Why it is quarantined; undefined while it is healthy. */
   readonly reason: string | undefined;
   /** For an attempt that begins: what takes note of how private-api knows that it ended. */
   begin(): (outcome: Outcome) => void;
+  /** Its device has been shown to be lost. */
+  accuse(reason: string): void;
+  /** Has the first probe of one that begins untested made, now. */
+  test(): void;
   close(): Promise<void>;
 }
 
@@ -26,6 +32,8 @@ export function createQuarantine(options: {
   after: number;
   /** Before the first probe; doubled up to ten times as much. */
   pauseMs: number;
+  /** Whether it is quarantined until a probe has passed. */
+  untested?: boolean;
   /** Rejects, with the reason, while no container could be started. */
   probe: (signal: AbortSignal) => Promise<void>;
   /** Called whenever `reason` has changed. */
@@ -38,7 +46,7 @@ export function createQuarantine(options: {
   /** In a row, and since ever. */
   let faults = 0;
   let counted = 0;
-  let reason: string | undefined;
+  let reason = options.untested === true ? 'Its device is being looked at.' : undefined;
   let recovering = Promise.resolve();
 
   const setReason = (next: string | undefined) => {
@@ -46,8 +54,10 @@ export function createQuarantine(options: {
     onChange();
   };
 
-  const recover = async () => {
-    for (let pauseMs = options.pauseMs; ; pauseMs = Math.min(2 * pauseMs, 10 * options.pauseMs)) {
+  const recover = async (firstPauseMs: number) => {
+    const { pauseMs: shortestMs } = options;
+    const longer = (ms: number) => Math.min(Math.max(2 * ms, shortestMs), 10 * shortestMs);
+    for (let pauseMs = firstPauseMs; ; pauseMs = longer(pauseMs)) {
       await sleep(pauseMs, undefined, { signal: closing.signal }).catch(() => undefined);
       if (isClosing()) return;
       try {
@@ -62,6 +72,12 @@ export function createQuarantine(options: {
     setReason(undefined);
   };
 
+  const confine = (why: string) => {
+    logger.error({ faults, reason: why }, 'in quarantine: it takes no tasks');
+    setReason(why);
+    recovering = recover(options.pauseMs);
+  };
+
   return {
     get reason() {
       return reason;
@@ -71,14 +87,19 @@ export function createQuarantine(options: {
       return (outcome) => {
         if (outcome.kind === 'finished' || outcome.kind === 'failed') faults = 0;
         if (outcome.kind !== 'fault' || !faultCauses[outcome.cause].ofConsumer) return;
+        if (outcome.cause === 'device_lost') return;
         if (reason !== undefined || isClosing() || counted !== countedBefore) return;
         counted += 1;
         faults += 1;
         if (faults < after) return;
-        logger.error({ faults, reason: outcome.detail }, 'in quarantine: it takes no tasks');
-        setReason(outcome.detail);
-        recovering = recover();
+        confine(outcome.detail);
       };
+    },
+    accuse(why) {
+      if (reason === undefined && !isClosing()) confine(why);
+    },
+    test() {
+      recovering = recover(0);
     },
     async close() {
       closing.abort();

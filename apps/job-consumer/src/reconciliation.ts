@@ -5,11 +5,11 @@ import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
 import type { ActiveAttempts } from './active-attempts.js';
 import type { EngineWatch } from './engine-watch.js';
-import { listOwn, removeLeftovers, type OwnThing } from './leftovers.js';
+import type { FleetMember } from './fleet.js';
+import { listOthersOn, listOwn, removeLeftovers, type OwnThing } from './leftovers.js';
 import type { Names } from './names.js';
 import type { PrivateApiClient } from './private-api-client.js';
 import { adoptAttempt } from './run/adopt.js';
-import type { Slots } from './slots.js';
 
 /**
  * Brings together, again and again, what this consumer has in the engine, what private-api says that
@@ -21,6 +21,8 @@ export interface Reconciliation {
   hurry(): void;
   /** What was found so far does not hold any more: a pass must end before anything new is begun. */
   reset(): void;
+  /** Has given back what the container of an attempt has that is over, once it is gone. */
+  keep(ticket: Ticket, giveBack: () => void): void;
   /** Resolves once its signal has aborted and nothing is under way. */
   ended: Promise<void>;
 }
@@ -31,7 +33,7 @@ export interface ReconciliationDeps {
   api: PrivateApiClient;
   names: Names;
   attempts: ActiveAttempts;
-  slots: Slots;
+  member: FleetMember;
   /** Whether a container of this name, which is of no attempt, is of use. */
   isInUse: (container: string) => boolean;
   logger: Logger;
@@ -57,7 +59,7 @@ export function startReconciliation(
   const { engineWatch, logger } = deps;
   const { intervalMs, onPending, signal } = options;
   const isClosing = () => signal.aborted;
-  const adoptAll = createAdoption(deps, options);
+  const { adoptAll, keep, blockedBy } = createAdoption(deps, options);
   let hurry = new AbortController();
   let resets = 0;
   // How many of the resets a pass has made good.
@@ -69,11 +71,12 @@ export function startReconciliation(
   const run = async () => {
     const resetsBefore = resets;
     try {
-      const { leftovers, isClear, freeSlots } = await adoptAll();
+      const { leftovers, isClear, freePlaces } = await adoptAll();
       madeGood = resetsBefore;
-      if (madeGood === resets) onPending(undefined);
+      if (madeGood === resets) onPending(blockedBy());
       const stay = await removeLeftovers(leftovers, logger, signal);
-      freeSlots(stay);
+      freePlaces(stay);
+      if (madeGood === resets) onPending(blockedBy());
       troubles = isClear && stay.length === 0 ? 0 : troubles + 1;
       longestPauseMs = isClear ? intervalMs : longestWhenFailedMs;
     } catch (error) {
@@ -110,6 +113,7 @@ export function startReconciliation(
     hurry: () => {
       hurry.abort();
     },
+    keep,
     reset() {
       resets += 1;
       onPending(untilFirstPass);
@@ -128,8 +132,8 @@ const longestWhenFailedMs = 5_000;
 /**
  * The first half of a pass, harmless at any time and however often: adopts all that there is to adopt.
  * `leftovers` are to be removed in the second; `isClear`: of every attempt it is known whose it is.
- * A container that runs has a slot, be it adopted or not: what is to be removed keeps it until
- * `freeSlots` is told what stays.
+ * A container that runs has a place, be it adopted or not: what is to be removed keeps it until
+ * `freePlaces` is told what stays.
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
  * nothing else: what is made from then on is not in the list, and what is under way is reserved here
@@ -137,12 +141,27 @@ const longestWhenFailedMs = 5_000;
  * that was replaced it says CONSUMER_EXISTS, which ends the pass before it has touched anything.
  */
 function createAdoption(
-  { engine, api, names, attempts, slots, isInUse, logger }: ReconciliationDeps,
+  { engine, api, names, attempts, member, isInUse, logger }: ReconciliationDeps,
   { holder, signal, outOfTime }: { holder: string; signal: AbortSignal; outOfTime: AbortSignal },
-): () => Promise<Adopted> {
-  /** The slots of containers that are not under way here, by attempt. */
+): Adoption {
+  const device = member.identity.device?.uuid;
+  /** What containers have that are not under way here, by attempt: to be given back. */
   const held = new Map<string, () => void>();
-  return async () => {
+  /** The same of containers of other consumers that have the device, and are not under way here either. */
+  const foreign = new Map<string, () => void>();
+  const lookForForeign = async () => {
+    if (device === undefined) return;
+    const there = await listOthersOn({ engine, names }, device, signal);
+    const strange = there.filter((ticket) => !member.isAllotted(ticket)).map(keyOf);
+    for (const key of strange) if (!foreign.has(key)) foreign.set(key, member.keep());
+    for (const [key, giveBack] of foreign) {
+      if (strange.includes(key)) continue;
+      foreign.delete(key);
+      giveBack();
+    }
+  };
+  const adoptAll = async () => {
+    await lookForForeign();
     const there = await listOwn({ engine, names, logger }, signal);
     const found = new Map<string, Ticket>();
     for (const { task_uid: taskUid, attempt } of await api.heldAttempts(signal)) {
@@ -157,19 +176,21 @@ function createAdoption(
     const takeUp = async (key: string, ticket: Ticket): Promise<void> => {
       const reservation = attempts.reserve(ticket);
       if (reservation === undefined) {
-        // What is under way has a slot of its own.
+        // What is under way has a place of its own.
         held.get(key)?.();
         held.delete(key);
         return;
       }
-      if (!held.has(key) && hasRunning(there, key)) held.set(key, slots.take());
+      if (!held.has(key) && hasRunning(there, key)) held.set(key, member.keep());
       try {
         const claim = await adoptAttempt(api, ticket, holder, outOfTime);
         if (claim !== undefined) {
           logger.info({ ...ticket }, 'adopted');
-          const freeSlot = held.get(key) ?? slots.take();
+          held.get(key)?.();
           held.delete(key);
-          reservation.start(claim, freeSlot, { isAdopted: true });
+          const allotment = member.allot(ticket, member.room.takePlace(), claim.work);
+          allotment.hold();
+          reservation.start(claim, allotment, { isAdopted: true });
           return;
         }
         over.add(key);
@@ -186,22 +207,44 @@ function createAdoption(
     const leftovers = there.filter(({ name, attempt }) =>
       attempt === undefined ? !isInUse(name) : over.has(keyOf(attempt)),
     );
-    const freeSlots = (stay: readonly OwnThing[]) => {
-      for (const [key, free] of held) {
-        const isGone = !hasRunning(there, key) || (over.has(key) && !hasRunning(stay, key));
-        if (!isGone) continue;
+    const freePlaces = (stay: readonly OwnThing[]) => {
+      for (const [key, giveBack] of held) {
+        if (hasRunning(over.has(key) ? stay : there, key)) continue;
         held.delete(key);
-        free();
+        giveBack();
       }
     };
-    return { leftovers, isClear: failures.length === 0, freeSlots };
+    return { leftovers, isClear: failures.length === 0 && foreign.size === 0, freePlaces };
   };
+  return {
+    adoptAll,
+    keep(ticket, giveBack) {
+      const key = keyOf(ticket);
+      const before = held.get(key);
+      held.set(key, () => {
+        before?.();
+        giveBack();
+      });
+    },
+    // A device may be all theirs; a slot of a host is one of many.
+    blockedBy: () =>
+      device !== undefined && held.size + foreign.size > 0
+        ? 'A container that nobody is in charge of still has its device.'
+        : undefined,
+  };
+}
+
+interface Adoption {
+  adoptAll(): Promise<Adopted>;
+  keep: Reconciliation['keep'];
+  /** Why nothing can be begun though all is adopted. */
+  blockedBy(): string | undefined;
 }
 
 interface Adopted {
   leftovers: OwnThing[];
   isClear: boolean;
-  freeSlots(stay: readonly OwnThing[]): void;
+  freePlaces(stay: readonly OwnThing[]): void;
 }
 
 function hasRunning(things: readonly OwnThing[], key: string): boolean {

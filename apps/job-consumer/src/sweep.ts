@@ -6,8 +6,9 @@ import {
   loadConfig,
   runSweepCommand,
 } from '@inference-server/service-kit';
-import { Config, consumersOf } from './config.js';
+import { Config } from './config.js';
 import { createEngineSweeps } from './engine-sweeps.js';
+import { callerOf } from './identities.js';
 import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 
@@ -22,7 +23,7 @@ const settings = configOrExit('sweep', () => loadConfig(Settings, process.env));
 const logger = createLogger('sweep', settings.LOG_LEVEL);
 
 await runSweepCommand(process.argv.slice(2), async (signal) => {
-  const [consumer] = consumersOf(settings);
+  const consumer = callerOf(settings);
   const api = createPrivateApiClient({
     url: settings.PRIVATE_API_URL,
     token: consumer.token,

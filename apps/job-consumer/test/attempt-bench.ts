@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
 import { createLogger } from '@inference-server/service-kit';
 import { testFolder } from '@inference-server/testing';
+import { createFleet, type Allotment } from '../src/fleet.js';
 import { createNames, type Names } from '../src/names.js';
 import { createPrivateApiClient } from '../src/private-api-client.js';
 import { startAttempt, type RunningAttempt } from '../src/run/attempt.js';
 import type { RunDeps, RunSettings } from '../src/run/attempt-run.js';
 import { createStorageWatch } from '../src/storage-watch.js';
 import { claimAttempt, type Claim } from '../src/run/claim.js';
+import { testIdentity } from './test-identity.js';
 import type { TestPrivateApi, TestTask } from './test-private-api.js';
 
 /** All that a consumer has, without its tickets: attempts are claimed and started by hand. */
@@ -45,6 +47,7 @@ export async function createAttemptBench(options: {
     engine,
     storageWatch: createStorageWatch({ engine, logger, pauseMs: 200 }),
     engineWatch: { suspect: (error) => suspicions.push(error) },
+    gpuSource: { troubleWith: async () => undefined },
     quarantine: { begin: () => () => undefined },
     api: client,
     names,
@@ -58,15 +61,7 @@ export async function createAttemptBench(options: {
     },
     logger,
     settings: {
-      gpu: null,
-      limits: {
-        memoryBytes: 64 * 1024 ** 2,
-        cpus: 1,
-        processes: 100,
-        shmBytes: 1024 ** 2,
-        logBytes: 1024 ** 2,
-        fileBytes: 1024 ** 3,
-      },
+      limits: testIdentity({ id: consumerId }).limits,
       spoolFolder: await testFolder(),
       imageRetryMs: 1_000,
       containerGraceMs: 1_000,
@@ -85,6 +80,11 @@ export async function createAttemptBench(options: {
     if (claimed === undefined) throw new Error('the claim was refused');
     return claimed;
   };
+  const allot = ({ held, work }: Claim, { settings: { limits } }: RunDeps): Allotment => {
+    const identity = testIdentity({ id: consumerId, limits });
+    const member = createFleet([identity]).get(consumerId)!;
+    return member.allot(held, member.room.takePlace(), work);
+  };
   return {
     engine,
     names,
@@ -92,7 +92,8 @@ export async function createAttemptBench(options: {
     suspicions,
     async start(task, settings) {
       const own = { ...deps, settings: { ...deps.settings, ...settings } };
-      return startAttempt(own, await claim(task), never, { isAdopted: false });
+      const claimed = await claim(task);
+      return startAttempt(own, claimed, allot(claimed, own), never, { isAdopted: false });
     },
     async adopt(task, earlierMs = 0) {
       const inspectContainer: ContainerEngine['inspectContainer'] = async (...args) => {
@@ -101,7 +102,8 @@ export async function createAttemptBench(options: {
         return { ...found, startedAt: new Date(found.startedAt.getTime() - earlierMs) };
       };
       const own = { ...deps, engine: { ...deps.engine, inspectContainer } };
-      return startAttempt(own, await claim(task), never, { isAdopted: true });
+      const claimed = await claim(task);
+      return startAttempt(own, claimed, allot(claimed, own), never, { isAdopted: true });
     },
     close: () => client.close(),
   };

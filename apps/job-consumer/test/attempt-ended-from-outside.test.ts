@@ -153,10 +153,11 @@ describe('an attempt that is ended from outside', () => {
     const running = await scene.bench.start(task);
     await scene.untilRunning(task);
     task.isSuperseded = true;
-    await running.settled;
+    // Until then it has what it was given.
+    expect(await running.atRest).toBe(true);
+    expect(await scene.traces()).toEqual([]);
     expect(await running.cleaned).toBe(true);
     expect(task.settlements).toEqual([]);
-    expect(await scene.traces()).toEqual([]);
   });
 
   it('is not stopped by its clock before its lease is confirmed', async () => {

@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
 import { consumerToken, loadConfig, verifyToken } from '@inference-server/service-kit';
-import { Config, consumersOf } from '../src/config.js';
+import { Config } from '../src/config.js';
+import { consumersOf, type HostResources } from '../src/identities.js';
+import { testDevice } from './test-identity.js';
 
 const operator = 'an-operator-token-of-some-length';
 const required = {
@@ -8,33 +10,73 @@ const required = {
   REDIS_URL: 'redis://127.0.0.1:6379',
   PRIVATE_API_TOKEN: operator,
 };
-const consumers = (environment: Record<string, string>) =>
-  consumersOf(loadConfig(Config, { ...required, ...environment }));
+const consumers = (environment: Record<string, string>, host: Partial<HostResources> = {}) =>
+  consumersOf(loadConfig(Config, { ...required, ...environment }), {
+    ...{ cpus: 12, memoryMib: 10_000, devices: [] },
+    ...host,
+  });
+const uuids = [
+  'GPU-6f1c2a3b-0000-4000-8000-0123456789ab',
+  'MIG-0a1b2c3d-0000-4000-8000-0123456789ab',
+];
+const devices = uuids.map((uuid) => testDevice(uuid, 8_000));
 
 it('makes one CPU consumer by default, with the cores as its slots', () => {
   const [only, ...more] = consumers({});
   expect(more).toEqual([]);
   expect(only.device).toBeNull();
-  expect(only.slots).toBeGreaterThan(0);
+  expect(only.slots).toBe(12);
   expect(only.id).toMatch(/-cpu$/);
   expect(verifyToken(operator, only.token)).toEqual({
     kind: 'consumer',
     consumerId: only.id,
   });
+  expect(consumers({ CONSUMER_ID: 'host' })[0].id).toBe('host');
 });
 
-it('makes a consumer with one slot for each GPU', () => {
-  const found = consumers({
-    CONSUMER_ID: 'host',
-    GPUS: 'GPU-1,MIG-2,nvidia.com/gpu=0',
-    CPU_SLOTS: '9',
-  });
-  expect(found.map(({ id, slots, device }) => ({ id, slots, gpu: device?.uuid }))).toEqual([
-    { id: 'host-gpu-0', slots: 1, gpu: 'GPU-1' },
-    { id: 'host-gpu-1', slots: 1, gpu: 'MIG-2' },
-    { id: 'host-gpu-2', slots: 1, gpu: 'nvidia.com/gpu=0' },
+it('makes a consumer of each device that is found, and one for the rest of the host', () => {
+  const found = consumers({ CONSUMER_ID: 'host', GPUS: 'auto' }, { devices });
+  expect(found.map(({ id, slots, device }) => ({ id, slots, device }))).toEqual([
+    { id: 'host-cpu', slots: 4, device: null },
+    { id: 'host-gpu-6f1c2a3b', slots: 16, device: { ...devices[0], memory_mib: 7_488 } },
+    { id: 'host-gpu-0a1b2c3d', slots: 16, device: { ...devices[1], memory_mib: 7_488 } },
   ]);
+  const without = consumers({ CONSUMER_ID: 'host', GPUS: 'auto' });
+  expect(without.map(({ id, slots }) => ({ id, slots }))).toEqual([{ id: 'host-cpu', slots: 12 }]);
 });
+
+it('makes none for the rest of the host where devices are named, unless it is asked for', () => {
+  const idsOf = (environment: Record<string, string>) =>
+    consumers({ CONSUMER_ID: 'host', ...environment }, { devices }).map(({ id }) => id);
+  const ids = ['host-gpu-6f1c2a3b', 'host-gpu-0a1b2c3d'];
+  expect(idsOf({ GPUS: uuids.join(',') })).toEqual(ids);
+  expect(idsOf({ GPUS: uuids.join(','), CPU_SLOTS: '3' })).toEqual(['host-cpu', ...ids]);
+  expect(idsOf({ GPUS: 'auto', CPU_SLOTS: '0' })).toEqual(ids);
+  expect(() => consumers({ CPU_SLOTS: '0' })).toThrow(/nothing to run tasks on/);
+});
+
+it.each([
+  ['nvidia.com/gpu=GPU-6f1c2a3b-0000-4000-8000-0123456789ab', '6f1c2a3b'],
+  ['nvidia.com/gpu=0', '0'],
+  ['GPU-1', '1'],
+  ['MIG-GPU-6f1c2a3b-0000-4000-8000-0123456789ab/1/0', '6f1c2a3b-1-0'],
+])('names the consumer of %s by it', (uuid, name) => {
+  const [only] = consumers({ CONSUMER_ID: 'h', GPUS: uuid }, { devices: [testDevice(uuid)] });
+  expect(only.id).toBe(`h-gpu-${name}`);
+  expect(only.device?.memory_mib).toBeNull();
+});
+
+it('refuses two names of one device', () => {
+  const twice = [uuids[0]!, `nvidia.com/gpu=${uuids[0]}`].map((uuid) => testDevice(uuid));
+  expect(() => consumers({ GPUS: 'auto' }, { devices: twice })).toThrow(/one name/);
+});
+
+it.each(['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2'])(
+  'has no GPUS=%s',
+  (GPUS) => {
+    expect(() => consumers({ GPUS })).toThrow(/GPUS/);
+  },
+);
 
 it('takes limits and a derived token as they are given', () => {
   const token = consumerToken(operator, 'mine');
@@ -55,7 +97,7 @@ it('takes limits and a derived token as they are given', () => {
 
 it('shares the host out between consumers, and those between their slots', () => {
   const [cpu] = consumers({ CPU_SLOTS: '4' });
-  const [gpu, second] = consumers({ GPUS: 'GPU-1,GPU-2' });
+  const [gpu, second] = consumers({ GPUS: uuids.join(',') }, { devices });
   expect(cpu.share.cpus).toBe(cpu.host.cpus);
   expect(cpu.share.memory_mib).toBeLessThan(cpu.host.memory_mib);
   expect(cpu.limits.memoryBytes).toBe(Math.floor(cpu.share.memory_mib / 4) * 1024 ** 2);
@@ -75,9 +117,8 @@ it('reads labels', () => {
 });
 
 it('refuses settings that contradict each other, or are missing', () => {
-  expect(() => consumers({ GPUS: 'GPU-1,GPU-2', CONSUMER_TOKEN: 'x'.repeat(20) })).toThrow(
-    /CONSUMER_TOKEN/,
-  );
+  const several = { GPUS: uuids.join(','), CONSUMER_TOKEN: 'x'.repeat(20) };
+  expect(() => consumers(several, { devices })).toThrow(/CONSUMER_TOKEN/);
   expect(() => consumers({ PRIVATE_API_TOKEN: '' })).toThrow(/PRIVATE_API_TOKEN/);
   expect(() => consumers({ REDIS_URL: '', CPU_SLOTS: 'many' })).toThrow(/REDIS_URL[^]*CPU_SLOTS/);
 });

@@ -46,20 +46,20 @@ it('ends with 0 on SIGTERM while it still waits for private-api', async () => {
 it('runs beside others: one consumer for each GPU', async () => {
   const app = await startApp({
     app: 'job-consumer',
-    settings: { ...settings, CONSUMER_ID: 'gpus', GPUS: 'GPU-1,GPU-2' },
+    settings: { ...settings, CONSUMER_ID: 'gpus', GPUS: 'GPU-1,GPU-2', PATH: '/nowhere' },
     ready: () =>
-      ['gpus-gpu-0', 'gpus-gpu-1'].every((id) => api.registrations.some((r) => r.id === id)),
+      ['gpus-gpu-1', 'gpus-gpu-2'].every((id) => api.registrations.some((r) => r.id === id)),
   });
   await app.stop();
-  expect(api.registrations.find(({ id }) => id === 'gpus-gpu-1')).toMatchObject({
-    slots: 1,
+  expect(api.registrations.find(({ id }) => id === 'gpus-gpu-2')).toMatchObject({
+    slots: 16,
     device: { uuid: 'GPU-2', name: null, memory_mib: null, driver: null },
   });
 });
 
 it('names every problem of its settings, and ends with 2', async () => {
   const main = join(inject('repository'), 'apps', 'job-consumer', 'dist', 'main.js');
-  const child = spawn(process.execPath, [main], { env: { CPU_SLOTS: '0' }, timeout: 20_000 });
+  const child = spawn(process.execPath, [main], { env: { CPU_SLOTS: '-1' }, timeout: 20_000 });
   const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
   expect(code).toBe(2);
   for (const name of ['PRIVATE_API_URL', 'REDIS_URL', 'CPU_SLOTS']) expect(said).toContain(name);

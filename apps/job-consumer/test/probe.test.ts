@@ -32,7 +32,7 @@ it('a probe makes no volume anew that has gone', async () => {
 function probe(random: string, volumes: Record<string, 'input'> = {}): Promise<void> {
   return probeStart(
     engine,
-    { ...names.probe(random), gpu: null, limits: smallLimits, volumes },
+    { ...names.probe(random), gpus: [], limits: smallLimits, volumes },
     never,
   );
 }

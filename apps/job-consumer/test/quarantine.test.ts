@@ -54,10 +54,19 @@ afterEach(async () => {
 });
 
 describe('a consumer that meets faults of its own', () => {
-  it('goes into quarantine after three of its device, says why, and comes back when a probe passes', async () => {
+  it('is quarantined until its device has been tried', async () => {
+    await engine.breakDevice();
+    const id = await start({ gpu }, 'quarantined');
+    await staysQuarantined(id);
+    expect(statesOf(id)).not.toContain('ready');
+    await engine.mend();
+    await comesBack(id);
+  });
+
+  it('goes into quarantine after one of its device, says why, and comes back when a probe passes', async () => {
     const id = await start({ gpu });
     await engine.breakDevice();
-    await meet(id, 'device_lost', 3);
+    await meet(id, 'device_lost', 1);
     await untilState(id, 'quarantined');
     expect(lastOf(id)?.reason).toContain('no such device');
     await staysQuarantined(id);
@@ -235,7 +244,7 @@ it('finds with a probe that a volume cannot be mounted', async () => {
   const names = createNames(installationId, 'probing');
   const volumes = { broken: 'input' } as const;
   const probe = () =>
-    probeStart(port, { ...names.probe('random'), gpu: null, limits: smallLimits, volumes }, never);
+    probeStart(port, { ...names.probe('random'), gpus: [], limits: smallLimits, volumes }, never);
   const labels = names.attempt('t', 1).labels('input');
   await port.createVolume({ name: 'broken', labels }, never);
   await probe();
@@ -246,11 +255,11 @@ it('finds with a probe that a volume cannot be mounted', async () => {
   await port.removeVolume('broken', never);
 });
 
-async function start(options: Partial<TestConsumerOptions> = {}): Promise<string> {
+async function start(options: Partial<TestConsumerOptions> = {}, state = 'ready'): Promise<string> {
   const id = `quarantined-${(count += 1)}`;
   const { dockerHost } = engine;
   open.push(await startTestConsumer({ id, dockerHost, apiUrl: api.url, redis, ...options }, never));
-  await untilState(id, 'ready');
+  await untilState(id, state);
   return id;
 }
 

@@ -148,7 +148,7 @@ async function openScene({ lookMs = 0 } = {}) {
         mounts: [],
         environment: {},
         limits,
-        gpu: null,
+        gpus: [],
       },
       never,
     );

@@ -6,7 +6,9 @@ import {
 import { createLogger } from '@inference-server/service-kit';
 import { testFolder, type TestRedis } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
+import { createFleet } from '../src/fleet.js';
 import { createStorageWatch } from '../src/storage-watch.js';
+import { testDevice, testIdentity } from './test-identity.js';
 
 export interface TestConsumerOptions {
   id: string;
@@ -30,30 +32,15 @@ export async function startTestConsumer(
   const logger = createLogger('test', 'silent');
   const real = createDockerEngine({ dockerHost: options.dockerHost });
   const engine = options.wrap?.(real) ?? real;
+  const { id, gpu, slots = 1, limits = {} } = options;
+  const device = gpu === undefined ? null : testDevice(gpu);
+  const identity = testIdentity({ id, slots, device, limits });
   return startConsumer(
     {
-      identity: {
-        id: options.id,
-        token: 'none',
-        slots: options.slots ?? 1,
-        device:
-          options.gpu === undefined
-            ? null
-            : { uuid: options.gpu, name: null, memory_mib: null, driver: null },
-        host: { cpus: 2, memory_mib: 2_048 },
-        share: { cpus: 2, memory_mib: 1_024, memory_per_task_mib: null },
-        labels: {},
-        limits: {
-          memoryBytes: 64 * 1024 ** 2,
-          cpus: 1,
-          processes: 100,
-          shmBytes: 1024 ** 2,
-          logBytes: 1024 ** 2,
-          fileBytes: 1024 ** 3,
-          ...options.limits,
-        },
-      },
+      member: createFleet([identity]).get(identity.id)!,
+      process: identity.id,
       engine,
+      gpuSource: { troubleWith: async () => undefined },
       storageWatch: createStorageWatch({ engine, logger }),
       privateApiUrl: options.apiUrl,
       redisUrl: options.redis.url,

@@ -132,6 +132,7 @@ export async function startTestPrivateApi(
           pull_policy: 'missing',
           timeout_s: 60,
           needs: noNeeds,
+          lenders: [],
           model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
           input: referenceOf(input),
           ...work,

@@ -37,7 +37,7 @@ it('takes what has lost its labels and is not in use, and nothing else', async (
   const container = await engine.createContainer(
     modelContainer({
       ...{ name: `${names.prefix}holder`, image: own.image, labels: attempt.labels('run') },
-      ...{ gpu: null, limits: smallLimits },
+      ...{ gpus: [], limits: smallLimits },
       volumes: { input: used, output: labelled, model: null },
     }),
     signal,

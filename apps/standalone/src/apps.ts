@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startProcess, untilServing } from '@inference-server/local-services';
 import { createClient, type Readiness } from '@inference-server/sdk';
@@ -48,30 +49,26 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   });
   print(`public-api      ${addresses.publicApi}`);
 
-  // The ids stay, so that the next start finds what this one may leave in the engine.
-  await startConsumer('job-consumer', 'local-cpu', 'none');
-  if (config.gpus !== 'none' && config.gpus !== '') {
-    await startConsumer('job-consumer-gpu', 'local-gpu', config.gpus);
-  }
-
-  async function startConsumer(name: string, consumerId: string, gpus: string): Promise<void> {
-    let registered = false;
-    await start(name, {
-      app: 'job-consumer',
-      settings: {
-        CONSUMER_ID: consumerId,
-        DOCKER_HOST: services.dockerHost,
-        // What runs in an engine that is about to stop would only wait for its end.
-        HAND_OVER: String(!services.engineIsOwn),
-        WORK_DIR: join(folder.path, 'work', consumerId),
-        GPUS: gpus,
-        ...(config.cpuSlots === undefined ? {} : { CPU_SLOTS: String(config.cpuSlots) }),
-      },
-      // Started again later, it waits by itself for whatever is away then.
-      // A given Redis may keep the server degraded (its eviction policy) and this consumer none the less up.
-      serves: async () => registered || (registered = await hasConsumer(addresses.publicApi)),
-    });
-    print(`${name.padEnd(15)} ${consumerId}`);
+  let registered = false;
+  const { gpus, cpuSlots = areNamed(gpus) ? slotsBeside(gpus) : undefined } = config;
+  await start('job-consumer', {
+    app: 'job-consumer',
+    settings: {
+      // The ids stay, so that the next start finds what this one may leave in the engine.
+      CONSUMER_ID: gpus === 'none' ? 'local-cpu' : 'local',
+      DOCKER_HOST: services.dockerHost,
+      // What runs in an engine that is about to stop would only wait for its end.
+      HAND_OVER: String(!services.engineIsOwn),
+      WORK_DIR: join(folder.path, 'work', 'local'),
+      GPUS: gpus,
+      ...(cpuSlots === undefined ? {} : { CPU_SLOTS: String(cpuSlots) }),
+    },
+    // Started again later, it waits by itself for whatever is away then.
+    // A given Redis may keep the server degraded (its eviction policy) and this consumer none the less up.
+    serves: async () => registered || (registered = await hasConsumer(addresses.publicApi)),
+  });
+  for (const id of await consumerIds(addresses.privateApi, folder.token)) {
+    print(`job-consumer    ${id}`);
   }
 
   async function start(name: string, { app, settings, serves }: App): Promise<void> {
@@ -93,6 +90,28 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       return child;
     });
   }
+}
+
+/** As many as `auto` would leave for work without a GPU. */
+function slotsBeside(gpus: string): number {
+  return Math.max(1, Math.floor(availableParallelism() / (1 + gpus.split(',').length)));
+}
+
+/** Then the process would have no CPU slots of itself. */
+function areNamed(gpus: string): boolean {
+  return gpus !== 'auto' && gpus !== 'none';
+}
+
+/** Those of this machine that are there. */
+async function consumerIds(privateApi: string, token: string): Promise<string[]> {
+  const response = await fetch(`${privateApi}/api/consumers/`, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(5_000),
+  });
+  const consumers = (await response.json()) as { id: string; state: string }[];
+  return consumers
+    .filter(({ id, state }) => id.startsWith('local-') && !['gone', 'silent'].includes(state))
+    .map(({ id }) => id);
 }
 
 interface App {

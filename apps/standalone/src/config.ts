@@ -16,7 +16,7 @@ const Settings = Type.Object({
   STORAGE_URL: Type.Optional(Type.String()),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
   CPU_SLOTS: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 })),
-  GPUS: Type.String({ default: 'none' }),
+  GPUS: Type.String({ default: 'auto' }),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
 });
 

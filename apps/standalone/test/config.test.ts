@@ -18,7 +18,7 @@ describe('readConfig', () => {
       storageUrl: undefined,
       allowPublicPostModel: undefined,
       cpuSlots: undefined,
-      gpus: 'none',
+      gpus: 'auto',
       logLevel: 'info',
       demo: true,
     });

@@ -51,7 +51,7 @@ export async function runBareLifecycle(
   await step('removing the helper', () => engine.removeContainer(helper, signal));
   const container = await step('creating', () => {
     const volumes = { input, output, model: null };
-    const spec = modelContainer({ name, image, labels, volumes, limits, gpu: null });
+    const spec = modelContainer({ name, image, labels, volumes, limits, gpus: [] });
     return engine.createContainer(spec, signal);
   });
   const exited = engine.waitForExit(container, signal);

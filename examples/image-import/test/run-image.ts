@@ -62,7 +62,7 @@ export async function runImage(
       fileBytes: 1024 ** 3,
     };
     const container = await engine.createContainer(
-      modelContainer({ name, image, labels, volumes, limits, gpu: null }),
+      modelContainer({ name, image, labels, volumes, limits, gpus: [] }),
       signal,
     );
     const started = await engine.startContainer(container, signal);

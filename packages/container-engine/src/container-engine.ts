@@ -13,6 +13,8 @@ export interface ContainerEngine {
   ping(signal: AbortSignal): Promise<void>;
   /** What the engine takes the time to be: that of a container's start and end is by the same clock. */
   readClock(signal: AbortSignal): Promise<Date>;
+  /** What the engine's host has to give to containers, by the engine's own account. */
+  describe(signal: AbortSignal): Promise<EngineDescription>;
 
   /** Undefined when the engine does not have it. */
   inspectImage(reference: string, signal: AbortSignal): Promise<ImageDetails | undefined>;
@@ -89,6 +91,17 @@ export interface ContainerEngine {
   readLogs(container: string, limits: LogLimits, signal: AbortSignal): Promise<LogTail>;
 }
 
+/** The engine's host need not be the one that this process runs on. */
+export interface EngineDescription {
+  /** Cores. */
+  cpus: number;
+  memoryBytes: number;
+  /** The names of those that containers can be run by. */
+  runtimes: readonly string[];
+  /** The CDI names (vendor/class=device) that can be asked for. Older engines, which know none, have none. */
+  cdiDevices: readonly string[];
+}
+
 export type Labels = Readonly<Record<string, string>>;
 
 export interface ImageDetails {
@@ -119,8 +132,11 @@ export interface ContainerSpec {
   command?: readonly string[];
   environment: Readonly<Record<string, string>>;
   limits: ContainerLimits;
-  /** A device's name: a GPU's UUID, a MIG UUID, or a CDI name (vendor/class=device). */
-  gpu: string | null;
+  /**
+   * Devices by name: GPU UUIDs, MIG UUIDs, or CDI names (vendor/class=device); `all`: every GPU. It sees
+   * no other.
+   */
+  gpus: readonly string[];
 }
 
 export interface ContainerLimits {

@@ -9,6 +9,7 @@ import {
   startContainer,
   stopContainer,
 } from './docker/containers.js';
+import { describeEngine, readClock } from './docker/description.js';
 import { waitForExit } from './docker/exit.js';
 import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
@@ -33,12 +34,8 @@ export function createDockerEngine(options: {
         (docker as unknown as PingWithOptions).ping({ abortSignal }),
       );
     },
-    async readClock(signal) {
-      const info = (await boundedCall('the clock of the engine', deadlines.callMs, signal, () =>
-        docker.info(),
-      )) as { SystemTime: string };
-      return new Date(info.SystemTime);
-    },
+    readClock: (signal) => readClock(engine, signal),
+    describe: (signal) => describeEngine(engine, signal),
     inspectImage: (reference, signal) => inspectImage(engine, reference, signal),
     pullImage: (reference, signal, onProgress) =>
       pullImage(engine, reference, signal, onProgress ?? (() => undefined)),

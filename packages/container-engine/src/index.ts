@@ -9,6 +9,7 @@ export {
   type ContainerStorage,
   type ContainerSummary,
   type ContainerUsage,
+  type EngineDescription,
   type ImageDetails,
   type Labels,
   type LogLimits,
@@ -19,4 +20,10 @@ export {
 } from './container-engine.js';
 export { createDockerEngine } from './docker-engine.js';
 export { EngineError, isEngineProblem, type EngineProblem } from './engine-error.js';
-export { modelContainer, probeContainer, runsAsRoot, stagingContainer } from './sandbox.js';
+export {
+  discoveryContainer,
+  modelContainer,
+  probeContainer,
+  runsAsRoot,
+  stagingContainer,
+} from './sandbox.js';

@@ -2,7 +2,7 @@ import type { ContainerLimits, ContainerSpec, Labels, VolumeMount } from './cont
 
 /**
  * The container that runs a model: /input and /model can only be read, /output can be written, the
- * limits are those given, and the only device is the one named.
+ * limits are those given, and the only devices are those named.
  */
 export function modelContainer(options: {
   name: string;
@@ -10,16 +10,16 @@ export function modelContainer(options: {
   labels: Labels;
   volumes: { input: string; output: string; model: string | null };
   limits: ContainerLimits;
-  gpu: string | null;
+  gpus: readonly string[];
 }): ContainerSpec {
-  const { name, image, labels, volumes, limits, gpu } = options;
+  const { name, image, labels, volumes, limits, gpus } = options;
   const mounts: VolumeMount[] = [
     { volume: volumes.input, path: '/input', readOnly: true },
     { volume: volumes.output, path: '/output', readOnly: false },
   ];
   if (volumes.model !== null)
     mounts.push({ volume: volumes.model, path: '/model', readOnly: true });
-  return { name, image, labels, mounts, environment: visibleDevices(gpu), limits, gpu };
+  return { name, image, labels, mounts, environment: visibleDevices(gpus), limits, gpus };
 }
 
 /**
@@ -35,14 +35,14 @@ export function stagingContainer(options: {
   return {
     ...options,
     command: ['/never-started'],
-    environment: visibleDevices(null),
+    environment: visibleDevices([]),
     limits: leastLimits,
-    gpu: null,
+    gpus: [],
   };
 }
 
 /**
- * A container that shows whether the engine starts any with these volumes, limits and this device. Its
+ * A container that shows whether the engine starts any with these volumes, limits and devices. Its
  * image is to be one that holds no program: nothing runs in it.
  */
 export function probeContainer(options: {
@@ -51,17 +51,49 @@ export function probeContainer(options: {
   labels: Labels;
   volumes: readonly string[];
   limits: ContainerLimits;
-  gpu: string | null;
+  gpus: readonly string[];
 }): ContainerSpec {
-  const { volumes, gpu, ...rest } = options;
+  const { volumes, gpus, ...rest } = options;
   return {
     ...rest,
     mounts: volumes.map((volume, at) => ({ volume, path: `/volumes/${at}`, readOnly: true })),
     command: ['/never-there'],
-    environment: visibleDevices(gpu),
-    gpu,
+    environment: visibleDevices(gpus),
+    gpus,
   };
 }
+
+/**
+ * A container that tells of the GPUs of the engine's host, since it has them: it runs one program of
+ * the vendor's driver, which the vendor's hook brings into any image. `gpus` is `all`, or a CDI name.
+ */
+export function discoveryContainer(options: {
+  name: string;
+  image: string;
+  labels: Labels;
+  command: readonly string[];
+  gpus: string;
+}): ContainerSpec {
+  const { gpus, ...rest } = options;
+  return {
+    ...rest,
+    mounts: [],
+    // An image may name other parts of the driver, without its programs.
+    environment: { NVIDIA_DRIVER_CAPABILITIES: 'utility' },
+    limits: discoveryLimits,
+    gpus: [gpus],
+  };
+}
+
+/** The driver's library maps a good deal for each GPU. The log's form takes several times the text. */
+const discoveryLimits: ContainerLimits = {
+  memoryBytes: 1024 ** 3,
+  cpus: 1,
+  processes: 100,
+  shmBytes: 1024 ** 2,
+  logBytes: 64 * 1024 ** 2,
+  fileBytes: 1024 ** 2,
+};
 
 const leastLimits: ContainerLimits = {
   memoryBytes: 64 * 1024 ** 2,
@@ -81,6 +113,6 @@ export function runsAsRoot(user: string): boolean {
  * Where the engine's default runtime is NVIDIA's, an image's own NVIDIA_VISIBLE_DEVICES=all would
  * bring every GPU along: a container without a device says so. With one, the request decides.
  */
-function visibleDevices(gpu: string | null): Record<string, string> {
-  return gpu === null ? { NVIDIA_VISIBLE_DEVICES: 'void' } : {};
+function visibleDevices(gpus: readonly string[]): Record<string, string> {
+  return gpus.length === 0 ? { NVIDIA_VISIBLE_DEVICES: 'void' } : {};
 }

@@ -44,7 +44,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         logBytes: 16 * 1024 ** 2,
         fileBytes: 1024 ** 3,
       },
-      gpu: null,
+      gpus: [],
       ...more,
     });
     const runToEnd = async (spec: ContainerSpec) => {
@@ -81,6 +81,14 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
         expect(time?.getTime()).toBeGreaterThanOrEqual(before.getTime());
         expect(time?.getTime()).toBeLessThanOrEqual(after.getTime());
       }
+    });
+
+    it('describes what its host has', async () => {
+      const { cpus, memoryBytes, runtimes, cdiDevices } = await engineOf().describe(signal);
+      expect(cpus).toBeGreaterThanOrEqual(1);
+      expect(memoryBytes).toBeGreaterThan(64 * 1024 ** 2);
+      expect(runtimes).toContain('runc');
+      expect(cdiDevices).toEqual(expect.any(Array));
     });
 
     it('answers a ping', async () => {

@@ -95,6 +95,7 @@ describe('a broken way to the engine', () => {
     const silent = new Readable({ read() {} });
     await Promise.all([
       expect(cut.ping(signal)).rejects.toMatchObject(overdue),
+      expect(cut.describe(signal)).rejects.toMatchObject(overdue),
       expect(cut.inspectImage('busybox:1', signal)).rejects.toMatchObject(overdue),
       expect(cut.inspectContainer(id, signal)).rejects.toMatchObject(overdue),
       expect(cut.startContainer(id, signal)).rejects.toMatchObject(overdue),
@@ -262,6 +263,6 @@ function specOf(command: string): ContainerSpec {
       logBytes: 1024 ** 2,
       fileBytes: 1024 ** 3,
     },
-    gpu: null,
+    gpus: [],
   };
 }

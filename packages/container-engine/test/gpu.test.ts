@@ -1,31 +1,20 @@
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
-import { testFolder } from '@inference-server/testing';
+import { createGpuStandIn, testFolder, type GpuStandIn } from '@inference-server/testing';
 import { createDockerEngine, modelContainer, type ContainerEngine } from '../src/index.js';
 import { createOptions } from '../src/docker/create-options.js';
 import { importBusybox, startOwnEngine, type OwnEngine } from './own-engine.js';
 
-// No GPU here: the engine offers its nvidia driver when it finds the vendor's hook on its PATH, and
-// this stand-in for the hook records what it is called with.
-const hook = (folder: string) => `#!/bin/sh
-[ -e ${folder}/broken ] && { echo "no such device" >&2; exit 1; }
-echo "$1" >> ${folder}/calls
-cat > /dev/null
-`;
-
-const uuid = 'GPU-6f1c2a3b-0000-4000-8000-0123456789ab';
+// No GPU here: the engine offers its nvidia driver when it finds the vendor's hook on its PATH.
 const signal = new AbortController().signal;
-let folder: string;
+let gpus: GpuStandIn;
+let uuid: string;
 let own: OwnEngine;
 let engine: ContainerEngine;
 
 beforeAll(async () => {
-  folder = await testFolder();
-  const path = join(folder, 'nvidia-container-runtime-hook');
-  await writeFile(path, hook(folder));
-  await chmod(path, 0o755);
-  own = await startOwnEngine({ extraPath: folder });
+  gpus = await createGpuStandIn(await testFolder());
+  [uuid = ''] = gpus.uuids;
+  own = await startOwnEngine({ extraPath: gpus.path });
   engine = createDockerEngine({ dockerHost: own.dockerHost });
   await importBusybox(own.docker, 'busybox:greedy', ['ENV NVIDIA_VISIBLE_DEVICES=all']);
 });
@@ -43,17 +32,17 @@ it('asks for exactly the one device, whatever the image wants', async () => {
   await exit;
   const { text } = await engine.readLogs(id, { maxBytes: 1000, maxLines: 10 }, signal);
   expect(text.trim()).toBe(uuid);
-  expect(await readFile(join(folder, 'calls'), 'utf8')).toContain('prestart');
+  expect(await gpus.calls()).toEqual([{ container: id, devices: [uuid] }]);
 });
 
 it('tells why a device cannot be given', async () => {
-  await writeFile(join(folder, 'broken'), '');
+  await gpus.break(uuid, 'no such device');
   const id = await createGpuContainer(uuid);
   expect(await engine.startContainer(id, signal)).toEqual({
     started: false,
     startError: expect.stringContaining('no such device'),
   });
-  await rm(join(folder, 'broken'));
+  await gpus.mend(uuid);
 });
 
 it('names a MIG device and a CDI device in their own ways', () => {
@@ -91,6 +80,6 @@ function specOf(gpu: string | null) {
       logBytes: 64 * 1024,
       fileBytes: 1024 ** 3,
     },
-    gpu,
+    gpus: gpu === null ? [] : [gpu],
   });
 }

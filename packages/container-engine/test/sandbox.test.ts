@@ -136,7 +136,7 @@ it('starts a probe of an image that holds nothing, to no avail', async () => {
     labels: {},
     volumes: ['in'],
     limits,
-    gpu: null,
+    gpus: [],
   });
   const id = await engine.createContainer(spec, signal);
   expect(await engine.startContainer(id, signal)).toEqual({ started: true });
@@ -181,7 +181,7 @@ async function inside(
       logBytes: 128 * 1024,
       fileBytes: 64 * 1024 ** 2,
     },
-    gpu: null,
+    gpus: [],
   });
   const id = await engine.createContainer({ ...spec, command: ['sh', '-c', command] }, signal);
   const waiting = engine.waitForExit(id, signal);

@@ -50,7 +50,7 @@ export function isFor(needs: Needs, consumer: Capacity): boolean {
   const { device, share, labels } = consumer;
   if ((device !== null) !== needs.use_gpu) return false;
   // A process sees one slice of a GPU at most, whatever it was given.
-  if (needs.gpu_count > 1 && device?.uuid.startsWith('MIG-') === true) return false;
+  if (needs.gpu_count > 1 && /(^|=)MIG-/.test(device?.uuid ?? '')) return false;
   if ((needs.gpu_memory_mib ?? 0) > (device?.memory_mib ?? Infinity)) return false;
   const part = partOf(needs, consumer);
   return (

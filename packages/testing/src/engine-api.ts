@@ -13,6 +13,14 @@ export interface EngineObject {
   labels: Record<string, string>;
 }
 
+/** A start of a container, and its end: by the engine's clock, Infinity while it runs. */
+export interface ContainerRun {
+  id: string;
+  labels: Record<string, string>;
+  startedAtMs: number;
+  endedAtMs: number;
+}
+
 /** The engine's HTTP API, for looking at what a test has done to it. */
 export interface EngineApi {
   /** Throws on a status of 400 and above. The answer is parsed when it is JSON. */
@@ -23,6 +31,8 @@ export interface EngineApi {
   countStarts(label: string): Promise<number>;
   /** Counts the starts of containers from now on, by the value of a label, until the test file ends. */
   watchStarts(label: string): Promise<(value: string) => number>;
+  /** The runs of containers with this label from now on, by the engine's events, until the test file ends. */
+  watchRuns(label: string): Promise<() => ContainerRun[]>;
   /** Every container, volume and network that somebody has made. */
   listObjects(): Promise<EngineObject[]>;
 }
@@ -57,6 +67,23 @@ export function createEngineApi(dockerHost: string): EngineApi {
     return /^[[{]/.test(text) ? (JSON.parse(text) as unknown) : text;
   };
 
+  /** Has events told as they come, until the test file ends. */
+  const follow = async (filters: object, onEvent: (event: EngineEvent) => void): Promise<void> => {
+    const query = new URLSearchParams({ filters: JSON.stringify(filters) }).toString();
+    const sent = open('GET', `/events?${query}`, {}, null);
+    sent.end();
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    const reading = (async () => {
+      for await (const line of createInterface({ input: response })) {
+        onEvent(JSON.parse(line) as EngineEvent);
+      }
+    })().catch(() => undefined);
+    whenFileEnds('watch of an engine', async () => {
+      sent.destroy();
+      await reading;
+    });
+  };
+
   return {
     call,
     async upload(method, path, tar) {
@@ -77,22 +104,23 @@ export function createEngineApi(dockerHost: string): EngineApi {
     },
     async watchStarts(label) {
       const starts = new Map<string, number>();
-      const filters = JSON.stringify({ type: ['container'], event: ['start'], label: [label] });
-      const sent = open('GET', `/events?${new URLSearchParams({ filters }).toString()}`, {}, null);
-      sent.end();
-      const [response] = (await once(sent, 'response')) as [IncomingMessage];
-      const reading = (async () => {
-        for await (const line of createInterface({ input: response })) {
-          const { Actor } = JSON.parse(line) as { Actor: { Attributes: Record<string, string> } };
-          const value = Actor.Attributes[label] ?? '';
-          starts.set(value, (starts.get(value) ?? 0) + 1);
-        }
-      })().catch(() => undefined);
-      whenFileEnds('watch of starts', async () => {
-        sent.destroy();
-        await reading;
+      await follow({ type: ['container'], event: ['start'], label: [label] }, ({ Actor }) => {
+        const value = Actor.Attributes[label] ?? '';
+        starts.set(value, (starts.get(value) ?? 0) + 1);
       });
       return (value) => starts.get(value) ?? 0;
+    },
+    async watchRuns(label) {
+      const runs = new Map<string, ContainerRun>();
+      await follow({ type: ['container'], event: ['start', 'die'], label: [label] }, (event) => {
+        const { ID: id, Attributes: labels } = event.Actor;
+        const atMs = event.timeNano / 1e6;
+        // Of a short run the end may be told first.
+        const run = runs.get(id) ?? { id, labels, startedAtMs: atMs, endedAtMs: Infinity };
+        const at = event.Action === 'start' ? { startedAtMs: atMs } : { endedAtMs: atMs };
+        runs.set(id, { ...run, ...at });
+      });
+      return () => [...runs.values()];
     },
     async listObjects() {
       const containers = (await call('GET', '/containers/json?all=1')) as RawContainer[];
@@ -117,6 +145,12 @@ export function createEngineApi(dockerHost: string): EngineApi {
 }
 
 const builtIn = ['bridge', 'host', 'none'];
+
+interface EngineEvent {
+  Action: string;
+  Actor: { ID: string; Attributes: Record<string, string> };
+  timeNano: number;
+}
 
 interface RawContainer {
   Names: string[];

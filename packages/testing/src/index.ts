@@ -1,9 +1,11 @@
 export { startApp, type AppSpec, type TestApp } from './app-process.js';
 export { whenFileEnds } from './clean-up.js';
 export { createTestDatabase, type TestDatabase } from './database.js';
-export { createEngineApi, type EngineApi } from './engine-api.js';
+export { createEngineApi, type ContainerRun, type EngineApi } from './engine-api.js';
 export { testEngine, type TestEngine } from './engine.js';
 export { testFolder } from './folder.js';
+export { createGpuStandIn, type GpuStandIn } from './gpu-stand-in.js';
+export type { StandInGpu, StandInSlice } from './gpu-stand-in-answers.js';
 export { describeMachine, type Machine } from './machine.js';
 export { openFilesBelow } from './open-files.js';
 export { ownDatabase, type OwnDatabase } from './own-database.js';

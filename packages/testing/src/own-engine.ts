@@ -5,6 +5,7 @@ import { busyboxImage, importBusybox } from './busybox-image.js';
 import { whenFileEnds } from './clean-up.js';
 import { createEngineApi, type EngineApi } from './engine-api.js';
 import { testFolder } from './folder.js';
+import type { GpuStandIn } from './gpu-stand-in.js';
 
 /** A docker engine of the caller's own, to be stopped, killed and started again. */
 export interface OwnEngine {
@@ -17,15 +18,22 @@ export interface OwnEngine {
   start(options?: { liveRestore?: boolean }): Promise<void>;
 }
 
-/** Its containers are ended, and it is stopped, when the file ends. */
-export async function ownEngine(options: { liveRestore?: boolean } = {}): Promise<OwnEngine> {
+/** Its containers are ended, and it is stopped, when the file ends. `gpus`: what its containers can have. */
+export async function ownEngine(
+  options: { liveRestore?: boolean; gpus?: GpuStandIn } = {},
+): Promise<OwnEngine> {
   const folder = await testFolder();
+  const environment = { ...inject('environment') };
+  // The engine looks for the vendor's hook there.
+  if (options.gpus !== undefined) {
+    environment['PATH'] = `${options.gpus.path}:${environment['PATH'] ?? ''}`;
+  }
   let service: LocalService | undefined;
   const start = async ({ liveRestore = false } = {}): Promise<LocalService> => {
     service = await startDockerEngine({
       dataDir: folder,
       logFile: join(folder, 'engine.log'),
-      environment: inject('environment'),
+      environment,
       signal: AbortSignal.timeout(60_000),
       liveRestore,
     });

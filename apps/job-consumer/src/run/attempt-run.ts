@@ -1,7 +1,9 @@
 import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
 import type { Work } from '@inference-server/contracts';
 import type { Logger } from '@inference-server/service-kit';
+import type { GpuSource } from '../devices/gpu-source.js';
 import type { EngineWatch } from '../engine-watch.js';
+import type { Allotment } from '../fleet.js';
 import type { ModelVolumeDeps } from '../model-volume.js';
 import type { AttemptNames, Names } from '../names.js';
 import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
@@ -15,6 +17,7 @@ export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
   quarantine: Pick<Quarantine, 'begin'>;
+  gpuSource: Pick<GpuSource, 'troubleWith'>;
   storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;
@@ -24,7 +27,7 @@ export interface RunDeps {
 }
 
 export interface RunSettings {
-  gpu: string | null;
+  /** Of a container that has all that the consumer can give one: a probe's. */
   limits: ContainerLimits;
   spoolFolder: string;
   imageRetryMs: number;
@@ -44,6 +47,7 @@ export interface AttemptRun extends RunDeps {
   held: HeldAttempt;
   work: Work;
   own: AttemptNames;
+  allotment: Allotment;
   log: AttemptLog;
   usage: UsageMeter;
   /** To be told how the attempt ended, once private-api knows. */
@@ -55,6 +59,8 @@ export interface AttemptRun extends RunDeps {
   requireLease(): Promise<void>;
   /** To be awaited before the attempt is left to another: no renewal comes after that. */
   stopLease(): Promise<void>;
+  /** Whether its container may be running: then it has its devices, whoever the attempt is. */
+  mayRun: boolean;
   /** The containers that were created here and that nobody has tried to start: by id. */
   unstarted: Set<string>;
   /** Aborts when no container is to be waited for: the consumer stops, or `abandoned`. */

@@ -1,5 +1,6 @@
 import { AppError, messageOf } from '@inference-server/errors';
 import { crashPoint, joinSignals } from '@inference-server/service-kit';
+import type { Allotment } from '../fleet.js';
 import { createAttemptLog } from './attempt-log.js';
 import type { AttemptRun, RunDeps } from './attempt-run.js';
 import { cancelAttempt } from './cancel.js';
@@ -19,8 +20,11 @@ import { createUsageMeter } from './usage-meter.js';
 
 /** An attempt under way. */
 export interface RunningAttempt {
-  /** Resolves once private-api knows the end, or the attempt is left to another; never rejects. */
-  settled: Promise<void>;
+  /**
+   * Resolves once private-api knows the end, or the attempt is left to another, and nothing runs that is
+   * ours: `false`: something may. Never rejects.
+   */
+  atRest: Promise<boolean>;
   /** Resolves once nothing of it is left; `false`: something is, or nobody knows. Never rejects. */
   cleaned: Promise<boolean>;
   /** The consumer stops: what runs is left to its successor, what does not run yet is given back. */
@@ -48,6 +52,7 @@ type Traces = 'ours' | 'left' | 'unknown';
 export function startAttempt(
   deps: RunDeps,
   claim: Claim,
+  allotment: Allotment,
   outOfTime: AbortSignal,
   { isAdopted }: { isAdopted: boolean },
 ): RunningAttempt {
@@ -73,14 +78,16 @@ export function startAttempt(
     held,
     work,
     own: deps.names.attempt(held.taskUid, held.attempt),
+    allotment,
     log: createAttemptLog(),
-    usage: createUsageMeter(deps.engine, deps.settings.gpu === null ? 0 : 1),
+    usage: createUsageMeter(deps.engine, allotment.gpus.length),
     noteEnd: deps.quarantine.begin(),
     requireLease: async () => {
       await lease.confirm(joined.signal);
       joined.signal.throwIfAborted();
     },
     stopLease: () => lease.stop(),
+    mayRun: isAdopted,
     unstarted: new Set(),
     signal: joined.signal,
     abandoned: abandoned.signal,
@@ -108,12 +115,13 @@ export function startAttempt(
     abandoned.release();
     return traces;
   })();
+  const cleaned = ended.then((traces) => {
+    if (traces === 'unknown') return false;
+    return traces === 'ours' ? cleanUp(run) : removeUnstarted(run);
+  });
   return {
-    settled: ended.then(() => undefined),
-    cleaned: ended.then((traces) => {
-      if (traces === 'unknown') return false;
-      return traces === 'ours' ? cleanUp(run) : removeUnstarted(run);
-    }),
+    atRest: ended.then(() => !run.mayRun || cleaned),
+    cleaned,
     leave: () => {
       stopping.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));
     },

@@ -27,6 +27,7 @@ async function remove(run: AttemptRun): Promise<Outcome> {
       });
     await usage.conclude(own.name('run'));
     await retryPassing(() => removeTraces(run), { signal: outOfTime, forMs: giveUpAfterMs });
+    run.mayRun = false;
     return { kind: 'cancelled', detail: 'The task was cancelled.', exitCode: null };
   } catch (error) {
     run.engineWatch.suspect(error);

@@ -46,13 +46,16 @@ export async function executeAttempt(
   exited.catch(() => undefined);
   try {
     if (startedAt === undefined) {
+      await run.allotment.take(signal);
       await run.requireLease();
       const refused = await startModel(run, container, volumes);
       if (refused !== undefined) return refused;
       crashPoint('container_started', run.held.taskUid);
     }
     if (startedAt !== undefined && endedAt !== undefined) {
-      return judgeEnded(run, await exited, { startedAt, endedAt }, true);
+      const exit = await exited;
+      run.mayRun = false;
+      return judgeEnded(run, exit, { startedAt, endedAt }, true);
     }
     if (helper !== undefined) {
       // Its work is done; if this fails, the cleaning at the end removes it.
@@ -69,24 +72,44 @@ export async function executeAttempt(
       // Without grace: it would go on writing.
       overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
     ]);
-    if ('exitCode' in end) return judge(end, settings.limits, startedAt !== undefined);
+    if ('exitCode' in end) {
+      run.mayRun = false;
+      return await unlessDeviceLost(run, judge(end, run.allotment.limits, startedAt !== undefined));
+    }
     if (end.reason === 'timed_out') {
       // The clock of a process that stood still is late: the run may have ended long before.
       const look = () => engine.inspectContainer(container, bounds);
       const found = await outlastEngineOutage(look, bounds);
       if (found?.startedAt !== undefined && found.endedAt !== undefined) {
         const times = { startedAt: found.startedAt, endedAt: found.endedAt };
-        return judgeEnded(run, await exited, times, startedAt !== undefined);
+        const exit = await exited;
+        run.mayRun = false;
+        return judgeEnded(run, exit, times, startedAt !== undefined);
       }
     }
     await run.requireLease();
     const stop = () => engine.stopContainer(container, end.graceMs, bounds);
     await outlastEngineOutage(stop, bounds);
     const { exitCode } = await exited;
+    run.mayRun = false;
     return failed(end.reason, end.detail, exitCode);
   } finally {
     done.abort();
   }
+}
+
+/** A program whose device has gone fails in a way of its own: whether it is there, its driver knows. */
+async function unlessDeviceLost(
+  { allotment, gpuSource, signal }: AttemptRun,
+  end: Succeeded | Outcome,
+): Promise<Succeeded | Outcome> {
+  if (allotment.gpus.length === 0 || end.kind !== 'failed' || end.reason !== 'exit_code')
+    return end;
+  const trouble = await gpuSource.troubleWith(allotment.gpus, signal);
+  if (trouble === undefined) return end;
+  const detail = `The device was lost: ${trouble.reason} ${end.detail}`;
+  allotment.accuse(trouble.devices, detail);
+  return fault('device_lost', detail, end.exitCode);
 }
 
 function judgeEnded(
@@ -98,7 +121,7 @@ function judgeEnded(
   const tookTooLong = endedAt.getTime() - startedAt.getTime() > run.work.timeout_s * 1000;
   return tookTooLong
     ? failed('timed_out', overdueOf(run), exit.exitCode)
-    : judge(exit, run.settings.limits, wasUnwatched);
+    : judge(exit, run.allotment.limits, wasUnwatched);
 }
 
 function overdueOf({ work }: AttemptRun): string {
@@ -116,7 +139,8 @@ function judge(
   wasUnwatched: boolean,
 ): Succeeded | Outcome {
   if (exitCode === 0) return { kind: 'succeeded' };
-  if (outOfMemory) {
+  // What SIGTERM ended did not end for want of memory, be a child of it gone for that.
+  if (outOfMemory && !(interrupted && exitCode === terminated)) {
     return failed('out_of_memory', 'The container used more memory than it may.', exitCode);
   }
   if (interrupted || (wasUnwatched && endedFromOutside.has(exitCode))) {
@@ -137,7 +161,8 @@ function judge(
 }
 
 /** 128 and the numbers of SIGKILL and SIGTERM. */
-const endedFromOutside = new Set([137, 143]);
+const terminated = 143;
+const endedFromOutside = new Set([137, terminated]);
 
 /** 128 and the number of SIGXFSZ. */
 const fileTooLong = 153;

@@ -24,7 +24,10 @@ export async function fetchZip(
   const { folder, name, signal, onRetry } = options;
   const fetch = async () => {
     const zip = await open();
-    const file = await receiveFile(zip, { folder, name, maxBytes: expected.bytes, signal });
+    const file = await receiveFile(zip, { folder, name, maxBytes: expected.bytes, signal }).finally(
+      // What was not read would keep its connection.
+      () => zip.destroy(),
+    );
     if (file.sha256 === expected.sha256 && file.bytes === expected.bytes) return file;
     await discardFile(file);
     const detail = 'A zip came from private-api with another digest than stored.';

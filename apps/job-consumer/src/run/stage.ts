@@ -7,10 +7,8 @@ import {
   modelContainer,
   runsAsRoot,
   stagingContainer,
-  type ContainerLimits,
   type ContainerSpec,
 } from '@inference-server/container-engine';
-import type { Work } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -210,28 +208,16 @@ function createModelContainer(
   { modelVolume }: Prepared,
   volumes: OwnVolumes,
 ): Promise<string | Outcome> {
-  const { own, work, settings } = run;
+  const { own, work, allotment } = run;
   const spec = modelContainer({
     name: own.name('run'),
     image: work.container_tag,
-    labels: own.labels('run'),
+    labels: { ...own.labels('run'), [labelNames.devices]: allotment.gpus.join(' ') },
     volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
-    limits: limitsOf(work, settings.limits),
-    gpu: settings.gpu,
+    limits: allotment.limits,
+    gpus: allotment.gpus,
   });
   return createModel(run, volumes, () => createMounting(run, spec, volumes));
-}
-
-/** What its model says that it needs goes before what all have here. */
-function limitsOf({ needs }: Work, limits: ContainerLimits): ContainerLimits {
-  const bytesOf = (mib: number | null, otherwise: number) =>
-    mib === null ? otherwise : mib * 1024 ** 2;
-  return {
-    ...limits,
-    cpus: needs.cpus ?? limits.cpus,
-    memoryBytes: bytesOf(needs.memory_mib, limits.memoryBytes),
-    shmBytes: bytesOf(needs.shm_mib, limits.shmBytes),
-  };
 }
 
 function volumesOf({ own }: AttemptRun): OwnVolumes {

@@ -59,6 +59,7 @@ export async function createModel(
 async function start(run: AttemptRun, container: string): Promise<StartOutcome> {
   const { engine, unstarted, signal } = run;
   unstarted.delete(container);
+  run.mayRun = true;
   let outcome: StartOutcome;
   try {
     outcome = await engine.startContainer(container, uncut);
@@ -66,7 +67,10 @@ async function start(run: AttemptRun, container: string): Promise<StartOutcome> 
     if (!isEngineOutage(error)) throw error;
     outcome = await outlastEngineOutage(() => startUnlessStarted(run, container), signal);
   }
-  if (!outcome.started) unstarted.add(container);
+  if (!outcome.started) {
+    unstarted.add(container);
+    run.mayRun = false;
+  }
   return outcome;
 }
 
@@ -89,13 +93,13 @@ function imageFails(startError: string): Outcome {
 
 /** What keeps this consumer from starting any container; undefined when nothing does. */
 async function faultOfStarts(
-  { engine, own, modelVolumes, requireLease, settings, signal }: AttemptRun,
+  { engine, own, modelVolumes, requireLease, allotment, settings, signal }: AttemptRun,
   volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
-  const { gpu, limits } = settings;
-  const problemWith = async (device: string | null): Promise<unknown> => {
+  const { limits } = settings;
+  const problemWith = async (gpus: readonly string[]): Promise<unknown> => {
     const name = `${own.name('probe')}-${modelVolumes.newRandom()}`;
-    const probe = { name, labels: own.labels('probe'), gpu: device, limits, volumes, requireLease };
+    const probe = { name, labels: own.labels('probe'), gpus, limits, volumes, requireLease };
     try {
       await probeStart(engine, probe, signal);
       return undefined;
@@ -104,12 +108,18 @@ async function faultOfStarts(
       return error;
     }
   };
-  const problem = await problemWith(gpu);
+  const problem = await problemWith(allotment.gpus);
   if (problem === undefined) return undefined;
   const isOfDevice =
-    gpu !== null && isEngineProblem(problem, 'failed') && (await problemWith(null)) === undefined;
-  return fault(
-    isOfDevice ? 'device_lost' : causeOf(problem),
-    `No container can be started: ${messageOf(problem)}`,
-  );
+    allotment.gpus.length > 0 &&
+    isEngineProblem(problem, 'failed') &&
+    (await problemWith([])) === undefined;
+  const detail = `No container can be started: ${messageOf(problem)}`;
+  if (!isOfDevice) return fault(causeOf(problem), detail);
+  const lost: string[] = [];
+  for (const gpu of allotment.gpus) {
+    if ((await problemWith([gpu])) !== undefined) lost.push(gpu);
+  }
+  allotment.accuse(lost.length === 0 ? allotment.gpus : lost, detail);
+  return fault('device_lost', detail);
 }

@@ -35,7 +35,7 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
         ReadOnly: readOnly,
         VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } },
       })),
-      ...(spec.gpu === null ? {} : { DeviceRequests: [deviceRequest(spec.gpu)] }),
+      ...(spec.gpus.length === 0 ? {} : { DeviceRequests: deviceRequests(spec.gpus) }),
     },
   };
 }
@@ -45,9 +45,14 @@ function logConfig(logBytes: number): Record<string, string> {
   return { 'max-size': `${Math.ceil(logBytes / 2)}`, 'max-file': '2' };
 }
 
-/** For exactly the one device: a count would let the engine choose. */
-function deviceRequest(gpu: string): Docker.DeviceRequest {
-  return gpu.includes('=')
-    ? { Driver: 'cdi', DeviceIDs: [gpu] }
-    : { Driver: 'nvidia', DeviceIDs: [gpu], Capabilities: [['gpu']] };
+/** For exactly these devices: a count would let the engine choose. */
+function deviceRequests(gpus: readonly string[]): Docker.DeviceRequest[] {
+  const cdi = gpus.filter((gpu) => gpu.includes('='));
+  const nvidia = gpus.filter((gpu) => !gpu.includes('='));
+  return [
+    ...(nvidia.length === 0
+      ? []
+      : [{ Driver: 'nvidia', DeviceIDs: nvidia, Capabilities: [['gpu']] }]),
+    ...(cdi.length === 0 ? [] : [{ Driver: 'cdi', DeviceIDs: cdi }]),
+  ];
 }

@@ -4,6 +4,7 @@ import { hasEnded, type ContainerDetails, type ContainerExit } from '../containe
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, dialStream, type EngineConnection } from './connection.js';
 import { inspectContainer } from './containers.js';
+import { readClock } from './description.js';
 
 /**
  * Waits for the end of a container. The truth is what inspecting it says, every `pollMs`; the
@@ -105,14 +106,16 @@ async function eventsAround(
   { id, endedAt }: ContainerDetails,
   signal: AbortSignal,
 ): Promise<ReadonlySet<string> | undefined> {
-  // An event may be written a moment after the end; the engine waits for it so long.
-  const untilMs = (endedAt?.getTime() ?? 0) + 250;
-  const query = {
-    since: '0',
-    until: (untilMs / 1000).toFixed(3),
-    filters: JSON.stringify({ container: [id], event: ['kill', 'oom'] }),
-  };
   try {
+    // The engine dates an event when it gets to it, on a busy machine long after the end: it is waited for
+    // from now on. By the engine's clock, which need not be ours.
+    const now = await readClock(connection, signal);
+    const untilMs = Math.max(endedAt?.getTime() ?? 0, now.getTime()) + 250;
+    const query = {
+      since: '0',
+      until: (untilMs / 1000).toFixed(3),
+      filters: JSON.stringify({ container: [id], event: ['kill', 'oom'] }),
+    };
     return await boundedCall('the events', connection.deadlines.callMs, signal, async (bounded) => {
       // At most the last 256 events of all, which an engine keeps.
       const events = await text(

@@ -33,6 +33,9 @@ export const Work = Type.Object({
   pull_policy: PullPolicy,
   timeout_s: Type.Integer({ minimum: 1, description: 'How long the container may run.' }),
   needs: Needs,
+  lenders: Type.Array(Type.String(), {
+    description: 'Consumers of the same process whose devices the run has beside its own.',
+  }),
   model_files: Type.Union([BlobReference, Type.Null()]),
   input: BlobReference,
 });

@@ -28,6 +28,7 @@ export interface WorkRow {
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   needs: Needs;
+  lenders: string[];
   filesBlobId: string | null;
   filesSha256: string | null;
   filesBytes: string | null;
@@ -169,7 +170,7 @@ export function createAttemptRepository(
       const [row] = await database.query<WorkRow>(
         `SELECT v.id AS "modelVersionId", v.human_readable_id AS "humanReadableId",
                 v.container_tag AS "containerTag", v.pull_policy AS "pullPolicy",
-                v.timeout_s AS "timeoutS", ${needsOf('v')} AS needs,
+                v.timeout_s AS "timeoutS", ${needsOf('v')} AS needs, t.lenders,
                 f.id AS "filesBlobId", f.sha256 AS "filesSha256",
                 f.bytes AS "filesBytes", v.created_at AS "filesStoredAt",
                 i.id AS "inputBlobId", i.sha256 AS "inputSha256", i.bytes AS "inputBytes",

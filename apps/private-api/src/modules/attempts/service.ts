@@ -179,6 +179,7 @@ function toWork(row: WorkRow, runTimeS: number): Work {
     pull_policy: row.pullPolicy,
     timeout_s: runTimeS,
     needs: row.needs,
+    lenders: row.lenders,
     model_files: files && referenceTo(files),
     input: referenceTo(inputOf(row)),
   };

@@ -31,9 +31,9 @@ export function createConsumerRepository(
               CASE WHEN c.state = 'gone' OR c.heartbeat_at > now() - $1 * interval '1 millisecond'
                    THEN c.state::text ELSE 'silent' END AS state,
               (SELECT count(*)::int FROM tasks t
-                WHERE t.consumer_id = c.id AND t.state = 'RUNNING') AS running,
+                WHERE (t.consumer_id = c.id OR c.id = ANY (t.lenders)) AND t.state = 'RUNNING') AS running,
               (SELECT count(*)::int FROM tasks t
-                WHERE t.consumer_id = c.id AND t.state = 'QUEUED') AS queued
+                WHERE (t.consumer_id = c.id OR c.id = ANY (t.lenders)) AND t.state = 'QUEUED') AS queued
          FROM consumers c WHERE ${condition} ORDER BY c.id`,
       [heartbeatTimeoutMs, ...values],
     );
@@ -120,14 +120,16 @@ export function createConsumerRepository(
     async drain(id: string): Promise<ConsumerDetails | undefined> {
       await database.query(`UPDATE consumers SET draining = true WHERE id = $1`, [id]);
       const tickets = await database.query<{ uid: string }>(
-        `SELECT uid FROM tasks WHERE consumer_id = $1 AND state IN ${ticketReturned.from}`,
+        `SELECT uid FROM tasks
+          WHERE (consumer_id = $1 OR $1 = ANY (lenders)) AND state IN ${ticketReturned.from}`,
         [id],
       );
       // Each alone, since each may have to wait for a claim: who holds nothing is waited for by nobody.
       for (const { uid } of tickets) {
         await database.query(
           `UPDATE tasks t SET ${asBeforeTicket}
-            WHERE uid = $1 AND consumer_id = $2 AND state IN ${ticketReturned.from}`,
+            WHERE uid = $1 AND (consumer_id = $2 OR $2 = ANY (lenders))
+              AND state IN ${ticketReturned.from}`,
           [uid, id],
         );
       }

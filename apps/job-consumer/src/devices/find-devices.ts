@@ -1,0 +1,78 @@
+import type { EngineDescription } from '@inference-server/container-engine';
+import type { ConsumerRegistration } from '@inference-server/contracts';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import { retryPassing } from '../retry.js';
+import type { FoundGpu } from './nvidia-smi-output.js';
+
+/** As a consumer registers it. */
+export type Device = NonNullable<ConsumerRegistration['device']>;
+
+/**
+ * The devices that the settings ask for, with what is known of them: `auto` stands for all that are found.
+ * One that is named is taken for granted: whether containers can have it is for its consumer to see. `list`
+ * gives undefined where nobody can tell. Where it throws, the driver is in trouble: it is asked again for a
+ * minute, and then there is no start without what was asked for.
+ */
+export async function findDevices(
+  asked: 'none' | 'auto' | readonly string[],
+  {
+    list,
+    engine,
+    logger,
+    forMs = 60_000,
+  }: {
+    list: () => Promise<FoundGpu[] | undefined>;
+    engine: Pick<EngineDescription, 'runtimes' | 'cdiDevices'>;
+    logger: Logger;
+    forMs?: number;
+  },
+  signal: AbortSignal,
+): Promise<Device[]> {
+  if (asked === 'none') return [];
+  const found = await retryPassing(list, {
+    signal,
+    forMs,
+    passes: (error) => error instanceof AppError,
+    onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'the GPUs cannot be listed yet'),
+  }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    const detail = `The GPUs cannot be listed (GPUS=none goes without): ${messageOf(error)}`;
+    throw new AppError('INTERNAL', detail, { cause: error });
+  });
+  if (asked === 'auto') {
+    if (found === undefined) logger.info('no nvidia-smi is found: no GPU is used');
+    return (found ?? []).map((gpu) => deviceOf(nameFor(gpu.uuid, engine), gpu));
+  }
+  return asked.map((name) => {
+    const gpu = found?.find(({ uuid }) => uuid === uuidOf(name));
+    if (found !== undefined && gpu === undefined) {
+      const there = found.map(({ uuid }) => uuid);
+      logger.warn({ device: name, there }, 'nvidia-smi does not know a device that is named');
+    }
+    return deviceOf(name, gpu);
+  });
+}
+
+/** What nvidia-smi calls a device: a CDI name has it behind its kind, or a number. */
+export function uuidOf(name: string): string {
+  return name.slice(name.indexOf('=') + 1);
+}
+
+/** An engine without NVIDIA's runtime may know the devices by their CDI names (docker from 28.2). */
+function nameFor(
+  uuid: string,
+  { runtimes, cdiDevices }: Pick<EngineDescription, 'runtimes' | 'cdiDevices'>,
+): string {
+  const cdi = cdiDevices.find((name) => name === `nvidia.com/gpu=${uuid}`);
+  return runtimes.includes('nvidia') ? uuid : (cdi ?? uuid);
+}
+
+function deviceOf(uuid: string, gpu: FoundGpu | undefined): Device {
+  return {
+    uuid,
+    name: gpu?.name ?? null,
+    memory_mib: gpu?.memoryMib ?? null,
+    driver: gpu?.driver ?? null,
+  };
+}

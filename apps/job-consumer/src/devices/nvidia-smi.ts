@@ -1,0 +1,79 @@
+import { execFile, type ExecFileException } from 'node:child_process';
+import { AppError, systemCode, toAppError } from '@inference-server/errors';
+import { joinSignals } from '@inference-server/service-kit';
+import { listGpus, type SmiRun } from './gpu-listing.js';
+import { maxAnswerBytes, type FoundGpu } from './nvidia-smi-output.js';
+
+/** The driver's own program, on the host that this process runs on. */
+export interface NvidiaSmi {
+  /**
+   * Undefined when there is no such program; empty when it knows of no GPU. Throws AppError when it fails,
+   * takes too long, or answers what is not understood.
+   */
+  list(signal: AbortSignal): Promise<FoundGpu[] | undefined>;
+}
+
+export function createNvidiaSmi(options: {
+  /** A name is looked for on the PATH of `environment`. */
+  command?: string;
+  environment: NodeJS.ProcessEnv;
+  /** Of one run; a list takes two. */
+  timeoutMs?: number;
+}): NvidiaSmi {
+  const { command = 'nvidia-smi', environment, timeoutMs = 20_000 } = options;
+
+  const run = async (args: string[], signal: AbortSignal): Promise<SmiRun> => {
+    signal.throwIfAborted();
+    const bounds = joinSignals(signal, AbortSignal.timeout(timeoutMs));
+    try {
+      return await runProgram(command, args, { environment, signal: bounds.signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!bounds.signal.aborted) throw toAppError(error, command);
+      throw new AppError('INTERNAL', `nvidia-smi did not answer within ${timeoutMs / 1000} s.`);
+    } finally {
+      bounds.release();
+    }
+  };
+
+  return {
+    async list(signal) {
+      try {
+        return await listGpus((args) => run(args, signal));
+      } catch (error) {
+        if (systemCode(error) === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** Rejects with the signal's reason, and with an AppError when it could not be run, or said too much. */
+function runProgram(
+  command: string,
+  args: string[],
+  { environment, signal }: { environment: NodeJS.ProcessEnv; signal: AbortSignal },
+): Promise<SmiRun> {
+  return new Promise((resolve, reject) => {
+    const options = { env: environment, maxBuffer: maxAnswerBytes, killSignal: 'SIGKILL' } as const;
+    const child = execFile(command, args, options, (error, output, errors) => {
+      signal.removeEventListener('abort', giveUp);
+      if (error !== null && typeof error.code === 'string') reject(toAppError(error, command));
+      else resolve({ exitCode: exitCodeOf(error), output, errors });
+    });
+    // Held in a call of a sick driver it does not end even when it is killed: nobody waits for that.
+    const giveUp = () => {
+      child.kill('SIGKILL');
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.unref();
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener('abort', giveUp, { once: true });
+  });
+}
+
+function exitCodeOf(error: ExecFileException | null): number | null {
+  if (error === null) return 0;
+  return typeof error.code === 'number' ? error.code : null;
+}

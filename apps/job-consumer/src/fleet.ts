@@ -1,0 +1,137 @@
+import type { ContainerLimits } from '@inference-server/container-engine';
+import { partOf, type Work } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { joinSignals } from '@inference-server/service-kit';
+import type { Ticket } from '@inference-server/task-queue';
+import type { ConsumerIdentity } from './identities.js';
+import { createRoom, type Place, type Room } from './room.js';
+
+/** The consumers of this process, by id: a run of one may have the devices of others beside its own. */
+export type Fleet = ReadonlyMap<string, FleetMember>;
+
+export interface FleetMember {
+  identity: ConsumerIdentity;
+  room: Room;
+  /** What the run of this ticket, on this place of the room, is to have. */
+  allot(ticket: Ticket, place: Place, work: Pick<Work, 'needs' | 'lenders'>): Allotment;
+  /** Keeps a place for a container of which nobody knows what it has; what is returned gives it back. */
+  keep(): () => void;
+  /** Whether an attempt of any consumer of the process has what it was allotted. */
+  isAllotted(ticket: Ticket): boolean;
+  /** Has `listener` called with why no container can have this consumer's device. */
+  onAccused(listener: (reason: string) => void): void;
+}
+
+/** What a run has of its consumer, and of those that lend it their devices. */
+export interface Allotment {
+  gpus: readonly string[];
+  limits: ContainerLimits;
+  /**
+   * Takes it all, as soon as it is free. Rejects with the signal's reason, and with INTERNAL when that takes
+   * longer than 5 min, or cannot be: what it wants is more than there is, or of another process.
+   */
+  take(signal: AbortSignal): Promise<void>;
+  /** It runs already: it has what it has. */
+  hold(): void;
+  free(): void;
+  /** Tells the consumers of these devices, be they lent or not, that no container can have them. */
+  accuse(devices: readonly string[], reason: string): void;
+}
+
+export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
+  const listeners = new Map<string, (reason: string) => void>();
+  const allotted = new Set<string>();
+  const rooms = new Map(
+    identities.map((identity) => [identity.id, { identity, room: createRoom(identity) }]),
+  );
+  const memberOf = (identity: ConsumerIdentity, room: Room): FleetMember => ({
+    identity,
+    room,
+    keep() {
+      const place = room.takePlace();
+      place.occupy(null);
+      return () => place.free();
+    },
+    isAllotted: (ticket) => allotted.has(keyOf(ticket)),
+    onAccused: (listener) => void listeners.set(identity.id, listener),
+    allot(ticket, place, { needs, lenders }) {
+      const lent = lenders.flatMap((id) => rooms.get(id) ?? []);
+      const present = [{ identity, room }, ...lent];
+      const places = new Map<string, Place>([[identity.id, place]]);
+      const placeAt = (of: (typeof present)[number]): Place => {
+        const taken = places.get(of.identity.id) ?? of.room.takePlace();
+        places.set(of.identity.id, taken);
+        return taken;
+      };
+      /** Always in the same order: two that want the same devices do not wait for each other. */
+      const inOrder = present.toSorted((a, b) => (a.identity.id < b.identity.id ? -1 : 1));
+      const had = present.map((of) => of.identity);
+      allotted.add(keyOf(ticket));
+      return {
+        gpus: had.flatMap(({ device }) => (device === null ? [] : [device.uuid])),
+        limits: limitsFor(identity, needs, had),
+        async take(signal) {
+          if (lent.length < lenders.length) {
+            throw new AppError('INTERNAL', 'A device that it was to have is of another process.');
+          }
+          const bounds = joinSignals(signal, AbortSignal.timeout(takenWithinMs));
+          try {
+            for (const of of inOrder) await placeAt(of).fill(needs, bounds.signal);
+          } catch (error) {
+            signal.throwIfAborted();
+            if (!bounds.signal.aborted) throw error;
+            throw new AppError('INTERNAL', 'What it was to have did not become free in 5 minutes.');
+          } finally {
+            bounds.release();
+          }
+        },
+        hold() {
+          for (const of of inOrder) placeAt(of).occupy(needs);
+        },
+        free() {
+          allotted.delete(keyOf(ticket));
+          for (const taken of places.values()) taken.free();
+        },
+        accuse(devices, reason) {
+          for (const { id, device } of had) {
+            if (device !== null && devices.includes(device.uuid)) listeners.get(id)?.(reason);
+          }
+        },
+      };
+    },
+  });
+  return new Map(
+    [...rooms].map(([id, { identity, room }]) => [id, memberOf(identity, room)] as const),
+  );
+}
+
+const takenWithinMs = 300_000;
+
+function keyOf({ taskUid, attempt }: Ticket): string {
+  return `${taskUid}.${attempt}`;
+}
+
+/** What its model says that it needs goes before its part of what the consumers have. */
+function limitsFor(
+  { limits, device, share, cpusPerTask }: ConsumerIdentity,
+  needs: Work['needs'],
+  had: readonly ConsumerIdentity[],
+): ContainerLimits {
+  const parts = had.map((identity) => partOf(needs, identity));
+  const cpus = parts.reduce((sum, part) => sum + part.cpus, 0);
+  const memoryMib = parts.reduce((sum, part) => sum + part.memoryMib, 0);
+  const hasUsual = device === null;
+  const usualCpus = hasUsual || cpusPerTask !== null ? limits.cpus : Math.max(1, cpus);
+  const usualMemoryBytes =
+    hasUsual || share.memory_per_task_mib !== null
+      ? limits.memoryBytes
+      : Math.floor(memoryMib) * mib;
+  return {
+    ...limits,
+    cpus: needs.cpus ?? usualCpus,
+    memoryBytes: needs.memory_mib === null ? usualMemoryBytes : needs.memory_mib * mib,
+    shmBytes: needs.shm_mib === null ? limits.shmBytes : needs.shm_mib * mib,
+  };
+}
+
+const mib = 1024 ** 2;

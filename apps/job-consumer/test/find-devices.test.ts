@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { createLogger } from '@inference-server/service-kit';
+import { AppError } from '@inference-server/errors';
+import { findDevices } from '../src/devices/find-devices.js';
+
+const logger = createLogger('test', 'silent');
+const never = new AbortController().signal;
+const engine = { runtimes: ['runc'], cdiDevices: [] as string[] };
+const found = ['GPU-1', 'MIG-2'].map((uuid) => ({
+  uuid,
+  name: `the model of ${uuid}`,
+  memoryMib: 1_000,
+  driver: '550.54.15',
+  usedMib: 3,
+  utilization: null,
+}));
+const list = async () => found;
+const known = (uuid: string, name: string) => ({
+  uuid,
+  name: `the model of ${name}`,
+  memory_mib: 1_000,
+  driver: '550.54.15',
+});
+const unknown = (uuid: string) => ({ uuid, name: null, memory_mib: null, driver: null });
+
+describe('devices', () => {
+  it('are all that are found', async () => {
+    expect(await findDevices('auto', { list, engine, logger }, never)).toEqual([
+      known('GPU-1', 'GPU-1'),
+      known('MIG-2', 'MIG-2'),
+    ]);
+  });
+
+  it('go by their CDI names where the engine has no other way to them', async () => {
+    const cdi = { ...engine, cdiDevices: ['nvidia.com/gpu=0', 'nvidia.com/gpu=GPU-1'] };
+    const [first, second] = await findDevices('auto', { list, engine: cdi, logger }, never);
+    expect(first).toEqual(known('nvidia.com/gpu=GPU-1', 'GPU-1'));
+    expect(second).toEqual(known('MIG-2', 'MIG-2'));
+    const both = { ...cdi, runtimes: ['nvidia', 'runc'] };
+    expect((await findDevices('auto', { list, engine: both, logger }, never))[0]?.uuid).toBe(
+      'GPU-1',
+    );
+  });
+
+  it('are those that are named, with what is known of them', async () => {
+    const asked = ['MIG-2', 'nvidia.com/gpu=GPU-1', 'GPU-9'];
+    expect(await findDevices(asked, { list, engine, logger }, never)).toEqual([
+      known('MIG-2', 'MIG-2'),
+      known('nvidia.com/gpu=GPU-1', 'GPU-1'),
+      unknown('GPU-9'),
+    ]);
+    const nobody = async () => undefined;
+    expect(await findDevices(['GPU-1'], { list: nobody, engine, logger }, never)).toEqual([
+      unknown('GPU-1'),
+    ]);
+  });
+
+  it.each([['auto'], [['GPU-1']]] as const)(
+    'of a driver in trouble are waited for: %s',
+    async (asked) => {
+      let asks = 0;
+      const recovering = async () => {
+        asks += 1;
+        if (asks < 3) throw new AppError('INTERNAL', 'Unknown Error');
+        return found;
+      };
+      const [first] = await findDevices(asked, { list: recovering, engine, logger }, never);
+      expect(first).toEqual(known('GPU-1', 'GPU-1'));
+      const failing = () => Promise.reject(new AppError('INTERNAL', 'Unknown Error'));
+      await expect(
+        findDevices(asked, { list: failing, engine, logger, forMs: 300 }, never),
+      ).rejects.toThrow(/cannot be listed.*Unknown Error/);
+    },
+  );
+
+  it('are none where none are wanted, and nobody is asked', async () => {
+    const asked = () => Promise.reject(new Error('asked'));
+    expect(await findDevices('none', { list: asked, engine, logger }, never)).toEqual([]);
+  });
+});

@@ -1,0 +1,52 @@
+import type { EngineDescription } from '../container-engine.js';
+import { EngineError } from '../engine-error.js';
+import { boundedCall, type EngineConnection } from './connection.js';
+
+export async function describeEngine(
+  { docker, deadlines }: EngineConnection,
+  signal: AbortSignal,
+): Promise<EngineDescription> {
+  const info = (await boundedCall('what the engine has', deadlines.callMs, signal, () =>
+    docker.info(),
+  )) as EngineInfo;
+  return descriptionOf(info);
+}
+
+export async function readClock(
+  { docker, deadlines }: EngineConnection,
+  signal: AbortSignal,
+): Promise<Date> {
+  const info = (await boundedCall('the clock of the engine', deadlines.callMs, signal, () =>
+    docker.info(),
+  )) as { SystemTime: string };
+  return new Date(info.SystemTime);
+}
+
+/** Throws `failed` for an answer without cores or memory: a 0 would pass for a host that has none. */
+export function descriptionOf(info: EngineInfo): EngineDescription {
+  const { NCPU: cpus, MemTotal: memoryBytes, Runtimes, DiscoveredDevices } = info;
+  if (!isAmount(cpus) || !isAmount(memoryBytes)) {
+    throw new EngineError('failed', 'what the engine has: it tells of no cores or no memory.');
+  }
+  return {
+    cpus,
+    memoryBytes,
+    runtimes: Object.keys(Runtimes ?? {}).sort(),
+    cdiDevices: (DiscoveredDevices ?? [])
+      .flatMap(({ Source, ID }) => (Source === 'cdi' && ID !== undefined ? [ID] : []))
+      .sort(),
+  };
+}
+
+function isAmount(value: number | undefined): value is number {
+  return value !== undefined && value > 0;
+}
+
+/** What is used of the answer to GET /info. */
+export interface EngineInfo {
+  NCPU?: number;
+  MemTotal?: number;
+  Runtimes?: Record<string, unknown> | null;
+  /** Since API 1.50 (docker 28.2). */
+  DiscoveredDevices?: { Source?: string; ID?: string }[] | null;
+}
