@@ -100,7 +100,7 @@ export async function openScene() {
     }),
   );
 
-  await registerModel();
+  await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
   await seedTasks();
   for (const app of apps) before.set(app, await usageOf(app));
 
@@ -134,8 +134,6 @@ export async function openScene() {
       await database.query('UPDATE models SET deleted_at = NULL WHERE human_readable_id = $1', [
         model,
       ]);
-      // A case may have registered it with needs that the seed's consumer does not meet.
-      await registerModel();
       await seedTasks();
     },
 
@@ -157,10 +155,6 @@ export async function openScene() {
       for (const app of apps) await expectModest(app);
     },
   };
-
-  async function registerModel(): Promise<void> {
-    await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
-  }
 
   async function postTask(): Promise<string> {
     return (await ask('POST', `/api/tasks/?human_readable_id=${model}`, zip)) as string;

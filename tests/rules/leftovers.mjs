@@ -178,8 +178,8 @@ export const rulesOfLeftovers = [
   {
     name: 'what may run keeps what it has',
     file: `${run}attempt.ts`,
-    text: 'ended.then(() => !run.mayRun || cleaned)',
-    without: 'ended.then(() => run.held.attempt > 0 || cleaned)',
+    text: '!run.mayRun || (traces',
+    without: 'run.held.attempt > 0 || (traces',
     tests: [[outside, 'removes its container when superseded, and settles nothing']],
   },
   {

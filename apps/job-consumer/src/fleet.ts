@@ -125,7 +125,7 @@ function limitsFor(
   const usualMemoryBytes =
     hasUsual || share.memory_per_task_mib !== null
       ? limits.memoryBytes
-      : Math.floor(memoryMib) * mib;
+      : Math.max(leastMemoryMib, Math.floor(memoryMib)) * mib;
   return {
     ...limits,
     cpus: needs.cpus ?? usualCpus,
@@ -134,4 +134,6 @@ function limitsFor(
   };
 }
 
+/** Who takes next to nothing of a GPU still has a program to run. */
+const leastMemoryMib = 64;
 const mib = 1024 ** 2;

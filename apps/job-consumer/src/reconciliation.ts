@@ -162,6 +162,8 @@ function createAdoption(
   };
   const adoptAll = async () => {
     await lookForForeign();
+    // What is kept from here on may be of what is not in the list.
+    const known = new Set(held.keys());
     const there = await listOwn({ engine, names, logger }, signal);
     const found = new Map<string, Ticket>();
     for (const { task_uid: taskUid, attempt } of await api.heldAttempts(signal)) {
@@ -182,6 +184,7 @@ function createAdoption(
         return;
       }
       if (!held.has(key) && hasRunning(there, key)) held.set(key, member.keep());
+      if (held.has(key)) known.add(key);
       try {
         const claim = await adoptAttempt(api, ticket, holder, outOfTime);
         if (claim !== undefined) {
@@ -209,6 +212,7 @@ function createAdoption(
     );
     const freePlaces = (stay: readonly OwnThing[]) => {
       for (const [key, giveBack] of held) {
+        if (!known.has(key)) continue;
         if (hasRunning(over.has(key) ? stay : there, key)) continue;
         held.delete(key);
         giveBack();

@@ -56,7 +56,7 @@ describe('devices', () => {
   });
 
   it.each([['auto'], [['GPU-1']]] as const)(
-    'of a driver in trouble are waited for: %s',
+    'of a driver in trouble are waited for for a while: %s',
     async (asked) => {
       let asks = 0;
       const recovering = async () => {
@@ -67,14 +67,12 @@ describe('devices', () => {
       const [first] = await findDevices(asked, { list: recovering, engine, logger }, never);
       expect(first).toEqual(known('GPU-1', 'GPU-1'));
       const failing = () => Promise.reject(new AppError('INTERNAL', 'Unknown Error'));
-      await expect(
-        findDevices(asked, { list: failing, engine, logger, forMs: 300 }, never),
-      ).rejects.toThrow(/cannot be listed.*Unknown Error/);
+      const without = await findDevices(
+        asked,
+        { list: failing, engine, logger, forMs: 300 },
+        never,
+      );
+      expect(without).toEqual(asked === 'auto' ? [] : [unknown('GPU-1')]);
     },
   );
-
-  it('are none where none are wanted, and nobody is asked', async () => {
-    const asked = () => Promise.reject(new Error('asked'));
-    expect(await findDevices('none', { list: asked, engine, logger }, never)).toEqual([]);
-  });
 });

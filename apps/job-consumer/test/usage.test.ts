@@ -96,7 +96,7 @@ it('is looked at again after the engine was away', async () => {
       return Promise.reject(new EngineError('unreachable', 'it is away'));
     },
   };
-  const { usage } = await endOf('sleep 1');
+  const { usage } = await endOf('sleep 3');
   expect(usage?.samples).toBeGreaterThan(0);
   expect(usage?.samples).toBeLessThan(asked);
 });

@@ -102,12 +102,13 @@ function areNamed(gpus: string): boolean {
   return gpus !== 'auto' && gpus !== 'none';
 }
 
-/** Those of this machine that are there. */
+/** Those of this machine that are there, as far as that can be told now. */
 async function consumerIds(privateApi: string, token: string): Promise<string[]> {
   const response = await fetch(`${privateApi}/api/consumers/`, {
     headers: { authorization: `Bearer ${token}` },
     signal: AbortSignal.timeout(5_000),
-  });
+  }).catch(() => undefined);
+  if (response?.ok !== true) return [];
   const consumers = (await response.json()) as { id: string; state: string }[];
   return consumers
     .filter(({ id, state }) => id.startsWith('local-') && !['gone', 'silent'].includes(state))

@@ -38,14 +38,23 @@ export function createLogger(app: string, level: string): Logger {
  * (sonic-boom 4 tries for ever to write what is left).
  */
 const standardOutput = {
+  /** The last line is half written. */
+  isCut: false,
+  /** Nobody read for a whole second: who comes next does not wait for it again. */
+  isStalled: false,
+
   write(line: string): void {
-    const bytes = Buffer.from(line);
-    let triesLeft = 100;
+    const bytes = Buffer.from(this.isCut ? `\n${line}` : line);
+    let triesLeft = this.isStalled ? 0 : 100;
     for (let at = 0; at < bytes.length;) {
       try {
         at += writeSync(1, bytes, at);
+        this.isStalled = false;
+        this.isCut = at < bytes.length;
       } catch (error) {
-        if (systemCode(error) !== 'EAGAIN' || triesLeft === 0) return;
+        const isFull = systemCode(error) === 'EAGAIN';
+        this.isStalled = isFull && triesLeft === 0;
+        if (!isFull || triesLeft === 0) return;
         triesLeft -= 1;
         // A pipe that is full: its reader is given a second in all.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);

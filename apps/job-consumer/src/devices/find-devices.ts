@@ -12,7 +12,7 @@ export type Device = NonNullable<ConsumerRegistration['device']>;
  * The devices that the settings ask for, with what is known of them: `auto` stands for all that are found.
  * One that is named is taken for granted: whether containers can have it is for its consumer to see. `list`
  * gives undefined where nobody can tell. Where it throws, the driver is in trouble: it is asked again for a
- * minute, and then there is no start without what was asked for.
+ * while, and what was not named is left out then, with an error in the log.
  */
 export async function findDevices(
   asked: 'none' | 'auto' | readonly string[],
@@ -20,7 +20,7 @@ export async function findDevices(
     list,
     engine,
     logger,
-    forMs = 60_000,
+    forMs = 20_000,
   }: {
     list: () => Promise<FoundGpu[] | undefined>;
     engine: Pick<EngineDescription, 'runtimes' | 'cdiDevices'>;
@@ -30,18 +30,21 @@ export async function findDevices(
   signal: AbortSignal,
 ): Promise<Device[]> {
   if (asked === 'none') return [];
-  const found = await retryPassing(list, {
-    signal,
-    forMs,
-    passes: (error) => error instanceof AppError,
-    onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'the GPUs cannot be listed yet'),
-  }).catch((error: unknown) => {
+  let found: FoundGpu[] | undefined;
+  try {
+    found = await retryPassing(list, {
+      signal,
+      forMs,
+      passes: (error) => error instanceof AppError,
+      onRetry: (error) =>
+        logger.warn({ reason: messageOf(error) }, 'the GPUs cannot be listed yet'),
+    });
+    if (found === undefined) logger.info('there is no nvidia-smi to ask');
+  } catch (error) {
     signal.throwIfAborted();
-    const detail = `The GPUs cannot be listed (GPUS=none goes without): ${messageOf(error)}`;
-    throw new AppError('INTERNAL', detail, { cause: error });
-  });
+    logger.error({ reason: messageOf(error) }, 'the GPUs cannot be listed');
+  }
   if (asked === 'auto') {
-    if (found === undefined) logger.info('no nvidia-smi is found: no GPU is used');
     return (found ?? []).map((gpu) => deviceOf(nameFor(gpu.uuid, engine), gpu));
   }
   return asked.map((name) => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
+import { hasEnded, type ContainerEngine } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from '../config.js';
@@ -35,22 +35,34 @@ export function createGpuSource(options: {
   const { GPU_HELPER_IMAGE: image } = config;
   const smi = createNvidiaSmi({ environment: { PATH: config.PATH } });
 
-  const list: GpuSource['list'] = async (signal) => {
+  const listNow = async (signal: AbortSignal) => {
     const found = config.DOCKER_HOST.startsWith('unix:') ? await smi.list(signal) : undefined;
     return found ?? (image === undefined ? undefined : await listInContainer(image, signal));
+  };
+  /** One for all who ask meanwhile: tasks that share a device lose it together. */
+  let underWay: Promise<FoundGpu[] | undefined> | undefined;
+  const list: GpuSource['list'] = async (signal) => {
+    signal.throwIfAborted();
+    underWay ??= listNow(AbortSignal.timeout(listedWithinMs)).finally(() => (underWay = undefined));
+    const listing = underWay;
+    // Whoever waited for it may have given up.
+    listing.catch(() => undefined);
+    return new Promise((resolve, reject) => {
+      const giveUp = () => reject(signal.reason as Error);
+      signal.addEventListener('abort', giveUp, { once: true });
+      void listing.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+    });
   };
 
   return {
     list,
     async troubleWith(devices, signal) {
-      let found: FoundGpu[] | undefined;
-      try {
-        found = await list(signal);
-      } catch (error) {
+      // One GPU that is gone can keep nvidia-smi from telling of any, and what it takes to ask may be away:
+      // only what it knows and does not name is lost.
+      const found = await list(signal).catch(() => {
         signal.throwIfAborted();
-        const isOfEngine = error instanceof EngineError && error.problem !== 'failed';
-        return isOfEngine ? undefined : { devices, reason: messageOf(error) };
-      }
+        return undefined;
+      });
       const isLost = (name: string) => {
         const uuid = uuidOf(name);
         // Of a CDI name with a number nvidia-smi does not tell.
@@ -74,14 +86,14 @@ export function createGpuSource(options: {
         () => api.goneConsumers([], signal),
         {
           signal,
-          forMs: Infinity,
+          forMs: Number.POSITIVE_INFINITY,
           onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'not registered yet'),
         },
       );
       // No consumer's own, so that none takes them for leftovers; what an earlier one left goes here.
       const names = createNames(installationId, `${caller.id}-discovery`);
-      for (const { id } of await engine.listContainers(names.own, signal)) {
-        await engine.removeContainer(id, signal);
+      for (const { id, state } of await engine.listContainers(names.own, signal)) {
+        if (hasEnded(state)) await engine.removeContainer(id, signal);
       }
       if ((await engine.inspectImage(helper, signal)) === undefined) {
         await engine.pullImage(helper, signal);
@@ -100,3 +112,5 @@ export function createGpuSource(options: {
 }
 
 const allByCdi = 'nvidia.com/gpu=all';
+/** With an image that has to be pulled. */
+const listedWithinMs = 600_000;

@@ -120,7 +120,7 @@ export function startAttempt(
     return traces === 'ours' ? cleanUp(run) : removeUnstarted(run);
   });
   return {
-    atRest: ended.then(() => !run.mayRun || cleaned),
+    atRest: ended.then((traces) => !run.mayRun || (traces !== 'left' && cleaned)),
     cleaned,
     leave: () => {
       stopping.abort(new AppError('SERVICE_UNAVAILABLE', 'The consumer is stopping.'));

@@ -55,7 +55,7 @@ export async function executeAttempt(
     if (startedAt !== undefined && endedAt !== undefined) {
       const exit = await exited;
       run.mayRun = false;
-      return judgeEnded(run, exit, { startedAt, endedAt }, true);
+      return await unlessDeviceLost(run, judgeEnded(run, exit, { startedAt, endedAt }, true));
     }
     if (helper !== undefined) {
       // Its work is done; if this fails, the cleaning at the end removes it.
@@ -84,7 +84,8 @@ export async function executeAttempt(
         const times = { startedAt: found.startedAt, endedAt: found.endedAt };
         const exit = await exited;
         run.mayRun = false;
-        return judgeEnded(run, exit, times, startedAt !== undefined);
+        const wasUnwatched = startedAt !== undefined;
+        return await unlessDeviceLost(run, judgeEnded(run, exit, times, wasUnwatched));
       }
     }
     await run.requireLease();
