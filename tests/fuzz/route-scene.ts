@@ -100,7 +100,7 @@ export async function openScene() {
     }),
   );
 
-  await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+  await registerModel();
   await seedTasks();
   for (const app of apps) before.set(app, await usageOf(app));
 
@@ -131,9 +131,9 @@ export async function openScene() {
         await ask('DELETE', `/api/tasks/${uid}`).catch(() => undefined);
       }
       await removeRows();
-      await database.query('UPDATE models SET deleted_at = NULL WHERE human_readable_id = $1', [
-        model,
-      ]);
+      // A case may have deleted it, and another registered it anew with needs that nobody here meets.
+      await ask('DELETE', `/api/models/${model}`).catch(() => undefined);
+      await registerModel();
       await seedTasks();
     },
 
@@ -155,6 +155,10 @@ export async function openScene() {
       for (const app of apps) await expectModest(app);
     },
   };
+
+  async function registerModel(): Promise<void> {
+    await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+  }
 
   async function postTask(): Promise<string> {
     return (await ask('POST', `/api/tasks/?human_readable_id=${model}`, zip)) as string;
