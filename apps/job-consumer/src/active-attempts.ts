@@ -3,6 +3,7 @@ import type { Allotment } from './fleet.js';
 import { startAttempt, type RunningAttempt } from './run/attempt.js';
 import type { RunDeps } from './run/attempt-run.js';
 import type { Claim } from './run/claim.js';
+import { keyOf } from './ticket-key.js';
 
 /** The attempts of a consumer, from their claim or adoption until nothing is left of them. */
 export interface ActiveAttempts {
@@ -74,8 +75,4 @@ export function createActiveAttempts(options: {
       await Promise.all(running().map(({ cleaned }) => cleaned));
     },
   };
-}
-
-function keyOf({ taskUid, attempt }: Ticket): string {
-  return `${taskUid}.${attempt}`;
 }

@@ -83,7 +83,7 @@ export const Config = Type.Object({
   HAND_OVER: Type.Boolean({ default: true }),
   /** How long a start waits for another process of this name to be heard of no more. */
   PREDECESSOR_WAIT_S: Seconds(60),
-  /** After so many faults of the device or the engine in a row no task is taken until a probe passes. */
+  /** After so many faults of the engine in a row, a lost device at once, no task is taken until a probe passes. */
   QUARANTINE_AFTER: Count(3),
   /** Before the first probe; each next pause is twice as long, up to ten times. */
   QUARANTINE_S: Seconds(60),

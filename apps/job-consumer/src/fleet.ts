@@ -5,6 +5,7 @@ import { joinSignals } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
 import type { ConsumerIdentity } from './identities.js';
 import { createRoom, type Place, type Room } from './room.js';
+import { keyOf } from './ticket-key.js';
 
 /** The consumers of this process, by id: a run of one may have the devices of others beside its own. */
 export type Fleet = ReadonlyMap<string, FleetMember>;
@@ -106,10 +107,6 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
 }
 
 const takenWithinMs = 300_000;
-
-function keyOf({ taskUid, attempt }: Ticket): string {
-  return `${taskUid}.${attempt}`;
-}
 
 /** What its model says that it needs goes before its part of what the consumers have. */
 function limitsFor(

@@ -10,6 +10,7 @@ import { listOthersOn, listOwn, removeLeftovers, type OwnThing } from './leftove
 import type { Names } from './names.js';
 import type { PrivateApiClient } from './private-api-client.js';
 import { adoptAttempt } from './run/adopt.js';
+import { keyOf } from './ticket-key.js';
 
 /**
  * Brings together, again and again, what this consumer has in the engine, what private-api says that
@@ -259,8 +260,4 @@ function hasRunning(things: readonly OwnThing[], key: string): boolean {
 
 function tellsOfSuccessor(error: unknown): boolean {
   return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
-}
-
-function keyOf({ taskUid, attempt }: Ticket): string {
-  return `${taskUid}.${attempt}`;
 }
