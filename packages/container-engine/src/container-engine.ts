@@ -67,6 +67,29 @@ export interface ContainerEngine {
   /** What a container has used since its start. Undefined when it does not run, or there is none. */
   readUsage(container: string, signal: AbortSignal): Promise<ContainerUsage | undefined>;
   /**
+   * The ids of its processes, as the engine's host numbers them; those of commands are among them.
+   * Undefined when it does not run, or there is none; a paused one has them. Throws `failed` where the
+   * engine's host has no means to tell them: docker needs a `ps` there.
+   */
+  listProcesses(container: string, signal: AbortSignal): Promise<number[] | undefined>;
+  /**
+   * Runs one more process in a running container, as the container's user and within its sandbox: for
+   * small diagnostics. Undefined when the container does not run, there is none, or its end came before
+   * the command's. One that is not there or cannot be run is data: exit code 126 or 127, and the
+   * engine's words as its output.
+   *
+   * Throws `overdue` when it does not end within `timeoutMs`; aborted or overdue, it runs on in the
+   * container, until that ends. Throws `in_use` for a paused container, and `unreachable` when its
+   * output ended and it did not: the connection broke, or it closes its streams and runs on. A
+   * connection that breaks shortly before the end may go unnoticed.
+   */
+  runCommand(
+    container: string,
+    command: readonly string[],
+    limits: CommandLimits,
+    signal: AbortSignal,
+  ): Promise<CommandEnd | undefined>;
+  /**
    * What these containers (by id; those that are gone are left out) have on the engine's disk now,
    * running or not. Lengths of files: a sparse file counts in full, a file with several names once.
    * Nobody counts what is no file's length: empty files, folders, and files without a name that a
@@ -207,6 +230,19 @@ export interface ContainerUsage {
   /** From and to disks: what the kernel keeps in memory is in neither. 0 where it does not count. */
   readBytes: number;
   writtenBytes: number;
+}
+
+export interface CommandLimits {
+  timeoutMs: number;
+  /** Of its output; the rest is dropped. */
+  maxBytes: number;
+}
+
+export interface CommandEnd {
+  /** 128 and the number of the signal, where one ended it. */
+  exitCode: number;
+  /** Both streams, in the order the engine took them. What is no UTF-8 is replaced. */
+  output: string;
 }
 
 /** A number of bytes is undefined where the engine fails to measure: a path too long for it is enough. */

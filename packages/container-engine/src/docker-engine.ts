@@ -1,5 +1,6 @@
 import type { ContainerEngine } from './container-engine.js';
 import { getArchive, putArchive } from './docker/archives.js';
+import { runCommand } from './docker/commands.js';
 import { boundedCall, connectEngine, type EngineDeadlines } from './docker/connection.js';
 import {
   createContainer,
@@ -13,6 +14,7 @@ import { describeEngine, readClock } from './docker/description.js';
 import { waitForExit } from './docker/exit.js';
 import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
+import { listProcesses } from './docker/processes.js';
 import { measureStorage, measureVolumes } from './docker/storage.js';
 import { readUsage } from './docker/usage.js';
 import { createVolume, inspectVolume, listVolumes, removeVolume } from './docker/volumes.js';
@@ -54,6 +56,9 @@ export function createDockerEngine(options: {
     inspectContainer: (container, signal) => inspectContainer(engine, container, signal),
     listContainers: (labels, signal) => listContainers(engine, labels, signal),
     readUsage: (container, signal) => readUsage(engine, container, signal),
+    listProcesses: (container, signal) => listProcesses(engine, container, signal),
+    runCommand: (container, command, limits, signal) =>
+      runCommand(engine, container, command, limits, signal),
     measureStorage: (containers, signal) => measureStorage(engine, containers, signal),
     putArchive: (container, folder, tar, signal) =>
       putArchive(engine, container, folder, tar, signal),

@@ -1,5 +1,7 @@
 export {
   hasEnded,
+  type CommandEnd,
+  type CommandLimits,
   type ContainerDetails,
   type ContainerEngine,
   type ContainerExit,

@@ -4,11 +4,12 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
+import { describeProcesses } from './process-conformance.js';
 import { readTar, tarOf } from './tiny-tar.js';
 import { describeUsage } from './usage-conformance.js';
 import { describeVolumes } from './volume-conformance.js';
 
-/** What a conformance run needs to know of the adapter's surroundings. */
+/** What a conformance run needs to know of the adapter's surroundings. The engine runs on this machine. */
 export interface Surroundings {
   engine: ContainerEngine;
   /** An image that is there, with a busybox; runs as root, and has a volume /anonymous. */
@@ -114,6 +115,8 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       });
     });
 
+    const userImage = () => surroundings().userImage;
+    describeProcesses({ engineOf, userImage, specOf, signal });
     describeUsage({ engineOf, specOf, signal });
     describeVolumes({ engineOf, freshName, specOf, runToEnd, logOf, labels, signal });
 

@@ -105,6 +105,24 @@ describe('a broken way to the engine', () => {
       expect(cut.readLogs(id, { maxBytes: 9, maxLines: 9 }, signal)).rejects.toMatchObject(overdue),
       expect(cut.pullImage('127.0.0.1:9/x:1', signal)).rejects.toMatchObject(overdue),
     ]);
+    const long = { timeoutMs: 60_000, maxBytes: 9 };
+    await Promise.all([
+      expect(cut.listProcesses(id, signal)).rejects.toMatchObject(overdue),
+      expect(cut.runCommand(id, ['true'], long, signal)).rejects.toMatchObject(overdue),
+    ]);
+  });
+
+  it('tells of a command whose output broke off while it runs on', async () => {
+    const id = await engine.createContainer(specOf('sleep 1000'), signal);
+    await engine.startContainer(id, signal);
+    const limits = { timeoutMs: 20_000, maxBytes: 10 };
+    const cut = await behindProxy();
+    const run = cut.runCommand(id, ['sleep', '1000'], limits, signal);
+    const rejected = expect(run).rejects.toMatchObject({ problem: 'unreachable' });
+    const runs = async () => (await engine.listProcesses(id, signal))?.length;
+    await expect.poll(runs, { timeout: 5_000 }).toBe(3);
+    proxy?.cut();
+    await rejected;
   });
 
   it('makes a cut archive an error, never a short one', async () => {
@@ -173,6 +191,36 @@ describe('the end of a container after a second absence of the engine', () => {
     await own.start();
     expect(await exit).toMatchObject({ interrupted: true });
   }, 60_000);
+});
+
+describe('a command', () => {
+  it('leaves no connection behind, however it is left', async () => {
+    const connections = () =>
+      process.getActiveResourcesInfo().filter((kind) => kind === 'PipeWrap').length;
+    const id = await engine.createContainer(specOf('sleep 1000'), signal);
+    await engine.startContainer(id, signal);
+    const before = connections();
+    const command = ['sleep', '1000'];
+    const late = engine.runCommand(id, command, { timeoutMs: 500, maxBytes: 9 }, signal);
+    const stop = new AbortController();
+    const limits = { timeoutMs: 60_000, maxBytes: 9 };
+    const stopped = engine.runCommand(id, command, limits, stop.signal);
+    await expect.poll(connections, { timeout: 5_000 }).toBeGreaterThan(before);
+    await expect(late).rejects.toMatchObject({ problem: 'overdue' });
+    stop.abort(new Error('enough'));
+    await expect(stopped).rejects.toThrow('enough');
+    await expect.poll(connections, { timeout: 5_000 }).toBe(before);
+  });
+
+  it('is refused by a paused container, whose processes are there', async () => {
+    const id = await engine.createContainer(specOf('sleep 1000'), signal);
+    await engine.startContainer(id, signal);
+    await own.docker.getContainer(id).pause();
+    expect((await engine.listProcesses(id, signal))?.length).toBeGreaterThan(0);
+    const run = engine.runCommand(id, ['true'], { timeoutMs: 5_000, maxBytes: 9 }, signal);
+    await expect(run).rejects.toMatchObject({ problem: 'in_use' });
+    await own.docker.getContainer(id).unpause();
+  });
 });
 
 describe('a start that fails', () => {

@@ -50,6 +50,7 @@ export async function boundedCall<T>(
   deadlineMs: number,
   signal: AbortSignal,
   call: (signal: AbortSignal) => Promise<T>,
+  overdue = 'the engine did not answer in time.',
 ): Promise<T> {
   signal.throwIfAborted();
   const bound = new AbortController();
@@ -57,7 +58,7 @@ export async function boundedCall<T>(
     bound.abort(signal.reason);
   };
   const timer = setTimeout(() => {
-    bound.abort(new EngineError('overdue', `${doing}: the engine did not answer in time.`));
+    bound.abort(new EngineError('overdue', `${doing}: ${overdue}`));
   }, deadlineMs);
   signal.addEventListener('abort', forward, { once: true });
   try {
@@ -77,7 +78,12 @@ export async function boundedCall<T>(
  */
 export function dialStream(
   { docker }: EngineConnection,
-  request: { method: 'GET' | 'POST'; path: string; query: Record<string, string> },
+  request: {
+    method: 'GET' | 'POST';
+    path: string;
+    query: Record<string, string>;
+    body?: Record<string, unknown>;
+  },
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const modem = docker.modem as Modem;
@@ -86,7 +92,7 @@ export function dialStream(
       {
         method: request.method,
         path: `${request.path}?`,
-        options: { _query: request.query, _body: {} },
+        options: { _query: request.query, _body: request.body ?? {} },
         isStream: true,
         abortSignal: signal,
         statusCodes: { 200: true, 400: 'refused', 404: 'absent', 409: 'conflict', 500: 'failed' },

@@ -22,6 +22,18 @@ export function tellsOfLostTask(startError: string): boolean {
   return /\btask [0-9a-f]{64}: already exists/.test(startError);
 }
 
+/** Whatever was asked of it needs one that runs. */
+export function tellsThatNoneRuns(text: string): boolean {
+  return /\bcontainer \S+ is not running\b/i.test(text);
+}
+
+/** That a command could not be started lies with the command, not with its container. */
+export function tellsOfNoProgram(text: string): boolean {
+  return /exec: ".*": .*(not found in \$PATH|no such file or directory|permission denied|not a directory)/s.test(
+    text,
+  );
+}
+
 /** What the engine itself said, without dockerode's words around it. */
 function engineText(error: unknown): string {
   return messageOf(error)
