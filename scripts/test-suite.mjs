@@ -1,5 +1,5 @@
 // node scripts/test-suite.mjs PATH: the tests whose files' paths have this in them, which are too long for
-// `npm test` (npm run test:outages, test:hostile). The last line is `N passed, N failed`.
+// `npm test` (npm run test:outages, test:hostile), or need a GPU (test:gpu). The last line is `N passed, N failed`.
 import { build } from './build.mjs';
 import { runTests } from './run-tests.mjs';
 import { setUp } from './setup.mjs';

@@ -29,8 +29,11 @@ if (ready) {
   await step('types of tests', () => tool('typescript/bin/tsc', ['-p', 'tsconfig.tests.json']));
   await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
-  // Those that break and attack the whole server are suites of their own.
-  const others = ['tests/outages/**', 'tests/hostile-*'].flatMap((files) => ['--exclude', files]);
+  // Those that break and attack the whole server, or need a GPU, are suites of their own.
+  const others = ['tests/outages/**', 'tests/hostile-*', 'tests/gpu/**'].flatMap((files) => [
+    '--exclude',
+    files,
+  ]);
   await runTests(others, { counts, step, signal });
 }
 conclude();

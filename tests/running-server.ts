@@ -126,15 +126,20 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
 
 export type RunningServer = Awaited<ReturnType<typeof runServer>>;
 
-export async function makeScriptImage(engine: EngineApi, base: string): Promise<void> {
+export async function makeScriptImage(
+  engine: EngineApi,
+  base: string,
+  tag = scriptImage,
+): Promise<void> {
+  const [repo = '', version = ''] = tag.split(':');
   const { Id: container } = (await engine.call('POST', '/containers/create', {
     Image: base,
   })) as { Id: string };
   try {
     const query = new URLSearchParams({
       container,
-      repo: 'inference-server-test/script',
-      tag: '1',
+      repo,
+      tag: version,
       changes: 'CMD ["sh", "/input/run.sh"]',
     });
     await engine.call('POST', `/commit?${query.toString()}`);

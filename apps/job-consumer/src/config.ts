@@ -52,7 +52,9 @@ export const Config = Type.Object({
   GPU_SLOTS: Type.Integer({ minimum: 1, maximum: 1024, default: 16 }),
   /** Of each GPU's memory what tasks do not get: what its driver takes, and who takes a little more than said. */
   GPU_RESERVE_MIB: Type.Integer({ minimum: 0, maximum: maxStoredInteger, default: 512 }),
-  /** Where this process has no nvidia-smi: an image (with glibc) in which the engine's toolkit puts it. */
+  /** How often it is looked whether a running container still has its GPUs. */
+  GPU_CHECK_S: Seconds(60),
+  /** Where this process has no nvidia-smi: an image (with glibc, and sleep) in which the engine's toolkit puts it. */
   GPU_HELPER_IMAGE: Type.Optional(Type.String({ minLength: 1 })),
   /** Where nvidia-smi is looked for. */
   PATH: Type.String({ default: '/usr/local/bin:/usr/bin:/bin' }),

@@ -28,7 +28,7 @@ export interface ConsumerOptions {
   /** Names the process: its consumers can lend each other their devices. */
   process: string;
   engine: ContainerEngine;
-  gpuSource: Pick<GpuSource, 'troubleWith'>;
+  gpuSource: Pick<GpuSource, 'troubleWith' | 'sample'>;
   storageWatch: StorageWatch;
   privateApiUrl: string;
   redisUrl: string;
@@ -165,7 +165,7 @@ export async function startConsumer(
     },
   });
   if (identity.device !== null) quarantine.test();
-  member.onAccused((reason) => quarantine.accuse(reason));
+  member.onAccused(quarantine);
   const reconciliation = startReconciliation(
     { ...deps, engineWatch, attempts, member, isInUse: (container) => container === probing },
     {

@@ -19,8 +19,16 @@ export interface FleetMember {
   keep(): () => void;
   /** Whether an attempt of any consumer of the process has what it was allotted. */
   isAllotted(ticket: Ticket): boolean;
-  /** Has `listener` called with why no container can have this consumer's device. */
-  onAccused(listener: (reason: string) => void): void;
+  /** Has `accused` told of this consumer's device. */
+  onAccused(accused: Accused): void;
+}
+
+/** Takes note of what runs have shown of a device, be it lent or not. */
+export interface Accused {
+  /** No container can have it. */
+  accuse(reason: string): void;
+  /** A container had lost it: that need not be the device's doing. */
+  suspect(reason: string): void;
 }
 
 /** What a run has of its consumer, and of those that lend it their devices. */
@@ -35,12 +43,13 @@ export interface Allotment {
   /** It runs already: it has what it has. */
   hold(): void;
   free(): void;
-  /** Tells the consumers of these devices, be they lent or not, that no container can have them. */
+  /** Tells the consumers of these devices, be they lent or not: see {@link Accused}. */
   accuse(devices: readonly string[], reason: string): void;
+  suspect(devices: readonly string[], reason: string): void;
 }
 
 export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
-  const listeners = new Map<string, (reason: string) => void>();
+  const accused = new Map<string, Accused>();
   const allotted = new Set<string>();
   const rooms = new Map(
     identities.map((identity) => [identity.id, { identity, room: createRoom(identity) }]),
@@ -54,7 +63,7 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
       return () => place.free();
     },
     isAllotted: (ticket) => allotted.has(keyOf(ticket)),
-    onAccused: (listener) => void listeners.set(identity.id, listener),
+    onAccused: (told) => void accused.set(identity.id, told),
     allot(ticket, place, { needs, lenders }) {
       const lent = lenders.flatMap((id) => rooms.get(id) ?? []);
       const present = [{ identity, room }, ...lent];
@@ -67,6 +76,8 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
       /** Always in the same order: two that want the same devices do not wait for each other. */
       const inOrder = present.toSorted((a, b) => (a.identity.id < b.identity.id ? -1 : 1));
       const had = present.map((of) => of.identity);
+      const ownersOf = (devices: readonly string[]) =>
+        had.filter(({ device }) => device !== null && devices.includes(device.uuid));
       allotted.add(keyOf(ticket));
       return {
         gpus: had.flatMap(({ device }) => (device === null ? [] : [device.uuid])),
@@ -94,9 +105,10 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
           for (const taken of places.values()) taken.free();
         },
         accuse(devices, reason) {
-          for (const { id, device } of had) {
-            if (device !== null && devices.includes(device.uuid)) listeners.get(id)?.(reason);
-          }
+          for (const { id } of ownersOf(devices)) accused.get(id)?.accuse(reason);
+        },
+        suspect(devices, reason) {
+          for (const { id } of ownersOf(devices)) accused.get(id)?.suspect(reason);
         },
       };
     },

@@ -20,8 +20,12 @@ export async function startJobConsumer(
   const storageWatch = createStorageWatch({ engine, logger });
   const graceMs = config.STOP_GRACE_S * 1000;
   const gpuSource = createGpuSource({ config, engine, logger });
-  const host = await describeHost({ config, engine, gpuSource, logger }, starting);
-  const fleet = createFleet(consumersOf(config, host));
+  const fleet = await describeHost({ config, engine, gpuSource, logger }, starting)
+    .then((host) => createFleet(consumersOf(config, host)))
+    .catch(async (error: unknown) => {
+      await gpuSource.close();
+      throw error;
+    });
   const processId = randomUUID();
   const started = await Promise.allSettled(
     [...fleet.values()].map((member) =>
@@ -39,6 +43,7 @@ export async function startJobConsumer(
           version,
           settings: {
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
+            gpuCheckMs: config.GPU_CHECK_S * 1000,
             containerGraceMs: Math.min(10_000, graceMs / 3),
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
             maxScratchBytes: config.MAX_SCRATCH_BYTES,
@@ -66,6 +71,7 @@ export async function startJobConsumer(
     .map(({ value }) => value);
   const close = async () => {
     await Promise.all(consumers.map((consumer) => consumer.close()));
+    await gpuSource.close();
   };
   const failure = started.find((start) => start.status === 'rejected');
   const replaced = Promise.race(consumers.map((consumer) => consumer.replaced));

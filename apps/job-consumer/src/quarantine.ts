@@ -20,8 +20,10 @@ export interface Quarantine {
   readonly reason: string | undefined;
   /** For an attempt that begins: what takes note of how private-api knows that it ended. */
   begin(): (outcome: Outcome) => void;
-  /** Its device has been shown to be lost. */
+  /** Its device has been shown to be lost: a probe is made after the pause. */
   accuse(reason: string): void;
+  /** Its device may be lost: a probe is made at once. */
+  suspect(reason: string): void;
   /** Has the first probe of one that begins untested made, now. */
   test(): void;
   close(): Promise<void>;
@@ -72,10 +74,10 @@ export function createQuarantine(options: {
     setReason(undefined);
   };
 
-  const confine = (why: string) => {
+  const confine = (why: string, firstPauseMs = options.pauseMs) => {
     logger.error({ faults, reason: why }, 'in quarantine: it takes no tasks');
     setReason(why);
-    recovering = recover(options.pauseMs);
+    recovering = recover(firstPauseMs);
   };
 
   return {
@@ -97,6 +99,9 @@ export function createQuarantine(options: {
     },
     accuse(why) {
       if (reason === undefined && !isClosing()) confine(why);
+    },
+    suspect(why) {
+      if (reason === undefined && !isClosing()) confine(why, 0);
     },
     test() {
       recovering = recover(0);

@@ -11,8 +11,7 @@ const found = ['GPU-1', 'MIG-2'].map((uuid) => ({
   name: `the model of ${uuid}`,
   memoryMib: 1_000,
   driver: '550.54.15',
-  usedMib: 3,
-  utilization: null,
+  needs: null,
 }));
 const list = async () => found;
 const known = (uuid: string, name: string) => ({

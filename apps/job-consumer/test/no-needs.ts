@@ -5,6 +5,7 @@ export const noNeeds: Needs = {
   use_gpu: false,
   gpu_count: 1,
   gpu_memory_mib: null,
+  gpu_memory_exceeded: false,
   cpus: null,
   memory_mib: null,
   shm_mib: null,

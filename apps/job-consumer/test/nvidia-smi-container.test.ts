@@ -1,7 +1,11 @@
 import { Readable } from 'node:stream';
 import { afterEach, beforeAll, expect, inject, it } from 'vitest';
 import { tarEnd, tarHeader } from '@inference-server/archive';
-import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  createDockerEngine,
+  discoveryContainer,
+  type ContainerEngine,
+} from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
 import {
   createGpuStandIn,
@@ -11,7 +15,7 @@ import {
   type OwnEngine,
 } from '@inference-server/testing';
 import { createNvidiaSmi } from '../src/devices/nvidia-smi.js';
-import { listGpusInContainer } from '../src/devices/nvidia-smi-container.js';
+import { createContainedSmi } from '../src/devices/nvidia-smi-container.js';
 import { createNames } from '../src/names.js';
 import { makeScriptImage } from './images.js';
 
@@ -36,13 +40,46 @@ afterEach(async () => {
 
 it('tells of the same GPUs as the program on the host', async () => {
   const [whole = ''] = gpus.uuids;
-  await gpus.setUsed(whole, 321);
+  await gpus.tell(whole, { recoveryAction: 'Reset' });
   const found = await list();
   expect(found.map(({ uuid }) => uuid)).toEqual(gpus.uuids);
-  expect(found[0]).toMatchObject({ usedMib: 321 });
+  expect(found[0]).toMatchObject({ needs: 'Reset' });
   const environment = { ...inject('environment'), PATH: `${gpus.path}:/usr/bin:/bin` };
   expect(found).toEqual(await createNvidiaSmi({ environment }).list(never));
-  expect((await gpus.calls()).map(({ devices }) => devices)).toEqual([['all'], ['all']]);
+  expect((await gpus.calls()).map(({ devices }) => devices)).toEqual([['all']]);
+});
+
+it('sees the processes of the host', async () => {
+  const smi = smiOf(await imageWith('sees', 'grep -l vitest /proc/[0-9]*/cmdline; exit 9'));
+  await expect(smi.sample(never)).rejects.toThrow(/nvidia-smi ended with 9: .*\/cmdline/);
+  await smi.close();
+});
+
+it('goes on in another container when its own has ended, or has lost the devices', async () => {
+  const smi = smiOf(own.image);
+  const uuids = async () => (await smi.list(never)).map(({ uuid }) => uuid);
+  expect(await uuids()).toEqual(gpus.uuids);
+  const [first] = await containers();
+  await own.api.call('POST', `/containers/${first}/kill`);
+  expect(await uuids()).toEqual(gpus.uuids);
+  const [second, ...more] = await containers();
+  expect(more).toEqual([]);
+  expect(second).not.toBe(first);
+  // What it was brought has the answers of then: this one cannot use its devices any more.
+  const script = 'echo "Failed to initialize NVML: Unknown Error" > /run/gpu-stand-in/failure';
+  await engine.runCommand(second!, ['sh', '-c', script], { timeoutMs: 9_000, maxBytes: 1 }, never);
+  const sample = await smi.sample(never);
+  expect([...sample.utilization.keys()]).toContain(gpus.uuids[0]);
+  expect(await containers()).toEqual([expect.not.stringMatching(second!)]);
+  await smi.close();
+});
+
+it('gives up when no container lasts', async () => {
+  const lasting = createContainedSmi(engine, async () => ({
+    ...specOf(own.image),
+    command: ['true'],
+  }));
+  await expect(lasting.list(never)).rejects.toThrow('does not last');
 });
 
 it('tells why the engine does not give them', async () => {
@@ -84,17 +121,33 @@ it('refuses what is too long, or no answer', async () => {
     'long',
     'yes 0123456789012345678901234567890123456789 | head -c 5m',
   );
-  await expect(list({ image })).rejects.toThrow('more than 4 MiB');
+  await expect(list({ image })).rejects.toThrow('longer than 4 MiB');
   const wrong = await imageWith('wrong', 'echo no GPUs today');
   await expect(list({ image: wrong })).rejects.toThrow('not understood');
 });
 
-function list(
-  options: Partial<Parameters<typeof listGpusInContainer>[1]> = {},
+async function list(
+  { image = own.image, gpus: asked = 'all', timeoutMs = 60_000 } = {},
   signal: AbortSignal = never,
 ) {
-  const usual = { image: own.image, ...names.discovery(`${(count += 1)}`) };
-  return listGpusInContainer(engine, { ...usual, ...options }, signal);
+  const smi = createContainedSmi(engine, async () => specOf(image, asked), { timeoutMs });
+  try {
+    return await smi.list(signal);
+  } finally {
+    await smi.close();
+  }
+}
+
+function smiOf(image: string) {
+  return createContainedSmi(engine, async () => specOf(image));
+}
+
+function specOf(image: string, asked = 'all') {
+  return discoveryContainer({ ...names.discovery(`${(count += 1)}`), image, gpus: asked });
+}
+
+async function containers(): Promise<string[]> {
+  return (await engine.listContainers(names.own, never)).map(({ id }) => id);
 }
 
 /** With a program of its own, which comes before the one that the stand-in brings. */

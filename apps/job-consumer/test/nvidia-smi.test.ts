@@ -2,7 +2,9 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
-import { testFolder } from '@inference-server/testing';
+import { createGpuStandIn, testFolder } from '@inference-server/testing';
+import { listGpus } from '../src/devices/gpu-listing.js';
+import { sampleGpus } from '../src/devices/gpu-sample.js';
 import { createNvidiaSmi } from '../src/devices/nvidia-smi.js';
 import { readGpus } from '../src/devices/nvidia-smi-output.js';
 
@@ -13,8 +15,8 @@ const never = new AbortController().signal;
 describe('what nvidia-smi tells', () => {
   it('is the GPUs with their memory and what is used of it', () => {
     const xml = logOf(
-      gpu({ uuid: first, name: 'NVIDIA L40S', total: '46068 MiB', used: '12 MiB', busy: '7 %' }),
-      gpu({ uuid: second, name: 'NVIDIA L4', total: '23034 MiB', used: '0 MiB', busy: '0 %' }),
+      gpu({ uuid: first, name: 'NVIDIA L40S', total: '46068 MiB' }),
+      gpu({ uuid: second, name: 'NVIDIA L4', total: '23034 MiB' }),
     );
     const list = `GPU 0: NVIDIA L40S (UUID: ${first})\nGPU 1: NVIDIA L4 (UUID: ${second})\n`;
     expect(readGpus(xml, list)).toEqual([
@@ -23,16 +25,14 @@ describe('what nvidia-smi tells', () => {
         name: 'NVIDIA L40S',
         memoryMib: 46068,
         driver: '550.90.07',
-        usedMib: 12,
-        utilization: 7,
+        needs: null,
       },
       {
         uuid: second,
         name: 'NVIDIA L4',
         memoryMib: 23034,
         driver: '550.90.07',
-        usedMib: 0,
-        utilization: 0,
+        needs: null,
       },
     ]);
   });
@@ -43,8 +43,8 @@ describe('what nvidia-smi tells', () => {
       slice(1, '<total>9856 MiB</total><used>12 MiB</used>'),
     ].join('');
     const xml = logOf(
-      gpu({ uuid: first, name: 'NVIDIA L4', total: '23034 MiB', used: '0 MiB', busy: '0 %' }),
-      gpu({ uuid: second, mig: 'Enabled', slices, used: '[N/A]', busy: 'N/A' }),
+      gpu({ uuid: first, name: 'NVIDIA L4', total: '23034 MiB' }),
+      gpu({ uuid: second, mig: 'Enabled', slices, more: recovery('Drain and Reset') }),
     );
     const list = [
       `GPU 0: NVIDIA L4 (UUID: ${first})`,
@@ -59,16 +59,14 @@ describe('what nvidia-smi tells', () => {
         name: 'NVIDIA H100 80GB HBM3 MIG 3g.40gb',
         memoryMib: 40192,
         driver: '550.90.07',
-        usedMib: 87,
-        utilization: null,
+        needs: 'Drain and Reset',
       },
       {
         uuid: 'MIG-aaaaaaaa-0000-5000-8000-000000000002',
         name: 'NVIDIA H100 80GB HBM3 MIG 1g.10gb+me',
         memoryMib: 9856,
         driver: '550.90.07',
-        usedMib: 12,
-        utilization: null,
+        needs: 'Drain and Reset',
       },
     ]);
   });
@@ -90,7 +88,7 @@ GPU 1: b (UUID: ${second})
     const xml = logOf(gpu({ uuid: first, mig: 'Enabled', slices: slice(2, '') }));
     const uuid = `MIG-${first}/9/0`;
     const list = `GPU 0: A100-PCIE-40GB (UUID: ${first})\n  MIG 1g.5gb Device 2: (UUID: ${uuid})\n`;
-    expect(readGpus(xml, list)).toMatchObject([{ uuid, memoryMib: null, usedMib: null }]);
+    expect(readGpus(xml, list)).toMatchObject([{ uuid, memoryMib: null }]);
   });
 
   it('takes the UUID of a slice from the report, where that has it', () => {
@@ -110,16 +108,14 @@ GPU 1: b (UUID: ${second})
   it.each(['N/A', '[N/A]', '[Insufficient Permissions]', 'ERR!', '[Unknown Error]', '', '1 GiB'])(
     'does not know an amount that is "%s"',
     (value) => {
-      const xml = logOf(gpu({ uuid: first, total: value, used: value, busy: value }));
-      expect(readGpus(xml, '')).toMatchObject([
-        { uuid: first, memoryMib: null, usedMib: null, utilization: null },
-      ]);
+      const xml = logOf(gpu({ uuid: first, total: value }));
+      expect(readGpus(xml, '')).toMatchObject([{ uuid: first, memoryMib: null }]);
     },
   );
 
   it('does not know what is left out', () => {
     const xml = `<nvidia_smi_log><gpu id="0"><uuid>${first}</uuid></gpu></nvidia_smi_log>`;
-    const unknown = { memoryMib: null, driver: null, usedMib: null, utilization: null };
+    const unknown = { memoryMib: null, driver: null, needs: null };
     expect(readGpus(xml, '')).toEqual([{ uuid: first, name: null, ...unknown }]);
   });
 
@@ -167,6 +163,95 @@ GPU 1: b (UUID: ${second})
     expect(() => readGpus(xml, '')).toThrow(AppError);
     expect(() => readGpus(xml, '')).toThrow(/not understood/);
     expect(performance.now() - began).toBeLessThan(5_000);
+  });
+});
+
+describe('what a GPU needs before it can be relied on', () => {
+  const old = (required: string) =>
+    `<gpu_reset_status><reset_required>${required}</reset_required></gpu_reset_status>`;
+  it.each([
+    ['nothing', recovery('None'), null],
+    ['nothing, where nobody can tell', recovery('N/A'), null],
+    ['a reset', recovery('Reset'), 'Reset'],
+    ['a reset, as drivers before R550 say it', old('Yes'), 'Reset'],
+    ['nothing, as they say it', old('No'), null],
+    [
+      'nothing, where both stand',
+      old('Requested functionality has been deprecated') + recovery('None'),
+      null,
+    ],
+  ])('is %s', (_what, more, needs) => {
+    expect(readGpus(logOf(gpu({ uuid: first, more })), '')).toMatchObject([{ needs }]);
+  });
+});
+
+describe('what the GPUs do', () => {
+  const answers = (processes: string, gpus: string) => async (args: string[]) => {
+    const [what, form] = args;
+    expect(form).toBe('--format=csv,noheader,nounits');
+    const isOfProcesses = what === '--query-compute-apps=gpu_uuid,pid,used_memory';
+    if (!isOfProcesses) expect(what).toBe('--query-gpu=uuid,utilization.gpu');
+    return { exitCode: 0, output: isOfProcesses ? processes : gpus, errors: '' };
+  };
+
+  it('is what their processes have of their memory, and how busy they are', async () => {
+    const sample = await sampleGpus(
+      answers(
+        `${first}, 101, 512\n${second}, 101, 7\n${first}, 102, 3\n`,
+        `${first}, 97\n${second}, 0\n`,
+      ),
+    );
+    expect(sample).toEqual({
+      processes: [
+        { gpu: first, pid: 101, memoryMib: 512 },
+        { gpu: second, pid: 101, memoryMib: 7 },
+        { gpu: first, pid: 102, memoryMib: 3 },
+      ],
+      utilization: new Map([
+        [first, 97],
+        [second, 0],
+      ]),
+    });
+  });
+
+  it.each(['', '\n', 'No running processes found\n', `${first}, [N/A], [N/A]\n`, 'a,b,c,d\n,,,\n'])(
+    'is nothing where nobody can tell: %j',
+    async (text) => {
+      expect(await sampleGpus(answers(text, text))).toEqual({
+        processes: [],
+        utilization: new Map(),
+      });
+    },
+  );
+
+  it('fails with the words of the program', async () => {
+    const failing = () => Promise.resolve({ exitCode: 255, output: '', errors: 'Unknown Error\n' });
+    await expect(sampleGpus(failing)).rejects.toThrow('nvidia-smi ended with 255: Unknown Error');
+  });
+});
+
+describe('a GPU that has fallen off its bus', () => {
+  it('does not hide the others', async () => {
+    const gpus = await createGpuStandIn(await testFolder());
+    const [whole = '', ...slices] = gpus.uuids;
+    const environment = { ...inject('environment'), PATH: `${gpus.path}:/usr/bin:/bin` };
+    const smi = createNvidiaSmi({ environment });
+    const found = async () => (await smi.list(never))?.map(({ uuid }) => uuid);
+    await gpus.fallOff(whole);
+    expect(await found()).toEqual(slices);
+    await gpus.mend(whole);
+    expect(await found()).toEqual([whole, ...slices]);
+  });
+
+  it('is not to blame when the driver itself does not answer', async () => {
+    let asked = 0;
+    const mismatch = 'Failed to initialize NVML: Driver/library version mismatch\n';
+    const failing = () => {
+      asked += 1;
+      return Promise.resolve({ exitCode: 18, output: mismatch, errors: '' });
+    };
+    await expect(listGpus(failing)).rejects.toThrow('version mismatch');
+    expect(asked).toBe(1);
   });
 });
 
@@ -261,16 +346,14 @@ interface Told {
   uuid: string;
   name?: string;
   total?: string;
-  used?: string;
-  busy?: string;
   mig?: string;
   slices?: string;
   more?: string;
 }
 
 function gpu(told: Told): string {
-  const { uuid, name = 'NVIDIA H100 80GB HBM3', total = '81559 MiB', used = '1 MiB' } = told;
-  const { busy = '0 %', mig = 'N/A', slices = 'None', more = '' } = told;
+  const { uuid, name = 'NVIDIA H100 80GB HBM3', total = '81559 MiB' } = told;
+  const { mig = 'N/A', slices = 'None', more = '' } = told;
   return `
   <gpu id="00000000:01:00.0">
     <product_name>${name}</product_name>
@@ -279,10 +362,14 @@ function gpu(told: Told): string {
       ${slices}
     </mig_devices>
     <uuid>${uuid}</uuid>
-    <fb_memory_usage><total>${total}</total><used>${used}</used></fb_memory_usage>
+    <fb_memory_usage><total>${total}</total><used>1 MiB</used></fb_memory_usage>
     <bar1_memory_usage><total>256 MiB</total><used>2 MiB</used></bar1_memory_usage>
-    <utilization><gpu_util>${busy}</gpu_util><memory_util>99 %</memory_util></utilization>${more}
+    <utilization><gpu_util>7 %</gpu_util><memory_util>99 %</memory_util></utilization>${more}
   </gpu>`;
+}
+
+function recovery(action: string): string {
+  return `<gpu_recovery_action>${action}</gpu_recovery_action>`;
 }
 
 function slice(index: number, memory: string, more = ''): string {

@@ -195,9 +195,15 @@ describe('a fleet', () => {
   it('accuses those whose devices are lost, be they lent or not, and nobody else', () => {
     const { of, allot } = open();
     const heard: string[] = [];
-    for (const id of ids) of(id).onAccused((reason) => heard.push(`${id}: ${reason}`));
+    for (const id of ids) {
+      of(id).onAccused({
+        accuse: (reason) => heard.push(`${id} is accused: ${reason}`),
+        suspect: (reason) => heard.push(`${id} is suspected: ${reason}`),
+      });
+    }
     allot('a', ['c']).accuse(['GPU-c', 'GPU-b'], 'lost');
-    expect(heard).toEqual(['c: lost']);
+    allot('b', []).suspect(['GPU-b', 'GPU-a'], 'perhaps');
+    expect(heard).toEqual(['c is accused: lost', 'b is suspected: perhaps']);
   });
 
   it('takes nothing that is more than there is', async () => {

@@ -40,7 +40,7 @@ export async function startTestConsumer(
       member: createFleet([identity]).get(identity.id)!,
       process: identity.id,
       engine,
-      gpuSource: { troubleWith: async () => undefined },
+      gpuSource: { troubleWith: async () => undefined, sample: async () => undefined },
       storageWatch: createStorageWatch({ engine, logger }),
       privateApiUrl: options.apiUrl,
       redisUrl: options.redis.url,
@@ -49,6 +49,7 @@ export async function startTestConsumer(
       version: 'test',
       settings: {
         imageRetryMs: 2_000,
+        gpuCheckMs: 60_000,
         containerGraceMs: 500,
         maxOutputBytes: 1024 ** 3,
         maxScratchBytes: 1024 ** 3,

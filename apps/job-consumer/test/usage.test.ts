@@ -32,6 +32,8 @@ it('is told with the end of the attempt', async () => {
     read_bytes: expect.any(Number),
     written_bytes: expect.any(Number),
     gpu_s: 0,
+    gpu_memory_peak_mib: null,
+    gpu_utilization: null,
   });
   const { samples, run_s, cpu_s, memory_peak_mib } = usage!;
   expect(samples).toBeGreaterThanOrEqual(2);

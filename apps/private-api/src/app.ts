@@ -233,6 +233,7 @@ export async function startPrivateApi(
       leaseMs,
       parkMs: config.PARK_S * 1000,
       runTime: { usualS: config.RUN_TIMEOUT_S, longestS: config.MAX_RUN_TIMEOUT_S },
+      logger,
     }),
   );
 

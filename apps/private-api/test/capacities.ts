@@ -6,6 +6,7 @@ export function needs(more: Partial<Needs> = {}): Needs {
     use_gpu: false,
     gpu_count: 1,
     gpu_memory_mib: null,
+    gpu_memory_exceeded: false,
     cpus: null,
     memory_mib: null,
     shm_mib: null,

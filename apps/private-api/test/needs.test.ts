@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ClaimAnswer, Model } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import { gpu, needs } from './capacities.js';
-import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 import { problemOfTask, registerBoth, stateOfTask } from './task-helpers.js';
 
 let api: RunningPrivateApi;
@@ -108,4 +108,82 @@ describe('what nobody can run', () => {
     );
     expect((await problemOfTask(api, uid)).task).not.toHaveProperty('unservable');
   });
+});
+
+describe('a model whose run takes more of a GPU than it says', () => {
+  const register = async (mib: number): Promise<Model> => {
+    const query = `container_tag=a:1&use_gpu=true&gpu_memory_mib=${mib}&cpus=1&memory_mib=100&labels=site=greedy`;
+    const answer = await api.call(`/api/models/greedy?${query}`, { method: 'PUT' });
+    return (await answer.json()) as Model;
+  };
+  const get = async () => (await (await api.call('/api/models/greedy')).json()) as Model;
+  const consumer = () => api.consumer('shared');
+  const claimed = async (uid: string) => {
+    expect(await waitUntil(isQueued(uid), { timeoutMs: 10_000 })).toBe(true);
+    expect(await consumer().claim(uid)).toMatchObject({ outcome: 'won' });
+  };
+  const end = (uid: string, peakMib: number | null) =>
+    consumer().settle(uid, {
+      ...{ kind: 'failed', reason: 'exit_code', ...ended },
+      usage: {
+        ...{ samples: 1, run_s: 1, cpu_s: 1, memory_peak_mib: 1, read_bytes: 0, written_bytes: 0 },
+        ...{ gpu_s: 1, gpu_memory_peak_mib: peakMib, gpu_utilization: 50 },
+      },
+    });
+
+  it('says so, and shares none until it says more', async () => {
+    expect(await register(4_000)).toMatchObject({
+      gpu_memory_exceeded: false,
+      gpu_memory_peak_mib: null,
+    });
+    await consumer().register({
+      ...{ device: gpu(16_000).device, slots: 8, labels: { site: 'greedy' } },
+    });
+    const first = await api.postTask('greedy');
+    const second = await api.postTask('greedy');
+    await claimed(first);
+    await claimed(second);
+
+    await end(first, 4_000);
+    expect(await get()).toMatchObject({ gpu_memory_exceeded: false, gpu_memory_peak_mib: 4_000 });
+    await end(second, 4_001);
+    expect(await get()).toMatchObject({ gpu_memory_exceeded: true, gpu_memory_peak_mib: 4_001 });
+    expect(await register(4_000)).toMatchObject({
+      version: 1,
+      warnings: [expect.stringContaining('A run took 4001 MiB of a GPU')],
+    });
+
+    const alone = await api.postTask('greedy');
+    await claimed(alone);
+    const waits = await api.postTask('greedy');
+    // What comes after it, and could share with nobody, tells that the pass is over.
+    const plain = await api.postTask(await plainModel());
+    expect(await waitUntil(isQueued(plain), { timeoutMs: 10_000 })).toBe(true);
+    expect((await stateOfTask(api, waits))?.state).toBe('PENDING');
+
+    // Less than before, or nothing, changes nothing.
+    await end(alone, 3);
+    await claimed(waits);
+    await end(waits, null);
+    expect(await get()).toMatchObject({ gpu_memory_exceeded: true, gpu_memory_peak_mib: 4_001 });
+
+    const next = await register(5_000);
+    expect(next).toMatchObject({
+      version: 2,
+      gpu_memory_exceeded: false,
+      gpu_memory_peak_mib: null,
+    });
+    expect(next).not.toHaveProperty('warnings');
+    for (const uid of [await api.postTask('greedy'), await api.postTask('greedy')]) {
+      await claimed(uid);
+      await end(uid, null);
+    }
+    await consumer().signOff();
+  });
+
+  async function plainModel(): Promise<string> {
+    await post('beside', '');
+    await api.consumer('beside').register();
+    return 'beside';
+  }
 });

@@ -160,6 +160,8 @@ export interface ContainerSpec {
    * no other.
    */
   gpus: readonly string[];
+  /** It sees all processes of the engine's host, by their numbers there. Default: its own. */
+  seesHostProcesses?: boolean;
 }
 
 export interface ContainerLimits {

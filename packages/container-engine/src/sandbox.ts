@@ -64,20 +64,22 @@ export function probeContainer(options: {
 }
 
 /**
- * A container that tells of the GPUs of the engine's host, since it has them: it runs one program of
- * the vendor's driver, which the vendor's hook brings into any image. `gpus` is `all`, or a CDI name.
+ * A container that tells of the GPUs of the engine's host, since it has them: the vendor's hook brings the
+ * driver's program into any image, to be run there. Only where it sees the host's processes does that tell of
+ * them. It sleeps for an hour at most, so that one of which nobody knows ends. `gpus` is `all`, or a CDI name.
  */
 export function discoveryContainer(options: {
   name: string;
   image: string;
   labels: Labels;
-  command: readonly string[];
   gpus: string;
 }): ContainerSpec {
   const { gpus, ...rest } = options;
   return {
     ...rest,
+    command: ['sleep', '3600'],
     mounts: [],
+    seesHostProcesses: true,
     // An image may name other parts of the driver, without its programs.
     environment: { NVIDIA_DRIVER_CAPABILITIES: 'utility' },
     limits: discoveryLimits,
@@ -85,13 +87,13 @@ export function discoveryContainer(options: {
   };
 }
 
-/** The driver's library maps a good deal for each GPU. The log's form takes several times the text. */
+/** The driver's library maps a good deal for each GPU. */
 const discoveryLimits: ContainerLimits = {
   memoryBytes: 1024 ** 3,
   cpus: 1,
   processes: 100,
   shmBytes: 1024 ** 2,
-  logBytes: 64 * 1024 ** 2,
+  logBytes: 64 * 1024,
   fileBytes: 1024 ** 2,
 };
 

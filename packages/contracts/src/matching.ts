@@ -30,7 +30,9 @@ export function partOf(
   { slots, device, share }: Pick<Capacity, 'slots' | 'device' | 'share'>,
 ): Part {
   const ofDevice = device?.memory_mib ?? null;
-  const isAlone = device !== null && (needs.gpu_memory_mib === null || ofDevice === null);
+  const isAlone =
+    device !== null &&
+    (needs.gpu_memory_mib === null || needs.gpu_memory_exceeded || ofDevice === null);
   const gpuMemoryMib = device === null || isAlone ? 0 : (needs.gpu_memory_mib ?? 0);
   const fraction = device === null ? 1 / slots : isAlone ? 1 : gpuMemoryMib / (ofDevice ?? 1);
   const { cpus, memory_mib: memoryMib } = needs;

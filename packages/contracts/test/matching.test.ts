@@ -13,6 +13,7 @@ const needs = (more: Partial<Needs> = {}): Needs => ({
   use_gpu: false,
   gpu_count: 1,
   gpu_memory_mib: null,
+  gpu_memory_exceeded: false,
   cpus: null,
   memory_mib: null,
   shm_mib: null,
@@ -47,6 +48,12 @@ describe('the part of a consumer that a run takes', () => {
     [
       'is a whole GPU, where it does not say how much of it',
       needs({ use_gpu: true }),
+      gpu(1_000),
+      { isAlone: true, gpuMemoryMib: 0, cpus: 8, memoryMib: 16_000 },
+    ],
+    [
+      'is a whole GPU, where a run took more than it says',
+      needs({ use_gpu: true, gpu_memory_mib: 250, gpu_memory_exceeded: true }),
       gpu(1_000),
       { isAlone: true, gpuMemoryMib: 0, cpus: 8, memoryMib: 16_000 },
     ],

@@ -1,26 +1,35 @@
 /**
- * In place of the driver's program. Its answers are files in `state`, which are replaced as a whole; a
- * file `failure` there has the words that it fails with.
+ * In place of the driver's program. Its answers are files in `state`, which are replaced as a whole: of all
+ * GPUs together, and of each alone by its number. A file `failure` there has the words that it fails with,
+ * with `.all` whenever it is asked for all together, with a number when it is asked for that one. `asked` has a
+ * line for each question.
  */
 export function nvidiaSmi(state: string): string {
   return `#!/bin/sh
 state=${quoted(state)}
-cat "$state/failure" >&2 2> /dev/null && exit 255
+echo "$*" >> "$state/asked"
+csv="--format=csv,noheader,nounits"
 case "$*" in
-  "-q -x") answer=report ;;
-  -L) answer=list ;;
+  "-q -x") answer=report of=all ;;
+  -L) answer=list of=all ;;
+  "-q -x -i "*) answer=report of=$4 ;;
+  "-L -i "*) answer=list of=$3 ;;
+  "--query-compute-apps=gpu_uuid,pid,used_memory $csv") answer=processes of=all ;;
+  "--query-gpu=uuid,utilization.gpu $csv") answer=utilization of=all ;;
   *) echo "Invalid combination of input arguments." >&2; exit 2 ;;
 esac
-[ -s "$state/list" ] || { echo "No devices were found"; exit 6; }
-cat "$state/$answer"
+cat "$state/failure" >&2 2> /dev/null && exit 255
+cat "$state/failure.$of" >&2 2> /dev/null && exit 255
+[ -e "$state/$answer.$of" ] || { echo "No devices were found"; exit 6; }
+cat "$state/$answer.$of"
 `;
 }
 
 /**
  * In place of the vendor's hook, which the engine calls before the start of each container that is to
  * have devices, with the container's state on its standard input. Writes down who is to have which; fails
- * with the words of a file in `broken` that is named like the device. A container that asks for the
- * driver's programs gets nvidia-smi, with the answers of this moment.
+ * with the words of a file in `broken` that is named like the device. A container that does not refuse the
+ * driver's programs gets nvidia-smi, with the answers of this moment, in /run/gpu-stand-in.
  */
 export function containerHook(folder: string): string {
   return `#!/bin/sh
@@ -35,12 +44,11 @@ devices=$(variable NVIDIA_VISIBLE_DEVICES)
 for device in $(printf '%s' "$devices" | tr ',/' ' _'); do
   cat "$folder/broken/$device" >&2 2> /dev/null && exit 1
 done
-case ",$(variable NVIDIA_DRIVER_CAPABILITIES)," in *,utility,* | *,all,*)
+capabilities=$(variable NVIDIA_DRIVER_CAPABILITIES)
+case ",\${capabilities:-compute,utility}," in *,utility,* | *,all,*)
   root=$(grep -o '"root":{[^}]*}' "$config" | first path)
   mkdir -p "$root/usr/bin" "$root/run/gpu-stand-in"
-  for file in report list failure; do
-    [ ! -e "$folder/state/$file" ] || cp "$folder/state/$file" "$root/run/gpu-stand-in"
-  done
+  cp "$folder/state/"[a-z]* "$root/run/gpu-stand-in"
   sed 's,^state=.*,state=/run/gpu-stand-in,' "$folder/programs/nvidia-smi" > "$root/usr/bin/nvidia-smi"
   chmod 755 "$root/usr/bin/nvidia-smi"
 esac

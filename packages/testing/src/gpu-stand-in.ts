@@ -1,6 +1,11 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listOf, reportOf, type StandInGpu } from './gpu-stand-in-answers.js';
+import {
+  answersOf,
+  processesOf,
+  type StandInGpu,
+  type StandInProcess,
+} from './gpu-stand-in-answers.js';
 import { containerHook, nvidiaSmi } from './gpu-stand-in-programs.js';
 
 /** GPUs that are not there: what an engine and a consumer meet of a vendor's driver. */
@@ -10,16 +15,25 @@ export interface GpuStandIn {
   readonly path: string;
   /** The devices that containers can have: GPUs, and in place of one that is divided its slices. */
   readonly uuids: readonly string[];
-  /** What nvidia-smi says that is in use on a device (MiB). */
-  setUsed(uuid: string, usedMib: number): Promise<void>;
+  /** What nvidia-smi says of the processes on all GPUs, in place of what it said. */
+  setProcesses(processes: readonly StandInProcess[]): Promise<void>;
+  /** What it says of a whole GPU: how busy it is (percent), and what must be done to it (`None`: nothing). */
+  tell(uuid: string, told: Pick<StandInGpu, 'utilization' | 'recoveryAction'>): Promise<void>;
   /** A GPU with its slices, or one slice: nvidia-smi does not know it any more, no container gets it. */
   lose(uuid: string): Promise<void>;
   /** No container gets the device (`all`: who asks for all of them); the engine says why. */
   break(uuid: string, message: string): Promise<void>;
-  /** Ends what `lose` and `break` have done to it, and to its slices. */
+  /**
+   * A whole GPU falls off its bus: nvidia-smi fails with that one and with all together, but not with any
+   * other alone. Containers are not kept from it.
+   */
+  fallOff(uuid: string): Promise<void>;
+  /** Ends what `lose`, `fallOff` and `break` have done to it, and to its slices. */
   mend(uuid: string): Promise<void>;
   /** Has nvidia-smi fail with these words; undefined: not any more. */
   fail(message: string | undefined): Promise<void>;
+  /** What nvidia-smi was asked for, outside of containers: its arguments, the first question first. */
+  asked(): Promise<string[]>;
   /** Each start of a container with devices, the first first: its id, and the devices that it was to have. */
   calls(): Promise<{ container: string; devices: string[] }[]>;
 }
@@ -32,6 +46,7 @@ export async function createGpuStandIn(
   const gpus = structuredClone(devices) as StandInGpu[];
   const all = gpus.flatMap((gpu) => [gpu, ...(gpu.slices ?? [])]);
   const lost = new Set<string>();
+  const fallen = new Set<string>();
   const path = join(folder, 'programs');
   const state = join(folder, 'state');
   const broken = join(folder, 'broken');
@@ -47,8 +62,12 @@ export async function createGpuStandIn(
     const left = gpus
       .filter(({ uuid }) => !lost.has(uuid))
       .map((gpu) => ({ ...gpu, slices: gpu.slices?.filter(({ uuid }) => !lost.has(uuid)) }));
-    await replace(join(state, 'report'), reportOf(left));
-    await replace(join(state, 'list'), listOf(left));
+    const answers = answersOf(left, fallen);
+    for (const [name, text] of answers) await replace(join(state, name), text);
+    for (const name of await readdir(state)) {
+      const isOld = /^(report|list|failure)\./.test(name) && !answers.has(name);
+      if (isOld) await rm(join(state, name), { force: true });
+    }
   };
   // One after the other, so that the last has what all have changed.
   const update = () => (writing = writing.then(write));
@@ -65,13 +84,20 @@ export async function createGpuStandIn(
   const refuse = (uuid: string, message: string) =>
     replace(join(broken, fileOf(uuid)), `${message}\n`);
 
+  await replace(join(state, 'processes.all'), '');
+  await replace(join(state, 'asked'), '');
   await update();
   return {
     folder,
     path,
     uuids: gpus.flatMap(({ uuid, slices }) => slices?.map((slice) => slice.uuid) ?? [uuid]),
-    async setUsed(uuid, usedMib) {
-      known(uuid).usedMib = usedMib;
+    setProcesses: (processes) => replace(join(state, 'processes.all'), processesOf(processes)),
+    async tell(uuid, told) {
+      Object.assign(known(uuid), told);
+      await update();
+    },
+    async fallOff(uuid) {
+      fallen.add(known(uuid).uuid);
       await update();
     },
     async lose(uuid) {
@@ -86,6 +112,7 @@ export async function createGpuStandIn(
       for (const mended of withSlices(uuid)) {
         await rm(join(broken, fileOf(mended)), { force: true });
         lost.delete(mended);
+        fallen.delete(mended);
       }
       await update();
     },
@@ -93,6 +120,9 @@ export async function createGpuStandIn(
       const failure = join(state, 'failure');
       if (message === undefined) await rm(failure, { force: true });
       else await replace(failure, `${message}\n`);
+    },
+    async asked() {
+      return (await readFile(join(state, 'asked'), 'utf8')).split('\n').slice(0, -1);
     },
     async calls() {
       const lines = (await readFile(join(folder, 'calls'), 'utf8')).split('\n').slice(0, -1);
@@ -109,25 +139,21 @@ const usualGpus: readonly StandInGpu[] = [
     uuid: 'GPU-6f1c2a3b-0000-4000-8000-000000000001',
     name: 'NVIDIA L40S',
     memoryMib: 46_068,
-    usedMib: 4,
   },
   {
     uuid: 'GPU-6f1c2a3b-0000-4000-8000-000000000002',
     name: 'NVIDIA A100-SXM4-80GB',
     memoryMib: 81_920,
-    usedMib: 0,
     slices: [
       {
         uuid: 'MIG-7a2d3b4c-0000-5000-8000-000000000001',
         profile: '3g.40gb',
         memoryMib: 40_192,
-        usedMib: 37,
       },
       {
         uuid: 'MIG-7a2d3b4c-0000-5000-8000-000000000002',
         profile: '1g.10gb',
         memoryMib: 9_728,
-        usedMib: 12,
       },
     ],
   },

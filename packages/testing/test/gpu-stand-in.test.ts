@@ -34,12 +34,30 @@ describe('the nvidia-smi of the stand-in', () => {
     await expect(ask('--help-me')).rejects.toMatchObject({ code: 2 });
   });
 
-  test('tells what is in use', async () => {
-    await Promise.all([gpus.setUsed(whole, 1234), gpus.setUsed(slice, 5678)]);
-    const report = await ask('-q', '-x');
-    expect(report).toContain('<used>1234 MiB</used>');
-    expect(report).toContain('<used>5678 MiB</used>');
-    await expect(gpus.setUsed('GPU-nobody', 1)).rejects.toThrow('GPU-nobody');
+  test('tells what it is told to', async () => {
+    await gpus.tell(whole, { utilization: 42, recoveryAction: 'Reset' });
+    expect(await ask('-q', '-x')).toContain('<gpu_recovery_action>Reset<');
+    const form = '--format=csv,noheader,nounits';
+    const [ofWhole, ofDivided] = (await ask('--query-gpu=uuid,utilization.gpu', form)).split('\n');
+    expect([ofWhole, ofDivided]).toEqual([`${whole}, 42`, `${divided}, [N/A]`]);
+    await gpus.setProcesses([{ gpu: whole, pid: 7, memoryMib: 512 }]);
+    const query = '--query-compute-apps=gpu_uuid,pid,used_memory';
+    expect(await ask(query, form)).toBe(`${whole}, 7, 512\n`);
+    expect((await gpus.asked()).at(-1)).toBe(`${query} ${form}`);
+    await expect(gpus.tell('GPU-nobody', {})).rejects.toThrow('GPU-nobody');
+  });
+
+  test('fails with one that has fallen off its bus and with all, not with the others', async () => {
+    await gpus.fallOff(whole);
+    for (const of of [[], ['-i', '0']]) {
+      await expect(ask('-q', '-x', ...of)).rejects.toMatchObject({ code: 255 });
+      await expect(ask('-L', ...of)).rejects.toMatchObject({ code: 255 });
+    }
+    expect(await ask('-q', '-x', '-i', '1')).toContain(`<uuid>${divided}<`);
+    expect(await ask('-L', '-i', '1')).toContain(slice);
+    await expect(ask('-q', '-x', '-i', '2')).rejects.toMatchObject({ code: 6 });
+    await gpus.mend(whole);
+    expect(await ask('-q', '-x')).toContain(whole);
   });
 
   test('knows nothing of what is lost until it is mended', async () => {
@@ -69,7 +87,7 @@ describe('the nvidia-smi of the stand-in', () => {
       for (let at = 0; at < 20; at += 1) expect(await ask('-q', '-x')).toMatch(/_log>\n$/);
     };
     const changes = async () => {
-      for (let at = 0; at < 100; at += 1) await gpus.setUsed(whole, at);
+      for (let at = 0; at < 100; at += 1) await gpus.tell(whole, { utilization: at });
     };
     await Promise.all([looks(), changes()]);
   });
@@ -109,11 +127,14 @@ describe('the hook of the stand-in', () => {
     expect((await run([slice, whole], ['true'])).status).toBe(0);
   });
 
-  test('brings nvidia-smi to who asks for the programs of the driver', async () => {
+  test('brings nvidia-smi to who does not refuse the programs of the driver', async () => {
     const command = ['nvidia-smi', '-L'];
-    const asking = await run(['all'], command, ['NVIDIA_DRIVER_CAPABILITIES=utility']);
-    expect(asking).toMatchObject({ status: 0, log: await ask('-L') });
-    await expect(run(['all'], command)).rejects.toThrow(/nvidia-smi.*not found/);
+    const having = (capabilities: string) =>
+      run(['all'], command, [`NVIDIA_DRIVER_CAPABILITIES=${capabilities}`]);
+    const found = { status: 0, log: await ask('-L') };
+    expect(await run(['all'], command)).toMatchObject(found);
+    expect(await having('utility')).toMatchObject(found);
+    await expect(having('compute')).rejects.toThrow(/nvidia-smi.*not found/);
   });
 });
 

@@ -1,6 +1,9 @@
 import { AppError } from '@inference-server/errors';
 import { readGpus, type FoundGpu } from './nvidia-smi-output.js';
 
+/** Runs nvidia-smi, wherever that is. */
+export type RunSmi = (args: string[]) => Promise<SmiRun>;
+
 /** What one run of nvidia-smi came to. */
 export interface SmiRun {
   /** Null: a signal ended it. */
@@ -11,22 +14,47 @@ export interface SmiRun {
 }
 
 /**
- * The GPUs that nvidia-smi tells of, wherever `run` runs it. Throws AppError with its last words when
- * it fails, and when its answer is not understood.
+ * The GPUs that nvidia-smi tells of. When it fails on all of them together, which one that has fallen off
+ * its bus is enough for, each is asked for alone: those that answer are there. Throws AppError with its last
+ * words when none does, and when its answer is not understood.
  */
-export async function listGpus(run: (args: string[]) => Promise<SmiRun>): Promise<FoundGpu[]> {
+export async function listGpus(run: RunSmi): Promise<FoundGpu[]> {
   const report = await run(['-q', '-x']);
   if (tellsOfNone(report)) return [];
+  if (report.exitCode !== 0 && !ofDriver.test(report.errors + report.output)) {
+    const alone = await listOneByOne(run);
+    if (alone.length > 0) return alone;
+  }
   const xml = outputOf(report);
   return readGpus(xml, outputOf(await run(['-L'])));
 }
 
-/** A driver without a GPU: the code is of a query that has found nothing. */
+async function listOneByOne(run: RunSmi): Promise<FoundGpu[]> {
+  const found: FoundGpu[] = [];
+  for (let index = 0; index < mostGpus; index += 1) {
+    const one = ['-i', `${index}`];
+    const report = await run(['-q', '-x', ...one]);
+    if (tellsOfNone(report)) break;
+    if (report.exitCode !== 0) continue;
+    const list = await run(['-L', ...one]);
+    found.push(...readGpus(report.output, list.exitCode === 0 ? list.output : ''));
+  }
+  return found;
+}
+
+/** It is not a GPU that is in trouble, and each alone would say the same. */
+const ofDriver = /failed to initialize NVML|communicate with the NVIDIA driver/i;
+
+/** More than a host has. */
+const mostGpus = 32;
+
+/** A driver without a GPU, or without one of that number: the code is of a query that has found nothing. */
 function tellsOfNone({ exitCode, output }: SmiRun): boolean {
   return exitCode === 6 && /no devices were found/i.test(output);
 }
 
-function outputOf({ exitCode, output, errors }: SmiRun): string {
+/** Throws AppError when it failed. */
+export function outputOf({ exitCode, output, errors }: SmiRun): string {
   if (exitCode === 0) return output;
   const how = exitCode === null ? 'was ended by a signal' : `ended with ${exitCode}`;
   // Some of its complaints come as output.

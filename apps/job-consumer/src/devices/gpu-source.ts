@@ -1,23 +1,33 @@
 import { randomUUID } from 'node:crypto';
-import { hasEnded, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  discoveryContainer,
+  type ContainerEngine,
+  type ContainerSpec,
+} from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from '../config.js';
 import { callerOf } from '../identities.js';
-import { createNames } from '../names.js';
+import { createNames, type Names } from '../names.js';
 import { createPrivateApiClient } from '../private-api-client.js';
 import { retryPassing } from '../retry.js';
 import { uuidOf } from './find-devices.js';
+import type { GpuSample } from './gpu-sample.js';
 import { createNvidiaSmi } from './nvidia-smi.js';
-import { listGpusInContainer } from './nvidia-smi-container.js';
+import { createContainedSmi } from './nvidia-smi-container.js';
 import type { FoundGpu } from './nvidia-smi-output.js';
+import { shareLook } from './shared-look.js';
 
 /** Who tells of the GPUs of the engine's host. */
 export interface GpuSource {
   /** Undefined: nobody can tell. Throws AppError when the driver, or the way to it, is in trouble. */
   list(signal: AbortSignal): Promise<FoundGpu[] | undefined>;
+  /** Undefined: nobody can tell. Throws AppError likewise. */
+  sample(signal: AbortSignal): Promise<GpuSample | undefined>;
   /** Which of these devices cannot be used, and why; undefined: all can, or nobody can tell. */
   troubleWith(devices: readonly string[], signal: AbortSignal): Promise<DeviceTrouble | undefined>;
+  /** Nothing of it is left in the engine, if that is there. */
+  close(): Promise<void>;
 }
 
 export interface DeviceTrouble {
@@ -33,32 +43,25 @@ export function createGpuSource(options: {
 }): GpuSource {
   const { config, engine, logger } = options;
   const { GPU_HELPER_IMAGE: image } = config;
+  let names: Names | undefined;
   const smi = createNvidiaSmi({ environment: { PATH: config.PATH } });
+  /** An engine on another machine has GPUs that this one knows nothing of. */
+  const isHere = config.DOCKER_HOST.startsWith('unix:');
 
-  const listNow = async (signal: AbortSignal) => {
-    const found = config.DOCKER_HOST.startsWith('unix:') ? await smi.list(signal) : undefined;
-    return found ?? (image === undefined ? undefined : await listInContainer(image, signal));
-  };
-  /** One for all who ask meanwhile: tasks that share a device lose it together. */
-  let underWay: Promise<FoundGpu[] | undefined> | undefined;
-  const list: GpuSource['list'] = async (signal) => {
-    signal.throwIfAborted();
-    underWay ??= listNow(AbortSignal.timeout(listedWithinMs)).finally(() => (underWay = undefined));
-    const listing = underWay;
-    // Whoever waited for it may have given up.
-    listing.catch(() => undefined);
-    return new Promise((resolve, reject) => {
-      const giveUp = () => reject(signal.reason as Error);
-      signal.addEventListener('abort', giveUp, { once: true });
-      void listing.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
-    });
-  };
+  const contained =
+    image === undefined ? undefined : createContainedSmi(engine, (signal) => specOf(image, signal));
+  const listNow = async (signal: AbortSignal) =>
+    (isHere ? await smi.list(signal) : undefined) ?? contained?.list(signal);
+  const sampleNow = async (signal: AbortSignal) =>
+    (isHere ? await smi.sample(signal) : undefined) ?? contained?.sample(signal);
+  // Tasks that share a device lose it together.
+  const list = shareLook(listNow, { withinMs: listedWithinMs });
 
   return {
     list,
+    sample: shareLook(sampleNow, { withinMs: 60_000, freshForMs: 1_000 }),
     async troubleWith(devices, signal) {
-      // One GPU that is gone can keep nvidia-smi from telling of any, and what it takes to ask may be away:
-      // only what it knows and does not name is lost.
+      // What it takes to ask may be away: only what nvidia-smi knows and does not name is lost.
       const found = await list(signal).catch(() => {
         signal.throwIfAborted();
         return undefined;
@@ -69,12 +72,35 @@ export function createGpuSource(options: {
         return /^(GPU|MIG)-/.test(uuid) && found?.every((gpu) => gpu.uuid !== uuid) === true;
       };
       const lost = devices.filter(isLost);
-      if (lost.length === 0) return undefined;
-      return { devices: lost, reason: `nvidia-smi knows no ${lost.join(', ')} any more.` };
+      if (lost.length > 0) {
+        return { devices: lost, reason: `nvidia-smi knows no ${lost.join(', ')} any more.` };
+      }
+      const needsOf = (name: string) => found?.find(({ uuid }) => uuid === uuidOf(name))?.needs;
+      const sick = devices.filter((name) => typeof needsOf(name) === 'string');
+      if (sick.length === 0) return undefined;
+      const words = sick.map((name) => `${name} needs: ${needsOf(name) ?? ''}`);
+      return { devices: sick, reason: `nvidia-smi says that ${words.join(', ')}.` };
     },
+    close: async () => contained?.close(),
   };
 
-  async function listInContainer(helper: string, signal: AbortSignal): Promise<FoundGpu[]> {
+  async function specOf(helper: string, signal: AbortSignal): Promise<ContainerSpec> {
+    const names = await ownNames(signal);
+    if ((await engine.inspectImage(helper, signal)) === undefined) {
+      await engine.pullImage(helper, signal);
+    }
+    const { runtimes, cdiDevices } = await engine.describe(signal);
+    const byCdi = !runtimes.includes('nvidia') && cdiDevices.includes(allByCdi);
+    return discoveryContainer({
+      ...names.discovery(randomUUID()),
+      image: helper,
+      gpus: byCdi ? allByCdi : 'all',
+    });
+  }
+
+  /** No consumer's own, so that none takes it for a leftover; what an earlier process left goes here. */
+  async function ownNames(signal: AbortSignal): Promise<Names> {
+    if (names !== undefined) return names;
     const caller = callerOf(config);
     const api = createPrivateApiClient({
       url: config.PRIVATE_API_URL,
@@ -90,21 +116,11 @@ export function createGpuSource(options: {
           onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'not registered yet'),
         },
       );
-      // No consumer's own, so that none takes them for leftovers; what an earlier one left goes here.
-      const names = createNames(installationId, `${caller.id}-discovery`);
-      for (const { id, state } of await engine.listContainers(names.own, signal)) {
-        if (hasEnded(state)) await engine.removeContainer(id, signal);
+      const found = createNames(installationId, `${caller.id}-discovery`);
+      for (const { id } of await engine.listContainers(found.own, signal)) {
+        await engine.removeContainer(id, signal);
       }
-      if ((await engine.inspectImage(helper, signal)) === undefined) {
-        await engine.pullImage(helper, signal);
-      }
-      const { runtimes, cdiDevices } = await engine.describe(signal);
-      const byCdi = !runtimes.includes('nvidia') && cdiDevices.includes(allByCdi);
-      return await listGpusInContainer(
-        engine,
-        { ...names.discovery(randomUUID()), image: helper, ...(byCdi && { gpus: allByCdi }) },
-        signal,
-      );
+      return (names = found);
     } finally {
       await api.close();
     }

@@ -1,71 +1,93 @@
 import {
-  discoveryContainer,
   EngineError,
+  isEngineProblem,
   type ContainerEngine,
   type ContainerSpec,
-  type Labels,
 } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
-import { joinSignals } from '@inference-server/service-kit';
 import { uncut } from '../uncut.js';
-import { listGpus, type SmiRun } from './gpu-listing.js';
+import { listGpus, type RunSmi, type SmiRun } from './gpu-listing.js';
+import { sampleGpus, type GpuSample } from './gpu-sample.js';
 import { maxAnswerBytes, type FoundGpu } from './nvidia-smi-output.js';
 
+/** The driver's program on the engine's host, for a process that has none of its own. */
+export interface ContainedSmi {
+  /**
+   * Throws EngineError when no container can have the GPUs; AppError when the program is not in it, fails,
+   * or takes too long.
+   */
+  list(signal: AbortSignal): Promise<FoundGpu[]>;
+  sample(signal: AbortSignal): Promise<GpuSample>;
+  /** Removes the container. Never rejects. */
+  close(): Promise<void>;
+}
+
 /**
- * The GPUs of the engine's host, for a consumer that has no driver's program of its own: the vendor's
- * hook brings it into a container. The engine must have the image. Throws AppError when no container can
- * have the GPUs, when the program is not in it, fails, or takes too long.
+ * Runs it in a container that has all GPUs and only sleeps otherwise: the vendor's hook brings it there. One
+ * that has ended, has lost its devices, or in which the program hangs, is replaced. `specOf` is asked for
+ * each; the engine must have its image.
  */
-export async function listGpusInContainer(
+export function createContainedSmi(
   engine: ContainerEngine,
-  options: {
-    image: string;
-    /** Two containers, one after the other, have names that begin with it. */
-    name: string;
-    labels: Labels;
-    /** Whom to ask for all of them: `all`, or a CDI name. */
-    gpus?: string;
-    /** Of one run; there are two. */
-    timeoutMs?: number;
-  },
-  signal: AbortSignal,
-): Promise<FoundGpu[]> {
-  const { gpus = 'all', timeoutMs = 60_000, name, ...rest } = options;
-  let count = 0;
-  return listGpus((args) => {
+  specOf: (signal: AbortSignal) => Promise<ContainerSpec>,
+  { timeoutMs = 60_000 }: { timeoutMs?: number } = {},
+): ContainedSmi {
+  let current: Promise<string> | undefined;
+
+  const start = async (signal: AbortSignal): Promise<string> => {
+    const container = await engine.createContainer(await specOf(signal), uncut);
+    try {
+      const outcome = await engine.startContainer(container, signal);
+      if (!outcome.started) throw new EngineError('failed', outcome.startError);
+      return container;
+    } catch (error) {
+      await remove(container);
+      throw error;
+    }
+  };
+  /** One that stays has labels by which it is found. */
+  const remove = (container: string) =>
+    engine.removeContainer(container, uncut).catch(() => undefined);
+  const discard = async (used: Promise<string>): Promise<void> => {
+    if (current === used) current = undefined;
+    const container = await used.catch(() => undefined);
+    if (container !== undefined) await remove(container);
+  };
+
+  /** Undefined: the container cannot be used any more. */
+  const runOnce = async (args: string[], signal: AbortSignal): Promise<SmiRun | undefined> => {
+    const used = (current ??= start(signal));
     const command = ['nvidia-smi', ...args];
-    const spec = discoveryContainer({ ...rest, name: `${name}-${(count += 1)}`, command, gpus });
-    return runToEnd(engine, spec, timeoutMs, signal);
-  });
+    // One byte more than is read shows that there was more.
+    const limits = { timeoutMs, maxBytes: maxAnswerBytes + 1 };
+    try {
+      const end = await engine.runCommand(await used, command, limits, signal);
+      if (end !== undefined && !hasLostDevices.test(end.output)) return { ...end, errors: '' };
+    } catch (error) {
+      await discard(used);
+      if (!isEngineProblem(error, 'overdue')) throw error;
+      const detail = `nvidia-smi did not end within ${timeoutMs / 1000} s in a container.`;
+      throw new AppError('INTERNAL', detail, { cause: error });
+    }
+    await discard(used);
+    return undefined;
+  };
+  const runIn =
+    (signal: AbortSignal): RunSmi =>
+    async (args) => {
+      const run = (await runOnce(args, signal)) ?? (await runOnce(args, signal));
+      if (run !== undefined) return run;
+      throw new AppError('INTERNAL', 'A container for nvidia-smi does not last.');
+    };
+
+  return {
+    list: (signal) => listGpus(runIn(signal)),
+    sample: (signal) => sampleGpus(runIn(signal)),
+    async close() {
+      if (current !== undefined) await discard(current);
+    },
+  };
 }
 
-async function runToEnd(
-  engine: ContainerEngine,
-  spec: ContainerSpec,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<SmiRun> {
-  signal.throwIfAborted();
-  const container = await engine.createContainer(spec, uncut);
-  const bounds = joinSignals(signal, AbortSignal.timeout(timeoutMs));
-  try {
-    const start = await engine.startContainer(container, bounds.signal);
-    if (!start.started) throw new EngineError('failed', start.startError);
-    const { exitCode, startError } = await engine.waitForExit(container, bounds.signal);
-    if (startError !== undefined) throw new EngineError('failed', startError);
-    const log = await engine.readLogs(container, logLimits, bounds.signal);
-    if (log.cut) throw new AppError('INTERNAL', 'nvidia-smi says more than 4 MiB in a container.');
-    return { exitCode, output: log.text, errors: '' };
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!bounds.signal.aborted) throw error;
-    const detail = `nvidia-smi did not end within ${timeoutMs / 1000} s in a container.`;
-    throw new AppError('INTERNAL', detail, { cause: error });
-  } finally {
-    bounds.release();
-    // One that stays has labels by which it is found.
-    await engine.removeContainer(container, uncut).catch(() => undefined);
-  }
-}
-
-const logLimits = { maxBytes: maxAnswerBytes, maxLines: 200_000 };
+/** As a container says it whose devices systemd has taken. */
+const hasLostDevices = /NVML: Unknown Error/;

@@ -9,9 +9,8 @@ export interface FoundGpu {
   name: string | null;
   memoryMib: number | null;
   driver: string | null;
-  usedMib: number | null;
-  /** Percent of the time in which it was busy. Null of a slice. */
-  utilization: number | null;
+  /** What its GPU needs before it can be relied on, in the driver's words, e.g. `Reset`. */
+  needs: string | null;
 }
 
 /** Longer answers are refused: sixteen GPUs take a tenth of it. */
@@ -41,11 +40,18 @@ export function readGpus(xml: string, list: string): FoundGpu[] {
       ? slicesOf(gpu, uuid, { driver, listed })
       : [
           {
-            ...{ uuid, name: textAt(gpu, 'product_name'), driver, ...memoryOf(gpu) },
-            utilization: amountAt(gpu, '%', 'utilization', 'gpu_util'),
+            ...{ uuid, name: textAt(gpu, 'product_name'), driver },
+            ...{ memoryMib: memoryOf(gpu), needs: needsOf(gpu) },
           },
         ];
   });
+}
+
+/** Drivers from R550 on name an action; those before, whether there must be a reset. */
+function needsOf(gpu: unknown): string | null {
+  const action = textAt(gpu, 'gpu_recovery_action');
+  if (action !== null) return action === 'None' ? null : action;
+  return textAt(gpu, 'gpu_reset_status', 'reset_required') === 'Yes' ? 'Reset' : null;
 }
 
 /** Some drivers write a warning before or after the document, and its type is of no use here. */
@@ -107,7 +113,7 @@ function slicesOf(
     }
     const product = textAt(gpu, 'product_name');
     const name = product && [product, 'MIG', found?.profile].filter(Boolean).join(' ');
-    return { uuid, name, driver, ...memoryOf(slice), utilization: null };
+    return { uuid, name, driver, memoryMib: memoryOf(slice), needs: needsOf(gpu) };
   });
 }
 
@@ -125,18 +131,10 @@ function readList(list: string): Map<string, Slice> {
   return slices;
 }
 
-function memoryOf(device: unknown): Pick<FoundGpu, 'memoryMib' | 'usedMib'> {
-  return {
-    memoryMib: amountAt(device, 'MiB', 'fb_memory_usage', 'total'),
-    usedMib: amountAt(device, 'MiB', 'fb_memory_usage', 'used'),
-  };
-}
-
-/** Null when there is none in this unit. */
-function amountAt(node: unknown, unit: string, ...path: string[]): number | null {
-  const [digits, found, ...more] = textAt(node, ...path)?.split(' ') ?? [];
-  if (digits === undefined || found !== unit || more.length > 0) return null;
-  return /^\d{1,15}$/.test(digits) ? Number(digits) : null;
+function memoryOf(device: unknown): number | null {
+  const text = textAt(device, 'fb_memory_usage', 'total');
+  const [, mib] = /^(\d{1,15}) MiB$/.exec(text ?? '') ?? [];
+  return mib === undefined ? null : Number(mib);
 }
 
 /** Null when it is absent, or says that nobody can tell. */

@@ -1,7 +1,8 @@
 import { execFile, type ExecFileException } from 'node:child_process';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
-import { listGpus, type SmiRun } from './gpu-listing.js';
+import { listGpus, type RunSmi, type SmiRun } from './gpu-listing.js';
+import { sampleGpus, type GpuSample } from './gpu-sample.js';
 import { maxAnswerBytes, type FoundGpu } from './nvidia-smi-output.js';
 
 /** The driver's own program, on the host that this process runs on. */
@@ -11,6 +12,8 @@ export interface NvidiaSmi {
    * takes too long, or answers what is not understood.
    */
   list(signal: AbortSignal): Promise<FoundGpu[] | undefined>;
+  /** Likewise. */
+  sample(signal: AbortSignal): Promise<GpuSample | undefined>;
 }
 
 export function createNvidiaSmi(options: {
@@ -36,15 +39,17 @@ export function createNvidiaSmi(options: {
     }
   };
 
+  const ifThere = async <T>(ask: (run: RunSmi) => Promise<T>, signal: AbortSignal) => {
+    try {
+      return await ask((args) => run(args, signal));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  };
   return {
-    async list(signal) {
-      try {
-        return await listGpus((args) => run(args, signal));
-      } catch (error) {
-        if (systemCode(error) === 'ENOENT') return undefined;
-        throw error;
-      }
-    },
+    list: (signal) => ifThere(listGpus, signal),
+    sample: (signal) => ifThere(sampleGpus, signal),
   };
 }
 

@@ -10,6 +10,7 @@ import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
 import type { Quarantine } from '../quarantine.js';
 import type { StorageWatch } from '../storage-watch.js';
 import type { AttemptLog } from './attempt-log.js';
+import type { DeviceWatch } from './device-watch.js';
 import type { UsageMeter } from './usage-meter.js';
 
 /** What every attempt of a consumer needs. */
@@ -17,7 +18,7 @@ export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
   quarantine: Pick<Quarantine, 'begin'>;
-  gpuSource: Pick<GpuSource, 'troubleWith'>;
+  gpuSource: Pick<GpuSource, 'troubleWith' | 'sample'>;
   storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;
@@ -31,6 +32,8 @@ export interface RunSettings {
   limits: ContainerLimits;
   spoolFolder: string;
   imageRetryMs: number;
+  /** How often it is looked whether a running container still has its devices. */
+  gpuCheckMs: number;
   /** Between the request to end and the kill of a container. */
   containerGraceMs: number;
   maxOutputBytes: number;
@@ -50,6 +53,7 @@ export interface AttemptRun extends RunDeps {
   allotment: Allotment;
   log: AttemptLog;
   usage: UsageMeter;
+  deviceWatch: DeviceWatch;
   /** To be told how the attempt ended, once private-api knows. */
   noteEnd: ReturnType<Quarantine['begin']>;
   /**

@@ -7,6 +7,7 @@ import { cancelAttempt } from './cancel.js';
 import type { Claim } from './claim.js';
 import { cleanUp, removeUnstarted } from './clean-up.js';
 import { collectOutput } from './collect.js';
+import { createDeviceWatch } from './device-watch.js';
 import { executeAttempt } from './execute.js';
 import { causeOf } from './fault-cause.js';
 import { keepLease } from './lease.js';
@@ -80,7 +81,8 @@ export function startAttempt(
     own: deps.names.attempt(held.taskUid, held.attempt),
     allotment,
     log: createAttemptLog(),
-    usage: createUsageMeter(deps.engine, allotment.gpus.length),
+    usage: createUsageMeter(deps.engine, deps.gpuSource, allotment.gpus),
+    deviceWatch: createDeviceWatch(deps.engine, deps.settings.gpuCheckMs),
     noteEnd: deps.quarantine.begin(),
     requireLease: async () => {
       await lease.confirm(joined.signal);

@@ -62,6 +62,7 @@ export async function executeAttempt(
       engine.removeContainer(helper, uncut).catch(() => undefined);
     }
     run.usage.watch(container, bounds);
+    if (run.allotment.gpus.length > 0) run.deviceWatch.watch(container, bounds);
     const end = await Promise.race([
       exited,
       overdueAfter(limitMs - usedMs, bounds).then(() => ({
@@ -99,17 +100,23 @@ export async function executeAttempt(
   }
 }
 
-/** A program whose device has gone fails in a way of its own: whether it is there, its driver knows. */
+/**
+ * A program whose device has gone fails in a way of its own: whether it is there, its driver knows. What was
+ * seen in the container is only a suspicion against the device, for a container is not to be trusted.
+ */
 async function unlessDeviceLost(
-  { allotment, gpuSource, signal }: AttemptRun,
+  { allotment, gpuSource, deviceWatch, signal }: AttemptRun,
   end: Succeeded | Outcome,
 ): Promise<Succeeded | Outcome> {
-  if (allotment.gpus.length === 0 || end.kind !== 'failed' || end.reason !== 'exit_code')
-    return end;
-  const trouble = await gpuSource.troubleWith(allotment.gpus, signal);
-  if (trouble === undefined) return end;
-  const detail = `The device was lost: ${trouble.reason} ${end.detail}`;
-  allotment.accuse(trouble.devices, detail);
+  const { gpus } = allotment;
+  if (gpus.length === 0 || end.kind !== 'failed' || end.reason !== 'exit_code') return end;
+  const lost = await gpuSource.troubleWith(gpus, signal);
+  const inside = deviceWatch.trouble;
+  if (lost === undefined && inside === undefined) return end;
+  const reason = lost?.reason ?? `nvidia-smi said in its container: ${inside ?? ''}.`;
+  const detail = `The device was lost: ${reason} ${end.detail}`;
+  if (lost === undefined) allotment.suspect(gpus, detail);
+  else allotment.accuse(lost.devices, detail);
   return fault('device_lost', detail, end.exitCode);
 }
 

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerEngine } from '@inference-server/container-engine';
 import { maxStoredInteger, type Usage } from '@inference-server/contracts';
+import type { GpuSource } from '../devices/gpu-source.js';
+import { createGpuMeter } from './gpu-meter.js';
 
 /** Sees what an attempt's container uses, as far as that can be seen. Never fails. */
 export interface UsageMeter {
@@ -14,12 +16,15 @@ export interface UsageMeter {
 
 /**
  * The engine's counters go with the container's end, so they are read while it runs: after 0.1 s, then
- * after twice as long, every 5 s at most. One that was adopted counts from its start, but for the peak.
+ * after twice as long, every 5 s at most. One that was adopted counts from its start, but for the peaks.
+ * Its GPUs are looked at as often, beside that: an nvidia-smi that hangs keeps nothing else waiting.
  */
 export function createUsageMeter(
-  engine: Pick<ContainerEngine, 'readUsage' | 'inspectContainer'>,
-  devices: number,
+  engine: Pick<ContainerEngine, 'readUsage' | 'inspectContainer' | 'listProcesses'>,
+  gpuSource: Pick<GpuSource, 'sample'>,
+  gpus: readonly string[],
 ): UsageMeter {
+  const gpuMeter = createGpuMeter(engine, gpuSource, gpus);
   let usage: Usage | undefined;
   const looked = (): Usage => (usage ??= { ...nothing });
 
@@ -45,23 +50,24 @@ export function createUsageMeter(
     watch(container, signal) {
       looked();
       const isOver = () => signal.aborted;
-      const run = async () => {
+      const repeat = async (once: (of: string, bounds: AbortSignal) => Promise<void>) => {
         for (let pauseMs = firstMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestMs)) {
           await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
           // An engine that is away may be back at the next look.
-          if (!isOver()) await look(container, signal).catch(() => undefined);
+          if (!isOver()) await once(container, signal).catch(() => undefined);
         }
       };
-      void run();
+      void repeat(look);
+      if (gpus.length > 0) void repeat((of, bounds) => gpuMeter.look(of, bounds));
     },
     async conclude(container) {
       const signal = AbortSignal.timeout(concludedWithinMs);
       const found = await engine.inspectContainer(container, signal).catch(() => undefined);
       if (found?.startedAt === undefined || found.endedAt === undefined) return;
       const run_s = rounded((found.endedAt.getTime() - found.startedAt.getTime()) / 1000);
-      usage = { ...looked(), run_s, gpu_s: rounded(devices * run_s) };
+      usage = { ...looked(), run_s, gpu_s: rounded(gpus.length * run_s) };
     },
-    read: () => usage,
+    read: () => usage && { ...usage, ...gpuMeter.read() },
   };
 }
 

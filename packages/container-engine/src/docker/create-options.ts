@@ -25,6 +25,8 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       NanoCpus: Math.round(limits.cpus * 1e9),
       ShmSize: limits.shmBytes,
       IpcMode: 'private',
+      // An engine with user namespaces of its own gives the one only with the other.
+      ...(spec.seesHostProcesses === true && { PidMode: 'host', UsernsMode: 'host' }),
       RestartPolicy: { Name: 'no' },
       Ulimits: [{ Name: 'fsize', Soft: limits.fileBytes, Hard: limits.fileBytes }],
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },

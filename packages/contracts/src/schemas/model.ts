@@ -17,6 +17,10 @@ export const Model = Type.Object(
     description: Type.String(),
     model_available: Type.Boolean({ description: 'Whether the model has files on /model.' }),
     ...Needs.properties,
+    gpu_memory_peak_mib: Type.Union([Type.Integer(), Type.Null()], {
+      description:
+        'The most that a run of this version was seen to take of the memory of one GPU; null: nothing was seen.',
+    }),
     pull_policy: PullPolicy,
     timeout_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "The longest run of a task in seconds; null: the server's default.",

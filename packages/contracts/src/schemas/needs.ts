@@ -17,6 +17,10 @@ export const Needs = Type.Object({
     Mib,
     'What a run takes of the memory of each of its GPUs; null: it has them alone.',
   ),
+  gpu_memory_exceeded: Type.Boolean({
+    description:
+      'Whether a run was seen to take more of a GPU than `gpu_memory_mib` says: since then they have theirs alone.',
+  }),
   cpus: OrNull(Type.Number({ exclusiveMinimum: 0 }), "Cores; null: the consumer's default."),
   memory_mib: OrNull(Mib, "Memory of the host, without swap; null: the consumer's default."),
   shm_mib: OrNull(Mib, "Size of /dev/shm; null: the consumer's default."),

@@ -8,6 +8,7 @@ import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import { markStored } from '../blobs/repository.js';
+import { exceeds } from '../models/needs.js';
 import { dropFilesOfDeleted } from '../tasks/dropped-files.js';
 import { transition } from '../tasks/transitions.js';
 import {
@@ -40,6 +41,36 @@ export async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd)
     [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log, end.usage],
   );
   return rows.length > 0;
+}
+
+/**
+ * Keeps, of the model version of an attempt that has ended, the most that a run took of a GPU. Returns the
+ * version when that is more than it says, and no run before has shown it.
+ */
+export async function notePeak(
+  tx: Queryable,
+  { taskUid }: Pick<HeldAttempt, 'taskUid'>,
+  peakMib: number,
+): Promise<ExceedingVersion | undefined> {
+  const [noted] = await tx.query<Omit<ExceedingVersion, 'peakMib'> & { isNew: boolean }>(
+    `UPDATE model_versions v SET gpu_memory_peak_mib = $2
+       FROM tasks t, model_versions before
+      WHERE t.uid = $1 AND v.id = t.model_version_id AND before.id = v.id
+        AND $2 > coalesce(v.gpu_memory_peak_mib, 0)
+     RETURNING v.human_readable_id AS model, v.number AS version, v.gpu_memory_mib AS "saidMib",
+               ${exceeds('v')} AND NOT ${exceeds('before')} AS "isNew"`,
+    [taskUid, peakMib],
+  );
+  if (noted?.isNew !== true) return undefined;
+  const { model, version, saidMib } = noted;
+  return { model, version, saidMib, peakMib };
+}
+
+export interface ExceedingVersion {
+  model: string;
+  version: number;
+  saidMib: number;
+  peakMib: number;
 }
 
 /** Throws CONFLICT when the attempt's stored output is another than the one meant. */

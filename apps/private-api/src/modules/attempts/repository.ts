@@ -6,7 +6,15 @@ import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/l
 import type { PendingBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
 import { transition } from '../tasks/transitions.js';
-import { endHeld, endIfLapsed, finishTask, moveOn, type AttemptEnd } from './end-attempt.js';
+import {
+  endHeld,
+  endIfLapsed,
+  finishTask,
+  moveOn,
+  notePeak,
+  type AttemptEnd,
+  type ExceedingVersion,
+} from './end-attempt.js';
 import {
   hasLapsed,
   isCurrentLease,
@@ -46,8 +54,10 @@ export interface Holding {
 
 type AttemptKey = Pick<HeldAttempt, 'taskUid' | 'attempt'>;
 
-/** `blobs`: those that nothing refers to any more. */
-export type Settled = { outcome: 'settled'; blobs: string[] } | { outcome: 'cancel_requested' };
+/** `blobs`: those that nothing refers to any more; `exceeding`: see notePeak. */
+export type Settled =
+  | { outcome: 'settled'; blobs: string[]; exceeding: ExceedingVersion | undefined }
+  | { outcome: 'cancel_requested' };
 
 const claimed = transition('claimed');
 
@@ -276,11 +286,11 @@ export function createAttemptRepository(
           throw new AppError('CONFLICT', 'Nobody asked to cancel this task.');
         }
         if (!(await endHeld(tx, held, end))) return undefined;
-        if (outputSha256 === null) {
-          return { outcome: 'settled', blobs: await moveOn(tx, held.taskUid, end, maxAttempts) };
-        }
-        await finishTask(tx, held, outputSha256);
-        return { outcome: 'settled', blobs: [] };
+        const peakMib = end.usage?.gpu_memory_peak_mib ?? null;
+        const exceeding = peakMib === null ? undefined : await notePeak(tx, held, peakMib);
+        const blobs = outputSha256 === null ? await moveOn(tx, held.taskUid, end, maxAttempts) : [];
+        if (outputSha256 !== null) await finishTask(tx, held, outputSha256);
+        return { outcome: 'settled', blobs, exceeding };
       });
     },
 

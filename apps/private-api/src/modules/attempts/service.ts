@@ -10,7 +10,12 @@ import {
   type Work,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { crashPoint, joinSignals, type SendableBlob } from '@inference-server/service-kit';
+import {
+  crashPoint,
+  joinSignals,
+  type Logger,
+  type SendableBlob,
+} from '@inference-server/service-kit';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
@@ -33,8 +38,9 @@ export function createAttemptService(deps: {
   parkMs: number;
   /** How long a container may run (s): of a model that says nothing, and of any. */
   runTime: { usualS: number; longestS: number };
+  logger: Logger;
 }) {
-  const { attempts, blobs, changes, leaseMs, parkMs, runTime } = deps;
+  const { attempts, blobs, changes, leaseMs, parkMs, runTime, logger } = deps;
   const heldForMs = renewHeldMs(leaseMs);
 
   const requireLease = async (held: HeldAttempt): Promise<void> => {
@@ -162,7 +168,12 @@ export function createAttemptService(deps: {
       const sha256 = result.kind === 'finished' ? result.output_sha256 : null;
       const settled = await attempts.settle(held, end, sha256);
       if (settled !== undefined) crashPoint('settle_committed', held.taskUid);
-      if (settled?.outcome === 'settled') await blobs.removeMarked(settled.blobs);
+      if (settled?.outcome === 'settled') {
+        if (settled.exceeding !== undefined) {
+          logger.warn(settled.exceeding, 'a run took more of a GPU than its model says');
+        }
+        await blobs.removeMarked(settled.blobs);
+      }
       if (settled !== undefined) return { outcome: settled.outcome };
       if (await attempts.wasSettled(held, end.outcome)) return { outcome: 'settled' };
       return refusal(held);

@@ -16,5 +16,11 @@ export const needsColumns = columns.join(', ');
 
 /** The needs of a row of model_versions, as a JSON object. */
 export function needsOf(row: string): string {
-  return `json_build_object(${columns.map((name) => `'${name}', ${row}.${name}`).join(', ')})`;
+  const stored = columns.map((name) => `'${name}', ${row}.${name}`).join(', ');
+  return `json_build_object(${stored}, 'gpu_memory_exceeded', ${exceeds(row)})`;
+}
+
+/** Whether a run of a row of model_versions took more of a GPU than its model says. */
+export function exceeds(row: string): string {
+  return `coalesce(${row}.gpu_memory_peak_mib > ${row}.gpu_memory_mib, false)`;
 }

@@ -32,6 +32,7 @@ interface ModelRow {
   description: string;
   files_sha256: string | null;
   needs: Needs;
+  gpu_memory_peak_mib: number | null;
   pull_policy: PullPolicy;
   timeout_s: number | null;
   retries: number;
@@ -160,7 +161,8 @@ export const isOfUse = `(
 
 const versions = `
   SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.pull_policy, v.timeout_s,
-         v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, m.description, m.created_at,
+         v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, v.gpu_memory_peak_mib,
+         m.description, m.created_at,
          f.sha256 AS files_sha256
     FROM models m
     JOIN model_versions v ON v.human_readable_id = m.human_readable_id
@@ -208,7 +210,7 @@ async function findVersion(from: Queryable, versionId: string): Promise<ModelRow
 function runsAlike(row: ModelRow, model: NewModel): boolean {
   return (
     row.container_tag === model.containerTag &&
-    isDeepStrictEqual(row.needs, model.needs) &&
+    isDeepStrictEqual({ ...row.needs, gpu_memory_exceeded: false }, model.needs) &&
     row.pull_policy === model.pullPolicy &&
     row.timeout_s === model.timeoutS &&
     row.retries === model.retries &&
@@ -263,6 +265,7 @@ function toModel(row: ModelRow): Model {
     description: row.description,
     model_available: row.files_sha256 !== null,
     ...row.needs,
+    gpu_memory_peak_mib: row.gpu_memory_peak_mib,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
     retries: row.retries,

@@ -136,7 +136,10 @@ export function createModelService(deps: {
     }
     const labels = parseLabels(asked.labels ?? '');
     if (labels === undefined) throw refused('labels', 'has a key twice');
-    return { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, shm_mib, labels };
+    return {
+      ...{ use_gpu, gpu_count, gpu_memory_mib, gpu_memory_exceeded: false },
+      ...{ cpus, memory_mib, shm_mib, labels },
+    };
   }
 
   async function receive(
@@ -195,12 +198,17 @@ export function createModelService(deps: {
 
 /** With what the one who registers it should know. */
 function withWarnings(model: Model, consumers: readonly Capacity[]): Model {
-  if (couldRun(model, consumers)) return model;
-  const needs = needsInWords(model);
-  return {
-    ...model,
-    warnings: [`No consumer that is registered now could run a task of it. It needs: ${needs}.`],
-  };
+  const warnings: string[] = [];
+  if (!couldRun(model, consumers)) {
+    const needs = needsInWords(model);
+    warnings.push(`No consumer that is registered now could run a task of it. It needs: ${needs}.`);
+  }
+  if (model.gpu_memory_exceeded) {
+    warnings.push(
+      `A run took ${model.gpu_memory_peak_mib} MiB of a GPU, more than gpu_memory_mib says: until it says more, its runs share none.`,
+    );
+  }
+  return warnings.length === 0 ? model : { ...model, warnings };
 }
 
 function modelExists(): AppError {

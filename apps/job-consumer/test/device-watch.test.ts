@@ -1,0 +1,78 @@
+import { expect, it } from 'vitest';
+import { EngineError, type CommandEnd } from '@inference-server/container-engine';
+import { createDeviceWatch } from '../src/run/device-watch.js';
+
+/** What the engine answers, one look after the other; the last again and again. */
+function watchOf(answers: readonly (CommandEnd | Error | undefined)[]) {
+  const commands: (readonly string[])[] = [];
+  const engine = {
+    runCommand: (_container: string, command: readonly string[]) => {
+      const answer = answers[Math.min(commands.push(command), answers.length) - 1];
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+  };
+  const ending = new AbortController();
+  const watch = createDeviceWatch(engine, 20);
+  watch.watch('container', ending.signal);
+  const looks = () => commands.length;
+  const atLeast = (count: number) => expect.poll(looks, { timeout: 10_000 }).toBeGreaterThan(count);
+  return { watch, commands, looks, atLeast, end: () => ending.abort() };
+}
+
+const fine = { exitCode: 0, output: 'GPU 0: NVIDIA L4 (UUID: GPU-1)\n' };
+const lost = { exitCode: 255, output: 'Failed to initialize NVML: Unknown Error\n' };
+
+it.each([
+  lost,
+  { exitCode: 9, output: 'x\nUnable to determine the device handle for GPU0: Unknown Error\ny' },
+  { exitCode: 15, output: 'GPU is lost.  Reboot the system to recover this GPU' },
+  { exitCode: 6, output: 'No devices were found' },
+])('tells what nvidia-smi says that has lost its devices: $output', async (end) => {
+  const { watch, commands, atLeast, end: stop } = watchOf([fine, end]);
+  await atLeast(2);
+  expect(watch.trouble).toMatch(/Unknown Error$|GPU is lost|No devices were found/);
+  expect(watch.trouble).not.toContain('\n');
+  expect(commands[0]).toEqual(['nvidia-smi', '-L']);
+  stop();
+});
+
+it('forgets it when they are back', async () => {
+  const { watch, atLeast, end } = watchOf([lost, fine]);
+  await atLeast(2);
+  expect(watch.trouble).toBeUndefined();
+  end();
+});
+
+it.each([
+  ['fails in another way', { exitCode: 1, output: 'out of memory' }],
+  ['says it, and succeeds', { exitCode: 0, output: lost.output }],
+  ['cannot be asked', new EngineError('unreachable', 'it is away')],
+])('tells nothing where it %s, and looks again', async (_how, answer) => {
+  const { watch, atLeast, end } = watchOf([answer]);
+  await atLeast(3);
+  expect(watch.trouble).toBeUndefined();
+  end();
+});
+
+it.each([
+  ['is not there', { exitCode: 127, output: 'GPU is lost' }],
+  ['may not be run', { exitCode: 126, output: 'GPU is lost' }],
+  ['is in a container that has ended', undefined],
+  ['does not end', new EngineError('overdue', 'too slow')],
+])('looks no more where it %s', async (_how, answer) => {
+  const { watch, looks, atLeast, end } = watchOf([answer]);
+  await atLeast(0);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(looks()).toBe(1);
+  expect(watch.trouble).toBeUndefined();
+  end();
+});
+
+it('ends with its signal', async () => {
+  const { looks, atLeast, end } = watchOf([fine]);
+  await atLeast(1);
+  end();
+  const before = looks();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(looks()).toBe(before);
+});

@@ -1,0 +1,126 @@
+import { beforeAll, expect, it } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
+import { untilReleased } from '../script-tasks.js';
+import { consumerOf, gpu, openGpuLab, seen, type GpuLab, type ModelName } from './gpu-lab.js';
+
+/** What a device does, or does not, is nobody's failure but its own. */
+
+let lab: GpuLab;
+beforeAll(async () => {
+  lab = await openGpuLab();
+}, 120_000);
+
+it('quarantines a device that no container gets, with the reason: the task runs elsewhere, and a probe brings it back', async () => {
+  const [first, second] = [gpu(1).uuid, gpu(2).uuid];
+  await lab.gpus.break(first, 'nvidia-container-cli: device error: unknown device');
+  await lab.gpus.break(second, 'nvidia-container-cli: device error: unknown device');
+  const uid = await lab.post('large', seen());
+  await lab.untilState(first, 'quarantined', 'unknown device');
+  await lab.untilState(second, 'quarantined', 'unknown device');
+  await lab.gpus.mend(second);
+  expect(await lab.devicesSeenBy(uid)).toEqual([second]);
+  const attempts = await lab.tasks.attemptsOf(uid);
+  expect(attempts.slice(0, -1)).toEqual(
+    attempts
+      .slice(0, -1)
+      .map(({ number }) => ({ number, outcome: 'fault', reason: 'device_lost' })),
+  );
+  await lab.gpus.mend(first);
+  await lab.untilState(first, 'ready');
+}, 120_000);
+
+it.each([
+  ['is lost', 'lose'],
+  ['falls off its bus', 'fallOff'],
+] as const)(
+  'makes no failure of the model of a device that %s',
+  async (_how, lose) => {
+    const [lost, other] = [gpu(1).uuid, gpu(2).uuid];
+    const script = [
+      'until [ -e /tmp/released ]; do sleep 0.1; done',
+      `[ "$NVIDIA_VISIBLE_DEVICES" = ${lost} ] && exit 3`,
+      seen(),
+    ].join('\n');
+    const uids = [await lab.post('large', script), await lab.post('large', script)];
+    for (const uid of uids) await lab.tasks.untilItRuns(uid);
+    const [onLost, onOther] = (await lab.deviceOf(uids[0]!)) === lost ? uids : uids.toReversed();
+    await lab.gpus[lose](lost);
+    await lab.tasks.release(onLost!);
+    await lab.untilState(lost, 'quarantined', 'nvidia-smi knows no');
+    await lab.tasks.release(onOther!);
+    expect(await lab.devicesSeenBy(onOther!)).toEqual([other]);
+    await lab.tasks.untilItRuns(onLost!);
+    await lab.tasks.release(onLost!);
+    expect(await lab.devicesSeenBy(onLost!)).toEqual([other]);
+    expect(await lab.tasks.attemptsOf(onLost!)).toEqual([
+      { number: 1, outcome: 'fault', reason: 'device_lost' },
+      { number: 2, outcome: 'finished', reason: null },
+    ]);
+    await lab.gpus.mend(lost);
+    await lab.untilState(lost, 'ready');
+  },
+  120_000,
+);
+
+it('makes none of a container that loses its device alone, and looks at the device at once', async () => {
+  const standIn = '/run/gpu-stand-in';
+  const uid = await lab.post(
+    'large',
+    [
+      // The second container loses nothing.
+      'until [ -e /tmp/released ]; do sleep 0.1; done',
+      `[ -e /tmp/loses ] || { ${seen()}; exit; }`,
+      `: > ${standIn}/asked`,
+      `echo "Failed to initialize NVML: Unknown Error" > ${standIn}/failure`,
+      // What the first question came to is known when the second one is asked.
+      `until [ "$(wc -l < ${standIn}/asked)" -ge 2 ]; do sleep 0.1; done; exit 3`,
+    ].join('\n'),
+  );
+  await lab.tasks.untilItRuns(uid);
+  const first = await lab.deviceOf(uid);
+  await lab.touch(uid, '/tmp/loses');
+  await lab.tasks.release(uid);
+  // The probe passes before anybody could have asked.
+  const wasSuspected = async () =>
+    (await lab.log())
+      .split('\n')
+      .some((line) => line.includes('in quarantine') && line.includes('NVML: Unknown Error'));
+  expect(await waitUntil(wasSuspected, { timeoutMs: 30_000 })).toBe(true);
+  await lab.untilState(first, 'ready');
+  await lab.tasks.untilItRuns(uid);
+  await lab.tasks.release(uid);
+  const [second] = await lab.devicesSeenBy(uid);
+  expect(second).not.toBe(first);
+  expect(await lab.tasks.attemptsOf(uid)).toEqual([
+    { number: 1, outcome: 'fault', reason: 'device_lost' },
+    { number: 2, outcome: 'finished', reason: null },
+  ]);
+}, 120_000);
+
+it('leaves devices to what runs on them, whichever of their consumers come back', async () => {
+  const pair = await lab.post('pair', untilReleased(seen()));
+  await lab.tasks.untilItRuns(pair);
+  await lab.stop();
+  const [row] = await lab.server.database.query<{ lenders: string[] }>(
+    'SELECT lenders FROM tasks WHERE uid = $1',
+    [pair],
+  );
+  const lender = Object.entries(consumerOf).find(([, id]) => id === row?.lenders[0])![0];
+  await lab.start({ GPUS: lender, CPU_SLOTS: '0' }, async () => {
+    const found = (await lab.consumers()).find(({ id }) => id === consumerOf[lender]);
+    return found?.reason?.includes('nobody is in charge of') === true;
+  });
+  const waiting = await lab.post('alone', seen());
+  await lab.stop();
+  await lab.start();
+  await lab.tasks.release(pair);
+  expect((await lab.devicesSeenBy(pair)).sort()).toEqual([gpu(1).uuid, gpu(2).uuid]);
+  expect(await lab.tasks.attemptsOf(pair)).toHaveLength(1);
+  await lab.devicesSeenBy(waiting);
+  await lab.expectNothingOvercommitted(
+    new Map<string, ModelName>([
+      [pair, 'pair'],
+      [waiting, 'alone'],
+    ]),
+  );
+}, 120_000);
