@@ -3,7 +3,7 @@
 // has network, mounts and processes of its own. The last line is `N passed, N failed`.
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { mutations } from '../faults/mutations.mjs';
@@ -21,13 +21,14 @@ const ofRun = args.filter((arg) => !ofThisScript.includes(arg));
 const isWholeSoak =
   ofRun.includes('--soak') && !['--only', '--from', '--count'].some((part) => ofRun.includes(part));
 
+const results = join(repository, 'benchmarks', 'results');
 const signal = listenForStop();
 // The engines' sockets lie below it, whose names must not be long.
 const folder = await makeFolder('server-faults-');
 try {
   await setUp({ purpose: 'faults', signal });
   await build(signal);
-  if (args.includes('--mutations')) await tryMutations();
+  if (args.includes('--mutations')) await runMutations();
   else await runFaults();
 } catch (error) {
   if (!signal.aborted) console.error(error.message);
@@ -59,6 +60,17 @@ async function runFaults() {
   if (!isWholeSoak || process.exitCode !== 0) return;
   const noticed = await tryMutations();
   if (isKept) await keepReport(path, { mutations: noticed });
+}
+
+/** Alone; kept with the last report that is. */
+async function runMutations() {
+  const noticed = await tryMutations();
+  if (!args.includes('--keep')) return;
+  const kept = (await readdir(results)).filter((name) => name.endsWith('-faults.json')).sort();
+  if (kept.length === 0) throw new Error('There is no report yet to keep them with.');
+  const file = join(results, kept.at(-1));
+  const report = JSON.parse(await readFile(file, 'utf8'));
+  await writeFile(file, `${JSON.stringify({ ...report, mutations: noticed }, undefined, 1)}\n`);
 }
 
 /** Side by side, with the strokes of one schedule shared among them; one report of all goes to `path`. */
@@ -163,7 +175,6 @@ async function keepReport(path, more) {
   const report = JSON.parse(await readFile(path, 'utf8'));
   const how = worlds === 1 ? ofRun : [...ofRun, '--worlds', worlds];
   const kept = { command: `npm run test:faults -- ${how.join(' ')}`.trim(), ...report, ...more };
-  const results = join(repository, 'benchmarks', 'results');
   const file = join(results, `${report.date.slice(0, 19).replaceAll(':', '')}-faults.json`);
   await mkdir(results, { recursive: true });
   await writeFile(file, `${JSON.stringify(kept, undefined, 1)}\n`);

@@ -31,12 +31,13 @@ async function writeBetween(page, content) {
   await writeFile(page, await format(written, { ...(await resolveConfig(page)), filepath: page }));
 }
 
-function summarize({ date, strokes, tasks, rows, unmatched, recoveryMs }) {
+function summarize({ date, table, tasks, rows, unmatched, recoveryMs }) {
+  const hit = table.reduce((sum, cell) => sum + cell.hit, 0);
   const found = Object.entries(harms).map(([kind, word]) => {
     const count = [...rows, unmatched].reduce((sum, one) => sum + one[kind], 0);
     return `${count} ${word}`;
   });
-  return `${date.slice(0, 10)}: ${strokes.length} faults under load, ${tasks.acknowledged} tasks, ${found.join(', ')}; recovery ${inSeconds(recoveryMs?.median)} in the median, ${inSeconds(recoveryMs?.worst)} at worst.`;
+  return `${date.slice(0, 10)}: ${hit} faults under load, ${tasks.acknowledged} tasks, ${found.join(', ')}; recovery ${inSeconds(recoveryMs?.median)} in the median, ${inSeconds(recoveryMs?.worst)} at worst.`;
 }
 
 function describe({ date, command, machine, seconds, seed, tasks, recoveryMs, ...rest }) {

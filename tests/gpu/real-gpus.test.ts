@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import AdmZip from 'adm-zip';
 import { beforeAll, expect, inject, it } from 'vitest';
 import type { ConsumerDetails } from '@inference-server/contracts';
@@ -21,6 +23,7 @@ const models = {
   cpu: {},
   alone: { use_gpu: true },
   small: { use_gpu: true, gpu_memory_mib: 1_500, memory_mib: 1_000, cpus: 0.1 },
+  pair: { use_gpu: true, gpu_count: 2 },
   /** Its runs take more than that. */
   greedy: { use_gpu: true, gpu_memory_mib: allocatedMib / 2, memory_mib: 1_000, cpus: 0.1 },
 } satisfies Record<string, Partial<ModelRegistration>>;
@@ -60,16 +63,22 @@ beforeAll(async () => {
   }
 }, 180_000);
 
-it('registers each device that nvidia-smi lists', async () => {
-  const uid = await post(
-    'alone',
-    'nvidia-smi --query-gpu=name,driver_version --format=csv,noheader > /output/result',
-  );
-  const [name, driver] = (await tasks.resultOf(uid)).trim().split(', ');
-  expect(devices.map(({ device }) => device)).toContainEqual(
-    expect.objectContaining({ driver, name: expect.stringContaining(name!) }),
-  );
-  for (const { device } of devices) expect(device?.memory_mib).toBeGreaterThan(0);
+it('registers the devices that nvidia-smi lists, and no others', async () => {
+  const listing = await promisify(execFile)('nvidia-smi', ['-L'], { env: environment });
+  const lines = listing.stdout.split('\n').map((line) => /UUID: ([^)]+)\)/.exec(line)?.[1] ?? '');
+  // A GPU that is divided is there as its slices.
+  const listed = lines.filter((uuid, at) => uuid !== '' && !lines[at + 1]?.startsWith('MIG-'));
+  const slices = lines.filter((uuid) => uuid.startsWith('MIG-'));
+  const expected = new Set([...listed, ...slices]);
+  expect(new Set(devices.map(({ device }) => device?.uuid))).toEqual(expected);
+  for (const { device } of devices) {
+    expect(device).toEqual({
+      uuid: expect.any(String),
+      name: expect.any(String),
+      memory_mib: expect.any(Number),
+      driver: expect.any(String),
+    });
+  }
 }, 120_000);
 
 it('gives no device to a task without one', async () => {
@@ -110,13 +119,34 @@ it('never over-commits a device with 60 random tasks', async () => {
 }, 600_000);
 
 it('sees what a run takes of a GPU, and packs none any more that takes more than it says', async () => {
-  const uid = await post('greedy', `python3 -c '${allocation}' && touch /output/result`);
-  await tasks.resultOf(uid);
-  const [attempt] = (await server.client.getTaskStatus(uid)).attempts;
+  const greedy = `python3 -c '${allocation}' && nvidia-smi -L > /output/result`;
+  const first = await post('greedy', greedy);
+  await resultOf(first);
+  const [attempt] = (await server.client.getTaskStatus(first)).attempts;
   expect(attempt?.usage?.gpu_memory_peak_mib).toBeGreaterThanOrEqual(allocatedMib);
   expect(attempt?.usage?.gpu_memory_peak_mib).toBeLessThan(8 * allocatedMib);
   expect(await server.client.getModel('greedy')).toMatchObject({ gpu_memory_exceeded: true });
-}, 180_000);
+
+  const alone = await post('greedy', greedy);
+  await tasks.untilItRuns(alone);
+  const beside = await Promise.all(
+    devices.map(() => post('small', 'nvidia-smi -L > /output/result')),
+  );
+  const device = onlyDeviceIn(await resultOf(alone));
+  const ofAlone = runs().find(({ labels }) => labels[taskLabel] === alone)!;
+  for (const uid of beside) {
+    const where = onlyDeviceIn(await resultOf(uid));
+    const run = runs().find(({ labels }) => labels[taskLabel] === uid)!;
+    expect(where !== device || run.startedAtMs >= ofAlone.endedAtMs).toBe(true);
+  }
+}, 300_000);
+
+it('runs what needs two GPUs on two', async ({ skip }) => {
+  const whole = devices.filter(({ device }) => device?.uuid.startsWith('GPU-'));
+  if (whole.length < 2) skip('There is one GPU, or none that is not divided.');
+  const listing = await resultOf(await post('pair', 'nvidia-smi -L > /output/result'));
+  expect(new Set(listing.match(/GPU-[0-9a-f-]+/g)).size).toBe(2);
+}, 120_000);
 
 /** Holds so much of its GPU for longer than there is between two samples, by the driver's own library. */
 const allocation = `

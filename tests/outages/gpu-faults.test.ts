@@ -30,26 +30,22 @@ it('quarantines a device that no container gets, with the reason: the task runs 
 }, 120_000);
 
 it.each([
-  ['is lost', 'lose'],
-  ['falls off its bus', 'fallOff'],
+  ['is lost, whose run hangs', 'lose', true],
+  ['falls off its bus, whose run fails', 'fallOff', false],
 ] as const)(
   'makes no failure of the model of a device that %s',
-  async (_how, lose) => {
+  async (_how, lose, hangs) => {
     const [lost, other] = [gpu(1).uuid, gpu(2).uuid];
-    const script = [
-      'until [ -e /tmp/released ]; do sleep 0.1; done',
-      `[ "$NVIDIA_VISIBLE_DEVICES" = ${lost} ] && exit 3`,
-      seen(),
-    ].join('\n');
+    const script = untilReleased(`[ "$NVIDIA_VISIBLE_DEVICES" = ${lost} ] && exit 3; ${seen()}`);
     const uids = [await lab.post('large', script), await lab.post('large', script)];
     for (const uid of uids) await lab.tasks.untilItRuns(uid);
     const [onLost, onOther] = (await lab.deviceOf(uids[0]!)) === lost ? uids : uids.toReversed();
     await lab.gpus[lose](lost);
-    await lab.tasks.release(onLost!);
+    if (!hangs) await lab.tasks.release(onLost!);
     await lab.untilState(lost, 'quarantined', 'nvidia-smi knows no');
     await lab.tasks.release(onOther!);
     expect(await lab.devicesSeenBy(onOther!)).toEqual([other]);
-    await lab.tasks.untilItRuns(onLost!);
+    await lab.untilAttempt(onLost!, 2);
     await lab.tasks.release(onLost!);
     expect(await lab.devicesSeenBy(onLost!)).toEqual([other]);
     expect(await lab.tasks.attemptsOf(onLost!)).toEqual([
@@ -87,7 +83,7 @@ it('makes none of a container that loses its device alone, and looks at the devi
       .some((line) => line.includes('in quarantine') && line.includes('NVML: Unknown Error'));
   expect(await waitUntil(wasSuspected, { timeoutMs: 30_000 })).toBe(true);
   await lab.untilState(first, 'ready');
-  await lab.tasks.untilItRuns(uid);
+  await lab.untilAttempt(uid, 2);
   await lab.tasks.release(uid);
   const [second] = await lab.devicesSeenBy(uid);
   expect(second).not.toBe(first);

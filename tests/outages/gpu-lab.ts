@@ -100,6 +100,18 @@ export async function openGpuLab() {
       return archive.readAsText('result').trim().split(',');
     },
 
+    /** Until the container of this attempt runs. */
+    async untilAttempt(uid: string, number: number): Promise<void> {
+      const isThere = () =>
+        runs().some(
+          ({ labels, endedAtMs }) =>
+            labels[taskLabel] === uid &&
+            labels['inference-server.attempt'] === `${number}` &&
+            endedAtMs === Infinity,
+        );
+      expect(await waitUntil(() => Promise.resolve(isThere()), { timeoutMs: 30_000 })).toBe(true);
+    },
+
     /** The first device of the run of a task that runs. */
     async deviceOf(uid: string): Promise<string> {
       const { id } = await runOf(uid);
@@ -174,7 +186,7 @@ export async function openGpuLab() {
         ...server.consumerSettings,
         ...{ CONSUMER_ID: 'lab', GPUS: 'auto', GPU_RESERVE_MIB: String(reserveMib) },
         ...{ CPU_SLOTS: '2', CONTAINER_MEMORY_MIB: '', SWEEP_INTERVAL_S: '2' },
-        ...{ QUARANTINE_S: '1', GPU_CHECK_S: '1' },
+        ...{ QUARANTINE_S: '1', GPU_CHECK_S: '1', GPU_CHECK_INSIDE: 'always' },
         PATH: `${gpus.path}:/usr/bin:/bin`,
         ...settings,
       },

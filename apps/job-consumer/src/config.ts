@@ -54,6 +54,8 @@ export const Config = Type.Object({
   GPU_RESERVE_MIB: Type.Integer({ minimum: 0, maximum: maxStoredInteger, default: 512 }),
   /** How often it is looked whether a running container still has its GPUs. */
   GPU_CHECK_S: Seconds(60),
+  /** Whether in it, too, by nvidia-smi, which takes some of its memory. auto: where systemd can take them from it. */
+  GPU_CHECK_INSIDE: Type.Enum(['auto', 'always', 'never'], { default: 'auto' }),
   /** Where this process has no nvidia-smi: an image (with glibc, and sleep) in which the engine's toolkit puts it. */
   GPU_HELPER_IMAGE: Type.Optional(Type.String({ minLength: 1 })),
   /** Where nvidia-smi is looked for. */

@@ -1,4 +1,8 @@
-import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  isEngineProblem,
+  type ContainerEngine,
+  type EngineDescription,
+} from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from './config.js';
@@ -14,7 +18,7 @@ import { retryPassing } from './retry.js';
 export async function describeHost(
   deps: { config: Config; engine: ContainerEngine; gpuSource: GpuSource; logger: Logger },
   signal: AbortSignal,
-): Promise<HostResources> {
+): Promise<HostResources & Pick<EngineDescription, 'cgroupDriver'>> {
   const { config, gpuSource, logger } = deps;
   const engine = await retryPassing(() => deps.engine.describe(signal), {
     signal,
@@ -26,6 +30,7 @@ export async function describeHost(
   return {
     cpus: engine.cpus,
     memoryMib: Math.floor(engine.memoryBytes / 1024 ** 2),
+    cgroupDriver: engine.cgroupDriver,
     devices: await findDevices(askedOf(config), { list, engine, logger }, signal),
   };
 }

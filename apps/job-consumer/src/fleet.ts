@@ -36,10 +36,10 @@ export interface Allotment {
   gpus: readonly string[];
   limits: ContainerLimits;
   /**
-   * Takes it all, as soon as it is free. Rejects with the signal's reason, and with INTERNAL when that takes
-   * longer than 5 min, or cannot be: what it wants is more than there is, or of another process.
+   * Takes it all, as soon as it is free; false: that takes longer than 5 min. Rejects with the signal's reason,
+   * and with INTERNAL when it cannot be: what it wants is more than there is, or of another process.
    */
-  take(signal: AbortSignal): Promise<void>;
+  take(signal: AbortSignal): Promise<boolean>;
   /** It runs already: it has what it has. */
   hold(): void;
   free(): void;
@@ -89,10 +89,11 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
           const bounds = joinSignals(signal, AbortSignal.timeout(takenWithinMs));
           try {
             for (const of of inOrder) await placeAt(of).fill(needs, bounds.signal);
+            return true;
           } catch (error) {
             signal.throwIfAborted();
             if (!bounds.signal.aborted) throw error;
-            throw new AppError('INTERNAL', 'What it was to have did not become free in 5 minutes.');
+            return false;
           } finally {
             bounds.release();
           }

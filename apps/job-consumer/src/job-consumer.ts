@@ -20,12 +20,16 @@ export async function startJobConsumer(
   const storageWatch = createStorageWatch({ engine, logger });
   const graceMs = config.STOP_GRACE_S * 1000;
   const gpuSource = createGpuSource({ config, engine, logger });
-  const fleet = await describeHost({ config, engine, gpuSource, logger }, starting)
-    .then((host) => createFleet(consumersOf(config, host)))
+  const { fleet, cgroupDriver } = await describeHost(
+    { config, engine, gpuSource, logger },
+    starting,
+  )
+    .then((host) => ({ fleet: createFleet(consumersOf(config, host)), ...host }))
     .catch(async (error: unknown) => {
       await gpuSource.close();
       throw error;
     });
+  const { GPU_CHECK_INSIDE: inside } = config;
   const processId = randomUUID();
   const started = await Promise.allSettled(
     [...fleet.values()].map((member) =>
@@ -44,6 +48,7 @@ export async function startJobConsumer(
           settings: {
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
             gpuCheckMs: config.GPU_CHECK_S * 1000,
+            looksInside: inside === 'auto' ? cgroupDriver === 'systemd' : inside === 'always',
             containerGraceMs: Math.min(10_000, graceMs / 3),
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
             maxScratchBytes: config.MAX_SCRATCH_BYTES,

@@ -1,5 +1,6 @@
 import Value from 'typebox/value';
 import {
+  hasEnded,
   isEngineProblem,
   type ContainerEngine,
   type Labels,
@@ -8,7 +9,7 @@ import { ConsumerId, maxConsumerIds } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { nothing, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { isComplete } from './model-volume.js';
-import { labelNames, type Names } from './names.js';
+import { labelNames, type Kind, type Names } from './names.js';
 import type { PrivateApiClient } from './private-api-client.js';
 
 export interface OrphanSweepDeps {
@@ -29,7 +30,7 @@ interface Orphan {
 
 /**
  * Containers and volumes that consumers which are gone for good have left in the engine. `own` removes
- * its own itself (reconciliation.ts).
+ * its own itself (reconciliation.ts). What tells of GPUs sleeps for an hour at most, and goes when it has ended.
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
  * nothing else. In this order it is safe beside a consumer that returns: whatever it had made by the
@@ -49,11 +50,15 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
   const find = async (signal: AbortSignal): Promise<Orphan[]> => {
     const ofOthers = ({ labels }: { labels: Labels }) =>
       ![undefined, own].includes(ownerOf(labels));
-    const containers = (await engine.listContainers(names.installation, signal)).filter(ofOthers);
+    const all = (await engine.listContainers(names.installation, signal)).filter(ofOthers);
+    // Of a process, not of a consumer: of use as long as it runs.
+    const done = all.filter((one) => isDiscovery(one) && hasEnded(one.state));
+    const containers = all.filter((one) => !isDiscovery(one));
     const volumes = (await engine.listVolumes(names.installation, signal)).filter(ofOthers);
     const owners = new Set([...containers, ...volumes].map(({ labels }) => ownerOf(labels) ?? ''));
     const gone = await askForGone(owners, signal);
-    const orphans = containers.filter(isOf(gone)).map(({ id, name, labels }): Orphan => ({
+    const useless = [...done, ...containers.filter(isOf(gone))];
+    const orphans = useless.map(({ id, name, labels }): Orphan => ({
       named: { container: name },
       consumer: ownerOf(labels) ?? '',
       bytes: undefined,
@@ -126,6 +131,10 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
 
 function ownerOf(labels: Labels): string | undefined {
   return labels[labelNames.consumer];
+}
+
+function isDiscovery({ labels }: { labels: Labels }): boolean {
+  return labels[labelNames.kind] === ('discovery' satisfies Kind);
 }
 
 function isConsumerId(id: string): boolean {

@@ -55,7 +55,7 @@ export interface PrivateApiClient {
   /** Held open by the server, see `renewHeldMs`. */
   renew(
     held: HeldAttempt,
-    how: { knowsOfCancel: boolean; answerWithinMs: number },
+    how: { knowsOfCancel: boolean; peakMib: number | undefined; answerWithinMs: number },
     signal: AbortSignal,
   ): Promise<RenewAnswer>;
   park(held: HeldAttempt, signal: AbortSignal): Promise<ParkAnswer>;
@@ -133,11 +133,18 @@ export function createPrivateApiClient(options: {
         { params: paramsOf(held), body: leaseOf(held) },
         { signal, timeoutMs },
       ),
-    renew: (held, { knowsOfCancel, answerWithinMs }, signal) =>
+    renew: (held, { knowsOfCancel, peakMib, answerWithinMs }, signal) =>
       callJson(
         { ...address, dispatcher: renewals },
         routes.renewLease,
-        { params: paramsOf(held), body: { ...leaseOf(held), knows_of_cancel: knowsOfCancel } },
+        {
+          params: paramsOf(held),
+          body: {
+            ...leaseOf(held),
+            knows_of_cancel: knowsOfCancel,
+            ...(peakMib !== undefined && { gpu_memory_peak_mib: peakMib }),
+          },
+        },
         { signal, timeoutMs: answerWithinMs },
       ),
     openInput: (held, signal) =>

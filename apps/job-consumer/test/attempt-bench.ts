@@ -65,6 +65,7 @@ export async function createAttemptBench(options: {
       spoolFolder: await testFolder(),
       imageRetryMs: 1_000,
       gpuCheckMs: 500,
+      looksInside: true,
       containerGraceMs: 1_000,
       maxOutputBytes: 10 * 1024 ** 2,
       maxScratchBytes: 10 * 1024 ** 2,

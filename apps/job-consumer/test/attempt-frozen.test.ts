@@ -100,7 +100,7 @@ describe('a lease', () => {
     const { api: client, logger } = scene.bench.deps;
     const task = scene.taskOf(scriptZip('true'));
     const held = { taskUid: task.uid, attempt: task.attempt, epoch: 1, holder: 'consumer-a' };
-    const news = { onRefused: () => undefined, onCancel: () => undefined };
+    const news = { onRefused: () => undefined, onCancel: () => undefined, readPeakMib: () => null };
     scene.api.away = true;
     const lease = keepLease(
       { api: client, logger },
@@ -119,7 +119,7 @@ describe('a lease', () => {
     const task = scene.taskOf(scriptZip('true'));
     task.leaseMs = 4_000;
     const held = { taskUid: task.uid, attempt: task.attempt, epoch: 1, holder: 'consumer-a' };
-    const news = { onRefused: () => undefined, onCancel: () => undefined };
+    const news = { onRefused: () => undefined, onCancel: () => undefined, readPeakMib: () => null };
     const claim = { held, askedAt: performance.now(), leaseMs: task.leaseMs };
     const lease = keepLease({ api: client, logger }, claim, news);
     expect(await waitUntil(() => task.renewals === 2, { timeoutMs: 10_000 })).toBe(true);

@@ -1,6 +1,9 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { EngineError, type CommandEnd } from '@inference-server/container-engine';
-import { createDeviceWatch } from '../src/run/device-watch.js';
+import type { DeviceTrouble } from '../src/devices/gpu-source.js';
+import { createDeviceWatch, untilDeviceGone } from '../src/run/device-watch.js';
+
+const never = new AbortController().signal;
 
 /** What the engine answers, one look after the other; the last again and again. */
 function watchOf(answers: readonly (CommandEnd | Error | undefined)[]) {
@@ -55,17 +58,51 @@ it.each([
 });
 
 it.each([
-  ['is not there', { exitCode: 127, output: 'GPU is lost' }],
-  ['may not be run', { exitCode: 126, output: 'GPU is lost' }],
-  ['is in a container that has ended', undefined],
-  ['does not end', new EngineError('overdue', 'too slow')],
-])('looks no more where it %s', async (_how, answer) => {
+  ['is not there', { exitCode: 127, output: 'GPU is lost' }, 3],
+  ['may not be run', { exitCode: 126, output: 'GPU is lost' }, 3],
+  ['does not end', new EngineError('overdue', 'too slow'), 3],
+  ['is in a container that has ended', undefined, 1],
+])('looks no more where it %s, by three looks, or one', async (_how, answer, most) => {
   const { watch, looks, atLeast, end } = watchOf([answer]);
-  await atLeast(0);
+  await atLeast(most - 1);
   await new Promise((resolve) => setTimeout(resolve, 200));
-  expect(looks()).toBe(1);
+  expect(looks()).toBe(most);
   expect(watch.trouble).toBeUndefined();
   end();
+});
+
+it('looks on where that happens now and then', async () => {
+  const slow = new EngineError('overdue', 'too slow');
+  const { atLeast, end } = watchOf([slow, slow, fine, slow, slow, fine, lost]);
+  await atLeast(8);
+  end();
+});
+
+describe('a run whose devices the driver does not know any more', () => {
+  const gone = { devices: ['GPU-1'], reason: 'nvidia-smi knows no GPU-1 any more.', areGone: true };
+  const needy = { devices: ['GPU-1'], reason: 'GPU-1 needs: Reset.', areGone: false };
+
+  /** What the driver tells, one look after the other; the last again and again. */
+  function untilGone(answers: readonly (DeviceTrouble | undefined)[], signal: AbortSignal) {
+    let looks = 0;
+    const troubleWith = () => Promise.resolve(answers[Math.min((looks += 1), answers.length) - 1]);
+    const how = { gpus: ['GPU-1'], everyMs: 10 };
+    return { ended: untilDeviceGone({ troubleWith }, how, signal), looks: () => looks };
+  }
+
+  it('is known after two looks in a row', async () => {
+    const { ended, looks } = untilGone([undefined, gone, undefined, needy, gone], never);
+    expect(await ended).toBe(gone);
+    expect(looks()).toBe(6);
+  });
+
+  it('is not one whose device needs something', async () => {
+    const ending = new AbortController();
+    const { ended, looks } = untilGone([needy], ending.signal);
+    await expect.poll(looks, { timeout: 10_000 }).toBeGreaterThan(4);
+    ending.abort();
+    await expect(ended).rejects.toMatchObject({ name: 'AbortError' });
+  });
 });
 
 it('ends with its signal', async () => {

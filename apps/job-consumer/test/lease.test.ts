@@ -10,7 +10,7 @@ import { keepLease, type KeptLease } from '../src/run/lease.js';
 const logger = createLogger('test', 'silent');
 const leaseMs = 3_000;
 const held = { taskUid: 'A'.repeat(43), attempt: 1, epoch: 1, holder: 'consumer-a' };
-const news = { onRefused: () => undefined, onCancel: () => undefined };
+const news = { onRefused: () => undefined, onCancel: () => undefined, readPeakMib: () => null };
 
 /** A private-api of which each connection may be of another process: what each was asked, and when. */
 let asked: { connection: Socket; at: number; isAnswered: boolean }[];

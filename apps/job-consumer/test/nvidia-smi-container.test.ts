@@ -42,8 +42,8 @@ it('tells of the same GPUs as the program on the host', async () => {
   const [whole = ''] = gpus.uuids;
   await gpus.tell(whole, { recoveryAction: 'Reset' });
   const found = await list();
-  expect(found.map(({ uuid }) => uuid)).toEqual(gpus.uuids);
-  expect(found[0]).toMatchObject({ needs: 'Reset' });
+  expect(found.gpus.map(({ uuid }) => uuid)).toEqual(gpus.uuids);
+  expect(found.gpus[0]).toMatchObject({ needs: 'Reset' });
   const environment = { ...inject('environment'), PATH: `${gpus.path}:/usr/bin:/bin` };
   expect(found).toEqual(await createNvidiaSmi({ environment }).list(never));
   expect((await gpus.calls()).map(({ devices }) => devices)).toEqual([['all']]);
@@ -57,7 +57,7 @@ it('sees the processes of the host', async () => {
 
 it('goes on in another container when its own has ended, or has lost the devices', async () => {
   const smi = smiOf(own.image);
-  const uuids = async () => (await smi.list(never)).map(({ uuid }) => uuid);
+  const uuids = async () => (await smi.list(never)).gpus.map(({ uuid }) => uuid);
   expect(await uuids()).toEqual(gpus.uuids);
   const [first] = await containers();
   await own.api.call('POST', `/containers/${first}/kill`);

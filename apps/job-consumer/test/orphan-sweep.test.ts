@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   createDockerEngine,
+  discoveryContainer,
   EngineError,
   stagingContainer,
   type ContainerEngine,
@@ -62,6 +63,20 @@ describe('what a consumer has left in the engine', () => {
       expect.objectContaining({ volume: attempt.name('output'), bytes: outputBytes }),
     );
     expect(await sweep().take(signal)).toMatchObject(nothing);
+  });
+
+  it('goes when it told of GPUs and has ended, and stays while it may be asked, without a word', async () => {
+    const names = createNames(own.installationId, 'somebody-discovery');
+    const spec = { image: own.image, gpus: 'all', ...names.discovery('1') };
+    const sleeping = { ...discoveryContainer(spec), gpus: [] };
+    const container = await engine.createContainer(sleeping, signal);
+    await engine.startContainer(container, signal);
+    api.unknownConsumers.add('somebody-discovery');
+    expect(await sweep().take(signal)).toMatchObject(nothing);
+    await engine.stopContainer(container, 0, signal);
+    expect(await sweep().take(signal)).toMatchObject({ count: 1 });
+    expect(await left()).toEqual([]);
+    expect(logged.map(({ msg }) => msg)).toEqual(['removed an orphan']);
   });
 
   it.each([

@@ -50,6 +50,7 @@ export async function startTestConsumer(
       settings: {
         imageRetryMs: 2_000,
         gpuCheckMs: 60_000,
+        looksInside: false,
         containerGraceMs: 500,
         maxOutputBytes: 1024 ** 3,
         maxScratchBytes: 1024 ** 3,

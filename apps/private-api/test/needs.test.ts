@@ -111,8 +111,8 @@ describe('what nobody can run', () => {
 });
 
 describe('a model whose run takes more of a GPU than it says', () => {
-  const register = async (mib: number): Promise<Model> => {
-    const query = `container_tag=a:1&use_gpu=true&gpu_memory_mib=${mib}&cpus=1&memory_mib=100&labels=site=greedy`;
+  const register = async (mib: number, tag = 'a:1'): Promise<Model> => {
+    const query = `container_tag=${tag}&use_gpu=true&gpu_memory_mib=${mib}&cpus=1&memory_mib=100&labels=site=greedy`;
     const answer = await api.call(`/api/models/greedy?${query}`, { method: 'PUT' });
     return (await answer.json()) as Model;
   };
@@ -146,8 +146,10 @@ describe('a model whose run takes more of a GPU than it says', () => {
 
     await end(first, 4_000);
     expect(await get()).toMatchObject({ gpu_memory_exceeded: false, gpu_memory_peak_mib: 4_000 });
-    await end(second, 4_001);
+    // As soon as it is seen, not at its end.
+    await consumer().renew(second, { peakMib: 4_001 });
     expect(await get()).toMatchObject({ gpu_memory_exceeded: true, gpu_memory_peak_mib: 4_001 });
+    await end(second, 4_001);
     expect(await register(4_000)).toMatchObject({
       version: 1,
       warnings: [expect.stringContaining('A run took 4001 MiB of a GPU')],
@@ -167,13 +169,15 @@ describe('a model whose run takes more of a GPU than it says', () => {
     await end(waits, null);
     expect(await get()).toMatchObject({ gpu_memory_exceeded: true, gpu_memory_peak_mib: 4_001 });
 
+    // Of the same image it is known.
+    expect(await register(3_000)).toMatchObject({ version: 2, gpu_memory_exceeded: true });
     const next = await register(5_000);
     expect(next).toMatchObject({
-      version: 2,
-      gpu_memory_exceeded: false,
-      gpu_memory_peak_mib: null,
+      ...{ version: 3, gpu_memory_exceeded: false, gpu_memory_peak_mib: 4_001 },
     });
     expect(next).not.toHaveProperty('warnings');
+    const another = await register(4_000, 'another:1');
+    expect(another).toMatchObject({ gpu_memory_exceeded: false, gpu_memory_peak_mib: null });
     for (const uid of [await api.postTask('greedy'), await api.postTask('greedy')]) {
       await claimed(uid);
       await end(uid, null);

@@ -41,6 +41,7 @@ const busy = (consumerId: string, more: Partial<Needs> = {}, lenders: string[] =
 });
 const whole = needs({ use_gpu: true });
 const of = (memory: number) => needs({ use_gpu: true, gpu_memory_mib: memory });
+const greedy = { ...of(30), gpu_memory_exceeded: true };
 
 /** Who got what, in short. */
 function given(
@@ -147,6 +148,13 @@ describe('assignTickets', () => {
       [gpu('g', 100), gpu('h', 50)],
       [],
       ['a: h'],
+    ],
+    [
+      'takes the largest of two GPUs for one that takes more than it says, alone',
+      [task('a', { needs: greedy }), task('b', { needs: of(10) })],
+      [gpu('g', 100), gpu('h', 50)],
+      [],
+      ['a: g', 'b: h'],
     ],
     [
       'counts cores',

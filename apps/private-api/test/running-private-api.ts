@@ -185,12 +185,18 @@ function actAsConsumer(call: Call, operatorToken: string, id: string, holder: st
     adopt: (uid: string, attempt = 1) =>
       ask<AdoptAnswer>('POST', `${at(uid, attempt)}/adopt`, { holder }),
     heldAttempts: () => ask<HeldAttempts>('GET', `/internal/consumers/${id}/attempts`),
-    renew: (uid: string, { attempt = 1, epoch = 1, knowsOfCancel = false } = {}) =>
-      ask<RenewAnswer>('POST', `${at(uid, attempt)}/renew`, {
+    renew: (
+      uid: string,
+      how: { attempt?: number; epoch?: number; knowsOfCancel?: boolean; peakMib?: number } = {},
+    ) => {
+      const { attempt = 1, epoch = 1, knowsOfCancel = false, peakMib } = how;
+      return ask<RenewAnswer>('POST', `${at(uid, attempt)}/renew`, {
         epoch,
         holder,
         knows_of_cancel: knowsOfCancel,
-      }),
+        ...(peakMib !== undefined && { gpu_memory_peak_mib: peakMib }),
+      });
+    },
     park: (uid: string, { attempt = 1, epoch = 1 } = {}) =>
       ask<ParkAnswer>('POST', `${at(uid, attempt)}/park`, { epoch, holder }),
     fetch: (uid: string, what: 'input' | 'model-files', attempt = 1) =>

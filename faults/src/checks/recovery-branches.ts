@@ -43,6 +43,7 @@ const chances: readonly string[] = [
   // An engine that is away just when a consumer starts.
   'waiting for the engine',
   // There is no nvidia-smi.
+  'a GPU does not answer, and is left out',
   'a run took more of a GPU than its model says',
   'the GPUs cannot be listed yet',
   'nvidia-smi does not know a device that is named',

@@ -61,6 +61,8 @@ export interface AppProcessSpec {
   workFolder: string;
   folder: string;
   environment: NodeJS.ProcessEnv;
+  /** What a process says once it serves, where another of its name may be heard in its place. */
+  saysReady?: string;
   /** `startedAt`: Unix time, ms. Another of its name may run beside it. */
   isReady(pid: number, startedAt: number): Promise<boolean>;
   onLine(name: string, line: LogLine): void;
@@ -84,8 +86,10 @@ interface Running extends Supervised {
 export async function appProcess(spec: AppProcessSpec): Promise<AppProcess> {
   const { name, app, folder, environment, signal } = spec;
   const logFile = join(folder, `${name}.log`);
+  const haveSaid = new Set<number>();
   const lastLines: { pid: number; text: string }[] = [];
   const tail: LogTail = followLog(logFile, (line) => {
+    if (line.msg === spec.saysReady) haveSaid.add(line.pid);
     lastLines.push({ pid: line.pid, text: JSON.stringify(line).slice(0, charactersTold) });
     // Twice as many: another process may write to the log at the same time.
     if (lastLines.length > 2 * linesTold) lastLines.shift();
@@ -97,8 +101,11 @@ export async function appProcess(spec: AppProcessSpec): Promise<AppProcess> {
 
   const untilReady = async () => {
     // One that has ended meanwhile is never ready.
-    const isDecided = async () =>
-      child === undefined || (await spec.isReady(child.pid, child.startedAt));
+    const isDecided = async () => {
+      if (child === undefined) return true;
+      const { pid, startedAt } = child;
+      return (spec.saysReady === undefined || haveSaid.has(pid)) && spec.isReady(pid, startedAt);
+    };
     const inTime = await waitUntil(isDecided, { timeoutMs: 90_000, everyMs: 50, signal });
     if (!inTime || child === undefined) throw new Error(`${name} does not serve`);
   };

@@ -86,12 +86,13 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
     name: string,
     settings: Record<string, string>,
     isReady: (pid: number, startedAt: number) => Promise<boolean>,
+    saysReady?: string,
   ) => {
     const { onLine, onEnd, signal } = spec;
     const opened = await appProcess({
       ...{ name, app: appOf(name), settings: { ...shared, ...settings } },
       ...{ workFolder: settings['WORK_DIR'] ?? storageFolder, folder, environment },
-      ...{ isReady, onLine, onEnd, signal },
+      ...{ isReady, onLine, onEnd, signal, ...(saysReady !== undefined && { saysReady }) },
     });
     spec.atEnd(opened.close);
     return opened;
@@ -163,7 +164,8 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
       WORK_DIR: await smallFileSystem(join(folder, `${name}-work`), 256),
     };
     const id = 'GPUS' in offered ? gpuConsumer : name;
-    return app(name, settings, (_, startedAt) => isHeard(id, startedAt));
+    // A heartbeat of the one before it may be on its way still.
+    return app(name, settings, (_, startedAt) => isHeard(id, startedAt), 'ready for tickets');
   };
   const consumers: AppProcess[] = [];
   for (const engine of engines) {
@@ -190,7 +192,7 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
     ...{ operatorToken, queuePrefix, temporaryFolder },
   };
 
-  /** By this process: what was heard before it was started is another's. */
+  /** What was heard before it was started is another's. */
   async function isHeard(id: string, startedAt: number): Promise<boolean> {
     const rows = await spec.query(
       `SELECT 1 FROM consumers WHERE id = $1 AND state = 'ready'

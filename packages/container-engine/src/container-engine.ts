@@ -123,6 +123,8 @@ export interface EngineDescription {
   runtimes: readonly string[];
   /** The CDI names (vendor/class=device) that can be asked for. Older engines, which know none, have none. */
   cdiDevices: readonly string[];
+  /** Who keeps containers to their limits and devices: `cgroupfs` (the engine itself), `systemd`, `none`; empty: it does not tell. */
+  cgroupDriver: string;
 }
 
 export type Labels = Readonly<Record<string, string>>;

@@ -15,12 +15,14 @@ it('describes an engine that knows no CDI', () => {
     memoryBytes: 33_554_432_000,
     runtimes: ['io.containerd.runc.v2', 'runc'],
     cdiDevices: [],
+    cgroupDriver: '',
   });
 });
 
 it('names the CDI devices of one that does, and no others', () => {
   const info = {
     ...old,
+    CgroupDriver: 'systemd',
     Runtimes: { runc: {}, nvidia: { path: 'nvidia-container-runtime' } },
     CDISpecDirs: ['/etc/cdi', '/var/run/cdi'],
     DiscoveredDevices: [
@@ -33,6 +35,7 @@ it('names the CDI devices of one that does, and no others', () => {
   expect(descriptionOf(info)).toMatchObject({
     runtimes: ['nvidia', 'runc'],
     cdiDevices: ['nvidia.com/gpu=0', 'nvidia.com/gpu=all'],
+    cgroupDriver: 'systemd',
   });
 });
 

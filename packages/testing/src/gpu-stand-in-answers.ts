@@ -24,15 +24,19 @@ export interface StandInSlice {
   memoryMib: number;
 }
 
-/** What nvidia-smi says: of all GPUs together, and of each alone by its number. */
+/** What nvidia-smi says, by the names of the files that its stand-in answers with. */
 export function answersOf(
   gpus: readonly StandInGpu[],
   fallen: ReadonlySet<string>,
 ): Map<string, string> {
-  const answers = new Map([['utilization.all', utilizationOf(gpus)]]);
-  if (gpus.length > 0) answers.set('report.all', reportOf(gpus)).set('list.all', listOf(gpus));
+  const answering = gpus.filter(({ uuid }) => !fallen.has(uuid));
+  const answers = new Map([
+    ['utilization', utilizationOf(answering)],
+    ['details', detailsOf(answering)],
+  ]);
+  if (gpus.length > 0) answers.set('list.all', listOf(gpus));
   for (const [at, gpu] of gpus.entries()) {
-    answers.set(`report.${at}`, reportOf([gpu])).set(`list.${at}`, listOf([gpu]));
+    answers.set(`report.${gpu.uuid}`, reportOf(gpu)).set(`list.${at}`, listOf([gpu]));
     if (!fallen.has(gpu.uuid)) continue;
     const words = `Unable to determine the device handle for GPU${at}: Unknown Error\n`;
     answers.set(`failure.${at}`, words).set('failure.all', words);
@@ -41,13 +45,29 @@ export function answersOf(
 }
 
 /** In the form of `nvidia-smi -q -x`, as far as anybody reads it. */
-function reportOf(gpus: readonly StandInGpu[]): string {
+function reportOf({ uuid, slices }: StandInGpu): string {
+  const devices = slices?.map(sliceOf).join('') ?? '';
   return `<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
 <nvidia_smi_log>
-	<driver_version>550.90.07</driver_version>
-	<attached_gpus>${gpus.length}</attached_gpus>
-${gpus.map(gpuOf).join('')}</nvidia_smi_log>
+	<driver_version>${driver}</driver_version>
+	<attached_gpus>1</attached_gpus>
+	<gpu id="00000000:01:00.0">
+		<mig_devices>
+${devices === '' ? '\t\t\tNone\n' : devices}		</mig_devices>
+		<uuid>${uuid}</uuid>
+	</gpu>
+</nvidia_smi_log>
+`;
+}
+
+function sliceOf({ memoryMib }: StandInSlice, index: number): string {
+  return `			<mig_device>
+				<index>${index}</index>
+				<gpu_instance_id>${index + 1}</gpu_instance_id>
+				<compute_instance_id>0</compute_instance_id>
+				<fb_memory_usage><total>${memoryMib} MiB</total></fb_memory_usage>
+			</mig_device>
 `;
 }
 
@@ -64,6 +84,18 @@ function listOf(gpus: readonly StandInGpu[]): string {
     .join('');
 }
 
+/** In the form of `--query-gpu=uuid,memory.total,driver_version,mig.mode.current,gpu_recovery_action`. */
+function detailsOf(gpus: readonly StandInGpu[]): string {
+  return gpus
+    .map(({ uuid, memoryMib, slices, recoveryAction = 'None' }) => {
+      const mode = slices === undefined ? 'Disabled' : 'Enabled';
+      return `${uuid}, ${memoryMib}, ${driver}, ${mode}, ${recoveryAction}\n`;
+    })
+    .join('');
+}
+
+const driver = '550.90.07';
+
 /** In the form of `--query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits`. */
 export function processesOf(processes: readonly StandInProcess[]): string {
   return processes.map(({ gpu, pid, memoryMib }) => `${gpu}, ${pid}, ${memoryMib}\n`).join('');
@@ -76,37 +108,4 @@ function utilizationOf(gpus: readonly StandInGpu[]): string {
       slices === undefined ? `${uuid}, ${utilization}\n` : `${uuid}, [N/A]\n`,
     )
     .join('');
-}
-
-function gpuOf(gpu: StandInGpu, at: number): string {
-  const { uuid, name, memoryMib, slices, recoveryAction = 'None' } = gpu;
-  const mode = slices === undefined ? 'Disabled' : 'Enabled';
-  const devices = slices?.map(sliceOf).join('') ?? '';
-  return `	<gpu id="0000000${at}:01:00.0">
-		<product_name>${name}</product_name>
-		<mig_mode>
-			<current_mig>${mode}</current_mig>
-			<pending_mig>${mode}</pending_mig>
-		</mig_mode>
-		<mig_devices>
-${devices === '' ? '\t\t\tNone\n' : devices}		</mig_devices>
-		<uuid>${uuid}</uuid>
-		${memoryOf(memoryMib)}
-		<gpu_recovery_action>${recoveryAction}</gpu_recovery_action>
-	</gpu>
-`;
-}
-
-function sliceOf(slice: StandInSlice, index: number): string {
-  return `			<mig_device>
-				<index>${index}</index>
-				<gpu_instance_id>${index + 1}</gpu_instance_id>
-				<compute_instance_id>0</compute_instance_id>
-				${memoryOf(slice.memoryMib)}
-			</mig_device>
-`;
-}
-
-function memoryOf(mib: number): string {
-  return `<fb_memory_usage><total>${mib} MiB</total></fb_memory_usage>`;
 }

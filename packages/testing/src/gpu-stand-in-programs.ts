@@ -1,25 +1,28 @@
 /**
- * In place of the driver's program. Its answers are files in `state`, which are replaced as a whole: of all
- * GPUs together, and of each alone by its number. A file `failure` there has the words that it fails with,
- * with `.all` whenever it is asked for all together, with a number when it is asked for that one. `asked` has a
- * line for each question.
+ * In place of the driver's program. Its answers are files in `state`, which are replaced as a whole. A file
+ * `failure` there has the words that it fails with, `failure.all` those for whenever it is asked for all GPUs
+ * together (a query is answered all the same for those that it can tell of), with a number those for this one.
+ * `asked` has a line for each question.
  */
 export function nvidiaSmi(state: string): string {
   return `#!/bin/sh
 state=${quoted(state)}
 echo "$*" >> "$state/asked"
 csv="--format=csv,noheader,nounits"
+details=uuid,memory.total,driver_version,mig.mode.current,gpu_recovery_action
 case "$*" in
-  "-q -x") answer=report of=all ;;
   -L) answer=list of=all ;;
-  "-q -x -i "*) answer=report of=$4 ;;
   "-L -i "*) answer=list of=$3 ;;
-  "--query-compute-apps=gpu_uuid,pid,used_memory $csv") answer=processes of=all ;;
-  "--query-gpu=uuid,utilization.gpu $csv") answer=utilization of=all ;;
+  "-q -x -i "*) answer=report of=$4 ;;
+  "--query-compute-apps=gpu_uuid,pid,used_memory $csv") query=processes of=all ;;
+  "--query-gpu=uuid,utilization.gpu $csv") query=utilization of=all ;;
+  "--query-gpu=$details $csv") query=details of=all ;;
   *) echo "Invalid combination of input arguments." >&2; exit 2 ;;
 esac
 cat "$state/failure" >&2 2> /dev/null && exit 255
+[ -z "$query" ] || cat "$state/$query"
 cat "$state/failure.$of" >&2 2> /dev/null && exit 255
+[ -z "$query" ] || exit 0
 [ -e "$state/$answer.$of" ] || { echo "No devices were found"; exit 6; }
 cat "$state/$answer.$of"
 `;

@@ -84,14 +84,14 @@ export async function createGpuStandIn(
   const refuse = (uuid: string, message: string) =>
     replace(join(broken, fileOf(uuid)), `${message}\n`);
 
-  await replace(join(state, 'processes.all'), '');
+  await replace(join(state, 'processes'), '');
   await replace(join(state, 'asked'), '');
   await update();
   return {
     folder,
     path,
     uuids: gpus.flatMap(({ uuid, slices }) => slices?.map((slice) => slice.uuid) ?? [uuid]),
-    setProcesses: (processes) => replace(join(state, 'processes.all'), processesOf(processes)),
+    setProcesses: (processes) => replace(join(state, 'processes'), processesOf(processes)),
     async tell(uuid, told) {
       Object.assign(known(uuid), told);
       await update();

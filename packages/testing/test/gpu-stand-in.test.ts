@@ -22,22 +22,30 @@ afterEach(async () => {
   for (const name of await containers()) await engine.api.call('DELETE', `/containers/${name}`);
 });
 
+const form = '--format=csv,noheader,nounits';
+
 describe('the nvidia-smi of the stand-in', () => {
   test('tells of a GPU and of one in two slices', async () => {
     expect(gpus.uuids).toHaveLength(3);
     const list = await ask('-L');
     expect(list.trim().split('\n')).toHaveLength(4);
     for (const uuid of [...gpus.uuids, divided]) expect(list).toContain(`(UUID: ${uuid})`);
-    const report = await ask('-q', '-x');
-    expect(report.match(/<gpu /g)).toHaveLength(2);
+    const report = await ask('-q', '-x', '-i', divided);
     expect(report.match(/<mig_device>/g)).toHaveLength(2);
+    const details = 'uuid,memory.total,driver_version,mig.mode.current,gpu_recovery_action';
+    const rows = (await ask(`--query-gpu=${details}`, form)).trim().split('\n');
+    expect(rows).toEqual([
+      expect.stringMatching(`^${whole}, 46068, .*, Disabled, None$`),
+      expect.stringMatching(`^${divided}, 81920, .*, Enabled, None$`),
+    ]);
     await expect(ask('--help-me')).rejects.toMatchObject({ code: 2 });
   });
 
   test('tells what it is told to', async () => {
     await gpus.tell(whole, { utilization: 42, recoveryAction: 'Reset' });
-    expect(await ask('-q', '-x')).toContain('<gpu_recovery_action>Reset<');
-    const form = '--format=csv,noheader,nounits';
+    const action =
+      '--query-gpu=uuid,memory.total,driver_version,mig.mode.current,gpu_recovery_action';
+    expect(await ask(action, form)).toMatch(/, Reset\n/);
     const [ofWhole, ofDivided] = (await ask('--query-gpu=uuid,utilization.gpu', form)).split('\n');
     expect([ofWhole, ofDivided]).toEqual([`${whole}, 42`, `${divided}, [N/A]`]);
     await gpus.setProcesses([{ gpu: whole, pid: 7, memoryMib: 512 }]);
@@ -50,21 +58,21 @@ describe('the nvidia-smi of the stand-in', () => {
   test('fails with one that has fallen off its bus and with all, not with the others', async () => {
     await gpus.fallOff(whole);
     for (const of of [[], ['-i', '0']]) {
-      await expect(ask('-q', '-x', ...of)).rejects.toMatchObject({ code: 255 });
       await expect(ask('-L', ...of)).rejects.toMatchObject({ code: 255 });
     }
-    expect(await ask('-q', '-x', '-i', '1')).toContain(`<uuid>${divided}<`);
+    const utilization = ask('--query-gpu=uuid,utilization.gpu', form);
+    await expect(utilization).rejects.toMatchObject({ code: 255, stdout: `${divided}, [N/A]\n` });
     expect(await ask('-L', '-i', '1')).toContain(slice);
-    await expect(ask('-q', '-x', '-i', '2')).rejects.toMatchObject({ code: 6 });
+    await expect(ask('-L', '-i', '2')).rejects.toMatchObject({ code: 6 });
     await gpus.mend(whole);
-    expect(await ask('-q', '-x')).toContain(whole);
+    expect(await ask('-L')).toContain(whole);
   });
 
   test('knows nothing of what is lost until it is mended', async () => {
     await gpus.lose(slice);
     expect(await ask('-L')).not.toContain(slice);
     await gpus.lose(divided);
-    expect(await ask('-q', '-x')).not.toContain(divided);
+    await expect(ask('-q', '-x', '-i', divided)).rejects.toMatchObject({ code: 6 });
     await gpus.lose(whole);
     await expect(ask('-L')).rejects.toMatchObject({ code: 6, stdout: 'No devices were found\n' });
     for (const uuid of [whole, divided, slice]) await gpus.mend(uuid);
@@ -73,21 +81,22 @@ describe('the nvidia-smi of the stand-in', () => {
 
   test('fails as it is told to', async () => {
     await gpus.fail('Unable to determine the device handle');
-    await expect(ask('-q', '-x')).rejects.toMatchObject({
+    await expect(ask('-L')).rejects.toMatchObject({
       code: 255,
       stdout: '',
       stderr: 'Unable to determine the device handle\n',
     });
     await gpus.fail(undefined);
-    expect(await ask('-q', '-x')).toContain(whole);
+    expect(await ask('-L')).toContain(whole);
   });
 
   test('is never seen half-way through a change', async () => {
     const looks = async () => {
-      for (let at = 0; at < 20; at += 1) expect(await ask('-q', '-x')).toMatch(/_log>\n$/);
+      for (let at = 0; at < 20; at += 1)
+        expect(await ask('-q', '-x', '-i', divided)).toMatch(/_log>\n$/);
     };
     const changes = async () => {
-      for (let at = 0; at < 100; at += 1) await gpus.tell(whole, { utilization: at });
+      for (let at = 0; at < 100; at += 1) await gpus.tell(divided, { recoveryAction: `${at}` });
     };
     await Promise.all([looks(), changes()]);
   });

@@ -3,6 +3,7 @@ import type { ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import { retryPassing } from '../retry.js';
+import type { GpuListing } from './gpu-listing.js';
 import type { FoundGpu } from './nvidia-smi-output.js';
 
 /** As a consumer registers it. */
@@ -22,7 +23,7 @@ export async function findDevices(
     logger,
     forMs = 20_000,
   }: {
-    list: () => Promise<FoundGpu[] | undefined>;
+    list: () => Promise<GpuListing | undefined>;
     engine: Pick<EngineDescription, 'runtimes' | 'cdiDevices'>;
     logger: Logger;
     forMs?: number;
@@ -32,14 +33,17 @@ export async function findDevices(
   if (asked === 'none') return [];
   let found: FoundGpu[] | undefined;
   try {
-    found = await retryPassing(list, {
+    const listing = await retryPassing(list, {
       signal,
       forMs,
       passes: (error) => error instanceof AppError,
       onRetry: (error) =>
         logger.warn({ reason: messageOf(error) }, 'the GPUs cannot be listed yet'),
     });
-    if (found === undefined) logger.info('there is no nvidia-smi to ask');
+    if (listing === undefined) logger.info('there is no nvidia-smi to ask');
+    const failures = listing?.failures ?? [];
+    if (failures.length > 0) logger.warn({ failures }, 'a GPU does not answer, and is left out');
+    found = listing?.gpus;
   } catch (error) {
     signal.throwIfAborted();
     logger.error({ reason: messageOf(error) }, 'the GPUs cannot be listed');

@@ -1,5 +1,13 @@
 import { AppError } from '@inference-server/errors';
-import { readGpus, type FoundGpu } from './nvidia-smi-output.js';
+import {
+  known,
+  notUnderstood,
+  readList,
+  readRows,
+  readSliceMemory,
+  type FoundGpu,
+  type ListedGpu,
+} from './nvidia-smi-output.js';
 
 /** Runs nvidia-smi, wherever that is. */
 export type RunSmi = (args: string[]) => Promise<SmiRun>;
@@ -13,33 +21,43 @@ export interface SmiRun {
   errors: string;
 }
 
-/**
- * The GPUs that nvidia-smi tells of. When it fails on all of them together, which one that has fallen off
- * its bus is enough for, each is asked for alone: those that answer are there. Throws AppError with its last
- * words when none does, and when its answer is not understood.
- */
-export async function listGpus(run: RunSmi): Promise<FoundGpu[]> {
-  const report = await run(['-q', '-x']);
-  if (tellsOfNone(report)) return [];
-  if (report.exitCode !== 0 && !ofDriver.test(report.errors + report.output)) {
-    const alone = await listOneByOne(run);
-    if (alone.length > 0) return alone;
-  }
-  const xml = outputOf(report);
-  return readGpus(xml, outputOf(await run(['-L'])));
+export interface GpuListing {
+  gpus: FoundGpu[];
+  /** What was said of those that do not answer. */
+  failures: string[];
 }
 
-async function listOneByOne(run: RunSmi): Promise<FoundGpu[]> {
-  const found: FoundGpu[] = [];
-  for (let index = 0; index < mostGpus; index += 1) {
-    const one = ['-i', `${index}`];
-    const report = await run(['-q', '-x', ...one]);
-    if (tellsOfNone(report)) break;
-    if (report.exitCode !== 0) continue;
-    const list = await run(['-L', ...one]);
-    found.push(...readGpus(report.output, list.exitCode === 0 ? list.output : ''));
+/**
+ * The devices that nvidia-smi tells of: GPUs, and in place of one that is divided (MIG mode) its slices, since
+ * no container can have it as a whole. When it fails on all of them together, which one that has fallen off
+ * its bus is enough for, those are there that it lists all the same, or lists alone. Throws AppError with its
+ * last words when it lists none, and when its answer is not understood.
+ */
+export async function listGpus(run: RunSmi): Promise<GpuListing> {
+  const whole = await run(['-L']);
+  const told = readList(whole.output);
+  if (told.gpus.length === 0 && tellsOfNone(whole)) return { gpus: [], failures: [] };
+  if (whole.exitCode === 0) {
+    if (told.gpus.length === 0) throw notUnderstood('it lists no GPU, and not that there is none');
+    return { gpus: await describeAll(run, told.gpus), failures: [] };
   }
-  return found;
+  const { gpus, others } = told.gpus.length > 0 ? told : await listOneByOne(run, whole);
+  if (gpus.length === 0) throw failureOf(whole);
+  const words = others.length > 0 ? others : [lastWords(whole.errors)];
+  return { gpus: await describeAll(run, gpus), failures: words };
+}
+
+async function listOneByOne(run: RunSmi, whole: SmiRun): Promise<ReturnType<typeof readList>> {
+  const gpus: ListedGpu[] = [];
+  const others: string[] = [];
+  if (ofDriver.test(whole.errors + whole.output)) return { gpus, others };
+  for (let index = 0; index < mostGpus; index += 1) {
+    const one = await run(['-L', '-i', `${index}`]);
+    if (tellsOfNone(one)) break;
+    if (one.exitCode === 0) gpus.push(...readList(one.output).gpus);
+    else others.push(`GPU ${index}: ${wordsOf(one)}`);
+  }
+  return { gpus, others };
 }
 
 /** It is not a GPU that is in trouble, and each alone would say the same. */
@@ -48,18 +66,86 @@ const ofDriver = /failed to initialize NVML|communicate with the NVIDIA driver/i
 /** More than a host has. */
 const mostGpus = 32;
 
-/** A driver without a GPU, or without one of that number: the code is of a query that has found nothing. */
+/** A driver without a GPU, or without one of that number. */
 function tellsOfNone({ exitCode, output }: SmiRun): boolean {
-  return exitCode === 6 && /no devices were found/i.test(output);
+  return exitCode !== null && /no devices (?:were )?found/i.test(output);
+}
+
+async function describeAll(run: RunSmi, listed: readonly ListedGpu[]): Promise<FoundGpu[]> {
+  const { fields, rows } = await queryGpus(run);
+  const memoryOf = new Map<string, number>();
+  for (const { uuid, slices } of listed) {
+    if (slices.length === 0) continue;
+    const { output } = await run(['-q', '-x', '-i', uuid]);
+    for (const [index, mib] of readSliceMemory(output, uuid)) {
+      memoryOf.set(`${uuid} ${index}`, mib);
+    }
+  }
+  return listed.flatMap((gpu): FoundGpu[] => {
+    const row = rows.get(gpu.uuid) ?? [];
+    const fieldOf = (name: string) => known(row[fields.indexOf(name)]);
+    const common = { driver: fieldOf('driver_version'), needs: needsIn(fieldOf) };
+    if (gpu.slices.length === 0 && fieldOf('mig.mode.current') !== 'Enabled') {
+      const memoryMib = mibIn(fieldOf('memory.total'));
+      return [{ uuid: gpu.uuid, name: gpu.name, memoryMib, ...common }];
+    }
+    return gpu.slices.map(({ uuid, profile, index }) => ({
+      uuid,
+      name: `${gpu.name} MIG ${profile}`,
+      memoryMib: memoryOf.get(`${gpu.uuid} ${index}`) ?? null,
+      ...common,
+    }));
+  });
+}
+
+/**
+ * The rows have the UUID and then these fields. A driver that does not know one of them answers with none: the
+ * next of the forms is asked for then. Rows that come before it fails at a GPU count.
+ */
+async function queryGpus(run: RunSmi): Promise<{ fields: string[]; rows: Map<string, string[]> }> {
+  for (const more of newerFields) {
+    const fields = ['memory.total', 'driver_version', ...more];
+    const query = `--query-gpu=uuid,${fields.join(',')}`;
+    const answer = await run([query, '--format=csv,noheader,nounits']);
+    const rows = readRows(answer.output);
+    if (answer.exitCode === 0 || rows.size > 0) return { fields, rows };
+  }
+  return { fields: [], rows: new Map() };
+}
+
+/** Since R550, R535, R450. */
+const newerFields = [
+  ['mig.mode.current', 'gpu_recovery_action'],
+  ['mig.mode.current', 'gpu_reset_status.reset_required'],
+  ['mig.mode.current'],
+  [],
+];
+
+/** What concerns the links between GPUs alone (`Drain P2P`) keeps nobody from working on one. */
+function needsIn(fieldOf: (name: string) => string | null): string | null {
+  const action = fieldOf('gpu_recovery_action') ?? '';
+  if (/\b(?:reset|reboot)\b/i.test(action)) return action;
+  return fieldOf('gpu_reset_status.reset_required') === 'Yes' ? 'Reset' : null;
+}
+
+function mibIn(field: string | null): number | null {
+  return field !== null && /^\d{1,9}$/.test(field) ? Number(field) : null;
 }
 
 /** Throws AppError when it failed. */
-export function outputOf({ exitCode, output, errors }: SmiRun): string {
-  if (exitCode === 0) return output;
-  const how = exitCode === null ? 'was ended by a signal' : `ended with ${exitCode}`;
-  // Some of its complaints come as output.
-  const words = lastWords(errors) || lastWords(output) || 'it said nothing';
-  throw new AppError('INTERNAL', `nvidia-smi ${how}: ${words}`);
+export function outputOf(run: SmiRun): string {
+  if (run.exitCode === 0) return run.output;
+  throw failureOf(run);
+}
+
+function failureOf(run: SmiRun): AppError {
+  const how = run.exitCode === null ? 'was ended by a signal' : `ended with ${run.exitCode}`;
+  return new AppError('INTERNAL', `nvidia-smi ${how}: ${wordsOf(run)}`);
+}
+
+/** Some of its complaints come as output. */
+function wordsOf({ errors, output }: SmiRun): string {
+  return lastWords(errors) || lastWords(output) || 'it said nothing';
 }
 
 function lastWords(text: string): string {

@@ -16,10 +16,16 @@ export interface GpuProcess {
   memoryMib: number;
 }
 
-/** Neither asks for names of programs, which are anybody's text. Throws AppError when nvidia-smi fails. */
+/**
+ * Neither asks for names of programs, which are anybody's text. One GPU that does not answer makes nvidia-smi
+ * fail: what it says of the others counts. Throws AppError when it fails and says nothing.
+ */
 export async function sampleGpus(run: RunSmi): Promise<GpuSample> {
-  const query = async (what: string) =>
-    rowsOf(outputOf(await run([`--query-${what}`, '--format=csv,noheader,nounits'])));
+  const query = async (what: string) => {
+    const answer = await run([`--query-${what}`, '--format=csv,noheader,nounits']);
+    const rows = rowsOf(answer.output);
+    return rows.some(([uuid]) => uuid?.startsWith('GPU-')) ? rows : rowsOf(outputOf(answer));
+  };
   const processes = await query('compute-apps=gpu_uuid,pid,used_memory');
   const gpus = await query('gpu=uuid,utilization.gpu');
   return {

@@ -4,25 +4,25 @@ import {
   type ContainerEngine,
   type ContainerSpec,
 } from '@inference-server/container-engine';
-import { messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import { AppError, messageOf } from '@inference-server/errors';
+import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Config } from '../config.js';
 import { callerOf } from '../identities.js';
 import { createNames, type Names } from '../names.js';
 import { createPrivateApiClient } from '../private-api-client.js';
 import { retryPassing } from '../retry.js';
 import { uuidOf } from './find-devices.js';
+import type { GpuListing } from './gpu-listing.js';
 import type { GpuSample } from './gpu-sample.js';
 import { createNvidiaSmi } from './nvidia-smi.js';
 import { createContainedSmi } from './nvidia-smi-container.js';
-import type { FoundGpu } from './nvidia-smi-output.js';
 import { shareLook } from './shared-look.js';
 
 /** Who tells of the GPUs of the engine's host. */
 export interface GpuSource {
   /** Undefined: nobody can tell. Throws AppError when the driver, or the way to it, is in trouble. */
-  list(signal: AbortSignal): Promise<FoundGpu[] | undefined>;
-  /** Undefined: nobody can tell. Throws AppError likewise. */
+  list(signal: AbortSignal): Promise<GpuListing | undefined>;
+  /** Likewise. */
   sample(signal: AbortSignal): Promise<GpuSample | undefined>;
   /** Which of these devices cannot be used, and why; undefined: all can, or nobody can tell. */
   troubleWith(devices: readonly string[], signal: AbortSignal): Promise<DeviceTrouble | undefined>;
@@ -33,6 +33,8 @@ export interface GpuSource {
 export interface DeviceTrouble {
   devices: readonly string[];
   reason: string;
+  /** They are not there any more: nothing that has them can go on. */
+  areGone: boolean;
 }
 
 /** nvidia-smi of this machine, if the engine is here too, or else in a container of GPU_HELPER_IMAGE. */
@@ -50,10 +52,19 @@ export function createGpuSource(options: {
 
   const contained =
     image === undefined ? undefined : createContainedSmi(engine, (signal) => specOf(image, signal));
-  const listNow = async (signal: AbortSignal) =>
-    (isHere ? await smi.list(signal) : undefined) ?? contained?.list(signal);
-  const sampleNow = async (signal: AbortSignal) =>
-    (isHere ? await smi.sample(signal) : undefined) ?? contained?.sample(signal);
+  const closing = new AbortController();
+  const untilClosed =
+    <T>(look: (signal: AbortSignal) => Promise<T>) =>
+    async (given: AbortSignal): Promise<T> => {
+      const { signal, release } = joinSignals(given, closing.signal);
+      return look(signal).finally(release);
+    };
+  const listNow = untilClosed(
+    async (signal) => (isHere ? await smi.list(signal) : undefined) ?? contained?.list(signal),
+  );
+  const sampleNow = untilClosed(
+    async (signal) => (isHere ? await smi.sample(signal) : undefined) ?? contained?.sample(signal),
+  );
   // Tasks that share a device lose it together.
   const list = shareLook(listNow, { withinMs: listedWithinMs });
 
@@ -62,26 +73,31 @@ export function createGpuSource(options: {
     sample: shareLook(sampleNow, { withinMs: 60_000, freshForMs: 1_000 }),
     async troubleWith(devices, signal) {
       // What it takes to ask may be away: only what nvidia-smi knows and does not name is lost.
-      const found = await list(signal).catch(() => {
+      const listing = await list(signal).catch(() => {
         signal.throwIfAborted();
         return undefined;
       });
-      const isLost = (name: string) => {
-        const uuid = uuidOf(name);
-        // Of a CDI name with a number nvidia-smi does not tell.
-        return /^(GPU|MIG)-/.test(uuid) && found?.every((gpu) => gpu.uuid !== uuid) === true;
-      };
-      const lost = devices.filter(isLost);
-      if (lost.length > 0) {
-        return { devices: lost, reason: `nvidia-smi knows no ${lost.join(', ')} any more.` };
+      if (listing === undefined) return undefined;
+      const { gpus, failures } = listing;
+      const gpuOf = (name: string) => gpus.find(({ uuid }) => uuid === uuidOf(name));
+      // Of a CDI name with a number nvidia-smi does not tell.
+      const gone = devices.filter(
+        (name) => /^(GPU|MIG)-/.test(uuidOf(name)) && gpuOf(name) === undefined,
+      );
+      if (gone.length > 0) {
+        const words = [`nvidia-smi knows no ${gone.join(', ')} any more.`, ...failures];
+        return { devices: gone, reason: words.join(' '), areGone: true };
       }
-      const needsOf = (name: string) => found?.find(({ uuid }) => uuid === uuidOf(name))?.needs;
-      const sick = devices.filter((name) => typeof needsOf(name) === 'string');
-      if (sick.length === 0) return undefined;
-      const words = sick.map((name) => `${name} needs: ${needsOf(name) ?? ''}`);
-      return { devices: sick, reason: `nvidia-smi says that ${words.join(', ')}.` };
+      const needy = devices.filter((name) => typeof gpuOf(name)?.needs === 'string');
+      if (needy.length === 0) return undefined;
+      const words = needy.map((name) => `${name} needs: ${gpuOf(name)?.needs ?? ''}`);
+      const reason = `nvidia-smi says that ${words.join(', ')}.`;
+      return { devices: needy, reason, areGone: false };
     },
-    close: async () => contained?.close(),
+    async close() {
+      closing.abort(new AppError('SERVICE_UNAVAILABLE', 'The process is stopping.'));
+      await contained?.close();
+    },
   };
 
   async function specOf(helper: string, signal: AbortSignal): Promise<ContainerSpec> {

@@ -6,9 +6,9 @@ import {
 } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
 import { uncut } from '../uncut.js';
-import { listGpus, type RunSmi, type SmiRun } from './gpu-listing.js';
+import { listGpus, type GpuListing, type RunSmi, type SmiRun } from './gpu-listing.js';
 import { sampleGpus, type GpuSample } from './gpu-sample.js';
-import { maxAnswerBytes, type FoundGpu } from './nvidia-smi-output.js';
+import { maxAnswerBytes } from './nvidia-smi-output.js';
 
 /** The driver's program on the engine's host, for a process that has none of its own. */
 export interface ContainedSmi {
@@ -16,9 +16,9 @@ export interface ContainedSmi {
    * Throws EngineError when no container can have the GPUs; AppError when the program is not in it, fails,
    * or takes too long.
    */
-  list(signal: AbortSignal): Promise<FoundGpu[]>;
+  list(signal: AbortSignal): Promise<GpuListing>;
   sample(signal: AbortSignal): Promise<GpuSample>;
-  /** Removes the container. Never rejects. */
+  /** Removes the container; nothing is asked any more. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -33,8 +33,16 @@ export function createContainedSmi(
   { timeoutMs = 60_000 }: { timeoutMs?: number } = {},
 ): ContainedSmi {
   let current: Promise<string> | undefined;
+  let isClosed = false;
+  /** Those that an engine could not remove: a sick driver holds them. More would share their fate. */
+  const held = new Set<string>();
 
   const start = async (signal: AbortSignal): Promise<string> => {
+    for (const container of held) await remove(container);
+    if (held.size > 0) {
+      throw new AppError('INTERNAL', 'A container for nvidia-smi cannot be removed.');
+    }
+    if (isClosed) throw new AppError('SERVICE_UNAVAILABLE', 'nvidia-smi is asked no more.');
     const container = await engine.createContainer(await specOf(signal), uncut);
     try {
       const outcome = await engine.startContainer(container, signal);
@@ -46,8 +54,13 @@ export function createContainedSmi(
     }
   };
   /** One that stays has labels by which it is found. */
-  const remove = (container: string) =>
-    engine.removeContainer(container, uncut).catch(() => undefined);
+  const remove = async (container: string): Promise<void> => {
+    held.add(container);
+    await engine.removeContainer(container, uncut).then(
+      () => held.delete(container),
+      () => undefined,
+    );
+  };
   const discard = async (used: Promise<string>): Promise<void> => {
     if (current === used) current = undefined;
     const container = await used.catch(() => undefined);
@@ -62,7 +75,9 @@ export function createContainedSmi(
     const limits = { timeoutMs, maxBytes: maxAnswerBytes + 1 };
     try {
       const end = await engine.runCommand(await used, command, limits, signal);
-      if (end !== undefined && !hasLostDevices.test(end.output)) return { ...end, errors: '' };
+      // What succeeds may have anybody's words in it.
+      const isLost = end !== undefined && end.exitCode !== 0 && lostDevices.test(end.output);
+      if (end !== undefined && !isLost) return { ...end, errors: '' };
     } catch (error) {
       await discard(used);
       if (!isEngineProblem(error, 'overdue')) throw error;
@@ -84,10 +99,11 @@ export function createContainedSmi(
     list: (signal) => listGpus(runIn(signal)),
     sample: (signal) => sampleGpus(runIn(signal)),
     async close() {
+      isClosed = true;
       if (current !== undefined) await discard(current);
     },
   };
 }
 
 /** As a container says it whose devices systemd has taken. */
-const hasLostDevices = /NVML: Unknown Error/;
+const lostDevices = /NVML: Unknown Error/;

@@ -1,6 +1,10 @@
 import { XMLParser } from 'fast-xml-parser';
 import { AppError } from '@inference-server/errors';
 
+// What nvidia-smi answers. Whoever runs something on a GPU can put what he likes into its reports, as the
+// name of his program: so which devices there are comes from the list, which has no such names, and what
+// they are from queries, which do not ask for them. Only the sizes of slices stand in a report alone.
+
 /** A GPU, or a slice (MIG device) of one, as its driver tells of it; null: it does not tell. */
 export interface FoundGpu {
   /** As an engine is asked for it: `GPU-…`, or `MIG-…` of a slice. */
@@ -16,64 +20,94 @@ export interface FoundGpu {
 /** Longer answers are refused: sixteen GPUs take a tenth of it. */
 export const maxAnswerBytes = 4 * 1024 ** 2;
 
+export interface ListedGpu {
+  uuid: string;
+  name: string;
+  slices: ListedSlice[];
+}
+
+export interface ListedSlice {
+  uuid: string;
+  profile: string;
+  /** Among those of its GPU. */
+  index: number;
+}
+
+/** What `nvidia-smi -L` tells; `others`: the lines that are neither GPU nor slice. */
+export function readList(list: string): { gpus: ListedGpu[]; others: string[] } {
+  requireShort(list);
+  const gpus: ListedGpu[] = [];
+  const others: string[] = [];
+  for (const line of list.split(/\r?\n/)) {
+    const [, name, gpu] = /^GPU \d+: (.*) \(UUID: (GPU-[A-Za-z0-9-]{1,80})\)$/.exec(line) ?? [];
+    // Drivers before R470 name slices by the UUID of the GPU and two numbers.
+    const [, profile, index, slice] =
+      /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[A-Za-z0-9/-]{1,80})\)$/.exec(line) ?? [];
+    const owner = gpus.at(-1);
+    if (name !== undefined && gpu !== undefined) gpus.push({ uuid: gpu, name, slices: [] });
+    else if (owner !== undefined && profile !== undefined && slice !== undefined) {
+      owner.slices.push({ uuid: slice, profile, index: Number(index) });
+    } else if (line.trim() !== '') others.push(line.trim());
+  }
+  return { gpus, others };
+}
+
+/** The rows of an answer in CSV without a head, by their first field, a UUID; the others are words. */
+export function readRows(csv: string): Map<string, string[]> {
+  requireShort(csv);
+  const rows = csv.split(/\r?\n/).map((line) => line.split(',').map((field) => field.trim()));
+  return new Map(
+    rows.flatMap(([uuid = '', ...fields]) => (uuid.startsWith('GPU-') ? [[uuid, fields]] : [])),
+  );
+}
+
+/** A field of such a row; null when it says that nobody can tell. */
+export function known(field: string | undefined): string | null {
+  return field === undefined || field === '' || unknowns.test(field) ? null : field;
+}
+
+/** With or without brackets, as the driver's age has it. */
+const unknowns =
+  /^(?:\[.*\]|N\/A|ERR!|Unknown Error|GPU is lost|Insufficient Permissions|Not Supported)$/i;
+
 /**
- * What `nvidia-smi -q -x` and `nvidia-smi -L` tell together: the first has no UUIDs of slices in the
- * usual drivers, the second no sizes. A GPU that is divided (MIG mode) is not in the result, since no
- * container can have it as a whole: its slices are. A GPU that tells no UUID cannot be asked for, and is
- * left out. Throws AppError for anything that is not such an answer.
+ * The memory of the slices of this GPU (MiB), by their index there, as `nvidia-smi -q -x` tells it: where it
+ * does, and not in two ways.
  */
-export function readGpus(xml: string, list: string): FoundGpu[] {
-  for (const text of [xml, list]) {
-    if (Buffer.byteLength(text) > maxAnswerBytes) throw unexpected('it is longer than 4 MiB');
+export function readSliceMemory(xml: string, gpuUuid: string): Map<number, number> {
+  const found = new Map<number, number>();
+  const doubtful = new Set<number>();
+  const gpus = elementsAt(parseLog(xml), 'gpu').filter((gpu) => textAt(gpu, 'uuid') === gpuUuid);
+  for (const slice of gpus.flatMap((gpu) => elementsAt(gpu, 'mig_devices', 'mig_device'))) {
+    const index = Number(textAt(slice, 'index'));
+    const [, text] = /^(\d{1,9}) MiB$/.exec(textAt(slice, 'fb_memory_usage', 'total')) ?? [];
+    if (text === undefined) continue;
+    const mib = Number(text);
+    if ((found.get(index) ?? mib) !== mib) doubtful.add(index);
+    found.set(index, mib);
   }
-  const log = parseLog(xml);
-  const gpus = elementsAt(log, 'gpu');
-  if (gpus.length === 0 && textAt(log, 'attached_gpus') !== '0') {
-    throw unexpected('it tells of no GPU, and not that there is none');
-  }
-  const listed = readList(list);
-  const driver = textAt(log, 'driver_version');
-  return gpus.flatMap((gpu) => {
-    const uuid = uuidOf(gpu);
-    if (uuid === null) return [];
-    return textAt(gpu, 'mig_mode', 'current_mig') === 'Enabled'
-      ? slicesOf(gpu, uuid, { driver, listed })
-      : [
-          {
-            ...{ uuid, name: textAt(gpu, 'product_name'), driver },
-            ...{ memoryMib: memoryOf(gpu), needs: needsOf(gpu) },
-          },
-        ];
-  });
+  for (const index of doubtful) found.delete(index);
+  return found;
 }
 
-/** Drivers from R550 on name an action; those before, whether there must be a reset. */
-function needsOf(gpu: unknown): string | null {
-  const action = textAt(gpu, 'gpu_recovery_action');
-  if (action !== null) return action === 'None' ? null : action;
-  return textAt(gpu, 'gpu_reset_status', 'reset_required') === 'Yes' ? 'Reset' : null;
-}
-
-/** Some drivers write a warning before or after the document, and its type is of no use here. */
+/** Undefined for what is none. Some drivers write a warning before or after the document. */
 function parseLog(xml: string): unknown {
+  if (Buffer.byteLength(xml) > maxAnswerBytes) return undefined;
   const from = xml.indexOf(`<${root}>`);
   const end = `</${root}>`;
   const to = xml.lastIndexOf(end);
-  if (from < 0 || to < from) throw unexpected('it is no whole nvidia_smi_log');
+  if (from < 0 || to < from) return undefined;
   try {
     const document: unknown = parser.parse(xml.slice(from, to + end.length));
     return at(document, root);
-  } catch (error) {
-    throw unexpected('it is no XML', error);
+  } catch {
+    return undefined;
   }
 }
 
 const root = 'nvidia_smi_log';
 
-/**
- * What holds names of others' programs, or is malformed in some drivers, is passed over. Strictness is
- * not asked for: what is missed by it shows as an absent element.
- */
+/** What holds names of others' programs, or is malformed in some drivers, is passed over. */
 const parser = new XMLParser({
   parseTagValue: false,
   processEntities: false,
@@ -83,68 +117,10 @@ const parser = new XMLParser({
   ),
 });
 
-function uuidOf(gpu: unknown): string | null {
-  if (typeof at(gpu, 'uuid') !== 'string') throw unexpected('a GPU in it has not one UUID');
-  const uuid = textAt(gpu, 'uuid');
-  if (uuid !== null && !gpuUuid.test(uuid)) throw unexpected('a UUID in it has no known form');
-  return uuid;
-}
-
-const gpuUuid = /^GPU-[A-Za-z0-9-]{1,80}$/;
-/** Drivers before 470 name slices by the UUID of the GPU and two numbers. */
-const sliceUuid = /^MIG-[A-Za-z0-9/-]{1,80}$/;
-
-interface Slice {
-  uuid: string;
-  profile: string;
-}
-
-function slicesOf(
-  gpu: unknown,
-  gpuUuid: string,
-  { driver, listed }: { driver: string | null; listed: ReadonlyMap<string, Slice> },
-): FoundGpu[] {
-  return elementsAt(gpu, 'mig_devices', 'mig_device').map((slice) => {
-    const index = textAt(slice, 'index');
-    const found = listed.get(`${gpuUuid} ${index ?? ''}`);
-    const uuid = textAt(slice, 'uuid') ?? found?.uuid;
-    if (uuid === undefined || !sliceUuid.test(uuid)) {
-      throw unexpected(`slice ${index ?? '?'} of ${gpuUuid} has no UUID`);
-    }
-    const product = textAt(gpu, 'product_name');
-    const name = product && [product, 'MIG', found?.profile].filter(Boolean).join(' ');
-    return { uuid, name, driver, memoryMib: memoryOf(slice), needs: needsOf(gpu) };
-  });
-}
-
-/** The slices by the UUID of their GPU and their number there. */
-function readList(list: string): Map<string, Slice> {
-  const slices = new Map<string, Slice>();
-  let gpu: string | undefined;
-  for (const line of list.split(/\r?\n/)) {
-    const slice = /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (\S+)\)$/.exec(line);
-    if (slice === null) gpu = /^GPU \d+: .*\(UUID: (\S+)\)$/.exec(line)?.[1];
-    const [, profile, index, uuid] = slice ?? [];
-    if (gpu === undefined || profile === undefined || uuid === undefined) continue;
-    slices.set(`${gpu} ${index ?? ''}`, { uuid, profile });
-  }
-  return slices;
-}
-
-function memoryOf(device: unknown): number | null {
-  const text = textAt(device, 'fb_memory_usage', 'total');
-  const [, mib] = /^(\d{1,15}) MiB$/.exec(text ?? '') ?? [];
-  return mib === undefined ? null : Number(mib);
-}
-
-/** Null when it is absent, or says that nobody can tell. */
-function textAt(node: unknown, ...path: string[]): string | null {
+function textAt(node: unknown, ...path: string[]): string {
   const text = at(node, ...path);
-  return typeof text !== 'string' || text === '' || unknowns.test(text) ? null : text;
+  return typeof text === 'string' ? text : '';
 }
-
-/** With or without brackets, as the driver's age has it. */
-const unknowns = /^(?:\[.*\]|N\/A|ERR!|Unknown Error|GPU is lost|Insufficient Permissions)$/i;
 
 function elementsAt(node: unknown, ...path: string[]): unknown[] {
   const elements = at(node, ...path);
@@ -161,6 +137,10 @@ function at(node: unknown, ...path: string[]): unknown {
   );
 }
 
-function unexpected(why: string, cause?: unknown): AppError {
-  return new AppError('INTERNAL', `The answer of nvidia-smi is not understood: ${why}.`, { cause });
+function requireShort(text: string): void {
+  if (Buffer.byteLength(text) > maxAnswerBytes) throw notUnderstood('it is longer than 4 MiB');
+}
+
+export function notUnderstood(why: string): AppError {
+  return new AppError('INTERNAL', `The answer of nvidia-smi is not understood: ${why}.`);
 }

@@ -1,9 +1,9 @@
-import { execFile, type ExecFileException } from 'node:child_process';
+import { execFile, type ChildProcess, type ExecFileException } from 'node:child_process';
 import { AppError, systemCode, toAppError } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
-import { listGpus, type RunSmi, type SmiRun } from './gpu-listing.js';
+import { listGpus, type GpuListing, type RunSmi, type SmiRun } from './gpu-listing.js';
 import { sampleGpus, type GpuSample } from './gpu-sample.js';
-import { maxAnswerBytes, type FoundGpu } from './nvidia-smi-output.js';
+import { maxAnswerBytes } from './nvidia-smi-output.js';
 
 /** The driver's own program, on the host that this process runs on. */
 export interface NvidiaSmi {
@@ -11,7 +11,7 @@ export interface NvidiaSmi {
    * Undefined when there is no such program; empty when it knows of no GPU. Throws AppError when it fails,
    * takes too long, or answers what is not understood.
    */
-  list(signal: AbortSignal): Promise<FoundGpu[] | undefined>;
+  list(signal: AbortSignal): Promise<GpuListing | undefined>;
   /** Likewise. */
   sample(signal: AbortSignal): Promise<GpuSample | undefined>;
 }
@@ -25,11 +25,17 @@ export function createNvidiaSmi(options: {
 }): NvidiaSmi {
   const { command = 'nvidia-smi', environment, timeoutMs = 20_000 } = options;
 
+  /** Those that were killed and do not end: a sick driver holds them. More would share their fate. */
+  const held = new Set<ChildProcess>();
+
   const run = async (args: string[], signal: AbortSignal): Promise<SmiRun> => {
     signal.throwIfAborted();
+    if (held.size > 0) {
+      throw new AppError('INTERNAL', 'An nvidia-smi that was killed has not ended yet.');
+    }
     const bounds = joinSignals(signal, AbortSignal.timeout(timeoutMs));
     try {
-      return await runProgram(command, args, { environment, signal: bounds.signal });
+      return await runProgram(command, args, { environment, held, signal: bounds.signal });
     } catch (error) {
       signal.throwIfAborted();
       if (!bounds.signal.aborted) throw toAppError(error, command);
@@ -57,7 +63,11 @@ export function createNvidiaSmi(options: {
 function runProgram(
   command: string,
   args: string[],
-  { environment, signal }: { environment: NodeJS.ProcessEnv; signal: AbortSignal },
+  {
+    environment,
+    held,
+    signal,
+  }: { environment: NodeJS.ProcessEnv; held: Set<ChildProcess>; signal: AbortSignal },
 ): Promise<SmiRun> {
   return new Promise((resolve, reject) => {
     const options = { env: environment, maxBuffer: maxAnswerBytes, killSignal: 'SIGKILL' } as const;
@@ -68,6 +78,8 @@ function runProgram(
     });
     // Held in a call of a sick driver it does not end even when it is killed: nobody waits for that.
     const giveUp = () => {
+      held.add(child);
+      child.once('exit', () => held.delete(child));
       child.kill('SIGKILL');
       child.stdout?.destroy();
       child.stderr?.destroy();

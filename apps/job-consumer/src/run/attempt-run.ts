@@ -32,8 +32,9 @@ export interface RunSettings {
   limits: ContainerLimits;
   spoolFolder: string;
   imageRetryMs: number;
-  /** How often it is looked whether a running container still has its devices. */
+  /** How often it is looked whether a running container still has its devices; and whether in it, too. */
   gpuCheckMs: number;
+  looksInside: boolean;
   /** Between the request to end and the kill of a container. */
   containerGraceMs: number;
   maxOutputBytes: number;

@@ -68,7 +68,9 @@ export function startAttempt(
     refusal ??= why;
     refused.abort(new AppError('CONFLICT', `The attempt is ${refusal}.`));
   };
+  const usage = createUsageMeter(deps.engine, deps.gpuSource, allotment.gpus);
   const lease = keepLease(deps, claim, {
+    readPeakMib: () => usage.read()?.gpu_memory_peak_mib ?? null,
     onRefused: refuse,
     onCancel: () => {
       cancelled.abort(new AppError('CONFLICT', 'The task is to be cancelled.'));
@@ -81,7 +83,7 @@ export function startAttempt(
     own: deps.names.attempt(held.taskUid, held.attempt),
     allotment,
     log: createAttemptLog(),
-    usage: createUsageMeter(deps.engine, deps.gpuSource, allotment.gpus),
+    usage,
     deviceWatch: createDeviceWatch(deps.engine, deps.settings.gpuCheckMs),
     noteEnd: deps.quarantine.begin(),
     requireLease: async () => {

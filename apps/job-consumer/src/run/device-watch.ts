@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import type { DeviceTrouble, GpuSource } from '../devices/gpu-source.js';
 
 /** Sees whether a running container still has its devices. Never fails. */
 export interface DeviceWatch {
@@ -20,12 +21,15 @@ export function createDeviceWatch(
 ): DeviceWatch {
   let trouble: string | undefined;
 
-  /** False: there is no use in looking again. */
-  const look = async (container: string, signal: AbortSignal): Promise<boolean> => {
+  const look = async (
+    container: string,
+    signal: AbortSignal,
+  ): Promise<'told' | 'untold' | 'over'> => {
     const end = await engine.runCommand(container, ['nvidia-smi', '-L'], limits, signal);
-    if (end === undefined || cannotRun.has(end.exitCode)) return false;
+    if (end === undefined) return 'over';
+    if (cannotRun.has(end.exitCode)) return 'untold';
     trouble = end.exitCode === 0 ? undefined : tellingWords.exec(end.output)?.[0];
-    return true;
+    return 'told';
   };
 
   return {
@@ -34,13 +38,15 @@ export function createDeviceWatch(
     },
     watch(container, signal) {
       const run = async () => {
-        for (let goesOn = true; goesOn;) {
+        // One that does not end would be there once more with each look.
+        for (let untold = 0; untold < mostUntold;) {
           await sleep(everyMs, undefined, { signal }).catch(() => undefined);
           if (signal.aborted) return;
-          // One that does not end would be there once more with each look.
-          goesOn = await look(container, signal).catch(
-            (error: unknown) => !isEngineProblem(error, 'overdue'),
+          const how = await look(container, signal).catch((error: unknown) =>
+            isEngineProblem(error, 'overdue') ? 'untold' : 'told',
           );
+          if (how === 'over') return;
+          untold = how === 'untold' ? untold + 1 : 0;
         }
       };
       void run();
@@ -48,6 +54,25 @@ export function createDeviceWatch(
   };
 }
 
+/**
+ * Resolves once the driver does not know some of a run's devices any more, by two looks in a row: what computes on
+ * a GPU that has fallen off its bus often hangs, and would until its time is over.
+ */
+export async function untilDeviceGone(
+  gpuSource: Pick<GpuSource, 'troubleWith'>,
+  { gpus, everyMs }: { gpus: readonly string[]; everyMs: number },
+  signal: AbortSignal,
+): Promise<DeviceTrouble> {
+  for (let looks = 0; ;) {
+    await sleep(everyMs, undefined, { signal });
+    const trouble = await gpuSource.troubleWith(gpus, signal);
+    looks = trouble?.areGone === true ? looks + 1 : 0;
+    if (trouble !== undefined && looks > 1) return trouble;
+  }
+}
+
+/** In a row. */
+const mostUntold = 3;
 const limits = { timeoutMs: 20_000, maxBytes: 64 * 1024 };
 
 /** Of a shell, and of an engine: it is not there, or not to be run. */
@@ -55,4 +80,4 @@ const cannotRun = new Set([126, 127]);
 
 /** Whatever else it fails with may be the image's own doing. */
 const tellingWords =
-  /[^\n]*(?:NVML: Unknown Error|unable to determine the device handle|GPU is lost|no devices were found)[^\n]*/i;
+  /[^\n]*(?:NVML: Unknown Error|unable to determine the device handle|GPU is lost|no devices (?:were )?found)[^\n]*/i;

@@ -4,6 +4,7 @@ import { crashPoint } from '@inference-server/service-kit';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
 import { outlastEngineOutage } from './engine-outage.js';
+import { untilDeviceGone } from './device-watch.js';
 import { failed, fault, type Outcome } from './outcome.js';
 import { overuseOf } from './overuse.js';
 import { startModel, type OwnVolumes } from './start.js';
@@ -37,7 +38,7 @@ export async function executeAttempt(
   run: AttemptRun,
   { container, helper, volumes = {}, startedAt, usedMs = 0, endedAt }: Runnable,
 ): Promise<Succeeded | Outcome> {
-  const { engine, settings, signal } = run;
+  const { engine, gpuSource, settings, signal } = run;
   const limitMs = run.work.timeout_s * 1000;
   const done = new AbortController();
   const bounds = AbortSignal.any([signal, done.signal]);
@@ -46,7 +47,10 @@ export async function executeAttempt(
   exited.catch(() => undefined);
   try {
     if (startedAt === undefined) {
-      await run.allotment.take(signal);
+      if (!(await run.allotment.take(signal))) {
+        const detail = 'What it was to have did not become free in 5 minutes.';
+        return { kind: 'released', detail, exitCode: null };
+      }
       await run.requireLease();
       const refused = await startModel(run, container, volumes);
       if (refused !== undefined) return refused;
@@ -62,7 +66,9 @@ export async function executeAttempt(
       engine.removeContainer(helper, uncut).catch(() => undefined);
     }
     run.usage.watch(container, bounds);
-    if (run.allotment.gpus.length > 0) run.deviceWatch.watch(container, bounds);
+    const { gpus } = run.allotment;
+    const hasDevices = gpus.length > 0;
+    if (hasDevices && settings.looksInside) run.deviceWatch.watch(container, bounds);
     const end = await Promise.race([
       exited,
       overdueAfter(limitMs - usedMs, bounds).then(() => ({
@@ -72,12 +78,15 @@ export async function executeAttempt(
       })),
       // Without grace: it would go on writing.
       overuseOf(run, container, bounds).then((overuse) => ({ graceMs: 0, ...overuse })),
+      ...(hasDevices
+        ? [untilDeviceGone(gpuSource, { gpus, everyMs: settings.gpuCheckMs }, bounds)]
+        : []),
     ]);
     if ('exitCode' in end) {
       run.mayRun = false;
       return await unlessDeviceLost(run, judge(end, run.allotment.limits, startedAt !== undefined));
     }
-    if (end.reason === 'timed_out') {
+    if (!('areGone' in end) && end.reason === 'timed_out') {
       // The clock of a process that stood still is late: the run may have ended long before.
       const look = () => engine.inspectContainer(container, bounds);
       const found = await outlastEngineOutage(look, bounds);
@@ -90,18 +99,21 @@ export async function executeAttempt(
       }
     }
     await run.requireLease();
-    const stop = () => engine.stopContainer(container, end.graceMs, bounds);
+    if ('areGone' in end) run.allotment.accuse(end.devices, lostDetail(end.reason));
+    const graceMs = 'areGone' in end ? 0 : end.graceMs;
+    const stop = () => engine.stopContainer(container, graceMs, bounds);
     await outlastEngineOutage(stop, bounds);
     const { exitCode } = await exited;
     run.mayRun = false;
-    return failed(end.reason, end.detail, exitCode);
+    if ('areGone' in end) return fault('device_lost', lostDetail(end.reason), exitCode);
+    return await unlessDeviceLost(run, failed(end.reason, end.detail, exitCode));
   } finally {
     done.abort();
   }
 }
 
 /**
- * A program whose device has gone fails in a way of its own: whether it is there, its driver knows. What was
+ * A program whose device has gone fails in a way of its own, or hangs: whether it is there, its driver knows. What was
  * seen in the container is only a suspicion against the device, for a container is not to be trusted.
  */
 async function unlessDeviceLost(
@@ -109,15 +121,20 @@ async function unlessDeviceLost(
   end: Succeeded | Outcome,
 ): Promise<Succeeded | Outcome> {
   const { gpus } = allotment;
-  if (gpus.length === 0 || end.kind !== 'failed' || end.reason !== 'exit_code') return end;
+  const mayBeLost = end.kind === 'failed' && ['exit_code', 'timed_out'].includes(end.reason);
+  if (gpus.length === 0 || !mayBeLost) return end;
   const lost = await gpuSource.troubleWith(gpus, signal);
   const inside = deviceWatch.trouble;
   if (lost === undefined && inside === undefined) return end;
   const reason = lost?.reason ?? `nvidia-smi said in its container: ${inside ?? ''}.`;
-  const detail = `The device was lost: ${reason} ${end.detail}`;
+  const detail = `${lostDetail(reason)} ${end.detail}`;
   if (lost === undefined) allotment.suspect(gpus, detail);
   else allotment.accuse(lost.devices, detail);
   return fault('device_lost', detail, end.exitCode);
+}
+
+function lostDetail(reason: string): string {
+  return `The device was lost: ${reason}`;
 }
 
 function judgeEnded(

@@ -10,6 +10,8 @@ export interface LeaseNews {
   onRefused(why: 'adopted' | 'superseded'): void;
   /** Called once. */
   onCancel(): void;
+  /** The most that the run has been seen to take of a GPU (MiB): told with a renewal when it is news. */
+  readPeakMib(): number | null;
 }
 
 export interface KeptLease {
@@ -40,13 +42,16 @@ export function keepLease(
   let knowsOfCancel = false;
   let renewedAt = askedAt;
   let leaseMs = given.leaseMs;
+  let toldPeakMib: number | null = null;
 
   const run = async () => {
     while (!isStopping()) {
       const asked = performance.now();
       try {
+        const peakMib = news.readPeakMib();
         const how = {
           knowsOfCancel,
+          peakMib: peakMib === toldPeakMib ? undefined : (peakMib ?? undefined),
           answerWithinMs: renewHeldMs(leaseMs) + Math.min(leaseMs / 12, 10_000),
         };
         const answer = await api.renew(held, how, signal);
@@ -55,6 +60,7 @@ export function keepLease(
           return;
         }
         renewedAt = asked;
+        toldPeakMib = peakMib;
         leaseMs = answer.lease_ms;
         if (answer.cancel_requested && !knowsOfCancel) {
           knowsOfCancel = true;

@@ -52,6 +52,8 @@ export function openBook(consumer: ReadyConsumer): Book {
     },
     leftAfter(needs) {
       if (device === null) return -(slots - taken.tasks);
+      // Its word does not tell where it fits: the largest device is the safest.
+      if (needs.gpu_memory_exceeded) return -(device.memory_mib ?? 0);
       const { gpuMemoryMib } = partOf(needs, consumer);
       return (device.memory_mib ?? 0) - taken.gpuMemoryMib - gpuMemoryMib;
     },

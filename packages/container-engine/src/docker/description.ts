@@ -24,7 +24,7 @@ export async function readClock(
 
 /** Throws `failed` for an answer without cores or memory: a 0 would pass for a host that has none. */
 export function descriptionOf(info: EngineInfo): EngineDescription {
-  const { NCPU: cpus, MemTotal: memoryBytes, Runtimes, DiscoveredDevices } = info;
+  const { NCPU: cpus, MemTotal: memoryBytes, Runtimes, DiscoveredDevices, CgroupDriver } = info;
   if (!isAmount(cpus) || !isAmount(memoryBytes)) {
     throw new EngineError('failed', 'what the engine has: it tells of no cores or no memory.');
   }
@@ -35,6 +35,7 @@ export function descriptionOf(info: EngineInfo): EngineDescription {
     cdiDevices: (DiscoveredDevices ?? [])
       .flatMap(({ Source, ID }) => (Source === 'cdi' && ID !== undefined ? [ID] : []))
       .sort(),
+    cgroupDriver: CgroupDriver ?? '',
   };
 }
 
@@ -47,6 +48,7 @@ export interface EngineInfo {
   NCPU?: number;
   MemTotal?: number;
   Runtimes?: Record<string, unknown> | null;
+  CgroupDriver?: string;
   /** Since API 1.50 (docker 28.2). */
   DiscoveredDevices?: { Source?: string; ID?: string }[] | null;
 }

@@ -1,4 +1,5 @@
 import Type from 'typebox';
+import { maxStoredInteger } from '../schemas/stored-integer.js';
 import { defineRoute } from '../route.js';
 import {
   AdoptAnswer,
@@ -90,6 +91,13 @@ export const renewLease = defineRoute({
     schema: Type.Object({
       ...Lease.properties,
       knows_of_cancel: Type.Boolean({ description: 'Whether a cancel is no news any more.' }),
+      gpu_memory_peak_mib: Type.Optional(
+        Type.Integer({
+          minimum: 0,
+          maximum: maxStoredInteger,
+          description: 'The most that the run was seen to take of a GPU, where that is news.',
+        }),
+      ),
     }),
   },
   success: { kind: 'json', schema: RenewAnswer, description: 'Renewed, or refused.' },

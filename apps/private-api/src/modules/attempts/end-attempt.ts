@@ -44,7 +44,7 @@ export async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd)
 }
 
 /**
- * Keeps, of the model version of an attempt that has ended, the most that a run took of a GPU. Returns the
+ * Keeps, of the model version of an attempt, the most that a run took of a GPU. Returns the
  * version when that is more than it says, and no run before has shown it.
  */
 export async function notePeak(

@@ -198,6 +198,9 @@ export function createAttemptRepository(
     /** Hot. The lease anew from now; undefined: it is no longer this holder's. */
     renew: (held: HeldAttempt) => extend(held, leaseMs),
 
+    /** What a run was seen to take of a GPU so far, see the function. */
+    notePeak: (held: HeldAttempt, peakMib: number) => notePeak(database, held, peakMib),
+
     /** The lease for a longer while, in which a successor may come. */
     park: (held: HeldAttempt) => extend(held, parkMs),
 

@@ -27,7 +27,7 @@ export function mountAttemptRoutes(app: FastifyInstance, attempts: AttemptServic
   );
 
   mountRoute(app, routes.renewLease, ({ params, body }, reply) =>
-    attempts.renew(heldBy(params, body), body.knows_of_cancel, abortedByClient(reply)),
+    attempts.renew(heldBy(params, body), body, abortedByClient(reply)),
   );
 
   mountRoute(app, routes.parkLease, ({ params, body }) => attempts.park(heldBy(params, body)));

@@ -19,7 +19,7 @@ import {
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
-import type { AttemptEnd } from './end-attempt.js';
+import type { AttemptEnd, ExceedingVersion } from './end-attempt.js';
 import type { AttemptClaim, HeldAttempt } from './held-attempt.js';
 import type { AttemptRepository, WorkRow } from './repository.js';
 
@@ -66,6 +66,12 @@ export function createAttemptService(deps: {
     return work;
   };
 
+  const tellOf = (exceeding: ExceedingVersion | undefined) => {
+    if (exceeding !== undefined) {
+      logger.warn(exceeding, 'a run took more of a GPU than its model says');
+    }
+  };
+
   return {
     async claim(claim: AttemptClaim): Promise<ClaimAnswer> {
       const won = await attempts.claim(claim);
@@ -100,7 +106,7 @@ export function createAttemptService(deps: {
      */
     async renew(
       held: HeldAttempt,
-      knowsOfCancel: boolean,
+      told: { knows_of_cancel: boolean; gpu_memory_peak_mib?: number },
       signal: AbortSignal,
     ): Promise<RenewAnswer> {
       const over = joinSignals(signal, AbortSignal.timeout(heldForMs));
@@ -108,8 +114,11 @@ export function createAttemptService(deps: {
       const isOver = () => over.signal.aborted || watch.isLetGo;
       try {
         let holding = await attempts.renew(held);
+        if (holding !== undefined && told.gpu_memory_peak_mib !== undefined) {
+          tellOf(await attempts.notePeak(held, told.gpu_memory_peak_mib));
+        }
         while (holding !== undefined) {
-          const isNews = holding.cancelRequested && !knowsOfCancel;
+          const isNews = holding.cancelRequested && !told.knows_of_cancel;
           if (isNews || isOver()) {
             const cancel_requested = holding.cancelRequested;
             return { outcome: 'renewed', lease_ms: leaseMs, cancel_requested };
@@ -169,9 +178,7 @@ export function createAttemptService(deps: {
       const settled = await attempts.settle(held, end, sha256);
       if (settled !== undefined) crashPoint('settle_committed', held.taskUid);
       if (settled?.outcome === 'settled') {
-        if (settled.exceeding !== undefined) {
-          logger.warn(settled.exceeding, 'a run took more of a GPU than its model says');
-        }
+        tellOf(settled.exceeding);
         await blobs.removeMarked(settled.blobs);
       }
       if (settled !== undefined) return { outcome: settled.outcome };

@@ -69,7 +69,7 @@ export function createModelRepository(database: Database) {
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return { model: toModel(made), isNewVersion: true };
         if (current === undefined || !runsAlike(current, model)) {
-          return { model: await addVersion(tx, model, version + 1), isNewVersion: true };
+          return { model: await addVersion(tx, model, version + 1, current), isNewVersion: true };
         }
         await tx.query(`UPDATE models SET description = $2 WHERE human_readable_id = $1`, [
           model.humanReadableId,
@@ -221,15 +221,23 @@ function runsAlike(row: ModelRow, model: NewModel): boolean {
   );
 }
 
-/** Who had the name before, and was deleted, does not count for when the model was registered. */
-async function addVersion(tx: Queryable, model: NewModel, number: number): Promise<Model> {
+/**
+ * What the runs of the version `before` it were seen to take counts for the same image. Who had the name
+ * before, and was deleted, does not count for when the model was registered.
+ */
+async function addVersion(
+  tx: Queryable,
+  model: NewModel,
+  number: number,
+  before?: ModelRow,
+): Promise<Model> {
   if (model.files !== null) await requireStored(tx, model.files);
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,
-        retention_s, input_retention_s, log_retention_s, id, ${needsColumns})
-     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, ${needsColumns}
-       FROM jsonb_populate_record(NULL::model_versions, $12::jsonb)`,
+        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, ${needsColumns})
+     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, ${needsColumns}
+       FROM jsonb_populate_record(NULL::model_versions, $13::jsonb)`,
     [
       model.humanReadableId,
       number,
@@ -242,6 +250,7 @@ async function addVersion(tx: Queryable, model: NewModel, number: number): Promi
       model.inputRetentionS,
       model.logRetentionS,
       model.versionId,
+      before?.container_tag === model.containerTag ? before.gpu_memory_peak_mib : null,
       JSON.stringify(model.needs),
     ],
   );
