@@ -1,11 +1,12 @@
 // npm run test:faults: breaks the running server in every way, and looks for what was lost. Its
 // arguments are those of faults/ (faults/src/options.ts), and --keep and --mutations. Needs root: a run
 // has network, mounts and processes of its own. The last line is `N passed, N failed`.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { mutations } from '../faults/mutations.mjs';
 import { readWithout } from '../tests/rules/rules.mjs';
 import { build } from './build.mjs';
@@ -59,7 +60,21 @@ async function runFaults() {
   if (isKept) await keepReport(path, {});
   if (!isWholeSoak || process.exitCode !== 0) return;
   const noticed = await tryMutations();
-  if (isKept) await keepReport(path, { mutations: noticed });
+  if (isKept) await keepReport(path, { mutations: await keptMutations(noticed) });
+}
+
+/** They may be of another day, and another commit, than the report with which they are kept. */
+async function keptMutations(noticed) {
+  const { stdout } = await promisify(execFile)('git', ['rev-parse', '--short', 'HEAD'], {
+    cwd: repository,
+  });
+  const date = new Date().toISOString();
+  return {
+    command: `npm run test:faults -- ${args.join(' ')}`,
+    date,
+    commit: stdout.trim(),
+    noticed,
+  };
 }
 
 /** Alone; kept with the last report that is. */
@@ -70,7 +85,8 @@ async function runMutations() {
   if (kept.length === 0) throw new Error('There is no report yet to keep them with.');
   const file = join(results, kept.at(-1));
   const report = JSON.parse(await readFile(file, 'utf8'));
-  await writeFile(file, `${JSON.stringify({ ...report, mutations: noticed }, undefined, 1)}\n`);
+  const mutations = await keptMutations(noticed);
+  await writeFile(file, `${JSON.stringify({ ...report, mutations }, undefined, 1)}\n`);
 }
 
 /** Side by side, with the strokes of one schedule shared among them; one report of all goes to `path`. */

@@ -66,7 +66,12 @@ function describe({ date, command, machine, seconds, seed, tasks, recoveryMs, ..
     '',
     ...(mutations === undefined
       ? []
-      : [tableOf(['without', 'what noticed'], Object.entries(mutations)), '']),
+      : [
+          `Mutations: ${mutations.date.slice(0, 10)}, \`${mutations.command}\`, commit ${mutations.commit}.`,
+          '',
+          tableOf(['without', 'what noticed'], Object.entries(mutations.noticed)),
+          '',
+        ]),
   ].join('\n');
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, inject, it } from 'vitest';
 import { newOperatorToken } from '@inference-server/service-kit';
 import { freePort, testFolder, waitUntil } from '@inference-server/testing';
-import { appProcess } from '../src/world/app-process.js';
+import { appProcess, type AppProcessSpec } from '../src/world/app-process.js';
 import type { EndedProcess } from '../src/world/ended-process.js';
 import { isStopped } from '../src/world/process-family.js';
 
@@ -46,6 +46,23 @@ it(
 );
 
 it(
+  'takes a process to serve by its own word, whatever is heard of its name',
+  { timeout: timeoutMs },
+  async () => {
+    const { app, ready, start } = await openBench({
+      isReady: () => Promise.resolve(true),
+      saysReady: 'listening',
+    });
+    try {
+      await start();
+      expect(ready.has(app.pid ?? 0)).toBe(true);
+    } finally {
+      await app.close();
+    }
+  },
+);
+
+it(
   'tells of a process that ended by itself, and leaves none running',
   { timeout: timeoutMs },
   async () => {
@@ -65,7 +82,7 @@ it(
   },
 );
 
-async function openBench() {
+async function openBench(more: Partial<Pick<AppProcessSpec, 'isReady' | 'saysReady'>> = {}) {
   const folder = await testFolder();
   const workFolder = join(folder, 'work');
   await mkdir(workFolder);
@@ -81,6 +98,7 @@ async function openBench() {
     },
     environment: inject('environment'),
     isReady: (pid) => Promise.resolve(ready.has(pid)),
+    ...more,
     onLine: (_, line) => /listening/i.test(line.msg) && ready.add(line.pid),
     onEnd: (end) => ends.push(end),
     signal: AbortSignal.timeout(timeoutMs),
@@ -90,5 +108,5 @@ async function openBench() {
     await app.start({ PORT: String(await freePort()), HOST: '127.0.0.1' });
     expect(await readdir(join(folder, 'public-api-1-points'))).not.toEqual([]);
   };
-  return { app, ends, start };
+  return { app, ends, ready, start };
 }

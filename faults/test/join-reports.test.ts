@@ -11,7 +11,7 @@ it('puts the strokes of all worlds in their order, and adds up what they have co
   expect(joined.strokes.map(({ number }) => number)).toEqual([1, 2, 3, 4]);
   expect(joined.tasks).toEqual({ acknowledged: 100, byEnd: { FINISHED: 100 }, byKind: {} });
   expect(joined.seconds).toBe(60);
-  expect(joined.recoveryMs).toEqual({ median: 2_000, worst: 4_000 });
+  expect(joined.recoveryMs).toEqual({ median: 2_500, worst: 4_000 });
   expect(joined.table).toMatchObject([{ fault: 'a kill', times: 4, hit: 4, lost: 2 }]);
   expect(joined.rows).toMatchObject([{ fault: 'a kill', hits: { run: 4 }, lost: 2 }]);
   expect(joined.unmatched).toEqual({ ...noHarm, leftOver: 2 });

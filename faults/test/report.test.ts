@@ -86,7 +86,7 @@ describe('the table', () => {
         times: 2,
         hit: 1,
         wrong: 3,
-        recoveryMs: { median: 1_000, worst: 3_000 },
+        recoveryMs: { median: 2_000, worst: 3_000 },
       },
       { ...noHarm, fault: 'another', phase: 'claim', times: 1, hit: 0, recoveryMs: undefined },
     ]);

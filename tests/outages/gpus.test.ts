@@ -108,6 +108,9 @@ it('sees what a run takes of a GPU, and packs none any more that takes more than
   const before = await samples();
   const isSampled = async () => (await samples()) >= before + 3;
   expect(await waitUntil(isSampled, { timeoutMs: 30_000 })).toBe(true);
+  // It is told before its end.
+  const isKnown = async () => (await lab.server.client.getModel('greedy')).gpu_memory_exceeded;
+  expect(await waitUntil(isKnown, { timeoutMs: 15_000 })).toBe(true);
   await lab.tasks.release(greedy);
   await lab.devicesSeenBy(greedy);
   await lab.gpus.setProcesses([]);

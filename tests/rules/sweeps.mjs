@@ -290,8 +290,8 @@ export const rulesOfSweeps = [
   {
     name: 'what a consumer that is gone has left goes',
     file: 'apps/job-consumer/src/orphan-sweep.ts',
-    text: 'const orphans = containers.filter(isOf(gone))',
-    without: 'const orphans = containers.filter(isOf(new Set<string>()))',
+    text: '...containers.filter(isOf(gone))',
+    without: '...containers.filter(isOf(new Set<string>()))',
     tests: [[orphans, 'goes when it is gone for good']],
   },
   {

@@ -75,8 +75,10 @@ export async function startJobConsumer(
     .filter((start) => start.status === 'fulfilled')
     .map(({ value }) => value);
   const close = async () => {
-    await Promise.all(consumers.map((consumer) => consumer.close()));
+    const closed = await Promise.allSettled(consumers.map((consumer) => consumer.close()));
     await gpuSource.close();
+    const failed = closed.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason as Error;
   };
   const failure = started.find((start) => start.status === 'rejected');
   const replaced = Promise.race(consumers.map((consumer) => consumer.replaced));

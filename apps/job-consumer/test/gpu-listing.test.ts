@@ -225,17 +225,54 @@ describe('a GPU that does not answer', () => {
     expect(await found()).toEqual({ uuids: [whole, ...slices], failures: [] });
   });
 
+  const words = 'Unable to determine the device handle for gpu 0000:0A:00.0: Unknown Error';
+  const noMore = { exitCode: 6, output: 'No devices were found\n', errors: '' };
+
   it('may be told of in the list of the others', async () => {
-    const words = 'Unable to determine the device handle for gpu 0000:0A:00.0: Unknown Error';
-    const { run, asked } = smiOf({
-      more: ([what]) =>
-        what === '-L'
-          ? { exitCode: 255, output: `${words}\nGPU 1: NVIDIA L4 (UUID: ${second})\n`, errors: '' }
-          : undefined,
-    });
+    const list = `${words}\nGPU 1: NVIDIA L4 (UUID: ${second})\n`;
+    const details = { [newest]: `${second}, 23034, 550.90.07, [N/A], None\n` };
+    for (const exitCode of [0, 255]) {
+      const { run } = smiOf({
+        details,
+        more: ([what]) => {
+          if (what === '-L') return { exitCode, output: list, errors: '' };
+          return what === '--query-gpu=uuid,name' ? noMore : undefined;
+        },
+      });
+      const { gpus, failures } = await listGpus(run);
+      expect(gpus).toMatchObject([{ uuid: second, memoryMib: 23034 }]);
+      expect(failures).toEqual([words]);
+    }
+  });
+
+  it('may be the only one', async () => {
+    const both = { exitCode: 6, output: `${words}\nNo devices were found\n`, errors: '' };
+    const { run } = smiOf({ more: (args) => (args.includes('1') ? noMore : both) });
     const { gpus, failures } = await listGpus(run);
-    expect([gpus.map(({ uuid }) => uuid), failures]).toEqual([[second], [words]]);
-    expect(asked.filter((args) => args.startsWith('-L'))).toHaveLength(1);
+    expect(gpus).toEqual([]);
+    expect(failures).toEqual([words, expect.stringContaining(`GPU 0: ${words}`)]);
+  });
+
+  it('is described without it, and its place is no end of the list', async () => {
+    const lost = { exitCode: 255, output: '', errors: `${words}\n` };
+    const { run, asked } = smiOf({
+      details: { [newest]: `${second}, 23034, 550.90.07, [N/A], None\n` },
+      more: (args) => {
+        // Alone is listed what all are.
+        if (args[0] === '-L') return args.length === 1 ? lost : fine(twoGpus);
+        if (args[0] !== '--query-gpu=uuid,name') return undefined;
+        const index = Number(args.at(-1));
+        return [lost, fine(`${second}, NVIDIA L4, 24 GB\n`)][index] ?? noMore;
+      },
+    });
+    const { gpus } = await listGpus(run);
+    expect(gpus).toMatchObject([{ uuid: second, name: 'NVIDIA L4, 24 GB', memoryMib: 23034 }]);
+    expect(asked.at(-1)).toBe(`--query-gpu=${newest} --format=csv,noheader,nounits -i ${second}`);
+  });
+
+  it('is not taken from a list that a signal has cut short', async () => {
+    const cut = { exitCode: null, output: twoGpus, errors: '' };
+    await expect(listGpus(() => Promise.resolve(cut))).rejects.toThrow('ended by a signal');
   });
 
   it('is not to blame when the driver itself does not answer', async () => {

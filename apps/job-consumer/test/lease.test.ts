@@ -87,6 +87,24 @@ it('of a long lease is not waited for for long', async () => {
   expect(waits[0]).toBe(15_000);
 });
 
+it('tells what a run was seen to take of a GPU, until that was heard, and no more', async () => {
+  const told: (number | undefined)[] = [];
+  const telling: Pick<PrivateApiClient, 'renew'> = {
+    renew: (_held, { peakMib }) => {
+      if (told.push(peakMib) === 2) return Promise.reject(new Error('lost'));
+      return Promise.resolve({ outcome: 'renewed', lease_ms: leaseMs, cancel_requested: false });
+    },
+  };
+  const readPeakMib = () => (told.length === 0 ? null : told.length < 4 ? 500 : 700);
+  lease = keepLease(
+    { api: { ...api, ...telling }, logger },
+    { held, askedAt: performance.now(), leaseMs },
+    { ...news, readPeakMib },
+  );
+  expect(await waitUntil(() => told.length >= 6, { timeoutMs: 20_000 })).toBe(true);
+  expect(told.slice(0, 6)).toEqual([undefined, 500, 500, undefined, 700, undefined]);
+});
+
 function begin(): void {
   lease = keepLease({ api, logger }, { held, askedAt: performance.now(), leaseMs }, news);
 }

@@ -12,7 +12,7 @@ function open(options: { withinMs?: number; freshForMs?: number } = {}) {
       const number = ends.length + 1;
       ends.push({ resolve: () => resolve(number), reject, signal });
     });
-  return { ends, ask: shareLook(look, { withinMs: 60_000, ...options }) };
+  return { ends, ...shareLook(look, { withinMs: 60_000, ...options }) };
 }
 
 it('is made once for all who ask meanwhile', async () => {
@@ -66,4 +66,18 @@ it('is told when it takes too long, whoever waits for it', async () => {
   await expect.poll(() => ends[0]!.signal.aborted).toBe(true);
   ends[0]!.reject(ends[0]!.signal.reason as Error);
   await expect(asked).rejects.toMatchObject({ name: 'TimeoutError' });
+});
+
+it('is made anew for whoever must not be shown what was seen before, once for all of them', async () => {
+  const { ends, ask, askAnew } = open({ freshForMs: 60_000 });
+  const before = ask(never);
+  const anew = [askAnew(never), askAnew(never)];
+  ends[0]!.resolve();
+  expect(await before).toBe(1);
+  await expect.poll(() => ends.length).toBe(2);
+  ends[1]!.resolve();
+  expect(await Promise.all(anew)).toEqual([2, 2]);
+  const later = askAnew(never);
+  ends[2]!.resolve();
+  expect(await later).toBe(3);
 });

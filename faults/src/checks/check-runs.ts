@@ -7,6 +7,8 @@ export interface RunFindings {
   /** Those that have ended with a code. */
   runs: number;
   untold: string[];
+  /** How many of them there are of whose end the engine need not tell: it was away, or has forgotten it. */
+  unasked: number;
   /** Those that were out of memory, and those of which an event of that was not heard. */
   memory: { runs: number; unheard: string[] };
 }
@@ -23,6 +25,7 @@ export function checkRuns(
   excuses: readonly Excuse[],
 ): RunFindings {
   const untold: string[] = [];
+  let unasked = 0;
   const memory: RunFindings['memory'] = { runs: 0, unheard: [] };
   const ofRuns = containers.filter(({ kind }) => kind === 'run');
   const events = groupBy(ofRuns, ({ task, attempt }) => keyOf(task, attempt));
@@ -35,7 +38,7 @@ export function checkRuns(
       untold.push(`${task}: one of the model ${plan.model} was started by ${consumer}`);
     }
   }
-  return { runs: runs.length, untold, memory };
+  return { runs: runs.length, untold, unasked, memory };
 
   function checkRun(run: AttemptRow, of: readonly ContainerEvent[]): void {
     const { uid, number, consumerId, exitCode, outcome, reason } = run;
@@ -49,7 +52,10 @@ export function checkRuns(
     const own = excuses.filter((excuse) => isOf(run, excuse));
     const engineWasAway = (excuse: Excuse) =>
       excuse.isOf === undefined || excuse.isOf === 'forgotten ends';
-    if (exitCode === forgotten || own.some(engineWasAway)) return;
+    if (exitCode === forgotten || own.some(engineWasAway)) {
+      unasked += 1;
+      return;
+    }
     const ends = of.filter(({ action }) => action === 'die');
     if (!ends.some((end) => end.exitCode === exitCode)) {
       const codes = ends.map((end) => end.exitCode ?? 'nothing').join(', ');

@@ -22,6 +22,7 @@ export interface TaskFindings {
   untold: string[];
   /** Attempts whose container has ended with a code: each was started once. */
   runs: number;
+  unasked: RunFindings['unasked'];
   memory: RunFindings['memory'];
   /** Started again for this fault: how many. */
   startedAgain: Record<string, number>;
@@ -72,6 +73,7 @@ export async function checkTasks(
     startedTwice: [],
     untold: [],
     runs: 0,
+    unasked: 0,
     memory: { runs: 0, unheard: [] },
     startedAgain: {},
     ends: {},
@@ -88,6 +90,7 @@ export async function checkTasks(
   const ofRuns = checkRuns([...attempts.values()].flat(), planned, containers, excuses);
   findings.untold.push(...ofRuns.untold);
   findings.runs = ofRuns.runs;
+  findings.unasked = ofRuns.unasked;
   findings.memory = ofRuns.memory;
   return findings;
 

@@ -21,12 +21,14 @@ export const engineFaults: readonly Fault[] = [
         const { evidence, excuseForgottenEnds, excuseRestarts, excuseStoppedStarts } = scene;
         const { goOn, pause, random } = scene;
         const engine = engineOf(scene);
-        if (!liveRestore || !engine.liveRestore) excuseRestarts(engine.serves);
+        if (!liveRestore) excuseRestarts(engine.serves);
         excuseForgottenEnds(engine.serves);
         if (engine.liveRestore !== liveRestore) {
           // Whoever stands still does not for as long as that takes.
           if (!engine.serves.includes(scene.at.name)) goOn();
+          const isOver = excuseRestarts(engine.serves);
           await turnLiveRestore(engine, liveRestore);
+          isOver();
         }
         evidence('the engine', { liveRestore });
         const hasEnded = signal === 'SIGTERM' ? excuseStoppedStarts(engine.serves) : undefined;

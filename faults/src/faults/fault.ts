@@ -34,9 +34,10 @@ export interface Scene {
   proof(what: string, more?: Record<string, unknown>): void;
   /**
    * From now on until all is whole again a container of these consumers (names of their processes) may be
-   * started again, whatever its attempt came to: their engine is lost, or the container is.
+   * started again, whatever its attempt came to: their engine is lost, or the container is. Or until what is
+   * returned is called.
    */
-  excuseRestarts(consumers: readonly string[]): void;
+  excuseRestarts(consumers: readonly string[]): () => void;
   /**
    * Likewise a lease of these consumers may lapse, if all that lasts for as long as a lease: the next
    * attempt may be started then. Their engine is not harmed, and tells of every end. `for good`: they

@@ -116,7 +116,8 @@ export async function strike(
           result.proofs.push({ at: new Date().toISOString(), what, ...more });
         },
         excuseRestarts: (consumers) => {
-          excuse({ consumers });
+          const made = excuse({ consumers });
+          return () => (made.until = Date.now());
         },
         excuseLapses: (consumers, how) => {
           excuse({ consumers, isOf: 'lapsed leases' }, how === 'for good' ? never : Infinity);

@@ -69,7 +69,7 @@ export function invariantsOf(seen: Observations): Invariant[] {
     },
     {
       name: 'each run told by its engine as by its row',
-      figure: `${tasks.runs} runs; ${memory.runs} out of memory, of ${memory.unheard.length} no event`,
+      figure: `${tasks.runs} runs, of ${tasks.unasked} not their ends; ${memory.runs} out of memory, of ${memory.unheard.length} no event`,
       broken: [
         ...tasks.untold,
         ...(tasks.runs === 0 ? ['nothing ran'] : []),

@@ -115,13 +115,18 @@ export function rowsOf(table: readonly Cell[], strokes: readonly StrokeResult[])
   });
 }
 
+/** Of those that were made and undone; of an even number the median lies between the two in the middle. */
 export function medianAndWorst(
-  strokes: readonly Pick<StrokeResult, 'recoveryMs'>[],
+  strokes: readonly Pick<StrokeResult, 'recoveryMs' | 'trouble'>[],
 ): { median: number; worst: number } | undefined {
   const times = strokes
-    .flatMap(({ recoveryMs }) => (recoveryMs === undefined ? [] : [recoveryMs]))
+    .flatMap(({ recoveryMs, trouble }) =>
+      recoveryMs === undefined || trouble !== undefined ? [] : [recoveryMs],
+    )
     .sort((a, b) => a - b);
   const worst = times.at(-1);
-  const median = times[Math.floor((times.length - 1) / 2)];
-  return worst === undefined || median === undefined ? undefined : { median, worst };
+  const lower = times[Math.floor((times.length - 1) / 2)];
+  const upper = times[Math.floor(times.length / 2)];
+  if (worst === undefined || lower === undefined || upper === undefined) return undefined;
+  return { median: Math.round((lower + upper) / 2), worst };
 }

@@ -37,6 +37,7 @@ export function answersOf(
   if (gpus.length > 0) answers.set('list.all', listOf(gpus));
   for (const [at, gpu] of gpus.entries()) {
     answers.set(`report.${gpu.uuid}`, reportOf(gpu)).set(`list.${at}`, listOf([gpu]));
+    answers.set(`name.${at}`, `${gpu.uuid}, ${gpu.name}\n`);
     if (!fallen.has(gpu.uuid)) continue;
     const words = `Unable to determine the device handle for GPU${at}: Unknown Error\n`;
     answers.set(`failure.${at}`, words).set('failure.all', words);

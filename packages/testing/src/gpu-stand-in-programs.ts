@@ -17,6 +17,8 @@ case "$*" in
   "--query-compute-apps=gpu_uuid,pid,used_memory $csv") query=processes of=all ;;
   "--query-gpu=uuid,utilization.gpu $csv") query=utilization of=all ;;
   "--query-gpu=$details $csv") query=details of=all ;;
+  "--query-gpu=$details $csv -i "*) query=details of=some ;;
+  "--query-gpu=uuid,name $csv -i "*) answer=name of=$4 ;;
   *) echo "Invalid combination of input arguments." >&2; exit 2 ;;
 esac
 cat "$state/failure" >&2 2> /dev/null && exit 255

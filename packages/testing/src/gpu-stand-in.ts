@@ -65,7 +65,7 @@ export async function createGpuStandIn(
     const answers = answersOf(left, fallen);
     for (const [name, text] of answers) await replace(join(state, name), text);
     for (const name of await readdir(state)) {
-      const isOld = /^(report|list|failure)\./.test(name) && !answers.has(name);
+      const isOld = /^(report|list|name|failure)\./.test(name) && !answers.has(name);
       if (isOld) await rm(join(state, name), { force: true });
     }
   };

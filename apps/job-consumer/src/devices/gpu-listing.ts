@@ -30,35 +30,62 @@ export interface GpuListing {
 /**
  * The devices that nvidia-smi tells of: GPUs, and in place of one that is divided (MIG mode) its slices, since
  * no container can have it as a whole. When it fails on all of them together, which one that has fallen off
- * its bus is enough for, those are there that it lists all the same, or lists alone. Throws AppError with its
- * last words when it lists none, and when its answer is not understood.
+ * its bus is enough for, those are there that it lists all the same, or tells of alone. Throws AppError with its
+ * last words when it tells of none, be it there or not, and when its answer is not understood.
  */
 export async function listGpus(run: RunSmi): Promise<GpuListing> {
   const whole = await run(['-L']);
-  const told = readList(whole.output);
-  if (told.gpus.length === 0 && tellsOfNone(whole)) return { gpus: [], failures: [] };
-  if (whole.exitCode === 0) {
-    if (told.gpus.length === 0) throw notUnderstood('it lists no GPU, and not that there is none');
-    return { gpus: await describeAll(run, told.gpus), failures: [] };
+  const { gpus, others } = readList(whole.output);
+  const failures = others.filter((line) => ofOneGpu.test(line));
+  if (whole.exitCode === 0 && gpus.length > 0) {
+    return { gpus: await describe(run, gpus, []), failures };
   }
-  const { gpus, others } = told.gpus.length > 0 ? told : await listOneByOne(run, whole);
-  if (gpus.length === 0) throw failureOf(whole);
-  const words = others.length > 0 ? others : [lastWords(whole.errors)];
-  return { gpus: await describeAll(run, gpus), failures: words };
+  if (gpus.length === 0 && failures.length === 0 && tellsOfNone(whole)) {
+    return { gpus: [], failures };
+  }
+  if (whole.exitCode === 0) throw notUnderstood('it lists no GPU, and not that there is none');
+  // One that a signal has ended may have said only half; a driver that does not answer says so of each.
+  if (whole.exitCode === null || ofDriver.test(wordsOf(whole))) throw failureOf(whole);
+  const alone = await listOneByOne(run, gpus);
+  const said = [...new Set([...failures, ...alone.failures])];
+  // What is said of whatever number is asked for is not of a GPU.
+  const isOfAll = alone.failures.length === mostGpus;
+  if (alone.gpus.length === 0 && (isOfAll || said.length === 0)) throw failureOf(whole);
+  const only = ['-i', alone.gpus.map(({ uuid }) => uuid).join(',')];
+  return {
+    gpus: alone.gpus.length === 0 ? [] : await describe(run, alone.gpus, only),
+    failures: said.length > 0 ? said : [wordsOf(whole)],
+  };
 }
 
-async function listOneByOne(run: RunSmi, whole: SmiRun): Promise<ReturnType<typeof readList>> {
-  const gpus: ListedGpu[] = [];
-  const others: string[] = [];
-  if (ofDriver.test(whole.errors + whole.output)) return { gpus, others };
+/** `known`: those that were listed all the same. */
+async function listOneByOne(
+  run: RunSmi,
+  known: readonly ListedGpu[],
+): Promise<{ gpus: ListedGpu[]; failures: string[] }> {
+  const gpus = new Map(known.map((gpu) => [gpu.uuid, gpu]));
+  const failures: string[] = [];
   for (let index = 0; index < mostGpus; index += 1) {
-    const one = await run(['-L', '-i', `${index}`]);
-    if (tellsOfNone(one)) break;
-    if (one.exitCode === 0) gpus.push(...readList(one.output).gpus);
-    else others.push(`GPU ${index}: ${wordsOf(one)}`);
+    const alone = ['-i', `${index}`];
+    const told = await run(['--query-gpu=uuid,name', csv, ...alone]);
+    const [row] = readRows(told.output);
+    if (row !== undefined) {
+      const [uuid, name] = row;
+      // Some of them list all, whichever is asked for.
+      const { gpus: listed } = readList((await run(['-L', ...alone])).output);
+      const slices = listed.find((gpu) => gpu.uuid === uuid)?.slices ?? [];
+      if (!gpus.has(uuid)) gpus.set(uuid, { uuid, name: name.join(', '), slices });
+    } else if (ofOneGpu.test(wordsOf(told))) failures.push(`GPU ${index}: ${wordsOf(told)}`);
+    else if (tellsOfNone(told)) break;
+    else throw failureOf(told);
   }
-  return { gpus, others };
+  return { gpus: [...gpus.values()], failures };
 }
+
+const csv = '--format=csv,noheader,nounits';
+
+/** What is said of one that does not answer, be it alone or among others. */
+const ofOneGpu = /unable to determine the device handle|is lost|unknown error/i;
 
 /** It is not a GPU that is in trouble, and each alone would say the same. */
 const ofDriver = /failed to initialize NVML|communicate with the NVIDIA driver/i;
@@ -71,8 +98,13 @@ function tellsOfNone({ exitCode, output }: SmiRun): boolean {
   return exitCode !== null && /no devices (?:were )?found/i.test(output);
 }
 
-async function describeAll(run: RunSmi, listed: readonly ListedGpu[]): Promise<FoundGpu[]> {
-  const { fields, rows } = await queryGpus(run);
+/** `only`: what to ask with, where nvidia-smi is not to be asked for all. */
+async function describe(
+  run: RunSmi,
+  listed: readonly ListedGpu[],
+  only: readonly string[],
+): Promise<FoundGpu[]> {
+  const { fields, rows } = await queryGpus(run, only);
   const memoryOf = new Map<string, number>();
   for (const { uuid, slices } of listed) {
     if (slices.length === 0) continue;
@@ -102,11 +134,13 @@ async function describeAll(run: RunSmi, listed: readonly ListedGpu[]): Promise<F
  * The rows have the UUID and then these fields. A driver that does not know one of them answers with none: the
  * next of the forms is asked for then. Rows that come before it fails at a GPU count.
  */
-async function queryGpus(run: RunSmi): Promise<{ fields: string[]; rows: Map<string, string[]> }> {
+async function queryGpus(
+  run: RunSmi,
+  only: readonly string[],
+): Promise<{ fields: string[]; rows: Map<string, string[]> }> {
   for (const more of newerFields) {
     const fields = ['memory.total', 'driver_version', ...more];
-    const query = `--query-gpu=uuid,${fields.join(',')}`;
-    const answer = await run([query, '--format=csv,noheader,nounits']);
+    const answer = await run([`--query-gpu=uuid,${fields.join(',')}`, csv, ...only]);
     const rows = readRows(answer.output);
     if (answer.exitCode === 0 || rows.size > 0) return { fields, rows };
   }

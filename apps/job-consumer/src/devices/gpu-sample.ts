@@ -24,10 +24,12 @@ export async function sampleGpus(run: RunSmi): Promise<GpuSample> {
   const query = async (what: string) => {
     const answer = await run([`--query-${what}`, '--format=csv,noheader,nounits']);
     const rows = rowsOf(answer.output);
-    return rows.some(([uuid]) => uuid?.startsWith('GPU-')) ? rows : rowsOf(outputOf(answer));
+    const isTold = answer.exitCode === 0 || rows.some(([uuid]) => uuid?.startsWith('GPU-'));
+    return { rows, failure: isTold ? undefined : answer };
   };
-  const processes = await query('compute-apps=gpu_uuid,pid,used_memory');
-  const gpus = await query('gpu=uuid,utilization.gpu');
+  const { rows: processes, failure } = await query('compute-apps=gpu_uuid,pid,used_memory');
+  const { rows: gpus, failure: other } = await query('gpu=uuid,utilization.gpu');
+  if (failure !== undefined && other !== undefined) outputOf(failure);
   return {
     processes: processes.flatMap(([gpu = '', pid = '', mib = '']) =>
       isNumber(pid) && isNumber(mib) ? [{ gpu, pid: Number(pid), memoryMib: Number(mib) }] : [],

@@ -67,13 +67,15 @@ export function createGpuSource(options: {
   );
   // Tasks that share a device lose it together.
   const list = shareLook(listNow, { withinMs: listedWithinMs });
+  const sample = shareLook(sampleNow, { withinMs: 60_000, freshForMs: 1_000 });
 
   return {
-    list,
-    sample: shareLook(sampleNow, { withinMs: 60_000, freshForMs: 1_000 }),
+    list: list.ask,
+    sample: sample.ask,
     async troubleWith(devices, signal) {
       // What it takes to ask may be away: only what nvidia-smi knows and does not name is lost.
-      const listing = await list(signal).catch(() => {
+      // Not what was seen before the run failed for which it is asked.
+      const listing = await list.askAnew(signal).catch(() => {
         signal.throwIfAborted();
         return undefined;
       });

@@ -78,8 +78,10 @@ function runProgram(
     });
     // Held in a call of a sick driver it does not end even when it is killed: nobody waits for that.
     const giveUp = () => {
-      held.add(child);
-      child.once('exit', () => held.delete(child));
+      if (child.exitCode === null && child.signalCode === null) {
+        held.add(child);
+        child.once('exit', () => held.delete(child));
+      }
       child.kill('SIGKILL');
       child.stdout?.destroy();
       child.stderr?.destroy();

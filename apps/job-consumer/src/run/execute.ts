@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ContainerExit, ContainerLimits } from '@inference-server/container-engine';
+import {
+  EngineError,
+  type ContainerExit,
+  type ContainerLimits,
+} from '@inference-server/container-engine';
+import type { DeviceTrouble } from '../devices/gpu-source.js';
 import { crashPoint } from '@inference-server/service-kit';
 import { uncut } from '../uncut.js';
 import type { AttemptRun } from './attempt-run.js';
@@ -86,7 +91,11 @@ export async function executeAttempt(
       run.mayRun = false;
       return await unlessDeviceLost(run, judge(end, run.allotment.limits, startedAt !== undefined));
     }
-    if (!('areGone' in end) && end.reason === 'timed_out') {
+    if ('areGone' in end) {
+      await run.requireLease();
+      return await endWithoutDevice(run, container, end, exited);
+    }
+    if (end.reason === 'timed_out') {
       // The clock of a process that stood still is late: the run may have ended long before.
       const look = () => engine.inspectContainer(container, bounds);
       const found = await outlastEngineOutage(look, bounds);
@@ -99,16 +108,41 @@ export async function executeAttempt(
       }
     }
     await run.requireLease();
-    if ('areGone' in end) run.allotment.accuse(end.devices, lostDetail(end.reason));
-    const graceMs = 'areGone' in end ? 0 : end.graceMs;
-    const stop = () => engine.stopContainer(container, graceMs, bounds);
+    const stop = () => engine.stopContainer(container, end.graceMs, bounds);
     await outlastEngineOutage(stop, bounds);
     const { exitCode } = await exited;
     run.mayRun = false;
-    if ('areGone' in end) return fault('device_lost', lostDetail(end.reason), exitCode);
     return await unlessDeviceLost(run, failed(end.reason, end.detail, exitCode));
   } finally {
     done.abort();
+  }
+}
+
+/**
+ * Ends a container that cannot go on. What hangs in a call of its driver often cannot be killed
+ * (NVIDIA/nvidia-docker#1553): then it stays for now, with its device, and the fault is the device's all the same.
+ */
+async function endWithoutDevice(
+  run: AttemptRun,
+  container: string,
+  { devices, reason }: DeviceTrouble,
+  exited: Promise<ContainerExit>,
+): Promise<Succeeded | Outcome> {
+  const { engine, allotment, signal } = run;
+  const detail = lostDetail(reason);
+  allotment.accuse(devices, detail);
+  try {
+    await engine.stopContainer(container, 0, signal);
+    const exit = await exited;
+    run.mayRun = false;
+    // It had ended well by itself before.
+    return exit.exitCode === 0
+      ? { kind: 'succeeded' }
+      : fault('device_lost', detail, exit.exitCode);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof EngineError)) throw error;
+    return fault('device_lost', `${detail} It could not be ended: ${error.message}`);
   }
 }
 
