@@ -53,7 +53,12 @@ beforeAll(async () => {
     },
     readyTimeoutMs: 60_000,
   });
-  devices = (await consumers()).filter(({ device }) => device !== null);
+  // A CDI name has the UUID behind its kind.
+  devices = (await consumers()).flatMap((one) =>
+    one.device === null
+      ? []
+      : [{ ...one, device: { ...one.device, uuid: one.device.uuid.replace(/^.*=/, '') } }],
+  );
   tasks = await scriptTasks(server);
   runs = await server.engine.api.watchRuns(taskLabel);
   for (const [id, needs] of Object.entries(models)) {

@@ -35,27 +35,31 @@ export interface GpuListing {
  */
 export async function listGpus(run: RunSmi): Promise<GpuListing> {
   const whole = await run(['-L']);
-  const { gpus, others } = readList(whole.output);
+  const { gpus, others } = readList(`${whole.output}\n${whole.errors}`);
   const failures = others.filter((line) => ofOneGpu.test(line));
   if (whole.exitCode === 0 && gpus.length > 0) {
-    return { gpus: await describe(run, gpus, []), failures };
+    return { gpus: await describe(run, gpus, failures.length > 0 ? onlyOf(gpus) : []), failures };
   }
-  if (gpus.length === 0 && failures.length === 0 && tellsOfNone(whole)) {
-    return { gpus: [], failures };
+  if (gpus.length === 0 && failures.length === 0) {
+    if (tellsOfNone(whole)) return { gpus: [], failures };
+    if (whole.exitCode === 0) throw notUnderstood('it lists no GPU, and not that there is none');
   }
-  if (whole.exitCode === 0) throw notUnderstood('it lists no GPU, and not that there is none');
   // One that a signal has ended may have said only half; a driver that does not answer says so of each.
   if (whole.exitCode === null || ofDriver.test(wordsOf(whole))) throw failureOf(whole);
   const alone = await listOneByOne(run, gpus);
-  const said = [...new Set([...failures, ...alone.failures])];
+  const said = alone.failures.length > 0 ? alone.failures : failures;
   // What is said of whatever number is asked for is not of a GPU.
   const isOfAll = alone.failures.length === mostGpus;
   if (alone.gpus.length === 0 && (isOfAll || said.length === 0)) throw failureOf(whole);
-  const only = ['-i', alone.gpus.map(({ uuid }) => uuid).join(',')];
   return {
-    gpus: alone.gpus.length === 0 ? [] : await describe(run, alone.gpus, only),
+    gpus: alone.gpus.length === 0 ? [] : await describe(run, alone.gpus, onlyOf(alone.gpus)),
     failures: said.length > 0 ? said : [wordsOf(whole)],
   };
+}
+
+/** Has nvidia-smi asked for these alone. */
+function onlyOf(gpus: readonly ListedGpu[]): string[] {
+  return ['-i', gpus.map(({ uuid }) => uuid).join(',')];
 }
 
 /** `known`: those that were listed all the same. */
@@ -72,10 +76,12 @@ async function listOneByOne(
     if (row !== undefined) {
       const [uuid, name] = row;
       // Some of them list all, whichever is asked for.
-      const { gpus: listed } = readList((await run(['-L', ...alone])).output);
-      const slices = listed.find((gpu) => gpu.uuid === uuid)?.slices ?? [];
+      const list = await run(['-L', ...alone]);
+      const listed = list.exitCode === 0 ? readList(list.output).gpus : [];
+      const slices = listed.find((gpu) => gpu.uuid === uuid)?.slices ?? null;
       if (!gpus.has(uuid)) gpus.set(uuid, { uuid, name: name.join(', '), slices });
-    } else if (ofOneGpu.test(wordsOf(told))) failures.push(`GPU ${index}: ${wordsOf(told)}`);
+    } else if (ofDriver.test(wordsOf(told))) throw failureOf(told);
+    else if (ofOneGpu.test(wordsOf(told))) failures.push(`GPU ${index}: ${wordsOf(told)}`);
     else if (tellsOfNone(told)) break;
     else throw failureOf(told);
   }
@@ -107,7 +113,7 @@ async function describe(
   const { fields, rows } = await queryGpus(run, only);
   const memoryOf = new Map<string, number>();
   for (const { uuid, slices } of listed) {
-    if (slices.length === 0) continue;
+    if (slices === null || slices.length === 0) continue;
     const { output } = await run(['-q', '-x', '-i', uuid]);
     for (const [index, mib] of readSliceMemory(output, uuid)) {
       memoryOf.set(`${uuid} ${index}`, mib);
@@ -117,11 +123,13 @@ async function describe(
     const row = rows.get(gpu.uuid) ?? [];
     const fieldOf = (name: string) => known(row[fields.indexOf(name)]);
     const common = { driver: fieldOf('driver_version'), needs: needsIn(fieldOf) };
-    if (gpu.slices.length === 0 && fieldOf('mig.mode.current') !== 'Enabled') {
+    const slices = gpu.slices ?? [];
+    if (slices.length === 0 && fieldOf('mig.mode.current') !== 'Enabled') {
       const memoryMib = mibIn(fieldOf('memory.total'));
       return [{ uuid: gpu.uuid, name: gpu.name, memoryMib, ...common }];
     }
-    return gpu.slices.map(({ uuid, profile, index }) => ({
+    if (gpu.slices === null) throw notUnderstood(`it does not list the slices of ${gpu.uuid}`);
+    return slices.map(({ uuid, profile, index }) => ({
       uuid,
       name: `${gpu.name} MIG ${profile}`,
       memoryMib: memoryOf.get(`${gpu.uuid} ${index}`) ?? null,

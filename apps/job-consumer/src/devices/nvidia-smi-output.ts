@@ -23,7 +23,8 @@ export const maxAnswerBytes = 4 * 1024 ** 2;
 export interface ListedGpu {
   uuid: string;
   name: string;
-  slices: ListedSlice[];
+  /** Null: nobody could tell. */
+  slices: ListedSlice[] | null;
 }
 
 export interface ListedSlice {
@@ -43,10 +44,10 @@ export function readList(list: string): { gpus: ListedGpu[]; others: string[] } 
     // Drivers before R470 name slices by the UUID of the GPU and two numbers.
     const [, profile, index, slice] =
       /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[A-Za-z0-9/-]{1,80})\)$/.exec(line) ?? [];
-    const owner = gpus.at(-1);
+    const slices = gpus.at(-1)?.slices;
     if (name !== undefined && gpu !== undefined) gpus.push({ uuid: gpu, name, slices: [] });
-    else if (owner !== undefined && profile !== undefined && slice !== undefined) {
-      owner.slices.push({ uuid: slice, profile, index: Number(index) });
+    else if (slices && profile !== undefined && slice !== undefined) {
+      slices.push({ uuid: slice, profile, index: Number(index) });
     } else if (line.trim() !== '') others.push(line.trim());
   }
   return { gpus, others };

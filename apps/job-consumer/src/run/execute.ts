@@ -132,13 +132,13 @@ async function endWithoutDevice(
   const detail = lostDetail(reason);
   allotment.accuse(devices, detail);
   try {
+    // A stop asks before it kills, and what is asked may end with 0, its output half written.
+    const before = await engine.inspectContainer(container, signal);
     await engine.stopContainer(container, 0, signal);
-    const exit = await exited;
+    const { exitCode } = await exited;
     run.mayRun = false;
-    // It had ended well by itself before.
-    return exit.exitCode === 0
-      ? { kind: 'succeeded' }
-      : fault('device_lost', detail, exit.exitCode);
+    const endedWell = before?.endedAt !== undefined && exitCode === 0;
+    return endedWell ? { kind: 'succeeded' } : fault('device_lost', detail, exitCode);
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof EngineError)) throw error;
