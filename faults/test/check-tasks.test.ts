@@ -127,7 +127,7 @@ describe('a sound run', () => {
       startedTwice: [],
       untold: [],
       runs: 1,
-      unasked: 0,
+      unasked: 1,
       memory: { runs: 0, unheard: [] },
       startedAgain: { 'a kill': 3, 'the model asked for it': 1 },
       ends: { FINISHED: 1, FAILED: 1 },
