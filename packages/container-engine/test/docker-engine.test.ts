@@ -39,11 +39,14 @@ describeContainerEngine('the docker adapter', () => ({
 }));
 
 describe('a broken way to the engine', () => {
-  const behindProxy = async (options: { cutAfterBytes?: number } = {}) => {
+  const behindProxy = async ({
+    awayMs = 1500,
+    ...options
+  }: { cutAfterBytes?: number; awayMs?: number } = {}) => {
     proxy = await startCuttingProxy(join(folder, 'proxy.sock'), own.socketPath, options);
     return createDockerEngine({
       dockerHost: `unix://${proxy.socketPath}`,
-      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 300, awayMs: 1500 },
+      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 300, awayMs },
     });
   };
 
@@ -59,20 +62,20 @@ describe('a broken way to the engine', () => {
     const cut = await behindProxy();
     const id = await engine.createContainer(specOf('sleep 1; exit 4'), signal);
     const exit = cut.waitForExit(id, signal);
-    await cut.startContainer(id, signal);
+    await engine.startContainer(id, signal);
     proxy?.cut();
     // It was seen to run after that.
     expect(await exit).toMatchObject({ exitCode: 4, interrupted: false });
   });
 
   it('marks the end of a container as uncertain that came while the engine was away', async () => {
-    const cut = await behindProxy();
+    const cut = await behindProxy({ awayMs: 10_000 });
     const id = await engine.createContainer(specOf('sleep 0.3; exit 4'), signal);
     const exit = cut.waitForExit(id, signal);
-    await cut.startContainer(id, signal);
+    await engine.startContainer(id, signal);
     await proxy?.close();
     const state = async () => (await engine.inspectContainer(id, signal))?.state;
-    await expect.poll(state, { timeout: 1_000, interval: 20 }).toBe('exited');
+    await expect.poll(state, { timeout: 8_000, interval: 20 }).toBe('exited');
     await behindProxy();
     expect(await exit).toMatchObject({ exitCode: 4, interrupted: true });
   });
@@ -80,7 +83,7 @@ describe('a broken way to the engine', () => {
   it('ends the wait when the engine stays away', async () => {
     const cut = await behindProxy();
     const id = await engine.createContainer(specOf('sleep 100'), signal);
-    await cut.startContainer(id, signal);
+    await engine.startContainer(id, signal);
     const exit = cut.waitForExit(id, signal);
     setTimeout(() => void proxy?.close(), 100);
     await expect(exit).rejects.toMatchObject({ problem: 'unreachable' });

@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 it.each([
-  ['head -c 100m /dev/zero | tail -n 1; exit 137', { exitCode: 137, outOfMemory: true }],
+  ['head -c 100m /dev/zero | tail -n 1; sleep 1; exit 137', { exitCode: 137, outOfMemory: true }],
   ['exit 137', { exitCode: 137, outOfMemory: false }],
 ])('of a state without it the events tell whether it was memory: %s', async (command, told) => {
   const { id } = await own.docker.createContainer({

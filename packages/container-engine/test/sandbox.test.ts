@@ -79,7 +79,7 @@ describe('a model container, seen from inside', () => {
   });
 
   it('is bound in memory, without swap', async () => {
-    const { exit } = await inside('head -c 100m /dev/zero | tail -n 1');
+    const { exit } = await inside('head -c 100m /dev/zero | tail -n 1; sleep 1; exit 1');
     expect(exit.outOfMemory).toBe(true);
     const [{ Id } = { Id: '' }] = await own.docker.listContainers({ all: true });
     const { HostConfig } = await own.docker.getContainer(Id).inspect();

@@ -216,12 +216,22 @@ function judge(
     const detail = `The run was ended for writing a file of more bytes than one may have (allowed: ${fileBytes}).`;
     return failed('out_of_disk', detail, exitCode);
   }
-  return failed('exit_code', `The container ended with exit code ${exitCode}.`, exitCode);
+  return failed(
+    'exit_code',
+    `The container ended with exit code ${exitCode}${hintOf(exitCode)}.`,
+    exitCode,
+  );
+}
+
+/** An engine with cgroup v1 may not tell that it was memory (container-engine, `docker/exit.ts`). */
+function hintOf(exitCode: number): string {
+  return exitCode === killed ? ': it was killed, as the kernel does for want of memory' : '';
 }
 
 /** 128 and the numbers of SIGKILL and SIGTERM. */
+const killed = 137;
 const terminated = 143;
-const endedFromOutside = new Set([137, terminated]);
+const endedFromOutside = new Set([killed, terminated]);
 
 /** 128 and the number of SIGXFSZ. */
 const fileTooLong = 153;
