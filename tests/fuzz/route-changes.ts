@@ -281,7 +281,7 @@ const otherHeader: fc.Arbitrary<Change> = fc
         ...['accept', 'accept-encoding', 'cookie', 'forwarded', 'x-forwarded-for', 'origin'],
         ...['user-agent', 'referer', 'x-request-id', 'if-match', 'range', 'content-range', 'te'],
         ...[
-          'inference-owner',
+          'inference-caller',
           'idempotency-key',
           'content-encoding',
           'expect',

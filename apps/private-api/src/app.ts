@@ -21,6 +21,7 @@ import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
 import { requireTokens } from './http/authorization.js';
+import { letFirstIn } from './first-access.js';
 import { acceptZipUploads } from './http/zip-upload.js';
 import { createAttemptRepository } from './modules/attempts/repository.js';
 import { mountAttemptRoutes } from './modules/attempts/routes.js';
@@ -28,9 +29,16 @@ import { createAttemptService } from './modules/attempts/service.js';
 import { createBlobRepository } from './modules/blobs/repository.js';
 import { createBlobService } from './modules/blobs/service.js';
 import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js';
+import { createCallerService } from './modules/callers/service.js';
+import { createLogIn } from './modules/callers/login.js';
+import { createLoginFailures } from './modules/callers/login-failures.js';
+import { mountCallerRoutes } from './modules/callers/routes.js';
 import { createConsumerRepository } from './modules/consumers/repository.js';
 import { mountConsumerRoutes } from './modules/consumers/routes.js';
 import { createConsumerService } from './modules/consumers/service.js';
+import { createKeyRepository } from './modules/keys/repository.js';
+import { mountKeyRoutes } from './modules/keys/routes.js';
+import { createKeyService } from './modules/keys/service.js';
 import { createModelRepository } from './modules/models/repository.js';
 import { mountModelRoutes } from './modules/models/routes.js';
 import { createModelService } from './modules/models/service.js';
@@ -41,6 +49,9 @@ import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
 import { createWaitingLimits } from './modules/tasks/waiting-limits.js';
+import { createUserRepository } from './modules/users/repository.js';
+import { mountUserRoutes } from './modules/users/routes.js';
+import { createUserService } from './modules/users/service.js';
 import { startRetention } from './retention/retention.js';
 import { createSweeps } from './retention/sweeps.js';
 
@@ -81,6 +92,9 @@ export async function startPrivateApi(
     maxAttempts: config.MAX_ATTEMPTS,
     logger,
   });
+  const keys = createKeyRepository(database);
+  const users = createUserRepository(database);
+  const userService = createUserService({ users });
   const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobRows = createBlobRepository(database);
   const underWay = tellOfBlobsUnderWay({
@@ -197,6 +211,20 @@ export async function startPrivateApi(
       logger,
     }),
   );
+  mountKeyRoutes(http, createKeyService({ keys }));
+  mountUserRoutes(http, userService);
+  mountCallerRoutes(
+    http,
+    createCallerService({
+      keys,
+      users,
+      models,
+      clock: database,
+      logIn: createLogIn({ users, failures: createLoginFailures(database) }),
+      secret: config.PRIVATE_API_TOKEN,
+      logger,
+    }),
+  );
   mountTaskRoutes(
     http,
     createTaskService({
@@ -252,6 +280,7 @@ export async function startPrivateApi(
     await database.close();
   };
   try {
+    await letFirstIn({ keys, users, userService, settings: config, logger });
     await http.listen({ host: config.HOST, port: config.PORT });
   } catch (error) {
     await close();

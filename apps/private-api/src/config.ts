@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { defaultZipLimits } from '@inference-server/archive';
-import { maxStoredInteger } from '@inference-server/contracts';
+import { maxStoredInteger, UserName } from '@inference-server/contracts';
 import { CrashAt, logLevels } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
@@ -29,6 +29,11 @@ export const Config = Type.Object({
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   STORAGE_URL: Type.String({ description: 'A folder, or file:///…' }),
   PRIVATE_API_TOKEN: Type.String({ minLength: 16 }),
+  /** Where the first admin key is written, to admin.key. Unset: an operator makes one by its token. */
+  DATA_DIR: Type.Optional(Type.String()),
+  /** A person with the role submit, made at the start if nobody has the name. */
+  BOOTSTRAP_USER: Type.Optional(UserName),
+  BOOTSTRAP_PASSWORD: Type.Optional(Type.String()),
   MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
   /** What a body must bring in every UPLOAD_WINDOW_S. 0: as slow as it likes. */
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ minimum: 0, default: 60 * 1024 }),

@@ -2,7 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
 import { rawExchange } from '@inference-server/testing';
-import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import {
+  actingFor,
+  formOf,
+  runPrivateApi,
+  zipOf,
+  type RunningPrivateApi,
+} from './running-private-api.js';
 
 let api: RunningPrivateApi;
 beforeAll(async () => {
@@ -30,7 +36,7 @@ const post = (
       headers: {
         ...(body === zip ? { 'content-type': 'application/zip' } : {}),
         ...(key === undefined ? {} : { 'idempotency-key': key }),
-        ...(owner === undefined ? {} : { 'inference-owner': owner }),
+        ...(owner === undefined ? {} : actingFor(owner)),
       },
     },
     owner === undefined ? undefined : publicApiToken(api.operatorToken),
@@ -184,7 +190,7 @@ describe('the owner of a task', () => {
     ['a consumer', () => api.consumer('c1').token, 403],
     ['public-api', () => publicApiToken(api.operatorToken), 200],
   ])('is stated by public-api alone: by %s', async (_who, token, status) => {
-    const answer = await api.call('/api/models/', { headers: { 'inference-owner': 'a' } }, token());
+    const answer = await api.call('/api/models/', { headers: actingFor('a') }, token());
     expect(answer.status).toBe(status);
   });
 
@@ -192,7 +198,7 @@ describe('the owner of a task', () => {
     for (const owner of ['x'.repeat(201), 'é']) {
       const refused = await post(undefined, { owner });
       expect(refused.status).toBe(422);
-      expect(await problemOf(refused)).toMatchObject({ parameter: 'inference-owner' });
+      expect(await problemOf(refused)).toMatchObject({ parameter: 'inference-caller' });
     }
   });
 });

@@ -81,6 +81,7 @@ describe('a leadership', () => {
     await createModelRepository(database).insert({
       versionId,
       humanReadableId: 'copy',
+      owner: 'operator',
       containerTag: 'busybox:1',
       description: '',
       needs: needs(),

@@ -2,16 +2,19 @@ import { readdir } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import AdmZip from 'adm-zip';
 import { pino } from 'pino';
-import type {
-  AdoptAnswer,
-  AttemptResult,
-  BlobReference,
-  ClaimAnswer,
-  ConsumerRegistration,
-  HeldAttempts,
-  ParkAnswer,
-  RenewAnswer,
-  SettleAnswer,
+import {
+  callerHeader,
+  writeCaller,
+  type AdoptAnswer,
+  type AttemptResult,
+  type BlobReference,
+  type CallerIdentity,
+  type ClaimAnswer,
+  type ConsumerRegistration,
+  type HeldAttempts,
+  type ParkAnswer,
+  type RenewAnswer,
+  type SettleAnswer,
 } from '@inference-server/contracts';
 import { consumerToken, newOperatorToken } from '@inference-server/service-kit';
 import { createTestDatabase, testFolder, testRedis } from '@inference-server/testing';
@@ -123,6 +126,15 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
       return { ...rows, files: files.length };
     },
   };
+}
+
+/** The header of private-api in which public-api names this one. */
+export function actingFor(
+  owner: string,
+  role: CallerIdentity['role'] = 'submit',
+): Record<string, string> {
+  const caller = { owner, role, credential: owner, address: '192.0.2.1' };
+  return { [callerHeader]: writeCaller(caller) };
 }
 
 export type RunningPrivateApi = Awaited<ReturnType<typeof runPrivateApi>>;

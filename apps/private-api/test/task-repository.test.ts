@@ -22,6 +22,7 @@ let models: ModelRepository;
 const copy: NewModel = {
   versionId: randomUUID(),
   humanReadableId: 'copy',
+  owner: 'operator',
   containerTag: 'busybox:1',
   description: '',
   needs: needs(),
@@ -79,8 +80,8 @@ it('a task is bound to the version that is current until its transaction has end
         WHERE datname = current_database() AND wait_event_type = 'Lock'`,
     );
   for (const change of [
-    () => models.put({ ...copy, versionId: randomUUID(), containerTag: 'busybox:2' }),
-    () => models.delete('copy'),
+    () => models.put({ ...copy, versionId: randomUUID(), containerTag: 'busybox:2' }, null),
+    () => models.delete('copy', null),
   ]) {
     let isChanged = false;
     let changing: Promise<unknown> = Promise.resolve();

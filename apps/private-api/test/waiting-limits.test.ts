@@ -5,7 +5,7 @@ import { publicApiToken } from '@inference-server/service-kit';
 import { rawExchange, waitUntil } from '@inference-server/testing';
 import { openDatabase } from '../src/database/database.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
-import { runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import { actingFor, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
 import { openSlowly } from './slow-zip.js';
 import { claimTask } from './task-helpers.js';
 
@@ -26,7 +26,7 @@ async function start(limits: Parameters<typeof runPrivateApi>[0]) {
         body: zipOf({ a: 'b' }),
         headers: {
           'content-type': 'application/zip',
-          ...(owner === undefined ? {} : { 'inference-owner': owner }),
+          ...(owner === undefined ? {} : actingFor(owner)),
         },
       },
       owner === undefined ? undefined : publicApiToken(api.operatorToken),

@@ -5,6 +5,7 @@ import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
+import { createCallerDirectory } from './caller-directory.js';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
 import { servePublicDocs } from './plugins/docs.js';
@@ -19,7 +20,7 @@ export async function createPublicApi(
   options: PublicApiOptions,
   logger: Logger,
 ): Promise<FastifyInstance> {
-  const app = createHttpServer({ logger });
+  const app = createHttpServer({ logger, trustedProxies: options.trustedProxies });
   const upstream = new Agent({
     connect: { timeout: 5_000 },
     // Uploads and held requests are silent for long; each relayed route sets its own bound.
@@ -36,7 +37,8 @@ export async function createPublicApi(
     await upstream.destroy();
   });
 
-  authorizeCallers(app, options);
+  const directory = createCallerDirectory({ ...options, upstream });
+  authorizeCallers(app, { ...options, directory });
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });

@@ -3,6 +3,7 @@ import {
   ConfigError,
   loadConfig,
   logLevels,
+  isLoopbackAddress,
   publicApiToken,
   type UploadPace,
 } from '@inference-server/service-kit';
@@ -18,6 +19,8 @@ const Settings = Type.Object({
     { default: 'none' },
   ),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
+  /** In front of the server: addresses and networks, with commas between. */
+  TRUSTED_PROXIES: Type.String({ default: '', pattern: '^[A-Za-z0-9.:/, ]*$' }),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
@@ -37,6 +40,10 @@ export interface PublicApiConfig {
   /** What a caller without a key may do. */
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   allowPublicPostModel: boolean;
+  /** Whether other machines can reach this server: it listens beyond the loopback address. */
+  isExposed: boolean;
+  /** Whose word about the address of a caller is believed. */
+  trustedProxies: string[];
   maxUploadBytes: number;
   uploadPace: UploadPace;
   logLevel: string;
@@ -53,6 +60,8 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     privateApiToken: tokenOf(settings),
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
+    isExposed: !isLoopbackAddress(settings.HOST),
+    trustedProxies: settings.TRUSTED_PROXIES.split(',').flatMap((part) => part.trim() || []),
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { anonymousOwner, ownerHeader } from '@inference-server/contracts';
+import { callerHeader, writeCaller, type CallerIdentity } from '@inference-server/contracts';
 
 const passedOn = [
   'accept',
@@ -20,11 +20,14 @@ const passedOn = [
  * Only what describes the request goes on. The caller's credentials and whatever could be read as
  * our word about the caller (X-Forwarded-…) stay here, and so does Expect, which is answered here.
  */
-export function requestHeaders(headers: IncomingHttpHeaders, token: string): IncomingHttpHeaders {
+export function requestHeaders(
+  headers: IncomingHttpHeaders,
+  token: string,
+  caller: CallerIdentity,
+): IncomingHttpHeaders {
   const rewritten: IncomingHttpHeaders = {
     authorization: `Bearer ${token}`,
-    // Nobody can show a key yet.
-    [ownerHeader]: anonymousOwner,
+    [callerHeader]: writeCaller(caller),
   };
   for (const name of passedOn) {
     if (headers[name] !== undefined) rewritten[name] = headers[name];

@@ -60,8 +60,7 @@ describe('what reaches private-api', () => {
   test('nothing that speaks for the caller, and no header of the connection', async () => {
     const { url, seen } = await startMirror();
     const headers = {
-      'x-token': 'secret',
-      'inference-owner': 'somebody else',
+      'inference-caller': '{"owner":"somebody else"}',
       'x-forwarded-for': '10.0.0.1',
       'x-forwarded-host': 'example.org',
       forwarded: 'for=10.0.0.1',
@@ -76,10 +75,15 @@ describe('what reaches private-api', () => {
       'authorization',
       'connection',
       'host',
-      'inference-owner',
+      'inference-caller',
     ]);
     expect(seen[0]?.headers.authorization).toBe('Bearer the-token');
-    expect(seen[0]?.headers['inference-owner']).toBe('anonymous');
+    expect(JSON.parse(String(seen[0]?.headers['inference-caller']))).toEqual({
+      owner: 'anonymous',
+      role: 'publish',
+      credential: 'anonymous',
+      address: '127.0.0.1',
+    });
   });
 
   test('the key of a post, byte for byte', async () => {

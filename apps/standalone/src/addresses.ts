@@ -5,10 +5,22 @@ export interface Addresses {
   privateApi: string;
 }
 
-export function addressesOf({ host, publicApiPort, privateApiPort }: StandaloneConfig): Addresses {
-  const name = host.includes(':') ? `[${host}]` : host;
+/** Where the services are for this machine. */
+export function addressesOf({
+  host,
+  publicApiPort,
+  privateApiPort,
+}: Pick<StandaloneConfig, 'host' | 'publicApiPort' | 'privateApiPort'>): Addresses {
   return {
-    publicApi: `http://${name}:${publicApiPort}`,
-    privateApi: `http://${name}:${privateApiPort}`,
+    publicApi: `http://${nameOf(host)}:${publicApiPort}`,
+    privateApi: `http://${privateHost}:${privateApiPort}`,
   };
+}
+
+/** private-api is for this machine alone, wherever public-api is reached. */
+export const privateHost = '127.0.0.1';
+
+function nameOf(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1';
+  return host.includes(':') ? `[${host}]` : host;
 }

@@ -15,6 +15,7 @@ export function announce(
       'InferenceServer is up. Ctrl-C stops it.',
       `  public API    ${publicApi}        page: ${publicApi}/docs`,
       `  private API   ${privateApi}        page: ${privateApi}/docs`,
+      `  admin key     ${folder.path}/admin.key`,
       `  its token     ${config.privateApiToken === undefined ? folder.tokenFile : 'the one of PRIVATE_API_TOKEN'}`,
       `  data          ${folder.path}`,
       `  logs          ${folder.path}/logs`,

@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startProcess, untilServing } from '@inference-server/local-services';
 import { createClient, type Readiness } from '@inference-server/sdk';
-import { addressesOf } from './addresses.js';
+import { isLoopbackAddress } from '@inference-server/service-kit';
+import { addressesOf, privateHost } from './addresses.js';
 import { appFile } from './app-files.js';
 import { rotateLog } from './data-folder.js';
 import type { Parts } from './parts.js';
@@ -16,7 +17,6 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   const { config, folder, environment, signal, print } = given;
   const addresses = addressesOf(config);
   const common = {
-    HOST: config.host,
     PRIVATE_API_URL: addresses.privateApi,
     PRIVATE_API_TOKEN: folder.token,
     REDIS_URL: services.redisUrl,
@@ -28,9 +28,11 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   await start('private-api', {
     app: 'private-api',
     settings: {
+      HOST: privateHost,
       PORT: String(config.privateApiPort),
       DATABASE_URL: services.databaseUrl,
       STORAGE_URL: config.storageUrl ?? join(folder.path, 'storage'),
+      DATA_DIR: folder.path,
     },
     serves: () => says(addresses.privateApi, ['ready', 'degraded']),
   });
@@ -39,8 +41,10 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   await start('public-api', {
     app: 'public-api',
     settings: {
+      HOST: config.host,
       PORT: String(config.publicApiPort),
-      ANONYMOUS_ROLE: 'publish',
+      // Whoever else can reach it shows a key.
+      ANONYMOUS_ROLE: isLoopbackAddress(config.host) ? 'publish' : 'none',
       ...(config.allowPublicPostModel === undefined
         ? {}
         : { ALLOW_PUBLIC_POST_MODEL: config.allowPublicPostModel }),

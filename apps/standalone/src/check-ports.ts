@@ -1,5 +1,6 @@
 import { AppError } from '@inference-server/errors';
 import { isPortTaken } from '@inference-server/local-services';
+import { privateHost } from './addresses.js';
 import type { StandaloneConfig } from './config.js';
 
 /** Throws CONFLICT, naming port and variable, when another program listens on one of our ports. */
@@ -8,12 +9,15 @@ export async function checkPorts({
   publicApiPort,
   privateApiPort,
 }: StandaloneConfig): Promise<void> {
-  const ports = { PUBLIC_API_PORT: publicApiPort, PRIVATE_API_PORT: privateApiPort };
+  const ports = [
+    { variable: 'PUBLIC_API_PORT', port: publicApiPort, on: host },
+    { variable: 'PRIVATE_API_PORT', port: privateApiPort, on: privateHost },
+  ];
   const problems: string[] = [];
-  for (const [variable, port] of Object.entries(ports)) {
-    if (await isPortTaken(port, host)) {
+  for (const { variable, port, on } of ports) {
+    if (await isPortTaken(port, on)) {
       problems.push(
-        `Port ${port} of ${host} is taken by another program: stop that one, or set ${variable} to another port.`,
+        `Port ${port} of ${on} is taken by another program: stop that one, or set ${variable} to another port.`,
       );
     }
   }

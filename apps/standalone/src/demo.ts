@@ -8,7 +8,7 @@ import {
 } from '@inference-server/example-threshold-volume/demo.mjs';
 import { AppError } from '@inference-server/errors';
 import { createClient, type Client, type ModelRegistration } from '@inference-server/sdk';
-import { joinSignals } from '@inference-server/service-kit';
+import { isLoopbackAddress, joinSignals } from '@inference-server/service-kit';
 import { addressesOf } from './addresses.js';
 import type { Given, Services } from './services.js';
 
@@ -23,7 +23,8 @@ export async function runDemo({ dockerHost }: Services, given: Given): Promise<v
   const { signal } = joinSignals(given.signal, AbortSignal.timeout(timeoutMs));
   const { publicApi, privateApi } = addressesOf(config);
   const operator = createClient({ baseUrl: privateApi, token: folder.token });
-  const caller = createClient({ baseUrl: publicApi });
+  // Where callers need keys, the demo has none.
+  const caller = isLoopbackAddress(config.host) ? createClient({ baseUrl: publicApi }) : operator;
 
   print('\nThe demo: a CT volume, cut into regions by density (examples/threshold-volume)');
   await register(operator, signal, {

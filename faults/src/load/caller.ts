@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import AdmZip from 'adm-zip';
-import { ownerHeader } from '@inference-server/contracts';
+import { callerHeader, writeCaller } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { createClient, type Client } from '@inference-server/sdk';
 import { digestsOf, sha256 } from '../digests.js';
@@ -69,7 +69,8 @@ export function createCallers(options: CallersOptions): Callers {
           token: options.publicApiToken,
           fetch: (input, init) => {
             const headers = new Headers(init?.headers);
-            headers.set(ownerHeader, owner);
+            const caller = { owner, role: 'submit', credential: owner, address: 'faults' } as const;
+            headers.set(callerHeader, writeCaller(caller));
             return fetch(input, { ...init, headers });
           },
         });

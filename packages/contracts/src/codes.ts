@@ -6,6 +6,7 @@ export const errorCodes = {
   MALFORMED_REQUEST: { status: 400, title: 'Malformed request', retryable: false },
   DUPLICATE_PARAMETER: { status: 400, title: 'Parameter given twice', retryable: false },
   UNAUTHORIZED: { status: 401, title: 'Credentials missing or wrong', retryable: false },
+  LOGIN_FAILED: { status: 401, title: 'Login failed', retryable: false },
   FORBIDDEN: { status: 403, title: 'Not allowed', retryable: false },
   NOT_FOUND: { status: 404, title: 'Nothing at this address', retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },

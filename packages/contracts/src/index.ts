@@ -1,3 +1,10 @@
+export {
+  anonymousOwner,
+  callerHeader,
+  readCaller,
+  writeCaller,
+  type CallerIdentity,
+} from './caller-identity.js';
 export { canonicalUrl } from './canonical-url.js';
 export { codeOfStatus, errorCodes, type ErrorCode } from './codes.js';
 export { backOffAfter, faultCauses, maxBackOffS, type FaultCause } from './fault-causes.js';
@@ -11,7 +18,6 @@ export {
   type Part,
 } from './matching.js';
 export { openApiDocument } from './openapi.js';
-export { anonymousOwner, ownerHeader } from './owner.js';
 export type {
   Access,
   AnswerOf,
@@ -19,12 +25,14 @@ export type {
   Caller,
   HeadersOf,
   JsonBody,
+  NamedObject,
   ParamsOf,
   QueryOf,
   RouteContract,
   SuccessResponse,
   ZipUpload,
 } from './route.js';
+export { includesRole, isForAllOwners, roles, type Role } from './roles.js';
 export { allRoutes, publicRoutes, routes } from './routes.js';
 export { renewHeldMs } from './routes/attempts.js';
 export { idempotencyKeyKeptS, maxTaskWaitS } from './routes/tasks.js';
@@ -51,16 +59,25 @@ export {
   type HeldAttempts,
   type UnusedModelVersions,
 } from './schemas/consumer.js';
+export {
+  maxTokenLifeS,
+  type IdentifiedCaller,
+  type IssuedToken,
+  type ShownCredential,
+  type TokenRequest,
+} from './schemas/credential.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
+export { type CreatedKey, type KeyDetails, type NewKey } from './schemas/key.js';
 export { Labels, LabelsText, parseLabels } from './schemas/labels.js';
 export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
-export { type TaskStatus } from './schemas/task.js';
+export { type TaskList, type TaskStatus } from './schemas/task.js';
 export { spellBooleans } from './schemas/text-boolean.js';
 export type { Usage } from './schemas/usage.js';
+export { UserName, type UserDetails, type UserSettings } from './schemas/user.js';
 export {
   isEnded,
   nextTaskState,

@@ -1,14 +1,19 @@
 import type { Static, TObject, TSchema } from 'typebox';
 import type { ErrorCode } from './codes.js';
+import type { Role } from './roles.js';
 
 /** Who may call a route of private-api. `anyone` needs no token. */
-export type Caller = 'anyone' | 'public-api' | 'consumer' | 'operator';
+export type Caller = 'anyone' | 'public-api' | 'rpc-gateway' | 'consumer' | 'operator';
+
+/** What a caller from outside needs: nothing, or a role. `internal`: it is not reached from outside. */
+export type Access = 'open' | Role | 'internal';
 
 /**
- * What a caller from outside needs at public-api: nothing, the right to submit tasks, or the right
- * to publish models.
+ * What the parameters of the path name. A `task` that is another's answers as if it did not exist. A
+ * `model` is for everyone who may submit, and changed by who registered it. An `attempt` and a
+ * `consumer` are the consumer's own. With the role `operate`, tasks and models are everybody's.
  */
-export type Access = 'open' | 'submit' | 'publish';
+export type NamedObject = 'none' | 'task' | 'model' | 'attempt' | 'consumer' | 'key' | 'user';
 
 /** A body that carries one zip: a form with the file part `zip_file`, or the bare zip. */
 export interface ZipUpload {
@@ -50,8 +55,9 @@ export interface RouteContract {
   success: SuccessResponse;
   /** Every error this route answers with, beyond INTERNAL and SERVICE_UNAVAILABLE. */
   errors: readonly ErrorCode[];
-  /** Undefined: not reachable from outside. */
-  access?: Access;
+  /** Who may do it, and to what: there is no route without a rule. */
+  access: Access;
+  object: NamedObject;
   callers: readonly Caller[];
   /** The longest time (s) that the server may hold an answer back on purpose. */
   heldForS?: number;

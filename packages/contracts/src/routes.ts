@@ -1,3 +1,4 @@
+import * as access from './routes/access.js';
 import * as attempts from './routes/attempts.js';
 import * as consumers from './routes/consumers.js';
 import * as models from './routes/models.js';
@@ -16,11 +17,21 @@ export const routes = {
   deleteModel: models.deleteModel,
   listModels: models.listModels,
   postTask: tasks.postTask,
+  listTasks: tasks.listTasks,
   getTask: tasks.getTask,
   getTaskStatus: tasks.getTaskStatus,
   cancelTask: tasks.cancelTask,
   getTaskLog: tasks.getTaskLog,
   deleteTask: tasks.deleteTask,
+  createKey: access.createKey,
+  listKeys: access.listKeys,
+  revokeKey: access.revokeKey,
+  putUser: access.putUser,
+  listUsers: access.listUsers,
+  lockUser: access.lockUser,
+  issueToken: access.issueToken,
+  identifyCaller: access.identifyCaller,
+  getSetUp: access.getSetUp,
   registerConsumer: consumers.registerConsumer,
   signOffConsumer: consumers.signOffConsumer,
   listHeldAttempts: consumers.listHeldAttempts,
@@ -43,5 +54,5 @@ export const allRoutes: readonly RouteContract[] = Object.values(routes);
 
 /** The allow-list: the routes that public-api offers. */
 export const publicRoutes: readonly RouteContract[] = allRoutes.filter(
-  (route) => route.access !== undefined,
+  (route) => route.access !== 'internal',
 );

@@ -17,10 +17,12 @@ export { problemOf, problemType, sendError } from './http/problem-reply.js';
 export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
+export { isLoopbackAddress } from './loopback.js';
 export {
   consumerToken,
   newOperatorToken,
   publicApiToken,
+  rpcGatewayToken,
   verifyToken,
   type Principal,
 } from './internal-tokens.js';

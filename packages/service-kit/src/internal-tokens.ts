@@ -6,7 +6,10 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
  * stolen one tells nothing about another.
  */
 export type Principal =
-  { kind: 'operator' } | { kind: 'public-api' } | { kind: 'consumer'; consumerId: string };
+  | { kind: 'operator' }
+  | { kind: 'public-api' }
+  | { kind: 'rpc-gateway' }
+  | { kind: 'consumer'; consumerId: string };
 
 export function newOperatorToken(): string {
   return randomBytes(32).toString('base64url');
@@ -14,6 +17,10 @@ export function newOperatorToken(): string {
 
 export function publicApiToken(operatorToken: string): string {
   return serviceToken(operatorToken, 'public-api', '-');
+}
+
+export function rpcGatewayToken(operatorToken: string): string {
+  return serviceToken(operatorToken, 'rpc-gateway', '-');
 }
 
 export function consumerToken(operatorToken: string, consumerId: string): string {
@@ -24,10 +31,11 @@ export function consumerToken(operatorToken: string, consumerId: string): string
 export function verifyToken(operatorToken: string, token: string): Principal | undefined {
   if (equal(token, operatorToken)) return { kind: 'operator' };
   const [, kind, id] =
-    /^(public-api|consumer)\.([A-Za-z0-9_.-]+)\.[A-Za-z0-9_-]+$/.exec(token) ?? [];
+    /^(public-api|rpc-gateway|consumer)\.([A-Za-z0-9_.-]+)\.[A-Za-z0-9_-]+$/.exec(token) ?? [];
   if (kind === undefined || id === undefined) return undefined;
   if (!equal(token, serviceToken(operatorToken, kind, id))) return undefined;
-  return kind === 'consumer' ? { kind, consumerId: id } : { kind: 'public-api' };
+  if (kind === 'consumer') return { kind, consumerId: id };
+  return { kind: kind === 'public-api' ? kind : 'rpc-gateway' };
 }
 
 function serviceToken(operatorToken: string, kind: string, id: string): string {

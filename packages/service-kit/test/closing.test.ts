@@ -15,6 +15,8 @@ const contract = {
   summary: 'held',
   success: { kind: 'json', schema: Type.Unknown(), description: '' },
   errors: [],
+  access: 'open',
+  object: 'none',
   callers: ['anyone'],
 } as const satisfies RouteContract;
 

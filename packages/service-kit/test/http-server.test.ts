@@ -32,6 +32,8 @@ const contract = {
   ),
   success: { kind: 'json', schema: Type.Unknown(), description: '' },
   errors: [],
+  access: 'open',
+  object: 'none',
   callers: ['anyone'],
 } as const satisfies RouteContract;
 

@@ -30,6 +30,8 @@ const route = {
   params: Type.Object({ kind: Type.String() }),
   success: { kind: 'zip', description: '' },
   errors: [],
+  access: 'open',
+  object: 'none',
   callers: ['anyone'],
 } as const satisfies RouteContract;
 

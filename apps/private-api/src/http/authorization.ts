@@ -1,17 +1,26 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { anonymousOwner, ownerHeader } from '@inference-server/contracts';
+import {
+  callerHeader,
+  includesRole,
+  isForAllOwners,
+  readCaller,
+  type CallerIdentity,
+  type RouteContract,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { verifyToken, type Principal } from '@inference-server/service-kit';
 
 declare module 'fastify' {
   interface FastifyRequest {
     principal?: Principal;
+    /** Whose request it is, of a route that is reached from outside. */
+    caller?: CallerIdentity | undefined;
   }
 }
 
 /**
- * Lets a request through when its route's contract names the kind of its token. A consumer's token
- * opens only what names that consumer.
+ * Lets a request through when its route's contract names the kind of its token, and, where a door acts
+ * for somebody, the role of that one. A consumer's token opens only what names that consumer.
  */
 export function requireTokens(app: FastifyInstance, operatorToken: string): void {
   app.addHook('onRequest', async (request) => {
@@ -25,10 +34,8 @@ export function requireTokens(app: FastifyInstance, operatorToken: string): void
     if (!contract.callers.includes(principal.kind)) {
       throw new AppError('FORBIDDEN', 'This token does not open this route.');
     }
-    if (principal.kind !== 'public-api' && request.headers[ownerHeader] !== undefined) {
-      throw new AppError('FORBIDDEN', 'Only public-api may say whom it acts for.');
-    }
     request.principal = principal;
+    request.caller = identityOf(request, principal, contract);
     const { consumer_id: consumerId } = request.params as { consumer_id?: string };
     const isStrange = principal.kind === 'consumer' && principal.consumerId !== consumerId;
     if (consumerId !== undefined && isStrange) {
@@ -45,14 +52,46 @@ export function consumerIdOf({ principal }: FastifyRequest): string {
   return principal.consumerId;
 }
 
-/** Whose request it is: whom public-api names, or the operator. */
-export function ownerOf({ headers, principal }: FastifyRequest): string {
-  if (principal?.kind !== 'public-api') return principal?.kind ?? anonymousOwner;
-  const owner = headers[ownerHeader] ?? anonymousOwner;
-  if (typeof owner === 'string' && /^[\x20-\x7e]{1,200}$/.test(owner)) return owner;
-  throw new AppError('VALIDATION_FAILED', `${ownerHeader} is out of form.`, {
-    extensions: { parameter: ownerHeader },
-  });
+/** Whose request it is: of the one whom a door acts for, or the operator's. */
+export function callerOf({ caller }: FastifyRequest): CallerIdentity {
+  if (caller === undefined) throw new AppError('FORBIDDEN', 'Nobody is said to be acted for.');
+  return caller;
+}
+
+/** Whose tasks and models alone the request may see and change; null: everybody's. */
+export function ownerFilterOf(request: FastifyRequest): string | null {
+  const { owner, role } = callerOf(request);
+  return isForAllOwners(role) ? null : owner;
+}
+
+function identityOf(
+  request: FastifyRequest,
+  { kind }: Principal,
+  { access }: RouteContract,
+): CallerIdentity | undefined {
+  const isDoor = kind === 'public-api' || kind === 'rpc-gateway';
+  const said = request.headers[callerHeader];
+  if (!isDoor) {
+    if (said !== undefined) {
+      throw new AppError('FORBIDDEN', 'Only public-api and rpc-gateway may say whom they act for.');
+    }
+    const address = request.ip;
+    return kind === 'operator'
+      ? { owner: 'operator', role: 'admin', credential: 'operator', address }
+      : undefined;
+  }
+  // What a door asks for itself.
+  if (access === 'internal') return undefined;
+  const caller = typeof said === 'string' ? readCaller(said) : undefined;
+  if (caller === undefined) {
+    throw new AppError('VALIDATION_FAILED', `${callerHeader} is missing or out of form.`, {
+      extensions: { parameter: callerHeader },
+    });
+  }
+  if (access !== 'open' && !includesRole(caller.role, access)) {
+    throw new AppError('FORBIDDEN', `This needs the role ${access}.`);
+  }
+  return caller;
 }
 
 function bearerOf(request: FastifyRequest): string {

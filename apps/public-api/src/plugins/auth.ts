@@ -1,51 +1,114 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Access } from '@inference-server/contracts';
+import {
+  anonymousOwner,
+  includesRole,
+  type CallerIdentity,
+  type IdentifiedCaller,
+  type RouteContract,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { CallerDirectory } from '../caller-directory.js';
 import type { PublicApiConfig } from '../config.js';
+import { createRevocationWatch } from '../revocation-watch.js';
 
-type AuthOptions = Pick<PublicApiConfig, 'anonymousRole' | 'allowPublicPostModel'>;
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of a route that is relayed: who calls. */
+    caller?: CallerIdentity;
+    /** Aborts when what the caller has shown is good no more. */
+    revoked?: AbortSignal;
+  }
+}
 
-/** What a caller may do; `publish` includes `submit`. */
-type Role = 'submit' | 'publish';
+type AuthOptions = Pick<PublicApiConfig, 'anonymousRole' | 'allowPublicPostModel'> & {
+  /** Whether other machines can reach this server. */
+  isExposed: boolean;
+  directory: CallerDirectory;
+};
 
 /**
  * Refuses, before a byte of the body is read, what the caller may not do: 401 for a caller that
  * nobody knows, 403 for a known one without the right.
  */
 export function authorizeCallers(app: FastifyInstance, options: AuthOptions): void {
-  app.addHook('onRequest', async (request) => {
-    const needed = accessOf(request);
-    if (needed === 'open') return;
-    const role = identify(request, options);
-    if (needed === 'submit') return;
-    if (!options.allowPublicPostModel) {
-      throw new AppError(
-        'FORBIDDEN',
-        'Models cannot be changed from outside: ALLOW_PUBLIC_POST_MODEL is not set.',
-      );
-    }
-    if (role !== 'publish') {
-      throw new AppError('FORBIDDEN', 'Changing models needs the role publish.');
-    }
+  const watch = createRevocationWatch(options.directory);
+  app.addHook('onClose', async () => watch.close());
+
+  app.addHook('onRequest', async (request, reply) => {
+    const { contract } = request.routeOptions.config;
+    // Without a contract: the pages of the documentation, and addresses where nothing is.
+    if (contract === undefined || contract.callers.includes('anyone')) return;
+    const bearer = bearerOf(request);
+    const caller =
+      bearer === undefined
+        ? await anonymous(request, contract, options)
+        : await options.directory.identify(bearer, request.ip);
+    requireRight(caller, contract, request, options);
+    request.caller = identityOf(caller);
+    if (bearer === undefined) return;
+    const lasting = watch.begin(bearer, request.ip, contract);
+    request.revoked = lasting.revoked;
+    reply.raw.once('close', lasting.end);
   });
 }
 
-function accessOf(request: FastifyRequest): Access {
-  const { contract } = request.routeOptions.config;
-  // Without a contract: the pages of the documentation, and addresses where nothing is.
-  return contract === undefined ? 'open' : (contract.access ?? 'publish');
+function requireRight(
+  caller: CallerIdentity | IdentifiedCaller,
+  { access, object }: RouteContract,
+  request: FastifyRequest,
+  { allowPublicPostModel }: AuthOptions,
+): void {
+  if (access === 'open' || access === 'internal') return;
+  const onlyModel = 'human_readable_id' in caller ? caller.human_readable_id : null;
+  const { human_readable_id: named } = request.params as { human_readable_id?: string };
+  if (onlyModel !== null && !(access === 'submit' && object === 'model' && named === onlyModel)) {
+    throw new AppError('FORBIDDEN', 'The token is for one model, and for nothing else.');
+  }
+  if (access === 'publish' && !allowPublicPostModel) {
+    throw new AppError(
+      'FORBIDDEN',
+      'Models cannot be changed from outside: ALLOW_PUBLIC_POST_MODEL is not set.',
+    );
+  }
+  if (!includesRole(caller.role, access)) {
+    throw new AppError('FORBIDDEN', `This needs the role ${access}.`);
+  }
 }
 
-/** The caller's role. There are no keys: whoever shows one shows a wrong one. */
-function identify(request: FastifyRequest, { anonymousRole }: AuthOptions): Role {
-  if (request.headers.authorization !== undefined) {
-    throw new AppError('UNAUTHORIZED', 'The credentials are not known.');
-  }
-  if (anonymousRole === 'none') {
-    throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
-  }
+/** The same that private-api is told. */
+function identityOf({ owner, role, credential, address }: CallerIdentity): CallerIdentity {
+  return { owner, role, credential, address };
+}
+
+/** The key or token of a request: `Authorization: Bearer …` or `X-Token: …`; undefined: none. */
+function bearerOf({ headers }: FastifyRequest): string | undefined {
+  const { authorization } = headers;
+  const token = headers['x-token'];
+  const bearer = /^Bearer +(\S{1,2000})$/i.exec(authorization ?? '')?.[1];
+  const isOutOfForm = authorization !== undefined && bearer === undefined;
+  if (isOutOfForm || Array.isArray(token)) throw unknown();
+  if (bearer !== undefined && token !== undefined && token !== bearer) throw unknown();
+  return bearer ?? token;
+}
+
+/** A caller who shows nothing, as far as such are let in. */
+async function anonymous(
+  request: FastifyRequest,
+  { access }: RouteContract,
+  { anonymousRole, isExposed, directory }: AuthOptions,
+): Promise<CallerIdentity> {
+  const caller = { owner: anonymousOwner, credential: anonymousOwner, address: request.ip };
+  // Whoever logs in shows it in the body.
+  if (access === 'open') return { ...caller, role: 'submit' };
+  if (anonymousRole === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
   refuseForeignPages(request);
-  return anonymousRole;
+  if (isExposed && !(await directory.hasKeys())) {
+    throw new AppError(
+      'FORBIDDEN',
+      'This server is not set up yet: an operator must make the first key.',
+    );
+  }
+  return { ...caller, role: anonymousRole };
 }
 
 /**
@@ -76,4 +139,8 @@ function isLoopback(host: string): boolean {
 /** The host and port of a web origin; undefined for `null` and whatever else is none. */
 function hostOf(origin: string): string | undefined {
   return /^https?:\/\/([^/?#@\s]+)$/i.exec(origin)?.[1]?.toLowerCase();
+}
+
+function unknown(): AppError {
+  return new AppError('UNAUTHORIZED', 'The credentials are not known.');
 }

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { RouteContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   carriesBody,
@@ -10,6 +11,8 @@ import { tooLarge } from '../request-body.js';
 
 /** A form around a zip of exactly the limit is let through. */
 const formBytes = 64 * 1024;
+
+const jsonBytes = 64 * 1024;
 
 /**
  * Bounds what a caller may send. Headers are bounded by the server itself; a body's declared length
@@ -30,7 +33,7 @@ export function limitRequests(
     if (contract.body === undefined) {
       throw new AppError('MALFORMED_REQUEST', 'This route takes no body.');
     }
-    const maxBytes = bodyLimit(request, maxUploadBytes);
+    const maxBytes = bodyLimit(request, contract, maxUploadBytes);
     if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
   });
 
@@ -40,7 +43,12 @@ export function limitRequests(
 }
 
 /** The longest body that this request may have (bytes). */
-export function bodyLimit(request: FastifyRequest, maxUploadBytes: number): number {
+export function bodyLimit(
+  request: FastifyRequest,
+  { body }: RouteContract,
+  maxUploadBytes: number,
+): number {
+  if (body?.kind === 'json') return jsonBytes;
   const isForm = /^multipart\//i.test(request.headers['content-type'] ?? '');
   return maxUploadBytes + (isForm ? formBytes : 0);
 }

@@ -50,28 +50,33 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
       // The rest is private-api's to check; a checked path cannot lead off the allow-list.
       schema: contract.params === undefined ? {} : { params: contract.params },
       handler: (request, reply) => {
+        const { caller, revoked } = request;
+        if (caller === undefined) throw new AppError('INTERNAL', 'a relayed route has no caller');
         const callerGone = abortedByClient(reply);
+        const over = revoked === undefined ? callerGone : AbortSignal.any([callerGone, revoked]);
+        revoked?.addEventListener('abort', () => cutAnswer(reply), { once: true });
         const patience = isHeld(contract, request)
-          ? untilAnswered(callerGone, stopping)
-          : { signal: callerGone, answered: () => undefined };
+          ? untilAnswered(over, stopping)
+          : { signal: over, answered: () => undefined };
         if (carriesBody(request.raw)) {
-          request.body = takeBody(request.raw, bodyLimit(request, maxUploadBytes));
+          request.body = takeBody(request.raw, bodyLimit(request, contract, maxUploadBytes));
         }
         return perRequest.run(
           { signal: patience.signal, headersTimeout: patienceMs(contract) },
           () =>
             reply.from(undefined, {
               rewriteRequestHeaders: (_request, headers) =>
-                requestHeaders(headers, privateApiToken),
+                requestHeaders(headers, privateApiToken, caller),
               rewriteHeaders: answerHeaders,
               onResponse: (_request, _reply, answer) => {
                 patience.answered();
                 cutWhenStalled(reply, stalledMs);
-                sendAnswer(reply, answer);
+                sendAnswer(reply, answer, contract);
               },
               onError: (_reply, { error }) => {
                 patience.answered();
                 if (callerGone.aborted) reply.hijack();
+                else if (revoked?.aborted === true) void reply.send(revoked.reason);
                 else void reply.send(relayError(error));
               },
             }),
@@ -82,8 +87,13 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
 }
 
 /** Greeting and health are each process's own. */
-function isRelayed({ access }: RouteContract): boolean {
-  return access !== 'open';
+function isRelayed({ callers }: RouteContract): boolean {
+  return callers.includes('public-api');
+}
+
+/** What has begun to go out goes no further; before that there is an answer. */
+function cutAnswer(reply: FastifyReply): void {
+  if (reply.raw.headersSent) reply.raw.destroy();
 }
 
 /** Whether the answer may be held back for long: by its route, and because the caller asks for it. */
@@ -111,18 +121,19 @@ function untilAnswered(callerGone: AbortSignal, stopping: AbortSignal) {
 
 /** 0: no bound, because the body of an upload takes as long as it takes. */
 function patienceMs({ body, heldForS = 0 }: RouteContract): number {
-  return body === undefined ? heldForS * 1000 + answerWithinMs : 0;
+  return body?.kind !== 'zip-upload' ? heldForS * 1000 + answerWithinMs : 0;
 }
 
 function sendAnswer(
   reply: FastifyReply,
   answer: { statusCode: number; stream: NodeJS.ReadableStream },
+  { errors }: RouteContract,
 ): void {
   // An answer that comes before the end of the body sets `close`, which would cut the caller off
   // in the middle of its writing. The body is read to its end instead, within bounds; unless nobody
   // asked for it, or it is too slow.
   if (reply.raw.shouldKeepAlive && answer.statusCode !== 408) reply.removeHeader('connection');
-  if (answer.statusCode !== 401) {
+  if (answer.statusCode !== 401 || errors.includes('LOGIN_FAILED')) {
     void reply.send(answer.stream);
     return;
   }

@@ -34,6 +34,8 @@ export const claimAttempt = defineRoute({
   body: { kind: 'json', schema: Type.Object({ holder: Lease.properties.holder }) },
   success: { kind: 'json', schema: ClaimAnswer, description: 'Won, or refused.' },
   errors,
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -49,6 +51,8 @@ export const adoptAttempt = defineRoute({
   body: { kind: 'json', schema: Type.Object({ holder: Lease.properties.holder }) },
   success: { kind: 'json', schema: AdoptAnswer, description: 'Won, or superseded.' },
   errors: [...errors, 'CONSUMER_EXISTS'],
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -63,6 +67,8 @@ export const parkLease = defineRoute({
   body: { kind: 'json', schema: Lease },
   success: { kind: 'json', schema: ParkAnswer, description: 'Parked, or refused.' },
   errors,
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -102,6 +108,8 @@ export const renewLease = defineRoute({
   },
   success: { kind: 'json', schema: RenewAnswer, description: 'Renewed, or refused.' },
   errors,
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
   heldForS: renewHeldForS,
 });
@@ -116,6 +124,8 @@ export const getAttemptInput = defineRoute({
   query: Lease,
   success: { kind: 'zip', description: 'The input.' },
   errors: fetchErrors,
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -129,6 +139,8 @@ export const getAttemptModelFiles = defineRoute({
   query: Lease,
   success: { kind: 'zip', description: 'The files for /model.' },
   errors: [...fetchErrors, 'NOT_FOUND'],
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -152,6 +164,8 @@ export const putAttemptOutput = defineRoute({
     'UNSUPPORTED_MEDIA_TYPE',
     'ZIP_REFUSED',
   ],
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });
 
@@ -170,5 +184,7 @@ export const settleAttempt = defineRoute({
   },
   success: { kind: 'json', schema: SettleAnswer, description: 'Settled, or refused.' },
   errors: [...errors, 'CONFLICT'],
+  access: 'internal',
+  object: 'attempt',
   callers: ['consumer'],
 });

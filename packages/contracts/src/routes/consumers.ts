@@ -29,6 +29,8 @@ export const registerConsumer = defineRoute({
   body: { kind: 'json', schema: ConsumerRegistration },
   success: { kind: 'json', schema: ConsumerRegistered, description: 'It is registered.' },
   errors: [...errors, 'CONSUMER_EXISTS'],
+  access: 'internal',
+  object: 'consumer',
   callers: ['consumer'],
 });
 
@@ -47,6 +49,8 @@ export const signOffConsumer = defineRoute({
     description: 'It is signed off.',
   },
   errors,
+  access: 'internal',
+  object: 'consumer',
   callers: ['consumer'],
 });
 
@@ -59,6 +63,8 @@ export const listHeldAttempts = defineRoute({
   params: ConsumerParams,
   success: { kind: 'json', schema: HeldAttempts, description: 'Its attempts that have not ended.' },
   errors,
+  access: 'internal',
+  object: 'consumer',
   callers: ['consumer'],
 });
 
@@ -71,7 +77,9 @@ export const listConsumers = defineRoute({
   query: NoQuery,
   success: { kind: 'json', schema: ConsumerList, description: 'Every consumer, by id.' },
   errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'],
-  callers: ['operator'],
+  access: 'operate',
+  object: 'none',
+  callers: ['public-api', 'operator'],
 });
 
 export const drainConsumer = defineRoute({
@@ -86,7 +94,9 @@ export const drainConsumer = defineRoute({
   query: NoQuery,
   success: { kind: 'json', schema: ConsumerDetails, description: 'It takes nothing any more.' },
   errors: [...errors, 'NOT_FOUND', 'DUPLICATE_PARAMETER'],
-  callers: ['operator'],
+  access: 'operate',
+  object: 'consumer',
+  callers: ['public-api', 'operator'],
 });
 
 export const resumeConsumer = defineRoute({
@@ -99,7 +109,9 @@ export const resumeConsumer = defineRoute({
   query: NoQuery,
   success: { kind: 'json', schema: ConsumerDetails, description: 'It takes tasks again.' },
   errors: [...errors, 'NOT_FOUND', 'DUPLICATE_PARAMETER'],
-  callers: ['operator'],
+  access: 'operate',
+  object: 'consumer',
+  callers: ['public-api', 'operator'],
 });
 
 export const findUnusedModelVersions = defineRoute({
@@ -114,6 +126,8 @@ export const findUnusedModelVersions = defineRoute({
   body: { kind: 'json', schema: ModelVersionIds },
   success: { kind: 'json', schema: UnusedModelVersions, description: 'Those of no use.' },
   errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
+  access: 'internal',
+  object: 'consumer',
   callers: ['consumer'],
 });
 
@@ -129,5 +143,7 @@ export const findGoneConsumers = defineRoute({
   body: { kind: 'json', schema: ConsumerIds },
   success: { kind: 'json', schema: GoneConsumers, description: 'Those that are gone.' },
   errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
+  access: 'internal',
+  object: 'consumer',
   callers: ['consumer'],
 });

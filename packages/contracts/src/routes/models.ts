@@ -129,6 +129,7 @@ export const postModel = defineRoute({
   success: { kind: 'json', schema: Model, description: 'The registered model.' },
   errors: [...uploadErrors, 'MODEL_EXISTS'],
   access: 'publish',
+  object: 'none',
   callers: ['public-api', 'operator'],
 });
 
@@ -150,6 +151,7 @@ export const putModel = defineRoute({
   },
   errors: uploadErrors,
   access: 'publish',
+  object: 'model',
   callers: ['public-api', 'operator'],
 });
 
@@ -164,6 +166,7 @@ export const getModel = defineRoute({
   success: { kind: 'json', schema: Model, description: 'The model at its current version.' },
   errors: [...errors, 'MODEL_NOT_FOUND'],
   access: 'submit',
+  object: 'model',
   callers: ['public-api', 'operator'],
 });
 
@@ -184,6 +187,7 @@ export const deleteModel = defineRoute({
   },
   errors: [...errors, 'MODEL_NOT_FOUND'],
   access: 'publish',
+  object: 'model',
   callers: ['public-api', 'operator'],
 });
 
@@ -201,5 +205,6 @@ export const listModels = defineRoute({
   errors,
   query: NoQuery,
   access: 'submit',
+  object: 'none',
   callers: ['public-api', 'operator'],
 });

@@ -10,6 +10,7 @@ export const greet = defineRoute({
   success: { kind: 'json', schema: Greeting, description: 'The server answers.' },
   errors: [],
   access: 'open',
+  object: 'none',
   callers: ['anyone'],
 });
 
@@ -23,6 +24,7 @@ export const getHealth = defineRoute({
   success: { kind: 'json', schema: Liveness, description: 'It is.' },
   errors: [],
   access: 'open',
+  object: 'none',
   callers: ['anyone'],
 });
 
@@ -38,5 +40,6 @@ export const getReadiness = defineRoute({
   success: { kind: 'json', schema: Readiness, description: 'It can serve.' },
   errors: [],
   access: 'open',
+  object: 'none',
   callers: ['anyone'],
 });

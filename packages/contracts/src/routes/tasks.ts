@@ -1,7 +1,9 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import { HumanReadableId, TaskUid } from '../schemas/names.js';
-import { TaskStatus } from '../schemas/task.js';
+import { Owner } from '../schemas/key.js';
+import { TaskList, TaskStatus } from '../schemas/task.js';
+import { taskStates } from '../task-states.js';
 
 /** The longest that a GET of a task may be held open (s). */
 export const maxTaskWaitS = 60;
@@ -74,6 +76,38 @@ export const postTask = defineRoute({
     'MODEL_NOT_FOUND',
   ],
   access: 'submit',
+  object: 'none',
+  callers: ['public-api', 'operator'],
+});
+
+export const listTasks = defineRoute({
+  operationId: 'listTasks',
+  method: 'GET',
+  path: '/api/tasks/',
+  tag: 'tasks',
+  summary: 'List tasks',
+  description:
+    'Those that the caller has posted; with the role `operate` everybody’s. Not for callers without a key, who reach a task by its uid alone.',
+  query: Type.Object(
+    {
+      state: Type.Optional(Type.Enum([...taskStates])),
+      human_readable_id: Type.Optional(HumanReadableId),
+      owner: Type.Optional(
+        Type.Union([Owner, Type.Literal('anonymous'), Type.Literal('operator')], {
+          description: 'Whose. One’s own alone without the role `operate`.',
+        }),
+      ),
+      limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
+      before: Type.Optional(
+        Type.String({ pattern: '^[0-9]{1,18}$', description: 'The `next` of the list before.' }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  success: { kind: 'json', schema: TaskList, description: 'Tasks that are not deleted.' },
+  errors: readErrors,
+  access: 'submit',
+  object: 'none',
   callers: ['public-api', 'operator'],
 });
 
@@ -109,6 +143,7 @@ export const getTask = defineRoute({
     'TASK_NOT_FOUND',
   ],
   access: 'submit',
+  object: 'task',
   callers: ['public-api', 'operator'],
   heldForS: maxTaskWaitS,
 });
@@ -124,6 +159,7 @@ export const getTaskStatus = defineRoute({
   success: { kind: 'json', schema: TaskStatus, description: 'The task as it is now.' },
   errors: [...readErrors, 'TASK_NOT_FOUND'],
   access: 'submit',
+  object: 'task',
   callers: ['public-api', 'operator'],
 });
 
@@ -155,6 +191,7 @@ export const cancelTask = defineRoute({
   },
   errors: [...readErrors, 'TASK_ENDED', 'TASK_NOT_FOUND'],
   access: 'submit',
+  object: 'task',
   callers: ['public-api', 'operator'],
   heldForS: maxTaskWaitS,
 });
@@ -175,6 +212,7 @@ export const getTaskLog = defineRoute({
   },
   errors: [...readErrors, 'LOG_NOT_FOUND', 'TASK_NOT_FOUND'],
   access: 'submit',
+  object: 'task',
   callers: ['public-api', 'operator'],
 });
 
@@ -195,5 +233,6 @@ export const deleteTask = defineRoute({
   },
   errors: [...readErrors, 'TASK_NOT_FOUND'],
   access: 'submit',
+  object: 'task',
   callers: ['public-api', 'operator'],
 });

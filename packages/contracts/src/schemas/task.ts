@@ -18,3 +18,25 @@ export const TaskStatus = Type.Object({
   attempts: Type.Array(AttemptReport, { description: 'Every try so far, the first one first.' }),
 });
 export type TaskStatus = Static<typeof TaskStatus>;
+
+/** A task in a list. */
+export const TaskSummary = Type.Object({
+  ...Type.Pick(TaskStatus, [
+    'uid',
+    'state',
+    'human_readable_id',
+    'model_version',
+    'created_at',
+    'ended_at',
+  ]).properties,
+  owner: Type.String({ description: 'Who posted it: `key:<id>`, `user:<name>`.' }),
+});
+export type TaskSummary = Static<typeof TaskSummary>;
+
+export const TaskList = Type.Object({
+  tasks: Type.Array(TaskSummary, { description: 'The last posted first.' }),
+  next: Type.Union([Type.String(), Type.Null()], {
+    description: 'What `before` is to be for those that were posted earlier; null: there are none.',
+  }),
+});
+export type TaskList = Static<typeof TaskList>;

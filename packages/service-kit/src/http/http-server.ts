@@ -26,11 +26,14 @@ export function createHttpServer(options: {
   logger: Logger;
   maxJsonBytes?: number;
   headersTimeoutMs?: number;
+  /** Whose X-Forwarded-For is believed: addresses, networks, `loopback`, `uniquelocal`. Default: nobody's. */
+  trustedProxies?: string[];
 }): FastifyInstance {
   const { headersTimeoutMs = 30_000 } = options;
   const loggerInstance: FastifyBaseLogger = options.logger;
   const app = fastify({
     loggerInstance,
+    trustProxy: options.trustedProxies ?? [],
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     rewriteUrl: ({ method = 'GET', url = '/' }) => canonicalUrl(method, url),

@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Access, RouteContract } from '@inference-server/contracts';
+import { roles, type Access, type RouteContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 
 declare module 'fastify' {
@@ -83,4 +83,4 @@ function anyOf(routes: readonly RouteContract[]): RouteContract | undefined {
   );
 }
 
-const accessByNeed: readonly Access[] = ['open', 'submit', 'publish'];
+const accessByNeed: readonly Access[] = ['open', ...roles];

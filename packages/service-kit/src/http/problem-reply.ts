@@ -30,7 +30,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   if (known.code === 'SERVICE_UNAVAILABLE' && request.raw.complete) {
     reply.header('connection', 'close');
   }
-  if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
+  if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
 }
 

@@ -67,7 +67,7 @@ const givenOnce = new Set([
   'if-none-match',
   'if-range',
   'if-unmodified-since',
-  'inference-owner',
+  'inference-caller',
   'origin',
   'proxy-authorization',
   'range',

@@ -34,8 +34,8 @@ export interface AttemptEnd {
 export async function endHeld(tx: Queryable, held: HeldAttempt, end: AttemptEnd): Promise<boolean> {
   const rows = await tx.query(
     `UPDATE attempts
-        SET ended_at = now(), outcome = $5::attempt_outcome, reason = $6, detail = $7,
-            exit_code = $8, log = $9, usage = $10
+        SET ended_at = now(), outcome = $6::attempt_outcome, reason = $7, detail = $8,
+            exit_code = $9, log = $10, usage = $11
       WHERE ${isCurrentLease}
      RETURNING number`,
     [...leaseValues(held), end.outcome, end.reason, end.detail, end.exitCode, end.log, end.usage],

@@ -1,20 +1,21 @@
 import type { Queryable } from '../../database/database.js';
 import { transition } from '../tasks/transitions.js';
 
-/** An attempt as its holder names it. */
+/** An attempt as its holder names it, who comes with the token of the consumer. */
 export interface HeldAttempt {
   taskUid: string;
   attempt: number;
+  consumerId: string;
   epoch: number;
   holder: string;
 }
 
 /** What a process that speaks for a consumer asks for: an attempt that it does not hold yet. */
-export type AttemptClaim = Omit<HeldAttempt, 'epoch'> & { consumerId: string };
+export type AttemptClaim = Omit<HeldAttempt, 'epoch'>;
 
 /** The fence. Whatever a holder does to its attempt is conditional on this, with {@link leaseValues}. */
 export const isCurrentLease =
-  'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND ended_at IS NULL';
+  'task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND consumer_id = $5 AND ended_at IS NULL';
 
 /**
  * Who may claim: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3,
@@ -26,8 +27,14 @@ export const takesForConsumer =
 /** Of an attempt that nobody renews. */
 export const hasLapsed = 'ended_at IS NULL AND lease_until < now()';
 
-export function leaseValues({ taskUid, attempt, epoch, holder }: HeldAttempt): unknown[] {
-  return [taskUid, attempt, epoch, holder];
+export function leaseValues({
+  taskUid,
+  attempt,
+  epoch,
+  holder,
+  consumerId,
+}: HeldAttempt): unknown[] {
+  return [taskUid, attempt, epoch, holder, consumerId];
 }
 
 /** Everything that ends or moves an attempt locks its task first: no two at once, no deadlock. */
@@ -85,7 +92,7 @@ export async function resumeLapsed(
 /** {@link resumeLapsed} for the holder that let the lease lapse. */
 export function resumeOwn(tx: Queryable, held: HeldAttempt): Promise<boolean> {
   return resumeLapsed(tx, held, {
-    condition: 'a.epoch = $3 AND a.holder = $4',
-    values: [held.epoch, held.holder],
+    condition: 'a.epoch = $3 AND a.holder = $4 AND a.consumer_id = $5',
+    values: [held.epoch, held.holder, held.consumerId],
   });
 }

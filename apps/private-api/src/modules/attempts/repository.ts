@@ -80,8 +80,8 @@ export function createAttemptRepository(
       database.query<Holding>(
         `UPDATE attempts
             SET lease_until = least(
-                  greatest(lease_until, now() + $5 * interval '1 millisecond'),
-                  now() + $6 * interval '1 millisecond')
+                  greatest(lease_until, now() + $6 * interval '1 millisecond'),
+                  now() + $7 * interval '1 millisecond')
           WHERE ${isCurrentLease}
          RETURNING (SELECT cancel_requested_at IS NOT NULL FROM tasks WHERE uid = $1)
                    AS "cancelRequested"`,
@@ -220,10 +220,11 @@ export function createAttemptRepository(
     },
 
     /** Whether a later holder has taken this very attempt over, be it ended by now or not. */
-    async wasAdopted({ taskUid, attempt, epoch }: HeldAttempt): Promise<boolean> {
+    async wasAdopted({ taskUid, attempt, epoch, consumerId }: HeldAttempt): Promise<boolean> {
       const rows = await database.query(
-        `SELECT 1 FROM attempts WHERE task_uid = $1 AND number = $2 AND epoch > $3`,
-        [taskUid, attempt, epoch],
+        `SELECT 1 FROM attempts
+          WHERE task_uid = $1 AND number = $2 AND epoch > $3 AND consumer_id = $4`,
+        [taskUid, attempt, epoch, consumerId],
       );
       return rows.length > 0;
     },
@@ -232,7 +233,8 @@ export function createAttemptRepository(
     async wasSettled(held: HeldAttempt, outcome: AttemptEnd['outcome']): Promise<boolean> {
       const rows = await database.query(
         `SELECT number FROM attempts
-          WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND outcome = $5`,
+          WHERE task_uid = $1 AND number = $2 AND epoch = $3 AND holder = $4 AND consumer_id = $5
+            AND outcome = $6`,
         [...leaseValues(held), outcome],
       );
       const { taskUid, attempt } = held;

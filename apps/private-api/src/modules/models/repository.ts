@@ -12,6 +12,8 @@ export interface NewModel {
   /** Tells a write whose answer was lost from another's. */
   versionId: string;
   humanReadableId: string;
+  /** Of a new model: whose it is. */
+  owner: string;
   containerTag: string;
   description: string;
   needs: Needs;
@@ -61,11 +63,16 @@ export function createModelRepository(database: Database) {
     /**
      * The model as it is from now on: with its next version and its files stored, or, when nothing
      * but its description differs, at the version that it has, the files not taken. Asked again with
-     * the same `versionId`, it makes no second version.
+     * the same `versionId`, it makes no second version. Throws FORBIDDEN for a model that is there and
+     * not of `onlyOf` (null: anybody's).
      */
-    async put(model: NewModel): Promise<{ model: Model; isNewVersion: boolean }> {
+    async put(
+      model: NewModel,
+      onlyOf: string | null,
+    ): Promise<{ model: Model; isNewVersion: boolean }> {
       return database.transaction(async (tx) => {
-        const { version, current } = await lockName(tx, model.humanReadableId);
+        const { version, owner, current } = await lockName(tx, model.humanReadableId);
+        if (current !== undefined) requireOwner(owner, onlyOf);
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return { model: toModel(made), isNewVersion: true };
         if (current === undefined || !runsAlike(current, model)) {
@@ -82,19 +89,32 @@ export function createModelRepository(database: Database) {
       });
     },
 
-    /** False when there is no such model. Waits for the tasks that are being bound to it. */
-    async delete(humanReadableId: string): Promise<boolean> {
+    /**
+     * False when there is no such model. Waits for the tasks that are being bound to it. Throws FORBIDDEN
+     * when it is not of `onlyOf` (null: anybody's).
+     */
+    async delete(humanReadableId: string, onlyOf: string | null): Promise<boolean> {
       return database.transaction(async (tx) => {
-        const [living] = await tx.query(
-          `SELECT 1 FROM models WHERE human_readable_id = $1 AND deleted_at IS NULL FOR UPDATE`,
+        const [living] = await tx.query<{ owner: string }>(
+          `SELECT owner FROM models WHERE human_readable_id = $1 AND deleted_at IS NULL FOR UPDATE`,
           [humanReadableId],
         );
         if (living === undefined) return false;
+        requireOwner(living.owner, onlyOf);
         await tx.query(`UPDATE models SET deleted_at = now() WHERE human_readable_id = $1`, [
           humanReadableId,
         ]);
         return true;
       });
+    },
+
+    /** Throws FORBIDDEN when the model is there and not of `onlyOf` (null: anybody's). */
+    async requireOwner(humanReadableId: string, onlyOf: string | null): Promise<void> {
+      const [model] = await database.query<{ owner: string }>(
+        `SELECT owner FROM models WHERE human_readable_id = $1 AND deleted_at IS NULL`,
+        [humanReadableId],
+      );
+      if (model !== undefined) requireOwner(model.owner, onlyOf);
     },
 
     /** The model at its current version; undefined when there is none, or none any more. */
@@ -143,6 +163,12 @@ export async function requireCurrentVersion(
   return model.version;
 }
 
+/** Models are there for everyone; ownership limits who changes them. */
+function requireOwner(owner: string, onlyOf: string | null): void {
+  if (onlyOf === null || owner === onlyOf) return;
+  throw new AppError('FORBIDDEN', 'The model was registered by somebody else.');
+}
+
 export function modelNotFound(): AppError {
   return new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
     extensions: { parameter: 'human_readable_id' },
@@ -177,18 +203,18 @@ const currentVersions = `${versions} WHERE v.number = m.current_version AND m.de
 async function lockName(
   tx: Queryable,
   humanReadableId: string,
-): Promise<{ version: number; current: ModelRow | undefined }> {
+): Promise<{ version: number; owner: string; current: ModelRow | undefined }> {
   await tx.query(
     `INSERT INTO models (human_readable_id, description, current_version, deleted_at)
      VALUES ($1, '', 0, now()) ON CONFLICT (human_readable_id) DO NOTHING`,
     [humanReadableId],
   );
-  const [name] = await tx.query<{ version: number }>(
-    `SELECT current_version AS version FROM models WHERE human_readable_id = $1 FOR UPDATE`,
+  const [name] = await tx.query<{ version: number; owner: string }>(
+    `SELECT current_version AS version, owner FROM models WHERE human_readable_id = $1 FOR UPDATE`,
     [humanReadableId],
   );
   if (name === undefined) throw new AppError('INTERNAL', 'a name that was locked has no row');
-  return { version: name.version, current: await findCurrent(tx, humanReadableId) };
+  return { ...name, current: await findCurrent(tx, humanReadableId) };
 }
 
 async function findCurrent(
@@ -257,9 +283,10 @@ async function addVersion(
   await tx.query(
     `UPDATE models
         SET current_version = $2, description = $3, deleted_at = NULL,
+            owner = CASE WHEN deleted_at IS NULL THEN owner ELSE $4 END,
             created_at = CASE WHEN deleted_at IS NULL THEN created_at ELSE now() END
       WHERE human_readable_id = $1`,
-    [model.humanReadableId, number, model.description],
+    [model.humanReadableId, number, model.description, model.owner],
   );
   const row = await findCurrent(tx, model.humanReadableId);
   if (row === undefined) throw new AppError('INTERNAL', 'a version that was added is not current');

@@ -22,6 +22,13 @@ export type ModelService = ReturnType<typeof createModelService>;
 
 type Registration = QueryOf<typeof routes.postModel>;
 
+/** Who registers or changes a model. */
+export interface Publisher {
+  owner: string;
+  /** Whose models alone they may change; null: everybody's. */
+  onlyOf: string | null;
+}
+
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
 export function createModelService(deps: {
   models: ModelRepository;
@@ -47,13 +54,14 @@ export function createModelService(deps: {
   return {
     async register(
       registration: Registration,
+      { owner }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
       const there = await deps.consumers.capacities();
-      const model = await receive(registration, upload, signal);
+      const model = await receive(registration, owner, upload, signal);
       const insert = () => models.insert(model);
       try {
         const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));
@@ -65,16 +73,21 @@ export function createModelService(deps: {
       }
     },
 
-    /** The model at its next version, or at the one that it has when that is the same. */
+    /**
+     * The model at its next version, or at the one that it has when that is the same. Throws FORBIDDEN
+     * when it is another's.
+     */
     async put(
       registration: Registration,
+      { owner, onlyOf }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
       const there = await deps.consumers.capacities();
-      const model = await receive(registration, upload, signal);
-      const put = () => models.put(model);
+      await models.requireOwner(registration.human_readable_id, onlyOf);
+      const model = await receive(registration, owner, upload, signal);
+      const put = () => models.put(model, onlyOf);
       try {
         const { model: after, isNewVersion } = await put().catch((error: unknown) =>
           readAgain(error, put, logger),
@@ -94,8 +107,8 @@ export function createModelService(deps: {
     },
 
     /** Its files go with a sweep, when the last of its tasks has ended. */
-    async delete(humanReadableId: string): Promise<void> {
-      if (!(await models.delete(humanReadableId))) throw modelNotFound();
+    async delete(humanReadableId: string, onlyOf: string | null): Promise<void> {
+      if (!(await models.delete(humanReadableId, onlyOf))) throw modelNotFound();
     },
 
     list: () => models.list(),
@@ -144,6 +157,7 @@ export function createModelService(deps: {
 
   async function receive(
     registration: Registration,
+    owner: string,
     upload: ZipUploadReader,
     signal: AbortSignal,
   ): Promise<NewModel> {
@@ -153,6 +167,7 @@ export function createModelService(deps: {
     return {
       versionId: deps.newVersionId(),
       humanReadableId: registration.human_readable_id,
+      owner,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
       needs,

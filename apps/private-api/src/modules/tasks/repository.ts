@@ -1,4 +1,10 @@
-import type { AttemptReport, Needs, TaskState, TaskStatus } from '@inference-server/contracts';
+import type {
+  AttemptReport,
+  Needs,
+  TaskList,
+  TaskState,
+  TaskStatus,
+} from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
@@ -27,6 +33,24 @@ export interface TaskView {
   detail: string | null;
   exitCode: number | null;
   log: string | null;
+}
+
+/** A task that somebody names: with `owner` it is there only if it is theirs, with null in any case. */
+export interface TaskOf {
+  uid: string;
+  owner: string | null;
+}
+
+/** Of {@link TaskOf}, the task `t`: what is another's is not told from what is not there. */
+const isTaskOf = '(t.uid = $1 AND ($2::text IS NULL OR t.owner = $2))';
+
+/** Which tasks are listed; null: any. */
+export interface TaskSelection {
+  owner: string | null;
+  state: TaskState | null;
+  humanReadableId: string | null;
+  before: string | null;
+  limit: number;
 }
 
 /** What a post makes a task of. */
@@ -87,17 +111,17 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
       return row?.uid;
     },
 
-    /** Notes that the output went out whole; only the first time counts. */
-    async noteFetched(uid: string): Promise<void> {
+    /** Notes that the output went out whole to its owner; only the first time counts. */
+    async noteFetched(uid: string, owner: string): Promise<void> {
       await database.query(
         `UPDATE tasks SET fetched_at = now()
-          WHERE uid = $1 AND state = 'FINISHED' AND fetched_at IS NULL`,
-        [uid],
+          WHERE uid = $1 AND owner = $2 AND state = 'FINISHED' AND fetched_at IS NULL`,
+        [uid, owner],
       );
     },
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
-    async view(uid: string): Promise<TaskView | undefined> {
+    async view({ uid, owner }: TaskOf): Promise<TaskView | undefined> {
       const [row] = await database.query<ViewRow>(
         `SELECT t.state, t.attempt, t.ended_at AS "endedAt",
                 t.deleted_at IS NOT NULL AS deleted,
@@ -112,36 +136,53 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
              ON t.state = 'FAILED' AND a.task_uid = t.uid AND a.number = t.attempt
            LEFT JOIN blobs b ON b.id = t.output_blob_id
            LEFT JOIN model_versions v ON t.state = 'PENDING' AND v.id = t.model_version_id
-          WHERE t.uid = $1`,
-        [uid],
+          WHERE ${isTaskOf}`,
+        [uid, owner],
       );
       return row && toView(row);
     },
 
     /** Everything that is told of a task; undefined when there is no such task. */
-    async status(uid: string): Promise<TaskStatus | undefined> {
+    async status({ uid, owner }: TaskOf): Promise<TaskStatus | undefined> {
       const [row] = await database.query<StatusRow>(
         `SELECT t.uid, t.state, t.attempt, v.human_readable_id, v.number AS model_version,
                 t.created_at, t.ended_at, t.cancel_requested_at IS NOT NULL AS cancel_requested,
                 ${attemptsOfTask} AS attempts
            FROM tasks t JOIN model_versions v ON v.id = t.model_version_id
-          WHERE t.uid = $1 AND t.deleted_at IS NULL`,
-        [uid],
+          WHERE ${isTaskOf} AND t.deleted_at IS NULL`,
+        [uid, owner],
       );
       return row && toStatus(row);
+    },
+
+    /** The last posted first, from before `before` (a `seq`) on. */
+    async list({ owner, state, humanReadableId, before, limit }: TaskSelection): Promise<TaskList> {
+      const rows = await database.query<SummaryRow>(
+        `SELECT t.uid, t.state, t.owner, t.seq::text AS seq, t.created_at, t.ended_at,
+                v.human_readable_id, v.number AS model_version
+           FROM tasks t JOIN model_versions v ON v.id = t.model_version_id
+          WHERE t.deleted_at IS NULL AND ($1::text IS NULL OR t.owner = $1)
+            AND ($2::task_state IS NULL OR t.state = $2) AND ($3::text IS NULL OR v.human_readable_id = $3)
+            AND ($4::bigint IS NULL OR t.seq < $4)
+          ORDER BY t.seq DESC LIMIT $5`,
+        [owner, state, humanReadableId, before, limit + 1],
+      );
+      const listed = rows.slice(0, limit);
+      const next = rows.length > limit ? (listed.at(-1)?.seq ?? null) : null;
+      return { tasks: listed.map(toSummary), next };
     },
 
     /**
      * Cancels a waiting task; has a running one cancelled by its holder. False: there is no such
      * task, or it has ended.
      */
-    cancel: (uid: string): Promise<boolean> => cancelTask(database, uid),
+    cancel: (task: TaskOf): Promise<boolean> => cancelTask(database, task),
 
     /**
      * The log of the last ended attempt, or that it was removed; undefined when there is no such task.
      * Nobody has told the log of a lost attempt, which is empty.
      */
-    async log(uid: string): Promise<{ log: string; isRemoved: boolean } | undefined> {
+    async log({ uid, owner }: TaskOf): Promise<{ log: string; isRemoved: boolean } | undefined> {
       const [row] = await database.query<{ log: string; isRemoved: boolean }>(
         `SELECT coalesce(last.log, '') AS log,
                 coalesce(last.log IS NULL AND last.outcome <> 'lost', false) AS "isRemoved"
@@ -150,8 +191,8 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
              SELECT a.log, a.outcome FROM attempts a
               WHERE a.task_uid = t.uid AND a.ended_at IS NOT NULL
               ORDER BY a.number DESC LIMIT 1) AS last ON true
-          WHERE t.uid = $1 AND t.deleted_at IS NULL`,
-        [uid],
+          WHERE ${isTaskOf} AND t.deleted_at IS NULL`,
+        [uid, owner],
       );
       return row;
     },
@@ -161,12 +202,12 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * marked for removal: none yet of a running task, whose end marks them. Undefined when there is no
      * such task.
      */
-    async bury(uid: string): Promise<string[] | undefined> {
+    async bury({ uid, owner }: TaskOf): Promise<string[] | undefined> {
       return database.transaction(async (tx) => {
-        await cancelTask(tx, uid);
+        await cancelTask(tx, { uid, owner });
         const buried = await tx.query(
-          `UPDATE tasks SET deleted_at = now() WHERE uid = $1 AND deleted_at IS NULL RETURNING uid`,
-          [uid],
+          `UPDATE tasks t SET deleted_at = now() WHERE ${isTaskOf} AND deleted_at IS NULL RETURNING uid`,
+          [uid, owner],
         );
         return buried.length === 0 ? undefined : dropFilesOfDeleted(tx, uid);
       });
@@ -177,15 +218,15 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
 const cancelled = transition('cancelled');
 
 /** A running one is CANCELLED when its attempt has ended. */
-async function cancelTask(on: Queryable, uid: string): Promise<boolean> {
+async function cancelTask(on: Queryable, { uid, owner }: TaskOf): Promise<boolean> {
   const rows = await on.query(
-    `UPDATE tasks
+    `UPDATE tasks t
         SET cancel_requested_at = coalesce(cancel_requested_at, now()),
             ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
             state = CASE WHEN state = 'RUNNING' THEN state ELSE ${cancelled.to} END
-      WHERE uid = $1 AND deleted_at IS NULL AND state IN ${cancelled.from}
+      WHERE ${isTaskOf} AND deleted_at IS NULL AND state IN ${cancelled.from}
      RETURNING uid`,
-    [uid],
+    [uid, owner],
   );
   return rows.length > 0;
 }
@@ -213,6 +254,21 @@ type StatusRow = Omit<TaskStatus, 'created_at' | 'ended_at' | 'attempts'> & {
   ended_at: Date | null;
   attempts: AttemptReport[] | null;
 };
+
+type SummaryRow = Omit<TaskList['tasks'][number], 'created_at' | 'ended_at'> & {
+  seq: string;
+  created_at: Date;
+  ended_at: Date | null;
+};
+
+function toSummary({ seq, created_at, ended_at, ...row }: SummaryRow): TaskList['tasks'][number] {
+  void seq;
+  return {
+    ...row,
+    created_at: created_at.toISOString(),
+    ended_at: ended_at?.toISOString() ?? null,
+  };
+}
 
 function toView({ endedAt, outputId, outputBytes, outputSha256, ...view }: ViewRow): TaskView {
   const isThere = outputId !== null && outputSha256 !== null && endedAt !== null;

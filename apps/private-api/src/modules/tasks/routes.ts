@@ -1,15 +1,16 @@
 import { AppError } from '@inference-server/errors';
-import { routes } from '@inference-server/contracts';
+import { anonymousOwner, routes } from '@inference-server/contracts';
 import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service-kit';
-import type { FastifyInstance } from 'fastify';
-import { ownerOf } from '../../http/authorization.js';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { callerOf, ownerFilterOf } from '../../http/authorization.js';
 import { zipUploadOf } from '../../http/zip-upload.js';
+import type { TaskOf } from './repository.js';
 import type { TaskService } from './service.js';
 
 export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void {
   mountRoute(app, routes.postTask, ({ query, headers, http }, reply) => {
     const post = {
-      owner: ownerOf(http),
+      owner: callerOf(http).owner,
       humanReadableId: modelIdOf(query),
       idempotencyKey: headers['idempotency-key'],
     };
@@ -17,27 +18,52 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   });
 
   mountRoute(app, routes.getTask, async ({ params, query, http }, reply) => {
-    const output = await tasks.output(params.uid, waitMsOf(query), abortedByClient(reply));
+    const output = await tasks.output(
+      taskOf(params, http),
+      waitMsOf(query),
+      abortedByClient(reply),
+    );
     return sendBlob(http, reply, output, {
       fileName: `${params.uid}.zip`,
-      onLastByte: () => void tasks.noteFetched(params.uid),
+      onLastByte: () => void tasks.noteFetched(params.uid, callerOf(http).owner),
     });
   });
 
-  mountRoute(app, routes.getTaskStatus, ({ params }) => tasks.status(params.uid));
+  mountRoute(app, routes.listTasks, ({ query, http }) => {
+    const { state = null, human_readable_id: humanReadableId = null, before = null } = query;
+    const limit = query.limit ?? 100;
+    return tasks.list({ owner: listedOwner(query, http), state, humanReadableId, before, limit });
+  });
 
-  mountRoute(app, routes.cancelTask, ({ params, query }, reply) =>
-    tasks.cancel(params.uid, waitMsOf(query), abortedByClient(reply)),
+  mountRoute(app, routes.getTaskStatus, ({ params, http }) => tasks.status(taskOf(params, http)));
+
+  mountRoute(app, routes.cancelTask, ({ params, query, http }, reply) =>
+    tasks.cancel(taskOf(params, http), waitMsOf(query), abortedByClient(reply)),
   );
 
-  mountRoute(app, routes.getTaskLog, async ({ params }, reply) =>
-    reply.type('text/plain; charset=utf-8').send(await tasks.log(params.uid)),
+  mountRoute(app, routes.getTaskLog, async ({ params, http }, reply) =>
+    reply.type('text/plain; charset=utf-8').send(await tasks.log(taskOf(params, http))),
   );
 
-  mountRoute(app, routes.deleteTask, async ({ params }) => {
-    await tasks.delete(params.uid);
+  mountRoute(app, routes.deleteTask, async ({ params, http }) => {
+    await tasks.delete(taskOf(params, http));
     return { detail: 'The task is deleted.' };
   });
+}
+
+/** The task, as far as the caller may know of it. */
+function taskOf({ uid }: { uid: string }, http: FastifyRequest): TaskOf {
+  return { uid, owner: ownerFilterOf(http) };
+}
+
+/** Whose tasks are listed; null: everybody's. */
+function listedOwner({ owner }: { owner?: string }, http: FastifyRequest): string | null {
+  const own = ownerFilterOf(http);
+  if (own === anonymousOwner) {
+    throw new AppError('FORBIDDEN', 'Callers without credentials reach a task by its uid alone.');
+  }
+  if (own === null || owner === undefined || owner === own) return owner ?? own;
+  throw new AppError('FORBIDDEN', "The tasks of others need the role 'operate'.");
 }
 
 /** Timers take whole milliseconds and nothing else. */

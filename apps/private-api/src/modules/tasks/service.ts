@@ -3,6 +3,7 @@ import {
   isEnded,
   needsInWords,
   type FaultCause,
+  type TaskList,
   type TaskReport,
   type TaskStatus,
 } from '@inference-server/contracts';
@@ -19,7 +20,7 @@ import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
 import { requireSamePost } from './idempotency-keys.js';
-import type { NewTask, TaskRepository, TaskView } from './repository.js';
+import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
 
@@ -91,8 +92,8 @@ export function createTaskService(deps: {
     },
 
     /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
-    async noteFetched(uid: string): Promise<void> {
-      await tasks.noteFetched(uid).catch((error: unknown) => {
+    async noteFetched(uid: string, owner: string): Promise<void> {
+      await tasks.noteFetched(uid, owner).catch((error: unknown) => {
         deps.logger.warn({ reason: messageOf(error) }, 'a fetched output could not be noted');
       });
     },
@@ -101,8 +102,8 @@ export function createTaskService(deps: {
      * The output of a finished task; anything else is thrown under its code. With `waitMs` the
      * answer is held until the task ends.
      */
-    async output(uid: string, waitMs: number, signal: AbortSignal): Promise<SendableBlob> {
-      const view = await viewAtEnd(uid, waitMs, signal);
+    async output(task: TaskOf, waitMs: number, signal: AbortSignal): Promise<SendableBlob> {
+      const view = await viewAtEnd(task, waitMs, signal);
       if (view === undefined || view.deleted) throw taskNotFound();
       switch (view.state) {
         case 'PENDING':
@@ -119,8 +120,8 @@ export function createTaskService(deps: {
       }
     },
 
-    async log(uid: string): Promise<string> {
-      const found = await tasks.log(uid);
+    async log(task: TaskOf): Promise<string> {
+      const found = await tasks.log(task);
       if (found === undefined) throw taskNotFound();
       if (found.isRemoved) {
         throw new AppError('LOG_NOT_FOUND', 'The log of the task is no longer stored.');
@@ -128,20 +129,22 @@ export function createTaskService(deps: {
       return found.log;
     },
 
-    async status(uid: string): Promise<TaskStatus> {
-      const status = await tasks.status(uid);
+    async status(task: TaskOf): Promise<TaskStatus> {
+      const status = await tasks.status(task);
       if (status === undefined) throw taskNotFound();
       return status;
     },
+
+    list: (selection: TaskSelection): Promise<TaskList> => tasks.list(selection),
 
     /**
      * Cancels the task, as often as it is asked for. With `waitMs` the answer is held until the
      * container is gone. Throws TASK_ENDED when the task has ended otherwise.
      */
-    async cancel(uid: string, waitMs: number, signal: AbortSignal): Promise<TaskStatus> {
-      const isUnderWay = await tasks.cancel(uid);
-      if (isUnderWay) await viewAtEnd(uid, waitMs, signal);
-      const status = await tasks.status(uid);
+    async cancel(task: TaskOf, waitMs: number, signal: AbortSignal): Promise<TaskStatus> {
+      const isUnderWay = await tasks.cancel(task);
+      if (isUnderWay) await viewAtEnd(task, waitMs, signal);
+      const status = await tasks.status(task);
       if (status === undefined) throw taskNotFound();
       if (!isUnderWay && status.state !== 'CANCELLED') {
         throw new AppError('TASK_ENDED', `The task is ${status.state.toLowerCase()} already.`);
@@ -149,8 +152,8 @@ export function createTaskService(deps: {
       return status;
     },
 
-    async delete(uid: string): Promise<void> {
-      const blobIds = await tasks.bury(uid);
+    async delete(task: TaskOf): Promise<void> {
+      const blobIds = await tasks.bury(task);
       if (blobIds === undefined) throw taskNotFound();
       await blobs.removeMarked(blobIds);
     },
@@ -158,16 +161,16 @@ export function createTaskService(deps: {
 
   /** The task as it is once it has ended, or when the time is over, or this process stops. */
   async function viewAtEnd(
-    uid: string,
+    task: TaskOf,
     waitMs: number,
     signal: AbortSignal,
   ): Promise<TaskView | undefined> {
-    if (waitMs === 0) return tasks.view(uid);
+    if (waitMs === 0) return tasks.view(task);
     const over = joinSignals(signal, AbortSignal.timeout(waitMs));
-    const watch = changes.watch(uid);
+    const watch = changes.watch(task.uid);
     try {
       for (;;) {
-        const view = await tasks.view(uid);
+        const view = await tasks.view(task);
         if (view === undefined || isEnded(view.state)) return view;
         if (over.signal.aborted || watch.isLetGo) return view;
         await watch.next(over.signal);

@@ -1,0 +1,72 @@
+import type { Database } from '../../database/database.js';
+
+export type LoginFailures = ReturnType<typeof createLoginFailures>;
+
+/** Who tries a name, from where. */
+export interface Login {
+  userName: string;
+  address: string;
+}
+
+/** Failures count for so long after the last one (s). */
+export const failuresCountS = 24 * 3600;
+
+/**
+ * Slows guessing down: after some wrong passwords the next one is looked at only after a while, twice as
+ * long each time. Counted for a name from one address, for an address, and, so that many addresses help
+ * little, for a name from everywhere; there it is never for long, or anybody could keep a person out.
+ */
+const limits = [
+  {
+    subject: ({ userName, address }: Login) => `user:${userName} from ${address}`,
+    free: 5,
+    maxS: 900,
+  },
+  { subject: ({ address }: Login) => `address:${address}`, free: 20, maxS: 900 },
+  { subject: ({ userName }: Login) => `user:${userName}`, free: 50, maxS: 10 },
+];
+
+export function createLoginFailures(database: Database) {
+  return {
+    /** How long (s) no password is looked at; 0: now. */
+    async blockedS(login: Login): Promise<number> {
+      const [row] = await database.query<{ seconds: number }>(
+        `SELECT ceil(extract(epoch FROM max(blocked_until) - now()))::int AS seconds
+           FROM login_failures WHERE subject = ANY ($1::text[]) AND blocked_until > now()`,
+        [limits.map(({ subject }) => subject(login))],
+      );
+      return row?.seconds ?? 0;
+    },
+
+    async note(login: Login): Promise<void> {
+      await database.query(
+        `INSERT INTO login_failures AS f (subject, failures, failed_at, blocked_until)
+         SELECT subject, 1, now(), now() FROM unnest($1::text[], $2::int[], $3::int[]) AS l(subject, free, most)
+          ORDER BY subject
+         ON CONFLICT (subject) DO UPDATE
+           SET failed_at = now(),
+               failures = CASE WHEN f.failed_at < now() - $4 * interval '1 second' THEN 1
+                               ELSE f.failures + 1 END,
+               blocked_until = now() + (
+                 SELECT CASE WHEN f.failures + 1 < free THEN 0
+                             ELSE least(most, 2 ^ least(f.failures + 1 - free, 20)) END
+                   FROM unnest($1::text[], $2::int[], $3::int[]) AS l(subject, free, most)
+                  WHERE l.subject = excluded.subject) * interval '1 second'`,
+        [
+          limits.map(({ subject }) => subject(login)),
+          limits.map(({ free }) => free),
+          limits.map(({ maxS }) => maxS),
+          failuresCountS,
+        ],
+      );
+    },
+
+    /** The right password ends the count of its name from there; not that of the address. */
+    async forget(login: Login): Promise<void> {
+      const [ofNameFromThere] = limits;
+      await database.query(`DELETE FROM login_failures WHERE subject = $1`, [
+        ofNameFromThere?.subject(login),
+      ]);
+    },
+  };
+}

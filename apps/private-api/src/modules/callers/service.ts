@@ -1,0 +1,157 @@
+import {
+  includesRole,
+  type CallerIdentity,
+  type IdentifiedCaller,
+  type IssuedToken,
+  type Role,
+  type ShownCredential,
+  type TokenRequest,
+} from '@inference-server/contracts';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
+import type { Queryable } from '../../database/database.js';
+import { isSecretOf, readKey } from '../keys/key-text.js';
+import type { KeyRepository } from '../keys/repository.js';
+import { modelNotFound, type ModelRepository } from '../models/repository.js';
+import type { UserRepository } from '../users/repository.js';
+import { createAccessTokens, type TokenClaims } from './access-token.js';
+import type { LogIn } from './login.js';
+
+export type CallerService = ReturnType<typeof createCallerService>;
+
+/** What a credential is good for at the moment. */
+interface Standing {
+  owner: string;
+  role: Role;
+  /** Of a person: since when it is their password (s since 1970). */
+  since: number;
+}
+
+/** Says who somebody from outside is: by key, by token, or by name and password. */
+export function createCallerService(deps: {
+  keys: KeyRepository;
+  users: UserRepository;
+  models: Pick<ModelRepository, 'find'>;
+  clock: Queryable;
+  logIn: LogIn;
+  /** That tokens are signed with. */
+  secret: string;
+  logger: Logger;
+}) {
+  const { keys, users, logIn, logger } = deps;
+  const tokens = createAccessTokens(deps.secret);
+
+  return {
+    /** Throws UNAUTHORIZED, LOGIN_FAILED, TOO_MANY_REQUESTS. */
+    async identify(shown: ShownCredential): Promise<IdentifiedCaller> {
+      const { address } = shown;
+      if (!('bearer' in shown)) {
+        const { role } = await logIn({ userName: shown.user_name, ...shown });
+        const credential = `user:${shown.user_name}`;
+        return { owner: credential, role, credential, address, human_readable_id: null };
+      }
+      const found = (await byKey(shown.bearer)) ?? (await byToken(shown.bearer));
+      if (found === undefined) throw unknown();
+      return { ...found, address };
+    },
+
+    /**
+     * A token of whoever calls, or of the person whose name and password come along. Throws
+     * LOGIN_FAILED, FORBIDDEN, MODEL_NOT_FOUND.
+     */
+    async issueToken(
+      { user_name, password, human_readable_id, role = 'submit', expires_in_s = 900 }: TokenRequest,
+      caller: CallerIdentity,
+    ): Promise<IssuedToken> {
+      const held =
+        user_name === undefined || password === undefined
+          ? caller
+          : {
+              ...(await logIn({ userName: user_name, password, address: caller.address })),
+              credential: `user:${user_name}`,
+            };
+      if (held.credential === 'anonymous') {
+        throw new AppError('LOGIN_FAILED', 'Show a key, or send user_name and password.');
+      }
+      if (!includesRole(held.role, role)) {
+        throw new AppError('FORBIDDEN', `The role ${role} is more than the caller has.`);
+      }
+      if (human_readable_id !== undefined && !(await deps.models.find(human_readable_id))) {
+        throw modelNotFound();
+      }
+      const issuedAt = await now();
+      const expiresAt = issuedAt + expires_in_s;
+      return {
+        token: tokens.write({
+          c: held.credential,
+          r: role,
+          m: human_readable_id ?? null,
+          i: issuedAt,
+          e: expiresAt,
+        }),
+        role,
+        expires_at: new Date(expiresAt * 1000).toISOString(),
+      };
+    },
+
+    hasKeys: () => keys.hasKeys(),
+  };
+
+  async function byKey(bearer: string): Promise<Omit<IdentifiedCaller, 'address'> | undefined> {
+    const shown = readKey(bearer);
+    if (shown === undefined) return undefined;
+    const key = await keys.findLiving(shown.id);
+    if (key === undefined || !isSecretOf(key.secretSha256, shown.secret)) return undefined;
+    await noteUse(shown.id);
+    const { owner, role } = key;
+    return { owner, role, credential: `key:${shown.id}`, human_readable_id: null };
+  }
+
+  async function byToken(bearer: string): Promise<Omit<IdentifiedCaller, 'address'> | undefined> {
+    const claims = tokens.read(bearer);
+    if (claims === undefined || claims.e <= (await now())) return undefined;
+    const standing = await standingOf(claims);
+    if (standing === undefined || standing.since > claims.i) return undefined;
+    return {
+      owner: standing.owner,
+      // What it was made with may do less by now.
+      role: includesRole(standing.role, claims.r) ? claims.r : standing.role,
+      credential: claims.c,
+      human_readable_id: claims.m,
+    };
+  }
+
+  /** Undefined: what the token was made with opens nothing any more. */
+  async function standingOf({ c: credential }: TokenClaims): Promise<Standing | undefined> {
+    const [kind, name = ''] = credential.split(/:(.*)/s);
+    if (kind === 'key') {
+      const key = await keys.findLiving(name);
+      return key && { owner: key.owner, role: key.role, since: 0 };
+    }
+    const user = await users.findLiving(name);
+    return user && { owner: credential, role: user.role, since: user.passwordAt };
+  }
+
+  /** Nobody waits for it in vain: a key opens, be its use noted or not. */
+  async function noteUse(id: string): Promise<void> {
+    await keys.noteUse(id).catch((error: unknown) => {
+      logger.warn({ reason: messageOf(error) }, 'the use of a key could not be noted');
+    });
+  }
+
+  /** By the database's clock (s since 1970). */
+  async function now(): Promise<number> {
+    const [row] = await deps.clock.query<{ now: number }>(
+      `SELECT extract(epoch FROM now())::float8 AS now`,
+    );
+    if (row === undefined) throw new AppError('INTERNAL', 'the database did not tell the time');
+    return row.now;
+  }
+}
+
+function unknown(): AppError {
+  // By the parameter a door tells it from a refusal of its own token.
+  return new AppError('UNAUTHORIZED', 'The credentials are not known.', {
+    extensions: { parameter: 'credential' },
+  });
+}

@@ -1,0 +1,94 @@
+import type { Role, UserDetails } from '@inference-server/contracts';
+import type { Database } from '../../database/database.js';
+
+export type UserRepository = ReturnType<typeof createUserRepository>;
+
+/** Of a person who is let in. */
+export interface LivingUser {
+  passwordHash: string;
+  role: Role;
+  /** Since when it is the password (s since 1970, with a fraction). */
+  passwordAt: number;
+}
+
+export function createUserRepository(database: Database) {
+  return {
+    /** Undefined, and nothing written, when nobody has the name and not all of it is given. */
+    async put(
+      userName: string,
+      { passwordHash, role }: { passwordHash: string | null; role: Role | null },
+      createdBy: string,
+    ): Promise<UserDetails | undefined> {
+      const [row] = await database.query<UserRow>(
+        `WITH changed AS (
+           UPDATE users
+              SET password_hash = coalesce($2, password_hash), role = coalesce($3::access_role, role),
+                  password_at = CASE WHEN $2::text IS NULL THEN password_at ELSE now() END,
+                  locked_at = NULL
+            WHERE user_name = $1 RETURNING ${columns}),
+         made AS (
+           INSERT INTO users (user_name, password_hash, role, created_by)
+           SELECT $1, $2, $3::access_role, $4
+            WHERE $2::text IS NOT NULL AND $3 IS NOT NULL AND NOT EXISTS (SELECT FROM changed)
+           RETURNING ${columns})
+         SELECT * FROM changed UNION ALL SELECT * FROM made`,
+        [userName, passwordHash, role, createdBy],
+      );
+      return row && toDetails(row);
+    },
+
+    /** Undefined: nobody of this name is let in. */
+    async findLiving(userName: string): Promise<LivingUser | undefined> {
+      const [user] = await database.query<LivingUser>(
+        `SELECT password_hash AS "passwordHash", role,
+                extract(epoch FROM password_at)::float8 AS "passwordAt"
+           FROM users WHERE user_name = $1 AND locked_at IS NULL`,
+        [userName],
+      );
+      return user;
+    },
+
+    async exists(userName: string): Promise<boolean> {
+      const rows = await database.query(`SELECT 1 FROM users WHERE user_name = $1`, [userName]);
+      return rows.length > 0;
+    },
+
+    async noteLogin(userName: string): Promise<void> {
+      await database.query(`UPDATE users SET last_login_at = now() WHERE user_name = $1`, [
+        userName,
+      ]);
+    },
+
+    async list(): Promise<UserDetails[]> {
+      const rows = await database.query<UserRow>(`SELECT ${columns} FROM users ORDER BY user_name`);
+      return rows.map(toDetails);
+    },
+
+    /** Undefined when there is nobody of that name. A second time changes nothing. */
+    async lock(userName: string): Promise<UserDetails | undefined> {
+      const [row] = await database.query<UserRow>(
+        `UPDATE users SET locked_at = coalesce(locked_at, now()) WHERE user_name = $1
+         RETURNING ${columns}`,
+        [userName],
+      );
+      return row && toDetails(row);
+    },
+  };
+}
+
+const columns = 'user_name, role, created_at, created_by, last_login_at, locked_at';
+
+type UserRow = Omit<UserDetails, 'created_at' | 'last_login_at' | 'locked_at'> & {
+  created_at: Date;
+  last_login_at: Date | null;
+  locked_at: Date | null;
+};
+
+function toDetails({ created_at, last_login_at, locked_at, ...row }: UserRow): UserDetails {
+  return {
+    ...row,
+    created_at: created_at.toISOString(),
+    last_login_at: last_login_at?.toISOString() ?? null,
+    locked_at: locked_at?.toISOString() ?? null,
+  };
+}

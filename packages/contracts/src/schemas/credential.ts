@@ -1,0 +1,63 @@
+import Type, { type Static } from 'typebox';
+import { CallerIdentity } from '../caller-identity.js';
+import { HumanReadableId } from './names.js';
+import { Password, UserName } from './user.js';
+
+const Login = { user_name: UserName, password: Password };
+const address = CallerIdentity.properties.address;
+
+/** What somebody shows at a door: a key or a token, or name and password. */
+export const ShownCredential = Type.Union([
+  Type.Object(
+    { bearer: Type.String({ minLength: 1, maxLength: 2_000 }), address },
+    { additionalProperties: false },
+  ),
+  Type.Object({ ...Login, address }, { additionalProperties: false }),
+]);
+export type ShownCredential = Static<typeof ShownCredential>;
+
+export const IdentifiedCaller = Type.Object({
+  ...CallerIdentity.properties,
+  human_readable_id: Type.Union([HumanReadableId, Type.Null()], {
+    description: 'Of a token that opens one model alone: which.',
+  }),
+});
+export type IdentifiedCaller = Static<typeof IdentifiedCaller>;
+
+/** The longest life of a token (s). */
+export const maxTokenLifeS = 12 * 3600;
+
+export const TokenRequest = Type.Object(
+  {
+    user_name: Type.Optional(UserName),
+    password: Type.Optional(Password),
+    human_readable_id: Type.Optional(
+      Type.String({
+        ...HumanReadableId,
+        description: 'The one model that the token opens. Default: it opens what the caller may.',
+      }),
+    ),
+    role: Type.Optional(
+      Type.Enum(['submit', 'publish', 'operate', 'admin'], {
+        description: 'What the token may do, at most what the caller may. Default: submit.',
+      }),
+    ),
+    expires_in_s: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: maxTokenLifeS,
+        default: 900,
+        description: 'How long the token is good for (s).',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type TokenRequest = Static<typeof TokenRequest>;
+
+export const IssuedToken = Type.Object({
+  token: Type.String({ description: 'To be shown as `Authorization: Bearer …`.' }),
+  role: TokenRequest.properties.role,
+  expires_at: Type.String({ format: 'date-time' }),
+});
+export type IssuedToken = Static<typeof IssuedToken>;

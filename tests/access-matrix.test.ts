@@ -1,0 +1,303 @@
+import { randomBytes } from 'node:crypto';
+import AdmZip from 'adm-zip';
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  allRoutes,
+  callerHeader,
+  publicRoutes,
+  roles,
+  writeCaller,
+  type CreatedKey,
+  type Role,
+  type RouteContract,
+} from '@inference-server/contracts';
+import { consumerToken, publicApiToken, rpcGatewayToken } from '@inference-server/service-kit';
+import { relationsOf, verdictOf, verdictOn, type Relation, type Verdict } from './access-matrix.js';
+import { runServer, type RunningServer } from './running-server.js';
+
+/** Somebody who calls: what they show, whose their things are, what they may do. */
+interface Who {
+  name: string;
+  headers: Record<string, string>;
+  owner: string;
+  role: Role | undefined;
+}
+
+let server: RunningServer;
+let strangers: Who;
+const people = new Map<string, Who>();
+const zip = new AdmZip();
+zip.addFile('run.sh', Buffer.from('true'));
+const zipBytes = new Uint8Array(zip.toBuffer());
+
+beforeAll(async () => {
+  server = await runServer();
+  await server.startPrivateApi();
+  await server.startPublicApi();
+  // So that what names a consumer finds one; nothing is ever run.
+  await server.database.query(
+    `INSERT INTO consumers (id, holder, version, state, slots, host, share, process, labels, heartbeat_at)
+     VALUES ('c1', 'h', '0', 'gone', 1, '{}', '{"cpus":1,"memory_mib":1}', 'p', '{}', now())`,
+  );
+  const keyOf = async (name: string, role: Role): Promise<Who> => {
+    const answer = await send(server.privateApiUrl, 'POST', '/api/admin/keys/', {
+      headers: { authorization: `Bearer ${server.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ name, role }),
+    });
+    const { key, owner } = (await answer.json()) as CreatedKey;
+    return { name, headers: { authorization: `Bearer ${key}` }, owner, role };
+  };
+  strangers = await keyOf('stranger', 'publish');
+  for (const role of roles) people.set(role, await keyOf(role, role));
+  people.set('anonymous', { name: 'anonymous', headers: {}, owner: 'anonymous', role: 'publish' });
+  const wrong = { authorization: `Bearer isk_${'a'.repeat(16)}_${'A'.repeat(43)}` };
+  people.set('wrong key', { name: 'wrong key', headers: wrong, owner: 'nobody', role: undefined });
+}, 60_000);
+
+const callers = [...roles, 'anonymous', 'wrong key'];
+
+/** Who shows nothing reaches a task by its uid alone, and gets a token for name and password alone. */
+const exceptions: Record<string, Verdict> = {
+  'listTasks by anonymous': 403,
+  'issueToken by anonymous': 401,
+  'issueToken by wrong key': 401,
+};
+
+describe.each(publicRoutes.map((route) => [route.operationId, route] as const))(
+  'public-api: %s',
+  (_id, route) => {
+    it.each(callers)('by %s', async (name) => {
+      const who = people.get(name) ?? expect.fail(name);
+      for (const relation of relationsOf(route)) {
+        const request = await requestOf(route, who, relation);
+        const answer = await send(server.publicApiUrl, route.method, request.path, {
+          ...request,
+          headers: { ...request.headers, ...who.headers },
+        });
+        await answer.arrayBuffer();
+        const wanted = exceptions[`${route.operationId} by ${name}`];
+        expect([relation, verdictOf(answer.status)]).toEqual([
+          relation,
+          wanted ?? verdictOn(route, who.role, relation),
+        ]);
+        expect(answer.status).not.toBe(500);
+      }
+    });
+  },
+);
+
+describe.each(allRoutes.map((route) => [route.operationId, route] as const))(
+  'private-api: %s',
+  (_id, route) => {
+    it.each(roles)('by public-api for somebody with the role %s', async (role) => {
+      for (const relation of relationsOf(route)) {
+        const who = people.get(role) ?? expect.fail(role);
+        const request = await requestOf(route, who, relation);
+        const said = writeCaller({ owner: who.owner, role, credential: 'x', address: 'y' });
+        const status = await statusAs(publicApiToken(server.token), { ...request, said }, route);
+        const asks = route.access === 'internal' && route.callers.includes('public-api');
+        const isDoor = route.callers.includes('public-api') || isOpenToAll(route);
+        const wanted = asks ? 'allowed' : isDoor ? verdictOn(route, role, relation) : 403;
+        expect([relation, verdictOf(status)]).toEqual([relation, wanted]);
+      }
+    });
+
+    it('by other tokens, and by none', async () => {
+      const who = people.get('admin') ?? expect.fail('admin');
+      const request = await requestOf(route, who, 'own');
+      const isFor = (kind: RouteContract['callers'][number]) =>
+        isOpenToAll(route) || route.callers.includes(kind);
+      const gateway = rpcGatewayToken(server.token);
+      const consumer = consumerToken(server.token, 'c1');
+      const forged = `public-api.-.${randomBytes(32).toString('base64url')}`;
+      for (const [token, isAllowed, refusal] of [
+        [server.token, isFor('operator'), 403],
+        [gateway, isFor('rpc-gateway'), 403],
+        [consumer, isFor('consumer'), 403],
+        [forged, isOpenToAll(route), 401],
+        ['', isOpenToAll(route), 401],
+      ] as const) {
+        const status = await statusAs(token, request, route);
+        const isRefused = status === 401 || status === 403;
+        expect([token.slice(0, 8), isRefused ? status : 'allowed']).toEqual([
+          token.slice(0, 8),
+          isAllowed ? 'allowed' : refusal,
+        ]);
+      }
+      if (route.object === 'consumer' && isFor('consumer')) {
+        expect(await statusAs(consumerToken(server.token, 'c2'), request, route)).toBe(403);
+      }
+      // Nobody but a door acts for somebody.
+      if (isOpenToAll(route)) return;
+      const said = writeCaller({ owner: 'a', role: 'admin', credential: 'a', address: 'a' });
+      for (const token of [server.token, consumer]) {
+        expect(await statusAs(token, { ...request, said }, route)).toBe(403);
+      }
+      if (!isFor('public-api') || route.access === 'internal') return;
+      expect(await statusAs(publicApiToken(server.token), request, route)).toBe(422);
+    });
+  },
+);
+
+it('every parameter of a path that names something has a rule', () => {
+  const objects: Record<string, RouteContract['object']> = {
+    uid: 'task',
+    human_readable_id: 'model',
+    consumer_id: 'consumer',
+    task_uid: 'attempt',
+    key_id: 'key',
+    user_name: 'user',
+  };
+  for (const { operationId, path, object } of allRoutes) {
+    const [named] = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => objects[name]);
+    expect([operationId, object]).toEqual([operationId, named ?? 'none']);
+  }
+});
+
+function isOpenToAll({ callers: those }: RouteContract): boolean {
+  return those.includes('anyone');
+}
+
+interface Sent {
+  path: string;
+  headers: Record<string, string>;
+  body?: Uint8Array<ArrayBuffer> | string;
+}
+
+async function statusAs(
+  token: string,
+  { path, headers, body, said }: Sent & { said?: string },
+  { method }: RouteContract,
+): Promise<number> {
+  const answer = await send(server.privateApiUrl, method, path, {
+    headers: {
+      ...headers,
+      ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
+      ...(said === undefined ? {} : { [callerHeader]: said }),
+    },
+    ...(body === undefined ? {} : { body }),
+  });
+  await answer.arrayBuffer();
+  return answer.status;
+}
+
+function send(
+  base: string,
+  method: string,
+  path: string,
+  { headers, body }: Omit<Sent, 'path'>,
+): Promise<Response> {
+  return fetch(base + path, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body }),
+    signal: AbortSignal.timeout(20_000),
+  });
+}
+
+/** A request that is right but for what it may not do, to something that nobody has touched yet. */
+async function requestOf(route: RouteContract, who: Who, relation: Relation): Promise<Sent> {
+  const named = await objectOf(route, who, relation);
+  const fresh = `m-${randomBytes(8).toString('hex')}`;
+  const path = route.path.replace(/:(\w+)/g, (_match, name: string) => named[name] ?? 'x');
+  switch (route.body?.kind) {
+    case 'json':
+      return {
+        path,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(bodyOf(route)),
+      };
+    case 'zip-upload': {
+      const id = route.operationId === 'postTask' ? await modelOf('operator') : fresh;
+      const query = {
+        ...(route.operationId === 'putModel' ? {} : { human_readable_id: id }),
+        ...(route.operationId === 'postTask' ? {} : { container_tag: 'busybox:1' }),
+      };
+      const isTask = route.operationId === 'postTask';
+      return {
+        path: `${path}?${new URLSearchParams(query).toString()}`,
+        headers: isTask ? { 'content-type': 'application/zip' } : {},
+        ...(isTask ? { body: zipBytes } : {}),
+      };
+    }
+    default:
+      return { path, headers: {} };
+  }
+}
+
+function bodyOf({ operationId }: RouteContract): object {
+  switch (operationId) {
+    case 'createKey':
+      return { name: 'made in the matrix', role: 'submit' };
+    case 'putUser':
+      return { password: 'correct horse battery', role: 'submit' };
+    case 'identifyCaller':
+      return { bearer: strangers.headers['authorization']?.slice(7), address: '192.0.2.1' };
+    default:
+      return {};
+  }
+}
+
+async function objectOf(
+  { object }: RouteContract,
+  who: Who,
+  relation: Relation,
+): Promise<Record<string, string>> {
+  const owner = relation === 'foreign' ? strangers.owner : who.owner;
+  const isMissing = relation === 'missing';
+  const unknown = randomBytes(32).toString('base64url');
+  switch (object) {
+    case 'task':
+      return { uid: isMissing ? unknown : await taskOf(owner) };
+    case 'model':
+      return { human_readable_id: isMissing ? unknown.replace(/^./, 'm') : await modelOf(owner) };
+    case 'key':
+      return { key_id: isMissing ? 'a'.repeat(16) : await rowOf('key') };
+    case 'user':
+      return { user_name: isMissing ? `nobody${unknown.slice(0, 9)}` : await rowOf('user') };
+    case 'consumer':
+      return { consumer_id: isMissing ? 'c2' : 'c1' };
+    case 'attempt':
+      return { task_uid: unknown, attempt: '1' };
+    case 'none':
+      return {};
+  }
+}
+
+async function modelOf(owner: string): Promise<string> {
+  const id = `m-${randomBytes(8).toString('hex')}`;
+  await server.database.query(
+    `WITH m AS (INSERT INTO models (human_readable_id, description, current_version, owner)
+                VALUES ($1, '', 1, $2) RETURNING human_readable_id)
+     INSERT INTO model_versions (human_readable_id, number, container_tag, use_gpu, pull_policy)
+     SELECT human_readable_id, 1, 'busybox:1', false, 'missing' FROM m`,
+    [id, owner],
+  );
+  return id;
+}
+
+async function taskOf(owner: string): Promise<string> {
+  const uid = randomBytes(32).toString('base64url');
+  await server.database.query(
+    `INSERT INTO tasks (uid, owner, model_version_id)
+     SELECT $1, $2, id FROM model_versions WHERE human_readable_id = $3`,
+    [uid, owner, await modelOf('operator')],
+  );
+  return uid;
+}
+
+async function rowOf(kind: 'key' | 'user'): Promise<string> {
+  const name = randomBytes(10)
+    .toString('hex')
+    .replaceAll(/[0189]/g, 'a')
+    .slice(0, 16);
+  await server.database.query(
+    kind === 'key'
+      ? `INSERT INTO keys (id, secret_sha256, name, role, owner, created_by)
+         VALUES ($1, '', 'x', 'submit', 'key:x', 'x')`
+      : `INSERT INTO users (user_name, password_hash, role, created_by)
+         VALUES ($1, '', 'submit', 'x')`,
+    [name],
+  );
+  return name;
+}
