@@ -114,7 +114,7 @@ export const rulesOfEnds = [
   {
     name: 'DELETE cancels first',
     file: tasks,
-    text: 'await cancelTask(tx, uid);\n',
+    text: 'await cancelTask(tx, { uid, owner });\n',
     without: '',
     tests: [[ofTasks, 'cancels a running one; its files go with its container']],
   },

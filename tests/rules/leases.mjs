@@ -10,22 +10,22 @@ export const rulesOfLeases = [
   {
     name: 'the fence: an earlier epoch is refused',
     file: `${attempts}held-attempt.ts`,
-    text: 'AND epoch = $3 AND holder = $4 AND ended_at',
-    without: 'AND $3::int IS NOT NULL AND holder = $4 AND ended_at',
+    text: 'AND epoch = $3 AND holder = $4 AND consumer_id = $5 AND ended_at',
+    without: 'AND $3::int IS NOT NULL AND holder = $4 AND consumer_id = $5 AND ended_at',
     tests: [[leases, 'refuses its holder under an earlier epoch']],
   },
   {
     name: 'the fence: another holder is refused',
     file: `${attempts}held-attempt.ts`,
-    text: 'AND epoch = $3 AND holder = $4 AND ended_at',
-    without: 'AND epoch = $3 AND $4::text IS NOT NULL AND ended_at',
+    text: 'AND epoch = $3 AND holder = $4 AND consumer_id = $5 AND ended_at',
+    without: 'AND epoch = $3 AND $4::text IS NOT NULL AND consumer_id = $5 AND ended_at',
     tests: [[ofAttempts, 'gives the input to the holder of the lease and to nobody else']],
   },
   {
     name: 'the fence: an attempt that has ended is nobody’s',
     file: `${attempts}held-attempt.ts`,
-    text: 'AND holder = $4 AND ended_at IS NULL',
-    without: 'AND holder = $4',
+    text: 'AND consumer_id = $5 AND ended_at IS NULL',
+    without: 'AND consumer_id = $5',
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
@@ -141,8 +141,8 @@ export const rulesOfLeases = [
   {
     name: 'a renewal never shortens a lease',
     file: `${attempts}repository.ts`,
-    text: "greatest(lease_until, now() + $5 * interval '1 millisecond')",
-    without: "now() + $5 * interval '1 millisecond'",
+    text: "greatest(lease_until, now() + $6 * interval '1 millisecond')",
+    without: "now() + $6 * interval '1 millisecond'",
     tests: [[leases, 'is parked for a successor, and adopted also after']],
   },
   {
@@ -256,15 +256,15 @@ export const rulesOfLeases = [
   {
     name: 'who lost its attempt to a later holder is told adopted',
     file: `${attempts}repository.ts`,
-    text: 'AND number = $2 AND epoch > $3`',
-    without: 'AND number = $2 AND epoch > $3 AND false`',
+    text: 'AND epoch > $3 AND consumer_id = $4`',
+    without: 'AND epoch > $3 AND consumer_id = $4 AND false`',
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {
     name: 'who has no later holder is told superseded',
     file: `${attempts}repository.ts`,
-    text: 'AND number = $2 AND epoch > $3`',
-    without: 'AND number = $2 AND epoch >= $3`',
+    text: 'AND epoch > $3 AND consumer_id = $4`',
+    without: 'AND epoch >= $3 AND consumer_id = $4`',
     tests: [[leases, 'is adopted under the next epoch']],
   },
   {

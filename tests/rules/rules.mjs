@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { rulesOfAccess } from './access.mjs';
 import { rulesOfClocks } from './clocks.mjs';
 import { rulesOfConsumers } from './consumers.mjs';
 import { rulesOfEnds } from './ends.mjs';
@@ -31,6 +32,7 @@ export const rules = [
   ...rulesOfMigrations,
   ...rulesOfConsumers,
   ...rulesOfLeftovers,
+  ...rulesOfAccess,
 ];
 
 /**

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { allRoutes, type RouteContract } from '@inference-server/contracts';
 import { consumerToken, publicApiToken } from '@inference-server/service-kit';
-import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 let api: RunningPrivateApi;
 beforeAll(async () => {
@@ -15,9 +15,10 @@ afterAll(() => api.close());
 async function ask(
   method: string,
   path: string,
-  { token, body }: { token?: string; body?: string } = {},
+  { token, body, caller }: { token?: string; body?: string; caller?: object } = {},
 ) {
   const headers = {
+    ...caller,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     ...(body === undefined ? {} : { 'content-type': 'text/x-odd', 'content-length': body.length }),
   };
@@ -29,8 +30,12 @@ async function ask(
   return { status: answer.statusCode, headers: answer.headers, text: await text(answer) };
 }
 
-const tokenFor = ({ callers }: RouteContract) =>
-  callers.includes('consumer') ? consumerToken(api.operatorToken, 'c1') : api.operatorToken;
+/** What opens it. */
+function credentialsFor({ callers }: RouteContract) {
+  if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
+  if (callers.includes('operator')) return { token: api.operatorToken };
+  return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
+}
 
 const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => {
   const contracts = allRoutes.filter((route) => route.path === path);
@@ -39,7 +44,9 @@ const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => 
       .replace(/:(task_)?uid/, 'A'.repeat(43))
       .replace(':human_readable_id', 'a%20b:c')
       .replace(':attempt', '1')
-      .replace(':consumer_id', 'c1'),
+      .replace(':consumer_id', 'c1')
+      .replace(':key_id', 'a'.repeat(16))
+      .replace(':user_name', 'ada'),
     contracts,
     methods: contracts.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])),
   };
@@ -47,10 +54,10 @@ const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => 
 
 describe('a method that an address does not have', () => {
   it.each(addresses)('is 405 with Allow: $address', async ({ address, contracts, methods }) => {
-    const token = contracts[0] && tokenFor(contracts[0]);
+    const credentials = contracts[0] && credentialsFor(contracts[0]);
     for (const method of METHODS) {
       if (method === 'CONNECT' || methods.includes(method)) continue;
-      const answer = await ask(method, address, { ...(token && { token }), body: 'some body' });
+      const answer = await ask(method, address, { ...credentials, body: 'some body' });
       expect([method, answer.status, answer.headers.allow]).toEqual([
         method,
         405,

@@ -74,11 +74,6 @@ test.each([postModel, postModelAsTask, postModelByEmptyTag, putModel, deleteMode
   },
 );
 
-test('credentials are wrong as long as there are none to have', async () => {
-  const answer = await ask(getTask, {}, { authorization: 'Bearer something' });
-  expect(answer).toMatchObject({ status: 401, code: 'UNAUTHORIZED' });
-});
-
 describe('anonymous callers', () => {
   test.each([
     'localhost',

@@ -10,6 +10,8 @@ test('the defaults are those of the README', () => {
     privateApiToken: publicApiToken('secret'),
     anonymousRole: 'none',
     allowPublicPostModel: false,
+    isExposed: false,
+    trustedProxies: [],
     maxUploadBytes: 20 * 1024 ** 3,
     uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
     logLevel: 'info',

@@ -3,11 +3,16 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
-import { problemType, send, startPair, startPublicApi, uid } from './servers.js';
+import { identifying, problemType, send, startPair, startPublicApi, uid } from './servers.js';
 
 const nobody = 'http://127.0.0.1:9';
 const addressOf = (path: string) =>
-  path.replace(':uid', uid).replace(':human_readable_id', 'a%20b:c');
+  path
+    .replace(':uid', uid)
+    .replace(':human_readable_id', 'a%20b:c')
+    .replace(':consumer_id', 'c1')
+    .replace(':key_id', 'a'.repeat(16))
+    .replace(':user_name', 'ada');
 
 /** Each address with the methods that it has. */
 const addresses = [...new Set(publicRoutes.map(({ path }) => path))].map((path) => ({
@@ -28,12 +33,15 @@ describe('a method that an address does not have', () => {
     { address: '/docs/static/swagger-ui.css', methods: ['GET', 'HEAD'] },
   ])('is 405 with Allow, and goes no further: $address', async ({ address, methods }) => {
     let reached = 0;
-    const { url } = await startPair((_request, response) => {
-      reached += 1;
-      response.end('{}');
-    });
+    const { url } = await startPair(
+      identifying({ role: 'admin' }, (_request, response) => {
+        reached += 1;
+        response.end('{}');
+      }),
+    );
+    const headers = { authorization: 'Bearer somebody' };
     for (const method of others(methods)) {
-      const answer = await send(url + address, { method });
+      const answer = await send(url + address, { method, headers });
       expect([method, answer.status]).toEqual([method, 405]);
       expect(answer.headers).toMatchObject({
         allow: methods.join(', '),

@@ -1,7 +1,9 @@
 import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
 import type { RequestListener, RequestOptions } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
+import type { IdentifiedCaller } from '@inference-server/contracts';
 import { createLogger } from '@inference-server/service-kit';
 import { createPublicApi, type PublicApiOptions } from '../src/app.js';
 
@@ -53,6 +55,44 @@ export async function startPair(
 ): Promise<{ url: string }> {
   const upstream = await startUpstream(listener);
   return startPublicApi({ ...options, privateApiUrl: upstream.url });
+}
+
+/** private-api that takes everybody who shows anything but `wrong` for `who`, until that `isGone`. */
+export function identifying(
+  who: Partial<IdentifiedCaller> & { isGone?: boolean },
+  listener: RequestListener,
+): RequestListener {
+  return (request, response) => {
+    if (request.url !== '/internal/callers/identify') {
+      listener(request, response);
+      return;
+    }
+    void text(request).then((body) => {
+      const { bearer, address } = JSON.parse(body) as { bearer: string; address: string };
+      const { isGone = false, ...known } = who;
+      const caller = {
+        owner: 'key:a',
+        role: 'submit',
+        credential: 'key:a',
+        human_readable_id: null,
+      };
+      if (!isGone && bearer !== 'wrong') {
+        response.end(JSON.stringify({ ...caller, ...known, address }));
+        return;
+      }
+      response.writeHead(401, { 'content-type': problemType });
+      response.end(
+        JSON.stringify({
+          type: 'about:blank',
+          title: 'Credentials missing or wrong',
+          status: 401,
+          detail: 'The credentials are not known.',
+          code: 'UNAUTHORIZED',
+          parameter: 'credential',
+        }),
+      );
+    });
+  };
 }
 
 /** Sends headers that fetch does not let through. */

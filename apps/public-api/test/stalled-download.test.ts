@@ -20,6 +20,9 @@ test('a caller that stops reading is cut, and private-api with it', async () => 
   const app = createHttpServer({ logger: createLogger('public-api', 'silent') });
   const agent = new Agent();
   app.addHook('onClose', () => agent.destroy());
+  app.addHook('onRequest', async (request) => {
+    request.caller = { owner: 'a', role: 'submit', credential: 'a', address: '127.0.0.1' };
+  });
   await relayRoutes(app, {
     privateApiUrl: upstream.url,
     privateApiToken: 'the-token',

@@ -25,7 +25,10 @@ export function openApiDocument(
     paths,
     components: {
       schemas: Object.fromEntries(shared.map((schema) => [idOf(schema), componentOf(schema)])),
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', description: 'A key, or a token.' },
+        xToken: { type: 'apiKey', in: 'header', name: 'X-Token', description: 'The same.' },
+      },
     },
   };
 }
@@ -35,7 +38,7 @@ function operation(route: RouteContract): Json {
     operationId: route.operationId,
     tags: [route.tag],
     summary: route.summary,
-    ...(route.description === undefined ? {} : { description: route.description }),
+    ...descriptionOf(route),
     parameters: [
       ...parameters(route.params, 'path'),
       ...parameters(route.query, 'query'),
@@ -44,8 +47,23 @@ function operation(route: RouteContract): Json {
     ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
     responses: { ...success(route.success), ...errors(route.errors) },
-    ...(route.callers.includes('anyone') ? {} : { security: [{}, { bearer: [] }] }),
+    ...(route.callers.includes('anyone') ? {} : { security: securityOf(route) }),
   };
+}
+
+/** Callers who show nothing may do what ANONYMOUS_ROLE says, at most publish; and log in. */
+function securityOf({ access }: RouteContract): Json[] {
+  const shown = [{ bearer: [] }, { xToken: [] }];
+  return access === 'operate' || access === 'admin' || access === 'internal'
+    ? shown
+    : [{}, ...shown];
+}
+
+/** The role that it needs, in front of what it does. */
+function descriptionOf({ access, description }: RouteContract): Json {
+  const needs = access === 'open' || access === 'internal' ? '' : `Role: \`${access}\`. `;
+  const text = needs + (description ?? '');
+  return text === '' ? {} : { description: text.trim() };
 }
 
 function parameters(schema: TObject | undefined, place: 'path' | 'query' | 'header'): Json[] {

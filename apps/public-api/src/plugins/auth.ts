@@ -84,11 +84,12 @@ function identityOf({ owner, role, credential, address }: CallerIdentity): Calle
 function bearerOf({ headers }: FastifyRequest): string | undefined {
   const { authorization } = headers;
   const token = headers['x-token'];
+  const isToken = typeof token === 'string' && /^\S{1,2000}$/.test(token);
   const bearer = /^Bearer +(\S{1,2000})$/i.exec(authorization ?? '')?.[1];
   const isOutOfForm = authorization !== undefined && bearer === undefined;
-  if (isOutOfForm || Array.isArray(token)) throw unknown();
-  if (bearer !== undefined && token !== undefined && token !== bearer) throw unknown();
-  return bearer ?? token;
+  if (isOutOfForm || (token !== undefined && !isToken)) throw unknown();
+  if (bearer !== undefined && isToken && token !== bearer) throw unknown();
+  return bearer ?? (isToken ? token : undefined);
 }
 
 /** A caller who shows nothing, as far as such are let in. */

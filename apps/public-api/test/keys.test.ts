@@ -1,0 +1,205 @@
+import { once } from 'node:events';
+import { request as httpRequest, type IncomingMessage, type RequestListener } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
+import type { PublicApiOptions } from '../src/app.js';
+import { knownForMs } from '../src/caller-directory.js';
+import { deferred, identifying, send, startPair, startPublicApi, uid } from './servers.js';
+
+const task = `/api/tasks/${uid}`;
+const models = '/api/models/';
+const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
+
+/** Answers with what it was told of the caller. */
+const mirror: RequestListener = (request, response) =>
+  response.end(request.headers['inference-caller']);
+
+async function startMirror(
+  who: Parameters<typeof identifying>[0] = {},
+  options: Partial<PublicApiOptions> = { anonymousRole: 'none' },
+) {
+  let asked = 0;
+  const answering = identifying(who, mirror);
+  const { url } = await startPair((request, response) => {
+    if (request.url === '/internal/callers/identify') asked += 1;
+    answering(request, response);
+  }, options);
+  return { url, asked: () => asked };
+}
+
+describe('a key', () => {
+  test.each([
+    ['Authorization: Bearer', { authorization: 'Bearer k' }],
+    ['Authorization: bearer', { authorization: 'bearer k' }],
+    ['X-Token', { 'x-token': 'k' }],
+    ['both, of one mind', { authorization: 'Bearer k', 'x-token': 'k' }],
+  ])('may come as %s', async (_how, headers) => {
+    const { url } = await startMirror({ owner: 'key:mine', credential: 'key:shown' });
+    const answer = await send(url + task, { headers });
+    expect(answer.status).toBe(200);
+    expect(JSON.parse(answer.text)).toEqual({
+      owner: 'key:mine',
+      role: 'submit',
+      credential: 'key:shown',
+      address: '127.0.0.1',
+    });
+  });
+
+  test.each([
+    ['unknown', { authorization: 'Bearer wrong' }],
+    ['unknown, as X-Token', { 'x-token': 'wrong' }],
+    ['two different ones', { authorization: 'Bearer a', 'x-token': 'b' }],
+    ['of another scheme', { authorization: 'Basic YTpi' }],
+    ['empty', { authorization: 'Bearer ' }],
+    ['empty, as X-Token', { 'x-token': '' }],
+    ['with a blank', { authorization: 'Bearer a b' }],
+    ['too long', { authorization: `Bearer ${'a'.repeat(2001)}` }],
+  ])('is refused: %s', async (_what, headers) => {
+    // Whoever shows a wrong one is not taken for a caller who shows none.
+    const { url } = await startMirror({}, { anonymousRole: 'publish' });
+    const answer = await send(url + task, { headers });
+    expect(answer.status).toBe(401);
+    expect(answer.headers['www-authenticate']).toBe('Bearer');
+    expect(JSON.parse(answer.text)).toMatchObject({ code: 'UNAUTHORIZED' });
+  });
+
+  test('opens from any Host and Origin, unlike no key', async () => {
+    const { url } = await startMirror();
+    const headers = { ...bearer('k'), host: 'inference.example', origin: 'https://else.example' };
+    expect((await send(url + task, { headers })).status).toBe(200);
+  });
+
+  test('is asked for once in a while, however many requests come', async () => {
+    const { url, asked } = await startMirror();
+    const since = performance.now();
+    const requests = Array.from({ length: 200 }, () => send(url + task, { headers: bearer('k') }));
+    await Promise.all(requests);
+    expect(asked()).toBeLessThanOrEqual(1 + (performance.now() - since) / knownForMs);
+  });
+
+  test('opens nothing while nobody can say whose it is', async () => {
+    const { url } = await startPublicApi({ privateApiUrl: 'http://127.0.0.1:9' });
+    const answer = await send(url + task, { headers: bearer('k') });
+    expect(answer.status).toBe(503);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+  });
+
+  test('a refusal of our own token is our fault, not the caller’s', async () => {
+    const { url } = await startPair((_request, response) => {
+      response.writeHead(401).end('{"status":401}');
+    });
+    expect((await send(url + task, { headers: bearer('k') })).status).toBe(500);
+  });
+});
+
+describe('a token for one model', () => {
+  test.each([
+    ['GET', '/api/models/a', 200],
+    ['GET', '/api/models/b', 403],
+    ['PUT', '/api/models/a?container_tag=x', 403],
+    ['GET', models, 403],
+    ['GET', task, 403],
+    ['GET', '/api/admin/keys/', 403],
+  ])('%s %s: %i', async (method, path, status) => {
+    const { url } = await startMirror({ role: 'admin', human_readable_id: 'a' });
+    expect((await send(url + path, { method, headers: bearer('t') })).status).toBe(status);
+  });
+});
+
+describe('a server that others can reach', () => {
+  const start = async (hasKeys: () => boolean) => {
+    const { url } = await startPair(
+      (request, response) => {
+        const isSetUp = request.url === '/internal/set-up';
+        response.end(isSetUp ? JSON.stringify({ has_keys: hasKeys() }) : '{}');
+      },
+      { isExposed: true },
+    );
+    return url;
+  };
+
+  test('lets nobody in without a key before there is one', async () => {
+    let hasKeys = false;
+    const url = await start(() => hasKeys);
+    const answer = await send(url + task, {});
+    expect(answer.status).toBe(403);
+    expect(JSON.parse(answer.text)).toMatchObject({
+      detail: expect.stringContaining('first key') as string,
+    });
+    hasKeys = true;
+    expect((await send(url + task, {})).status).toBe(200);
+  });
+});
+
+describe('within a second of its end a key ends', () => {
+  const withinMs = 1_000;
+
+  test('a request that is held', async () => {
+    const who = { isGone: false };
+    const { url } = await startPair(
+      identifying(who, () => undefined),
+      {},
+    );
+    const answer = send(`${url}${task}?wait=60`, { headers: bearer('k') });
+    await sleep(600);
+    who.isGone = true;
+    const since = performance.now();
+    expect((await answer).status).toBe(401);
+    expect(performance.now() - since).toBeLessThan(withinMs);
+  });
+
+  test('an upload, which private-api gets no more of', async () => {
+    const who = { isGone: false };
+    const aborted = deferred();
+    const { url } = await startPair(
+      identifying(who, (request) => {
+        request.resume().once('close', aborted.resolve);
+      }),
+    );
+    const upload = httpRequest(`${url}/api/tasks/?human_readable_id=a`, {
+      method: 'POST',
+      headers: { ...bearer('k'), 'content-type': 'application/zip' },
+    });
+    const answered = once(upload, 'response') as Promise<[IncomingMessage]>;
+    upload.on('error', () => undefined);
+    const feeding = setInterval(() => upload.write('x'.repeat(1000)), 20);
+    await sleep(600);
+    who.isGone = true;
+    const since = performance.now();
+    const [answer] = await answered;
+    expect(answer.statusCode).toBe(401);
+    expect(performance.now() - since).toBeLessThan(withinMs);
+    await aborted.promise;
+    clearInterval(feeding);
+    upload.destroy();
+  });
+
+  test('a download', async () => {
+    const who = { isGone: false };
+    const { url } = await startPair(
+      identifying(who, (_request, response) => {
+        response.writeHead(200, { 'content-length': 1e9 });
+        const feeding = setInterval(() => response.write('x'.repeat(1000)), 20);
+        response.once('close', () => clearInterval(feeding));
+      }),
+    );
+    const download = httpRequest(url + task, { headers: bearer('k') }).end();
+    const [answer] = (await once(download, 'response')) as [IncomingMessage];
+    let isCut = false;
+    answer.on('error', () => (isCut = true)).resume();
+    await sleep(600);
+    expect(isCut).toBe(false);
+    who.isGone = true;
+    expect(await waitUntil(async () => isCut, { timeoutMs: withinMs })).toBe(true);
+  });
+
+  test('what has a role that it has no more', async () => {
+    const who: Parameters<typeof identifying>[0] = { role: 'operate' };
+    const { url } = await startPair(identifying(who, () => undefined));
+    const answer = send(`${url}/api/consumers/`, { headers: bearer('k') });
+    await sleep(100);
+    who.role = 'submit';
+    expect((await answer).status).toBe(401);
+  });
+});

@@ -1,0 +1,146 @@
+const matrix = 'tests/access-matrix.test.ts';
+const keys = 'apps/private-api/test/keys.test.ts';
+const people = 'apps/private-api/test/people.test.ts';
+const atTheDoor = 'apps/public-api/test/keys.test.ts';
+const stolen = 'apps/private-api/test/stolen-token.test.ts';
+const authorization = 'apps/private-api/src/http/authorization.ts';
+const auth = 'apps/public-api/src/plugins/auth.ts';
+const keyRows = 'apps/private-api/src/modules/keys/repository.ts';
+const callers = 'apps/private-api/src/modules/callers/service.ts';
+
+/** @type {import('./rules.mjs').Rule[]} */
+export const rulesOfAccess = [
+  {
+    name: 'the fence: the token of another consumer is refused',
+    file: 'apps/private-api/src/modules/attempts/held-attempt.ts',
+    text: 'AND holder = $4 AND consumer_id = $5 AND ended_at',
+    without: 'AND holder = $4 AND $5::text IS NOT NULL AND ended_at',
+    tests: [[stolen, 'an attempt can be neither read nor moved nor ended']],
+  },
+  {
+    name: 'a door needs the role of the one it acts for',
+    file: authorization,
+    text: "if (access !== 'open' && !includesRole(caller.role, access)) {",
+    without: 'if (caller === null) {',
+    tests: [[matrix, 'by public-api for somebody with the role']],
+  },
+  {
+    name: 'nobody but a door acts for somebody',
+    file: authorization,
+    text: 'if (said !== undefined) {',
+    without: 'if (said === null) {',
+    tests: [[matrix, 'by other tokens, and by none']],
+  },
+  {
+    name: 'a door says whom it acts for',
+    file: authorization,
+    text: "if (caller === undefined) {\n    throw new AppError('VALIDATION_FAILED'",
+    without: "if (caller === null) {\n    throw new AppError('VALIDATION_FAILED'",
+    tests: [[matrix, 'by other tokens, and by none']],
+  },
+  {
+    name: 'the task of another is as if it were not there',
+    file: 'apps/private-api/src/modules/tasks/repository.ts',
+    text: "'(t.uid = $1 AND ($2::text IS NULL OR t.owner = $2))'",
+    without: "'(t.uid = $1 AND ($2::text IS NULL OR t.owner IS NOT NULL))'",
+    tests: [[matrix, 'by public-api for somebody with the role']],
+  },
+  {
+    name: 'the model of another is not changed',
+    file: 'apps/private-api/src/modules/models/repository.ts',
+    text: 'if (onlyOf === null || owner === onlyOf) return;',
+    without: 'if (onlyOf === null || owner !== null) return;',
+    tests: [[matrix, 'by public-api for somebody with the role']],
+  },
+  {
+    name: 'at the door a role is needed',
+    file: auth,
+    text: 'if (!includesRole(caller.role, access)) {',
+    without: 'if (caller === null) {',
+    tests: [['apps/public-api/test/auth.test.ts', 'submit: 403 for ']],
+  },
+  {
+    name: 'a token for one model opens nothing else',
+    file: auth,
+    text: 'if (onlyModel !== null && !(',
+    without: 'if (onlyModel !== onlyModel && !(',
+    tests: [[atTheDoor, 'a token for one model']],
+  },
+  {
+    name: 'two credentials that differ are none',
+    file: auth,
+    text: 'if (bearer !== undefined && isToken && token !== bearer) throw unknown();',
+    without: '',
+    tests: [[atTheDoor, 'is refused: ']],
+  },
+  {
+    name: 'before the first key nobody is let in from elsewhere',
+    file: auth,
+    text: 'if (isExposed && !(await directory.hasKeys())) {',
+    without: 'if (isExposed && directory === null) {',
+    tests: [[atTheDoor, 'lets nobody in without a key before there is one']],
+  },
+  {
+    name: 'a key is its secret, not its id',
+    file: callers,
+    text: '|| !isSecretOf(key.secretSha256, shown.secret)',
+    without: '',
+    tests: [[keys, 'is none with another secret, another id, or anything more']],
+  },
+  {
+    name: 'a revoked key opens nothing',
+    file: keyRows,
+    text: 'AND k.revoked_at IS NULL AND u.locked_at IS NULL',
+    without: 'AND u.locked_at IS NULL',
+    tests: [[keys, 'opens nothing when revoked, and that can be said twice']],
+  },
+  {
+    name: 'the key of a person who is locked out opens nothing',
+    file: keyRows,
+    text: 'AND k.revoked_at IS NULL AND u.locked_at IS NULL',
+    without: 'AND k.revoked_at IS NULL',
+    tests: [[people, 'is locked out with tokens and keys of theirs, and let in again by a put']],
+  },
+  {
+    name: 'the first key is made once',
+    file: keyRows,
+    text: 'await tx.query(`LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE`);',
+    without: '',
+    tests: [[keys, 'is in a file for its owner alone, made once']],
+  },
+  {
+    name: 'a token ends with its time',
+    file: callers,
+    text: '|| claims.e <= (await now())',
+    without: '',
+    tests: [[people, 'ends with its time, with a new password, and with the key that made it']],
+  },
+  {
+    name: 'a token ends with the password that it was made with',
+    file: callers,
+    text: '|| standing.since > claims.i',
+    without: '',
+    tests: [[people, 'ends with its time, with a new password, and with the key that made it']],
+  },
+  {
+    name: 'a token may do no more than its maker may now',
+    file: callers,
+    text: 'role: includesRole(standing.role, claims.r) ? claims.r : standing.role,',
+    without: 'role: claims.r,',
+    tests: [[people, 'opens what it was asked for, at most what its maker may']],
+  },
+  {
+    name: 'after wrong passwords none is looked at for a while',
+    file: 'apps/private-api/src/modules/callers/login.ts',
+    text: 'if (blockedS > 0) {',
+    without: 'if (blockedS < 0) {',
+    tests: [[people, 'are slowed down: for a name from there, not for others']],
+  },
+  {
+    name: 'what is under way ends with its key',
+    file: 'apps/public-api/src/revocation-watch.ts',
+    text: 'for (const { end } of requests) end.abort(isRevoked());',
+    without: '',
+    tests: [[atTheDoor, 'a request that is held']],
+  },
+];
