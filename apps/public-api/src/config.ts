@@ -4,6 +4,7 @@ import {
   loadConfig,
   logLevels,
   publicApiToken,
+  Secret,
   type UploadPace,
 } from '@inference-server/service-kit';
 
@@ -11,8 +12,8 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PORT: Type.Integer({ default: 8000, minimum: 0, maximum: 65_535 }),
   PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
-  PRIVATE_API_TOKEN: Type.Optional(Type.String()),
-  PUBLIC_API_TOKEN: Type.Optional(Type.String()),
+  PRIVATE_API_TOKEN: Type.Optional(Secret()),
+  PUBLIC_API_TOKEN: Type.Optional(Secret()),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },

@@ -80,7 +80,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
         command: process.execPath,
         args: [appFile(app)],
         // The settings of ours stand in place of whatever the terminal has (PORT, HOST, …).
-        environment: { ...environment, ...common, ...settings },
+        environment: withSettings(environment, { ...common, ...settings }),
         dataDir: folder.path,
         logFile,
         ipc: true,
@@ -90,6 +90,16 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       return child;
     });
   }
+}
+
+/** A setting of ours also stands in place of one that the terminal has in a file. */
+function withSettings(
+  environment: NodeJS.ProcessEnv,
+  settings: Record<string, string>,
+): NodeJS.ProcessEnv {
+  const files = new Set(Object.keys(settings).map((name) => `${name}_FILE`));
+  const others = Object.entries(environment).filter(([name]) => !files.has(name));
+  return { ...Object.fromEntries(others), ...settings };
 }
 
 /** As many as `auto` would leave for work without a GPU. */

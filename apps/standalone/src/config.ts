@@ -1,6 +1,13 @@
 import { resolve } from 'node:path';
 import Type from 'typebox';
-import { ConfigError, loadConfig, logLevels } from '@inference-server/service-kit';
+import {
+  ConfigError,
+  loadConfig,
+  logLevels,
+  Secret,
+  SecretUrl,
+  withoutSecrets,
+} from '@inference-server/service-kit';
 
 const Port = (fallback: number) => Type.Integer({ minimum: 1, maximum: 65_535, default: fallback });
 
@@ -9,9 +16,11 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PUBLIC_API_PORT: Port(8000),
   PRIVATE_API_PORT: Port(7000),
-  PRIVATE_API_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
-  DATABASE_URL: Type.Optional(Type.String({ pattern: '^postgres(ql)?://' })),
-  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://' })),
+  PRIVATE_API_TOKEN: Type.Optional(Secret()),
+  DATABASE_URL: Type.Optional(
+    SecretUrl({ pattern: '^postgres(ql)?://', password: 'DATABASE_PASSWORD' }),
+  ),
+  REDIS_URL: Type.Optional(SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' })),
   DOCKER_HOST: Type.Optional(Type.String({ pattern: '^(unix|tcp|http)://' })),
   STORAGE_URL: Type.Optional(Type.String()),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
@@ -76,6 +85,11 @@ export function readConfig(
     logLevel: settings.LOG_LEVEL,
     demo: !args.includes('--no-demo'),
   };
+}
+
+/** What the services and apps get of the environment: each is handed the secrets that it needs by name. */
+export function handedOn(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return withoutSecrets(Settings, environment);
 }
 
 function isLoopback(host: string): boolean {

@@ -1,4 +1,5 @@
-export { ConfigError, loadConfig } from './config.js';
+export { ConfigError, loadConfig, withoutSecrets } from './config.js';
+export { Secret, SecretUrl, weaknessOf } from './secret.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';
