@@ -31,13 +31,17 @@ export interface Compose {
 
 export interface TraefikConfig {
   http: {
-    routers: Record<string, { rule: string; entryPoints: string[]; service: string; tls: object }>;
+    routers: Record<
+      string,
+      { rule: string; entryPoints: string[]; middlewares: string[]; service: string; tls: object }
+    >;
+    middlewares: Record<string, { headers: Record<string, unknown> }>;
     services: Record<string, { loadBalancer: { servers: { url: string }[] } }>;
   };
   tls: {
     certificates: { certFile: string; keyFile: string }[];
     stores: { default: { defaultCertificate: { certFile: string; keyFile: string } } };
-    options: Record<string, { minVersion: string }>;
+    options: Record<string, { minVersion: string; cipherSuites: string[] }>;
   };
 }
 

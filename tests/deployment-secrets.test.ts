@@ -31,7 +31,7 @@ describe('the secrets of docker-compose.yaml', () => {
       { environment = {}, command = [], healthcheck, secrets: given = [] },
     ] of Object.entries(services)) {
       for (const [setting, value] of Object.entries(environment)) {
-        expect(value, `${setting} of ${name}`).not.toMatch(/:\/\/[^/]*:[^/]*@/);
+        expect([value].join(), `${setting} of ${name}`).not.toMatch(/:\/\/[^/]*:[^/]*@/);
         if (/(TOKEN|PASSWORD)$/.test(setting)) throw new Error(`${name} has ${setting}`);
       }
       const told = [...Object.values(environment), ...command, ...(healthcheck?.test ?? [])];

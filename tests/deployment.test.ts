@@ -234,10 +234,31 @@ describe('config.toml of Traefik', () => {
       expect(options).toEqual({ options: 'modern' });
       expect(http.services).toHaveProperty(service);
     }
-    expect(tls.options['modern']?.minVersion).toBe('VersionTLS12');
     expect(traefik?.environment?.['DOMAIN']).toMatch(/^\$\{DOMAIN:\?/);
     expect(flags).toContain('--entryPoints.websecure.address=:443');
-    expect(flags).toContain('--entryPoints.web.http.redirections.entryPoint.to=websecure');
+  });
+
+  it('leads HTTP to HTTPS for ever, and says so to browsers for a year', () => {
+    const redirection = '--entryPoints.web.http.redirections.entryPoint';
+    for (const how of ['to=websecure', 'scheme=https', 'permanent=true']) {
+      expect(flags).toContain(`${redirection}.${how}`);
+    }
+    for (const { middlewares } of Object.values(http.routers)) {
+      expect(middlewares).toEqual(['strict-transport']);
+    }
+    expect(http.middlewares['strict-transport']?.headers).toEqual({ stsSeconds: 365 * 24 * 3600 });
+  });
+
+  it('speaks TLS 1.2 with forward secrecy and sealed records, or newer', async () => {
+    expect(Object.keys(tls.options)).toEqual(['modern']);
+    const { minVersion, cipherSuites } = tls.options['modern']!;
+    expect(minVersion).toBe('VersionTLS12');
+    const { stdout } = await promisify(execFile)('openssl', ['ciphers', '-stdname', '-v', 'ALL']);
+    const known = new Map(stdout.split('\n').map((line) => [line.split(' ')[0], line]));
+    expect(cipherSuites.length).toBeGreaterThan(3);
+    for (const suite of cipherSuites) {
+      expect(known.get(suite), suite).toMatch(/ TLSv1\.2 +Kx=ECDH +Au=(ECDSA|RSA) .* Mac=AEAD$/);
+    }
   });
 
   it('names services and ports of the compose file', () => {

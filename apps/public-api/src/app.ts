@@ -7,6 +7,7 @@ import { AppError } from '@inference-server/errors';
 import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
+import { allowOrigins } from './plugins/cors.js';
 import { servePublicDocs } from './plugins/docs.js';
 import { answerHealth } from './plugins/health.js';
 import { limitRequests } from './plugins/limits.js';
@@ -36,6 +37,7 @@ export async function createPublicApi(
     await upstream.destroy();
   });
 
+  await allowOrigins(app, options.corsOrigins);
   authorizeCallers(app, options);
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);

@@ -19,6 +19,7 @@ const Settings = Type.Object({
     { default: 'none' },
   ),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
+  CORS_ORIGINS: Type.String({ default: '' }),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
@@ -38,6 +39,8 @@ export interface PublicApiConfig {
   /** What a caller without a key may do. */
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   allowPublicPostModel: boolean;
+  /** Whose pages may read answers: scheme, host and port. */
+  corsOrigins: readonly string[];
   maxUploadBytes: number;
   uploadPace: UploadPace;
   logLevel: string;
@@ -54,6 +57,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     privateApiToken: tokenOf(settings),
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
+    corsOrigins: originsIn(settings.CORS_ORIGINS),
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
@@ -62,6 +66,23 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     logLevel: settings.LOG_LEVEL,
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
+}
+
+/** As a browser names them, to the letter: anything else would never match, and nobody would know why. */
+function originsIn(text: string): string[] {
+  const origins = text
+    .split(',')
+    .map((origin) => origin.trim())
+    .filter((origin) => origin !== '');
+  const wrong = origins.filter((origin) => !isOrigin(origin));
+  if (wrong.length === 0) return origins;
+  throw new ConfigError(
+    `CORS_ORIGINS: ${wrong.join(', ')}: give origins as browsers write them, with commas between (https://portal.example.org, or with a port), and no *`,
+  );
+}
+
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function tokenOf(settings: Static<typeof Settings>): string {

@@ -12,6 +12,7 @@ test('the defaults are those of the README', () => {
     privateApiToken: publicApiToken(PRIVATE_API_TOKEN),
     anonymousRole: 'none',
     allowPublicPostModel: false,
+    corsOrigins: [],
     maxUploadBytes: 20 * 1024 ** 3,
     uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
     logLevel: 'info',

@@ -30,6 +30,7 @@ export async function startPublicApi(
       privateApiToken: 'the-token',
       anonymousRole: 'publish',
       allowPublicPostModel: true,
+      corsOrigins: [],
       maxUploadBytes: 1024 ** 3,
       uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
       ...options,

@@ -3,6 +3,7 @@ export { Secret, SecretUrl, weaknessOf } from './secret.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';
+export { notStored, securityHeaders } from './http/security-headers.js';
 export {
   armCrashPoints,
   CrashAt,
