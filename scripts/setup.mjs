@@ -141,6 +141,7 @@ async function missingPackages(purpose) {
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');
     need(isOnPath('curl'), 'curl', 'uploads as a user does them');
+    need(existsSync('/usr/bin/chromium'), 'chromium', 'pages as a browser sees them');
     need(
       existsSync('/usr/lib/python3/dist-packages/requests'),
       'python3-requests',

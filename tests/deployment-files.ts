@@ -14,6 +14,7 @@ export interface ComposeService {
   ports?: string[];
   volumes?: string[];
   networks: string[];
+  secrets?: string[];
   depends_on?: Record<string, { condition: string }>;
   healthcheck?: { test: string[] };
   cap_drop?: string[];
@@ -25,17 +26,22 @@ export interface Compose {
   services: Record<string, ComposeService>;
   networks: Record<string, { internal?: boolean }>;
   volumes: Record<string, object>;
+  secrets: Record<string, { file: string }>;
 }
 
 export interface TraefikConfig {
   http: {
-    routers: Record<string, { rule: string; entryPoints: string[]; service: string; tls: object }>;
+    routers: Record<
+      string,
+      { rule: string; entryPoints: string[]; middlewares: string[]; service: string; tls: object }
+    >;
+    middlewares: Record<string, { headers: Record<string, unknown> }>;
     services: Record<string, { loadBalancer: { servers: { url: string }[] } }>;
   };
   tls: {
     certificates: { certFile: string; keyFile: string }[];
     stores: { default: { defaultCertificate: { certFile: string; keyFile: string } } };
-    options: Record<string, { minVersion: string }>;
+    options: Record<string, { minVersion: string; cipherSuites: string[] }>;
   };
 }
 
@@ -81,9 +87,6 @@ export function filledSettings(): Record<string, string> {
   return {
     ...Object.fromEntries(settings),
     DOMAIN: 'inference.example.org',
-    POSTGRES_PASSWORD: 'a1'.repeat(32),
-    REDIS_PASSWORD: 'b2'.repeat(32),
-    PRIVATE_API_TOKEN: 'c3'.repeat(32),
     DOCKER_GID: '999',
   };
 }

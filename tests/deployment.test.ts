@@ -115,7 +115,6 @@ describe('docker-compose.yaml', () => {
   it('keeps anonymous callers out and Redis whole', () => {
     expect(services['public-api']?.environment?.['ANONYMOUS_ROLE']).toBe('none');
     const redis = services['redis']?.command?.join(' ');
-    expect(redis).toMatch(/--requirepass \S+/);
     expect(redis).toContain('--appendonly yes --maxmemory-policy noeviction');
   });
 
@@ -126,13 +125,15 @@ describe('docker-compose.yaml', () => {
         .filter((file) => ['main.ts', 'config.ts'].includes(file))
         .map((file) => readText(`apps/${app}/src/${file}`))
         .join();
-      for (const setting of Object.keys(services[name]?.environment ?? {})) {
+      for (const given of Object.keys(services[name]?.environment ?? {})) {
+        const setting = given.replace(/_FILE$/, '');
         expect(sources, `${setting} of ${name}`).toMatch(new RegExp(`\\b${setting}\\b`));
       }
     }
     const all = (setting: string) =>
       new Set(apps.map((name) => services[name]?.environment?.[setting]).filter(Boolean));
-    for (const setting of ['PRIVATE_API_URL', 'PRIVATE_API_TOKEN', 'REDIS_URL', 'QUEUE_PREFIX']) {
+    const common = ['PRIVATE_API_URL', 'PRIVATE_API_TOKEN_FILE', 'REDIS_URL', 'QUEUE_PREFIX'];
+    for (const setting of common) {
       expect(all(setting).size, setting).toBe(1);
     }
   });
@@ -152,13 +153,11 @@ describe('docker-compose.yaml', () => {
     };
     const settings = filledSettings();
     const { stdout } = await config(settings);
-    expect(stdout).toContain(
-      `postgres://inference:${settings['POSTGRES_PASSWORD']}@postgres:5432/inference`,
-    );
-    // As it comes, the example lacks its secrets: nothing starts with known ones.
+    expect(stdout).toContain(`DOMAIN: ${settings['DOMAIN']}`);
+    expect(stdout).toContain(`file: ${join(folder, 'secrets', 'redis_password')}`);
     const example = readExampleSettings().map(({ name, value }) => [name, value]);
     await expect(config(Object.fromEntries(example) as Record<string, string>)).rejects.toThrow(
-      /set PRIVATE_API_TOKEN in .env/,
+      /set DOCKER_GID in .env/,
     );
   });
 });
@@ -235,10 +234,31 @@ describe('config.toml of Traefik', () => {
       expect(options).toEqual({ options: 'modern' });
       expect(http.services).toHaveProperty(service);
     }
-    expect(tls.options['modern']?.minVersion).toBe('VersionTLS12');
     expect(traefik?.environment?.['DOMAIN']).toMatch(/^\$\{DOMAIN:\?/);
     expect(flags).toContain('--entryPoints.websecure.address=:443');
-    expect(flags).toContain('--entryPoints.web.http.redirections.entryPoint.to=websecure');
+  });
+
+  it('leads HTTP to HTTPS for ever, and says so to browsers for a year', () => {
+    const redirection = '--entryPoints.web.http.redirections.entryPoint';
+    for (const how of ['to=websecure', 'scheme=https', 'permanent=true']) {
+      expect(flags).toContain(`${redirection}.${how}`);
+    }
+    for (const { middlewares } of Object.values(http.routers)) {
+      expect(middlewares).toEqual(['strict-transport']);
+    }
+    expect(http.middlewares['strict-transport']?.headers).toEqual({ stsSeconds: 365 * 24 * 3600 });
+  });
+
+  it('speaks TLS 1.2 with forward secrecy and sealed records, or newer', async () => {
+    expect(Object.keys(tls.options)).toEqual(['modern']);
+    const { minVersion, cipherSuites } = tls.options['modern']!;
+    expect(minVersion).toBe('VersionTLS12');
+    const { stdout } = await promisify(execFile)('openssl', ['ciphers', '-stdname', '-v', 'ALL']);
+    const known = new Map(stdout.split('\n').map((line) => [line.split(' ')[0], line]));
+    expect(cipherSuites.length).toBeGreaterThan(3);
+    for (const suite of cipherSuites) {
+      expect(known.get(suite), suite).toMatch(/ TLSv1\.2 +Kx=ECDH +Au=(ECDSA|RSA) .* Mac=AEAD$/);
+    }
   });
 
   it('names services and ports of the compose file', () => {

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { allRoutes, publicRoutes, type RouteContract } from '@inference-server/contracts';
-import { consumerToken } from '@inference-server/service-kit';
+import { consumerToken, securityHeaders } from '@inference-server/service-kit';
 import { requestsWith, type EchoRequest, type Samples } from './echo-requests.js';
 import { runServer, type RunningServer } from './running-server.js';
 
@@ -70,7 +70,8 @@ async function send(base: string, { method, path, headers, body }: EchoRequest):
 function faultOf({ status, headers, text: body }: Answer): string | undefined {
   const shown = JSON.stringify(headers) + body;
   const fails = status >= 400;
-  if (headers['x-content-type-options'] !== 'nosniff') return 'no nosniff';
+  const [lacking] = Object.keys(securityHeaders).filter((name) => headers[name] === undefined);
+  if (lacking !== undefined) return `no ${lacking}`;
   if (fails && headers['content-type'] !== 'application/problem+json; charset=utf-8') {
     return 'no problem body';
   }

@@ -7,6 +7,7 @@ import {
   type ErrorCode,
   type RouteContract,
 } from '@inference-server/contracts';
+import { securityHeaders } from '@inference-server/service-kit';
 import type { LaneAnswer } from './http-lane.js';
 import type { RouteCase } from './route-draft.js';
 import type { RouteScene } from './route-scene.js';
@@ -31,7 +32,8 @@ export function faultOfAnswer(
   scene: RouteScene,
 ): string | undefined {
   const { status, headers } = answer;
-  if (headers.get('x-content-type-options') !== 'nosniff') return 'no nosniff';
+  const lacking = Object.entries(securityHeaders).find(([name, is]) => headers.get(name) !== is);
+  if (lacking !== undefined) return `no ${lacking[0]}`;
   const shown = JSON.stringify([...headers]) + answer.body.toString('latin1');
   if (shown.includes(scene.token)) return 'the token is shown';
   if (status === 500 || status === 503) return 'a fault of the server';

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { LabelsText, maxStoredInteger } from '@inference-server/contracts';
-import { CrashAt, logLevels } from '@inference-server/service-kit';
+import { CrashAt, logLevels, Secret, SecretUrl } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });
@@ -25,10 +25,10 @@ export const Config = Type.Object({
   ),
   PRIVATE_API_URL: Type.String({ pattern: '^https?://' }),
   /** The operator's token, of which the consumer's own is made. */
-  PRIVATE_API_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
+  PRIVATE_API_TOKEN: Type.Optional(Secret()),
   /** In place of PRIVATE_API_TOKEN: the token of this one consumer. */
-  CONSUMER_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
-  REDIS_URL: Type.String({ pattern: '^rediss?://' }),
+  CONSUMER_TOKEN: Type.Optional(Secret()),
+  REDIS_URL: SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' }),
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   DOCKER_HOST: Type.String({ default: 'unix:///var/run/docker.sock' }),
   CPU_SLOTS: Type.Optional(

@@ -117,7 +117,7 @@ it('reads labels', () => {
 });
 
 it('refuses settings that contradict each other, or are missing', () => {
-  const several = { GPUS: uuids.join(','), CONSUMER_TOKEN: 'x'.repeat(20) };
+  const several = { GPUS: uuids.join(','), CONSUMER_TOKEN: consumerToken(operator, 'mine') };
   expect(() => consumers(several, { devices })).toThrow(/CONSUMER_TOKEN/);
   expect(() => consumers({ PRIVATE_API_TOKEN: '' })).toThrow(/PRIVATE_API_TOKEN/);
   expect(() => consumers({ REDIS_URL: '', CPU_SLOTS: 'many' })).toThrow(/REDIS_URL[^]*CPU_SLOTS/);

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { defaultZipLimits } from '@inference-server/archive';
 import { maxStoredInteger, UserName } from '@inference-server/contracts';
-import { CrashAt, logLevels } from '@inference-server/service-kit';
+import { ChosenSecret, CrashAt, logLevels, Secret, SecretUrl } from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback });
@@ -23,17 +23,17 @@ const RunTime = (fallback: number) =>
 export const Config = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PORT: Port(7000),
-  DATABASE_URL: Type.String({ pattern: '^postgres(ql)?://' }),
-  REDIS_URL: Type.String({ pattern: '^rediss?://' }),
+  DATABASE_URL: SecretUrl({ pattern: '^postgres(ql)?://', password: 'DATABASE_PASSWORD' }),
+  REDIS_URL: SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' }),
   /** Of every key in Redis. */
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   STORAGE_URL: Type.String({ description: 'A folder, or file:///…' }),
-  PRIVATE_API_TOKEN: Type.String({ minLength: 16 }),
+  PRIVATE_API_TOKEN: Secret(),
   /** Where the first admin key is written, to admin.key. Unset: an operator makes one by its token. */
   DATA_DIR: Type.Optional(Type.String()),
   /** A person with the role submit, made at the start if nobody has the name. */
   BOOTSTRAP_USER: Type.Optional(UserName),
-  BOOTSTRAP_PASSWORD: Type.Optional(Type.String()),
+  BOOTSTRAP_PASSWORD: Type.Optional(ChosenSecret()),
   MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
   /** What a body must bring in every UPLOAD_WINDOW_S. 0: as slow as it likes. */
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ minimum: 0, default: 60 * 1024 }),

@@ -2,7 +2,12 @@ import { METHODS, request as httpRequest, type IncomingMessage } from 'node:http
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { allRoutes, type RouteContract } from '@inference-server/contracts';
-import { consumerToken, publicApiToken } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  notStored,
+  publicApiToken,
+  securityHeaders,
+} from '@inference-server/service-kit';
 import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 let api: RunningPrivateApi;
@@ -64,7 +69,7 @@ describe('a method that an address does not have', () => {
         methods.join(', '),
       ]);
       expect(answer.headers['content-type']).toContain('application/problem+json');
-      expect(answer.headers['x-content-type-options']).toBe('nosniff');
+      expect(answer.headers).toMatchObject({ ...securityHeaders, ...notStored });
     }
   });
 

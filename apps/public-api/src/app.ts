@@ -8,6 +8,7 @@ import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-se
 import { createCallerDirectory } from './caller-directory.js';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
+import { allowOrigins } from './plugins/cors.js';
 import { servePublicDocs } from './plugins/docs.js';
 import { answerHealth } from './plugins/health.js';
 import { limitRequests } from './plugins/limits.js';
@@ -38,6 +39,7 @@ export async function createPublicApi(
   });
 
   const directory = createCallerDirectory({ ...options, upstream });
+  await allowOrigins(app, options.corsOrigins);
   authorizeCallers(app, { ...options, directory });
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);

@@ -5,6 +5,7 @@ import {
   logLevels,
   isLoopbackAddress,
   publicApiToken,
+  Secret,
   type UploadPace,
 } from '@inference-server/service-kit';
 
@@ -12,8 +13,8 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PORT: Type.Integer({ default: 8000, minimum: 0, maximum: 65_535 }),
   PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
-  PRIVATE_API_TOKEN: Type.Optional(Type.String()),
-  PUBLIC_API_TOKEN: Type.Optional(Type.String()),
+  PRIVATE_API_TOKEN: Type.Optional(Secret()),
+  PUBLIC_API_TOKEN: Type.Optional(Secret()),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },
@@ -21,6 +22,7 @@ const Settings = Type.Object({
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
   /** In front of the server: addresses and networks, with commas between. */
   TRUSTED_PROXIES: Type.String({ default: '', pattern: '^[A-Za-z0-9.:/, ]*$' }),
+  CORS_ORIGINS: Type.String({ default: '' }),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
@@ -44,6 +46,8 @@ export interface PublicApiConfig {
   isExposed: boolean;
   /** Whose word about the address of a caller is believed. */
   trustedProxies: string[];
+  /** Whose pages may read answers: scheme, host and port. */
+  corsOrigins: readonly string[];
   maxUploadBytes: number;
   uploadPace: UploadPace;
   logLevel: string;
@@ -62,6 +66,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
     isExposed: !isLoopbackAddress(settings.HOST),
     trustedProxies: settings.TRUSTED_PROXIES.split(',').flatMap((part) => part.trim() || []),
+    corsOrigins: originsIn(settings.CORS_ORIGINS),
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
@@ -70,6 +75,23 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     logLevel: settings.LOG_LEVEL,
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
+}
+
+/** As a browser names them, to the letter: anything else would never match, and nobody would know why. */
+function originsIn(text: string): string[] {
+  const origins = text
+    .split(',')
+    .map((origin) => origin.trim())
+    .filter((origin) => origin !== '');
+  const wrong = origins.filter((origin) => !isOrigin(origin));
+  if (wrong.length === 0) return origins;
+  throw new ConfigError(
+    `CORS_ORIGINS: ${wrong.join(', ')}: give origins as browsers write them, with commas between (https://portal.example.org, or with a port), and no *`,
+  );
+}
+
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function tokenOf(settings: Static<typeof Settings>): string {

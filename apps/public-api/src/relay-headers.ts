@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { callerHeader, writeCaller, type CallerIdentity } from '@inference-server/contracts';
 
-const passedOn = [
+/** The headers of a request that private-api gets to see. */
+export const passedOn = [
   'accept',
   'accept-encoding',
   'content-length',

@@ -1,17 +1,20 @@
 import { expect, test } from 'vitest';
-import { ConfigError, publicApiToken } from '@inference-server/service-kit';
+import { ConfigError, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import { readConfig } from '../src/config.js';
 
+const PRIVATE_API_TOKEN = newOperatorToken();
+
 test('the defaults are those of the README', () => {
-  expect(readConfig({ PRIVATE_API_TOKEN: 'secret' })).toEqual({
+  expect(readConfig({ PRIVATE_API_TOKEN })).toEqual({
     host: '127.0.0.1',
     port: 8000,
     privateApiUrl: 'http://127.0.0.1:7000',
-    privateApiToken: publicApiToken('secret'),
+    privateApiToken: publicApiToken(PRIVATE_API_TOKEN),
     anonymousRole: 'none',
     allowPublicPostModel: false,
     isExposed: false,
     trustedProxies: [],
+    corsOrigins: [],
     maxUploadBytes: 20 * 1024 ** 3,
     uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
     logLevel: 'info',
@@ -20,12 +23,13 @@ test('the defaults are those of the README', () => {
 });
 
 test('a token of its own is taken before one that is derived', () => {
-  const config = readConfig({ PRIVATE_API_TOKEN: 'secret', PUBLIC_API_TOKEN: 'public-api.-.mac' });
-  expect(config.privateApiToken).toBe('public-api.-.mac');
+  const PUBLIC_API_TOKEN = publicApiToken(newOperatorToken());
+  const config = readConfig({ PRIVATE_API_TOKEN, PUBLIC_API_TOKEN });
+  expect(config.privateApiToken).toBe(PUBLIC_API_TOKEN);
 });
 
 test('ALLOW_PUBLIC_POST_MODEL may be set to anything', () => {
-  const config = readConfig({ PRIVATE_API_TOKEN: 'secret', ALLOW_PUBLIC_POST_MODEL: 'False' });
+  const config = readConfig({ PRIVATE_API_TOKEN, ALLOW_PUBLIC_POST_MODEL: 'False' });
   expect(config.allowPublicPostModel).toBe(true);
 });
 

@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
+import { notStored, securityHeaders } from '@inference-server/service-kit';
 import { identifying, problemType, send, startPair, startPublicApi, uid } from './servers.js';
 
 const nobody = 'http://127.0.0.1:9';
@@ -172,7 +173,7 @@ test('304 comes through without a body, 206 and 416 with what they say', async (
   }
 });
 
-test('no answer is taken for something else than its content type says', async () => {
+test('every answer says what a browser must not do with it', async () => {
   const { url } = await startPair((_request, response) => response.writeHead(551).end('{}'));
   const raw = new URL(url);
   for (const [method, path] of [
@@ -191,7 +192,9 @@ test('no answer is taken for something else than its content type says', async (
   ] as const) {
     const { hostname, port } = raw;
     const answer = await send(url, { hostname, port, method, path });
-    expect([path, answer.headers['x-content-type-options']]).toEqual([path, 'nosniff']);
+    const own = path.startsWith('/docs') ? { 'content-security-policy': expect.anything() } : {};
+    expect(answer.headers, path).toMatchObject({ ...securityHeaders, ...own });
+    if (!path.startsWith('/docs')) expect(answer.headers, path).toMatchObject(notStored);
   }
 });
 
@@ -199,5 +202,5 @@ test('a 401 between the two hops leaves an answer of ours', async () => {
   const { url } = await startPair((_request, response) => response.writeHead(401).end('{}'));
   const answer = await send(`${url}/api/models/`, {});
   expect(answer.status).toBe(500);
-  expect(answer.headers['x-content-type-options']).toBe('nosniff');
+  expect(answer.headers).toMatchObject({ ...securityHeaders, ...notStored });
 });

@@ -34,6 +34,7 @@ export async function startPublicApi(
       allowPublicPostModel: true,
       isExposed: false,
       trustedProxies: [],
+      corsOrigins: [],
       maxUploadBytes: 1024 ** 3,
       uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
       ...options,

@@ -5,6 +5,7 @@ import { createClient, type Readiness } from '@inference-server/sdk';
 import { isLoopbackAddress } from '@inference-server/service-kit';
 import { addressesOf, privateHost } from './addresses.js';
 import { appFile } from './app-files.js';
+import type { StandaloneConfig } from './config.js';
 import { rotateLog } from './data-folder.js';
 import type { Parts } from './parts.js';
 import type { Given, Services } from './services.js';
@@ -33,6 +34,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       DATABASE_URL: services.databaseUrl,
       STORAGE_URL: config.storageUrl ?? join(folder.path, 'storage'),
       DATA_DIR: folder.path,
+      ...bootstrapOf(config),
     },
     serves: () => says(addresses.privateApi, ['ready', 'degraded']),
   });
@@ -84,7 +86,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
         command: process.execPath,
         args: [appFile(app)],
         // The settings of ours stand in place of whatever the terminal has (PORT, HOST, …).
-        environment: { ...environment, ...common, ...settings },
+        environment: withSettings(environment, { ...common, ...settings }),
         dataDir: folder.path,
         logFile,
         ipc: true,
@@ -94,6 +96,22 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       return child;
     });
   }
+}
+
+/** A setting of ours also stands in place of one that the terminal has in a file. */
+function withSettings(
+  environment: NodeJS.ProcessEnv,
+  settings: Record<string, string>,
+): NodeJS.ProcessEnv {
+  const files = new Set(Object.keys(settings).map((name) => `${name}_FILE`));
+  const others = Object.entries(environment).filter(([name]) => !files.has(name));
+  return { ...Object.fromEntries(others), ...settings };
+}
+
+function bootstrapOf({ bootstrap }: StandaloneConfig): Record<string, string> {
+  if (bootstrap === undefined) return {};
+  const { user: BOOTSTRAP_USER, password } = bootstrap;
+  return { BOOTSTRAP_USER, ...(password !== undefined && { BOOTSTRAP_PASSWORD: password }) };
 }
 
 /** As many as `auto` would leave for work without a GPU. */

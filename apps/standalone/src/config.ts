@@ -1,6 +1,14 @@
 import { resolve } from 'node:path';
 import Type from 'typebox';
-import { ConfigError, loadConfig, logLevels } from '@inference-server/service-kit';
+import {
+  ChosenSecret,
+  ConfigError,
+  loadConfig,
+  logLevels,
+  Secret,
+  SecretUrl,
+  withoutSecrets,
+} from '@inference-server/service-kit';
 
 const Port = (fallback: number) => Type.Integer({ minimum: 1, maximum: 65_535, default: fallback });
 
@@ -9,12 +17,16 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PUBLIC_API_PORT: Port(8000),
   PRIVATE_API_PORT: Port(7000),
-  PRIVATE_API_TOKEN: Type.Optional(Type.String({ minLength: 16 })),
-  DATABASE_URL: Type.Optional(Type.String({ pattern: '^postgres(ql)?://' })),
-  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://' })),
+  PRIVATE_API_TOKEN: Type.Optional(Secret()),
+  DATABASE_URL: Type.Optional(
+    SecretUrl({ pattern: '^postgres(ql)?://', password: 'DATABASE_PASSWORD' }),
+  ),
+  REDIS_URL: Type.Optional(SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' })),
   DOCKER_HOST: Type.Optional(Type.String({ pattern: '^(unix|tcp|http)://' })),
   STORAGE_URL: Type.Optional(Type.String()),
   ALLOW_PUBLIC_POST_MODEL: Type.Optional(Type.String()),
+  BOOTSTRAP_USER: Type.Optional(Type.String()),
+  BOOTSTRAP_PASSWORD: Type.Optional(ChosenSecret()),
   CPU_SLOTS: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 })),
   GPUS: Type.String({ default: 'auto' }),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
@@ -35,6 +47,8 @@ export interface StandaloneConfig {
   /** Undefined: a folder in the data folder. */
   storageUrl: string | undefined;
   allowPublicPostModel: string | undefined;
+  /** The first person. */
+  bootstrap: { user: string; password: string | undefined } | undefined;
   cpuSlots: number | undefined;
   gpus: string;
   logLevel: string;
@@ -66,9 +80,18 @@ export function readConfig(
     dockerHost: settings.DOCKER_HOST,
     storageUrl: settings.STORAGE_URL,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL,
+    bootstrap:
+      settings.BOOTSTRAP_USER === undefined
+        ? undefined
+        : { user: settings.BOOTSTRAP_USER, password: settings.BOOTSTRAP_PASSWORD },
     cpuSlots: settings.CPU_SLOTS,
     gpus: settings.GPUS,
     logLevel: settings.LOG_LEVEL,
     demo: !args.includes('--no-demo'),
   };
+}
+
+/** What the services and apps get of the environment: each is handed the secrets that it needs by name. */
+export function handedOn(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return withoutSecrets(Settings, environment);
 }

@@ -1,5 +1,5 @@
 import { configOrExit } from '@inference-server/service-kit';
-import { readConfig } from './config.js';
+import { handedOn, readConfig } from './config.js';
 import { runStandalone } from './standalone.js';
 
 const stopping = new AbortController();
@@ -16,7 +16,7 @@ const config = configOrExit('InferenceServer', () =>
 );
 process.exit(
   await runStandalone(config, {
-    environment: process.env,
+    environment: handedOn(process.env),
     signal: stopping.signal,
     print: (text) => void process.stdout.write(`${text}\n`),
   }),

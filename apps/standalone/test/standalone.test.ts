@@ -7,6 +7,7 @@ import { buffer, json } from 'node:stream/consumers';
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '@inference-server/sdk';
+import { newOperatorToken } from '@inference-server/service-kit';
 import {
   createTestDatabase,
   freePort,
@@ -179,13 +180,14 @@ test('a start says what it waits for while others have the tables', { timeout },
 test('services that are given are used, and not stopped', { timeout }, async () => {
   const database = await createTestDatabase({ empty: true });
   const redis = await ownRedis();
+  const token = newOperatorToken();
   const DATA_DIR = await testFolder();
   const server = await startServer({
     DATA_DIR,
     DOCKER_HOST,
     DATABASE_URL: database.url,
     REDIS_URL: redis.url,
-    PRIVATE_API_TOKEN: 'a-token-of-my-own',
+    PRIVATE_API_TOKEN: token,
   });
   await server.untilSays(up);
   expect(Object.keys(recordedPids(DATA_DIR)).sort()).toEqual([
@@ -193,7 +195,7 @@ test('services that are given are used, and not stopped', { timeout }, async () 
     'private-api',
     'public-api',
   ]);
-  const operator = createClient({ baseUrl: server.privateApi, token: 'a-token-of-my-own' });
+  const operator = createClient({ baseUrl: server.privateApi, token });
   expect(await operator.listModels()).toEqual([]);
   server.signal('SIGTERM');
   expect(await server.ended).toBe(0);

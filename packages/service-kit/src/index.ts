@@ -1,7 +1,9 @@
-export { ConfigError, loadConfig } from './config.js';
+export { ConfigError, loadConfig, withoutSecrets } from './config.js';
+export { ChosenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';
+export { notStored, securityHeaders } from './http/security-headers.js';
 export {
   armCrashPoints,
   CrashAt,

@@ -40,7 +40,7 @@ describe('loadConfig', () => {
     const load = () =>
       loadConfig(Settings, { PORT: 'many', SECRET: 'abc', NAME_FILE: join(folder, 'absent') });
     expect(load).toThrow(ConfigError);
-    expect(load).toThrow(/NAME_FILE: ENOENT/);
+    expect(load).toThrow(/NAME: the file of NAME_FILE cannot be read \(ENOENT\)/);
     expect(load).toThrow(/PORT: must be integer/);
     expect(load).toThrow(/SECRET: must NOT have fewer than 4 characters/);
   });

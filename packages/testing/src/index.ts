@@ -1,4 +1,5 @@
 export { startApp, type AppSpec, type TestApp } from './app-process.js';
+export { launchBrowser, type BrowserContext, type BrowserPage } from './browser.js';
 export { whenFileEnds } from './clean-up.js';
 export { createTestDatabase, type TestDatabase } from './database.js';
 export { createEngineApi, type ContainerRun, type EngineApi } from './engine-api.js';

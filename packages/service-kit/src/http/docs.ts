@@ -2,6 +2,7 @@ import swagger, { type StaticDocumentSpec } from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import { refuseOtherMethodsAt } from './methods.js';
+import { contentPolicyOfDocs } from './security-headers.js';
 
 /** Serves an OpenAPI document: the page at /docs, the JSON at /openapi.json. */
 export async function serveDocs(
@@ -14,9 +15,15 @@ export async function serveDocs(
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    // The bar on top offers other documents to explore; there is one.
-    theme: { css: [{ filename: 'theme.css', content: '.swagger-ui .topbar { display: none }' }] },
-    uiConfig: { docExpansion: 'list', tryItOutEnabled: true, validatorUrl: null },
+    staticCSP: contentPolicyOfDocs,
+    uiConfig: {
+      // Without the bar on top: it offers other documents to explore, and there is one. Its logo has a
+      // style in it, which the policy refuses.
+      layout: 'BaseLayout',
+      docExpansion: 'list',
+      tryItOutEnabled: true,
+      validatorUrl: null,
+    },
   });
   app.get('/openapi.json', async (_request, reply) =>
     reply.type('application/json; charset=utf-8').send(JSON.stringify(document)),

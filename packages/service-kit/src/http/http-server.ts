@@ -11,9 +11,9 @@ import type { Logger } from '../logger.js';
 import { stopInOrder } from './closing.js';
 import { continueWhenRead } from './expect-continue.js';
 import { answerHead } from './methods.js';
-import { forbidSniffing } from './nosniff.js';
 import { sendError } from './problem-reply.js';
 import { refuseFaultyHeads } from './request-head.js';
+import { tellBrowsers } from './security-headers.js';
 import { answerUnparsable, watchExchanges } from './unparsable-request.js';
 import { createValidatorCompiler } from './validators.js';
 
@@ -70,7 +70,7 @@ export function createHttpServer(options: {
   refuseFaultyHeads(app);
   app.setValidatorCompiler(createValidatorCompiler());
   answerHead(app);
-  forbidSniffing(app);
+  tellBrowsers(app);
   app.addHook('onRequest', async (request) => refuseGivenTwice(request));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply));
   app.setNotFoundHandler((request, reply) =>

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { noSniffing } from './nosniff.js';
 import { discardBody } from './request-body.js';
+import { notStored, securityHeaders } from './security-headers.js';
 
 export const problemType = 'application/problem+json; charset=utf-8';
 
@@ -24,7 +24,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
     discardBody(request.raw);
   }
   // Here too: an address that cannot be read meets no hook.
-  reply.headers(noSniffing);
+  reply.headers({ ...securityHeaders, ...notStored });
   if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
   // Who asks again may reach another process. A body that still comes keeps its connection.
   if (known.code === 'SERVICE_UNAVAILABLE' && request.raw.complete) {

@@ -72,6 +72,7 @@ const givenOnce = new Set([
   'proxy-authorization',
   'range',
   'transfer-encoding',
+  'x-token',
 ]);
 
 /** Node keeps the first of some and joins others: of these, neither is what the sender meant. */

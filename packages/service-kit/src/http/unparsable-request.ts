@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { AppError } from '@inference-server/errors';
-import { noSniffing } from './nosniff.js';
 import { problemOf, problemType } from './problem-reply.js';
+import { notStored, securityHeaders } from './security-headers.js';
 
 /** How long a refused sender may go on, so that it gets to read why. */
 const lingerMs = 1_000;
@@ -72,7 +72,9 @@ function refuse(socket: Duplex, error: AppError): void {
     `HTTP/1.1 ${problem.status} ${problem.title}`,
     `content-type: ${problemType}`,
     `content-length: ${Buffer.byteLength(body)}`,
-    ...Object.entries(noSniffing).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries({ ...securityHeaders, ...notStored }).map(
+      ([name, value]) => `${name}: ${value}`,
+    ),
     'connection: close',
   ];
   endSoon(socket, [...head, '', body].join('\r\n'));

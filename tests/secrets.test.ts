@@ -1,0 +1,152 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import AdmZip from 'adm-zip';
+import { beforeAll, expect, it } from 'vitest';
+import { createClient } from '@inference-server/sdk';
+import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
+import { freePort, testEngine, testFolder } from '@inference-server/testing';
+import { recordedPids, startServer, type Server } from '../apps/standalone/test/server.js';
+import { makeScriptImage } from './running-server.js';
+
+const token = newOperatorToken();
+/** By what it is. Each is looked for, as it is and as it would stand in base64. */
+let canaries: Record<string, string>;
+let server: Server;
+let dataDir: string;
+/** What a model saw of itself. */
+let seenByModel: string;
+
+beforeAll(async () => {
+  const engine = await testEngine();
+  await makeScriptImage(engine.api, engine.image, 'inference-server-test/canaries:1');
+  dataDir = await testFolder();
+  const tokenFile = join(await testFolder(), 'token');
+  await writeFile(tokenFile, `${token}\n`);
+  server = await startServer({
+    DATA_DIR: dataDir,
+    DOCKER_HOST: engine.dockerHost,
+    PRIVATE_API_TOKEN_FILE: tokenFile,
+    ALLOW_PUBLIC_POST_MODEL: '1',
+    LOG_LEVEL: 'trace',
+  });
+  await server.untilSays('InferenceServer is up');
+  const redis = await readFile(join(dataDir, 'redis', 'redis.conf'), 'utf8');
+  const mac = (whole: string) => whole.split('.').at(-1) ?? '';
+  canaries = {
+    'the operator’s token': token,
+    'the token of public-api': mac(publicApiToken(token)),
+    'the token of the consumer': mac(consumerToken(token, 'local-cpu')),
+    'the password of Redis': /^requirepass (\S+)$/m.exec(redis)?.[1] ?? '',
+    'the password of PostgreSQL': await readFile(join(dataDir, 'postgres.password'), 'utf8'),
+  };
+  seenByModel = await runModel();
+  await failOnPurpose();
+}, 120_000);
+
+it('keeps secrets out of every process list', async () => {
+  for (const secret of Object.values(canaries)) expect(secret.length).toBeGreaterThanOrEqual(32);
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const commands = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  for (const known of [dataDir, 'redis-server', 'private-api']) {
+    expect(commands.filter((command) => command.includes(known)).length, known).toBeGreaterThan(0);
+  }
+  expectNone(commands.join('\n'), 'arguments of processes');
+});
+
+it('hands on no file of a secret, and the password of the database to private-api alone', async () => {
+  const pids = recordedPids(dataDir);
+  const password = canaries['the password of PostgreSQL'] ?? '';
+  for (const name of ['private-api', 'public-api', 'job-consumer']) {
+    const environment = await readFile(`/proc/${pids[name]}/environ`, 'utf8');
+    expect(environment, name).toContain('PATH=');
+    expect(environment, name).not.toContain('PRIVATE_API_TOKEN_FILE');
+    expect(environment.includes(password), name).toBe(name === 'private-api');
+  }
+});
+
+it('keeps secrets out of the environment and the files of a model’s container', () => {
+  expect(seenByModel).toMatch(/^PATH=/m);
+  expect(seenByModel).toContain('run.sh');
+  expect(seenByModel).not.toMatch(/TOKEN|PASSWORD|REDIS|DATABASE/);
+  expectNone(seenByModel, 'a container');
+});
+
+it('keeps secrets out of logs, the terminal, records and what is said of failures', async () => {
+  const files = (await Promise.all(['logs', 'run'].map((folder) => textsIn(folder)))).flat();
+  expect(files.map(({ path }) => path).join()).toMatch(/private-api\.log[^]*redis\.json/);
+  for (const { path, text } of files) expectNone(text, path);
+  expectNone(server.output(), 'the terminal');
+});
+
+it('keeps secrets out of the pages and documents of both APIs', async () => {
+  for (const base of [server.publicApi, server.privateApi]) {
+    for (const path of ['/', '/docs', '/docs/static/swagger-initializer.js', '/openapi.json']) {
+      expectNone(await (await fetch(base + path)).text(), path);
+    }
+    expectNone(await (await fetch(`${base}/readyz`)).text(), 'readyz');
+  }
+});
+
+async function runModel(): Promise<string> {
+  const caller = createClient({ baseUrl: server.publicApi });
+  const tag = 'inference-server-test/canaries:1';
+  await caller.postModel({ human_readable_id: 'canaries', container_tag: tag });
+  const zip = new AdmZip();
+  const script =
+    'env >/output/seen; { ps; ls -lR /input /output; cat /proc/*/environ; } >>/output/seen';
+  zip.addFile('run.sh', Buffer.from(script));
+  const uid = await caller.postTask({ human_readable_id: 'canaries', zip: zip.toBuffer() });
+  const { zip: output } = await caller.waitForTask(uid);
+  return new AdmZip(await buffer(output)).readAsText('seen').replaceAll('\0', '\n');
+}
+
+/** Requests whose refusal could echo what came with them, and a start that fails. */
+async function failOnPurpose(): Promise<void> {
+  const answers: string[] = [];
+  for (const base of [server.publicApi, server.privateApi]) {
+    for (const authorization of [`Bearer ${token}x`, `Basic ${token}`, `${token}: x`]) {
+      const headers = { authorization, 'x-token': `${token}x` };
+      answers.push(await (await fetch(`${base}/api/models/`, { headers })).text());
+      answers.push(await (await fetch(`${base}/nowhere`, { headers })).text());
+    }
+  }
+  expectNone(answers.join('\n'), 'answers to wrong credentials');
+  const DATA_DIR = await testFolder();
+  const address = `postgres://a:${token}@127.0.0.1:${String(await freePort())}/x`;
+  for (const settings of [
+    { DATABASE_URL: address },
+    { DATABASE_URL: address.replace('/x', '#x').replace('@', '/@') },
+    { PRIVATE_API_TOKEN: `${token} ` },
+    { PRIVATE_API_TOKEN_FILE: token },
+    { REDIS_URL: address },
+  ]) {
+    const failing = await startServer({ DATA_DIR, ...settings });
+    expect(await failing.ended, Object.keys(settings).join()).not.toBe(0);
+    expect(failing.output()).not.toBe('');
+    expectNone(failing.output(), 'a start that fails');
+    for (const { path, text } of await textsIn('logs', DATA_DIR)) expectNone(text, path);
+  }
+}
+
+async function textsIn(folder: string, below = dataDir) {
+  const names = await readdir(join(below, folder)).catch((): string[] => []);
+  return Promise.all(
+    names.map(async (name) => ({
+      path: join(folder, name),
+      text: await readFile(join(below, folder, name), 'utf8'),
+    })),
+  );
+}
+
+/** By name, so that the report of a failure shows none either. */
+function expectNone(text: string, where: string): void {
+  const found = Object.entries(canaries)
+    .filter(([, secret]) =>
+      [secret, Buffer.from(secret).toString('base64')].some((form) => text.includes(form)),
+    )
+    .map(([name]) => name);
+  expect(found, where).toEqual([]);
+}
