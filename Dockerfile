@@ -26,7 +26,7 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/job-consumer
 FROM ${BASE_IMAGE} AS service
 ENV NODE_ENV=production
 WORKDIR /app
-RUN mkdir -p /var/lib/inference-server/blobs /var/lib/inference-server/work \
+RUN mkdir -p /var/lib/inference-server/blobs /var/lib/inference-server/data /var/lib/inference-server/work \
   && chown -R 1000:1000 /var/lib/inference-server
 USER 1000:1000
 

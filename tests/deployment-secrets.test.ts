@@ -11,7 +11,7 @@ import { readCompose, readText, repository } from './deployment-files.js';
 const run = promisify(execFile);
 const script = join(repository, 'secrets/generate_secrets');
 const { services, secrets } = readCompose();
-const names = ['postgres_password', 'private_api_token', 'redis_password'];
+const names = ['bootstrap_password', 'postgres_password', 'private_api_token', 'redis_password'];
 
 describe('the secrets of docker-compose.yaml', () => {
   it('are files, in a folder that neither git nor an image takes', () => {

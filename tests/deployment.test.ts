@@ -72,7 +72,10 @@ describe('docker-compose.yaml', () => {
       (services[name]?.volumes ?? []).filter((volume) => /^[a-z-]+:/.test(volume));
     expect(named('postgres')).toEqual(['postgres:/var/lib/postgresql']);
     expect(named('redis')).toEqual(['redis:/data']);
-    expect(named('private-api')).toEqual(['blobs:/var/lib/inference-server/blobs']);
+    expect(named('private-api')).toEqual([
+      'blobs:/var/lib/inference-server/blobs',
+      'private-api-data:/var/lib/inference-server/data',
+    ]);
     const used = Object.keys(services).flatMap(named);
     expect(used.map((volume) => volume.split(':')[0]).toSorted()).toEqual(
       Object.keys(compose.volumes).toSorted(),

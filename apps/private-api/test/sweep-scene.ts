@@ -164,6 +164,9 @@ export async function openSweepScene() {
         'attempts',
         'blobs',
         'idempotency_keys',
+        'login_failures',
+        'keys',
+        'users',
         'installations',
         'leaders',
       ];

@@ -274,6 +274,20 @@ describe('keys of posts', () => {
   });
 });
 
+describe('wrong passwords', () => {
+  it('go after 24 hours', async () => {
+    await scene.query(
+      `INSERT INTO login_failures (subject, failures, failed_at, blocked_until)
+       SELECT 'user:' || hours, 9, now() - hours * interval '1 hour', now()
+         FROM unnest(ARRAY[23, 25]) AS hours`,
+    );
+    expect(await scene.take('login-failures')).toMatchObject({ count: 1 });
+    expect(await scene.query('SELECT subject FROM login_failures')).toEqual([
+      { subject: 'user:23' },
+    ]);
+  });
+});
+
 describe('all sweeps', () => {
   it('change nothing when they only look', async () => {
     await fill();
@@ -289,6 +303,7 @@ describe('all sweeps', () => {
       outputs: 40,
       logs: 20,
       'idempotency-keys': 0,
+      'login-failures': 0,
       'model-files': 20,
       'abandoned-uploads': 20,
       'deleted-blobs': 20,

@@ -8,6 +8,7 @@ import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
 import { sweepIdempotencyKeys } from './idempotency-keys.js';
 import { sweepInputs } from './inputs.js';
+import { sweepLoginFailures } from './login-failures.js';
 import { sweepLogs } from './logs.js';
 import { sweepLostFiles } from './lost-files.js';
 import { sweepModelFiles } from './model-files.js';
@@ -63,6 +64,7 @@ export function createSweeps(deps: {
     sweepOutputs(database, ofRows),
     sweepLogs(database, ofRows),
     sweepIdempotencyKeys(database, ofRows),
+    sweepLoginFailures(database, ofRows),
     sweepModelFiles(database, ofRows),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),
