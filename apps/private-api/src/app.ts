@@ -94,7 +94,8 @@ export async function startPrivateApi(
   });
   const keys = createKeyRepository(database);
   const users = createUserRepository(database);
-  const userService = createUserService({ users });
+  const passwordCost = config.PASSWORD_HASH_COST;
+  const userService = createUserService({ users, passwordCost });
   const gate = createZipGate({ threads: config.GATE_THREADS });
   const blobRows = createBlobRepository(database);
   const underWay = tellOfBlobsUnderWay({
@@ -220,7 +221,7 @@ export async function startPrivateApi(
       users,
       models,
       clock: database,
-      logIn: createLogIn({ users, failures: createLoginFailures(database) }),
+      logIn: createLogIn({ users, failures: createLoginFailures(database), passwordCost }),
       secret: config.PRIVATE_API_TOKEN,
       logger,
     }),

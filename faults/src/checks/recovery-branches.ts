@@ -34,6 +34,7 @@ const chances: readonly string[] = [
   'an abandoned blob was left for a sweep',
   'an orphan stays',
   'the storage of containers cannot be measured',
+  'the use of a key could not be noted',
   'tickets of a gone consumer stay',
   'uploads under way could not be told of',
   // With HAND_OVER=false alone.

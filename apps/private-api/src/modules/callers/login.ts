@@ -12,8 +12,13 @@ export type LogIn = (login: Login & { password: string }) => Promise<LivingUser>
  * Lets a person in by name and password. Throws LOGIN_FAILED, which does not tell what is wrong, and
  * TOO_MANY_REQUESTS after too many of these.
  */
-export function createLogIn(deps: { users: UserRepository; failures: LoginFailures }): LogIn {
-  const { users, failures } = deps;
+export function createLogIn(deps: {
+  users: UserRepository;
+  failures: LoginFailures;
+  /** The `ln` of new hashes. */
+  passwordCost: number;
+}): LogIn {
+  const { users, failures, passwordCost } = deps;
   const inTurn = createTurns();
 
   return (login) =>
@@ -26,7 +31,8 @@ export function createLogIn(deps: { users: UserRepository; failures: LoginFailur
         });
       }
       const user = await users.findLiving(login.userName);
-      if (!(await isPasswordOf(user?.passwordHash, login.password)) || user === undefined) {
+      const cost = { ln: passwordCost };
+      if (!(await isPasswordOf(user?.passwordHash, login.password, cost)) || user === undefined) {
         await failures.note(login);
         throw new AppError('LOGIN_FAILED', 'The user name or the password is wrong.');
       }

@@ -6,7 +6,14 @@ import type { UserRepository } from './repository.js';
 
 export type UserService = ReturnType<typeof createUserService>;
 
-export function createUserService({ users }: { users: UserRepository }) {
+export function createUserService({
+  users,
+  passwordCost,
+}: {
+  users: UserRepository;
+  /** The `ln` of a new hash. */
+  passwordCost: number;
+}) {
   return {
     /** Throws VALIDATION_FAILED for a weak password, and for a new person without one or without role. */
     async put(
@@ -15,7 +22,8 @@ export function createUserService({ users }: { users: UserRepository }) {
       createdBy: string,
     ): Promise<UserDetails> {
       if (password !== undefined) requireStrongPassword(password, userName);
-      const passwordHash = password === undefined ? null : await hashPassword(password);
+      const passwordHash =
+        password === undefined ? null : await hashPassword(password, passwordCost);
       const user = await users.put(userName, { passwordHash, role: role ?? null }, createdBy);
       if (user !== undefined) return user;
       const parameter = password === undefined ? 'password' : 'role';
