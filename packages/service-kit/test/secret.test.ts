@@ -130,6 +130,9 @@ describe('the address of a service', () => {
     expect(problemsOf({ QUEUE_URL, QUEUE_PASSWORD: newOperatorToken() })).toBe(
       'QUEUE_PASSWORD: QUEUE_URL has a password already',
     );
+    expect(problemsOf({ QUEUE_URL: 'redis:///0', QUEUE_PASSWORD: strong })).toBe(
+      'QUEUE_PASSWORD: QUEUE_URL names no host to which it belongs',
+    );
     expect(problemsOf({ QUEUE_PASSWORD: strong })).toBe(
       'QUEUE_PASSWORD: there is no QUEUE_URL for it',
     );
