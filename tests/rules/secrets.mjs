@@ -39,7 +39,7 @@ export const rulesOfSecrets = [
     name: 'what cannot be a request is answered with the headers for browsers, too',
     file: `${kit}http/unparsable-request.ts`,
     text: 'Object.entries({ ...securityHeaders, ...notStored })',
-    without: 'Object.entries({ ...notStored })',
+    without: "Object.entries(typeof securityHeaders === 'object' ? notStored : {})",
     tests: [[headers, 'says what a browser must not do with it, once, and is not kept']],
   },
   {
