@@ -11,15 +11,16 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 RUN npx turbo run build --output-logs=errors-only \
   --filter=./apps/private-api --filter=./apps/public-api --filter=./apps/job-consumer
 
-# Per service: the libraries that it needs to run, and nothing of the others.
+# Per service: the libraries that it needs to run, and nothing of the others. What is optional stays out: npm
+# counts the command of prisma to it, with 130 packages, and faster versions of what is there in JavaScript.
 FROM build AS private-api-files
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/private-api
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/private-api
 
 FROM build AS public-api-files
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/public-api
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/public-api
 
 FROM build AS job-consumer-files
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund -w apps/job-consumer
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/job-consumer
 
 # What the three have in common. Folders that become volumes belong to the user from the start: a
 # new volume takes its owner from the image.

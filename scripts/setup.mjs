@@ -43,7 +43,7 @@ async function installNpmPackages(signal) {
   console.log('Installing the npm packages …');
   const npm = process.env.npm_execpath;
   const [command, ...args] = npm === undefined ? ['npm'] : [process.execPath, npm];
-  await runCommand(command, [...args, 'ci', '--no-audit', '--no-fund'], {
+  await runCommand(command, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
     cwd: repository,
     quiet: true,
     timeoutMs: 15 * 60_000,

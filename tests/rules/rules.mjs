@@ -9,6 +9,7 @@ import { rulesOfLeftovers } from './leftovers.mjs';
 import { rulesOfMigrations } from './migrations.mjs';
 import { rulesOfModels } from './models.mjs';
 import { rulesOfPosts } from './posts.mjs';
+import { rulesOfSecrets } from './secrets.mjs';
 import { rulesOfSweeps } from './sweeps.mjs';
 import { rulesOfTickets } from './tickets.mjs';
 
@@ -33,6 +34,7 @@ export const rules = [
   ...rulesOfConsumers,
   ...rulesOfLeftovers,
   ...rulesOfAccess,
+  ...rulesOfSecrets,
 ];
 
 /**

@@ -189,6 +189,9 @@ test('services that are given are used, and not stopped', { timeout }, async () 
     'private-api',
     'public-api',
   ]);
+  // Of the database only private-api is told.
+  const told = await environmentOf(recordedPids(DATA_DIR)['job-consumer']);
+  expect(told.map((line) => line.split('=')[0])).not.toContain('DATABASE_URL');
   const operator = createClient({ baseUrl: server.privateApi, token });
   expect(await operator.listModels()).toEqual([]);
   server.signal('SIGTERM');

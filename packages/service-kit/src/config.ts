@@ -95,6 +95,8 @@ function withPassword(
   const url = new URL(address);
   if (url.password !== '') problems.set(of, `${name} has a password already`);
   url.password = encodeURIComponent(password);
+  // An address without a host takes none, and says nothing.
+  if (url.password === '') problems.set(of, `${name} names no host to which it belongs`);
   return url.href;
 }
 

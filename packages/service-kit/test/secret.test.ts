@@ -31,7 +31,7 @@ function problemsOf(environment: Record<string, string>, canary = strong): strin
     expect(stack).not.toContain(canary);
     return message;
   }
-  throw new Error('There was no problem.');
+  return expect.fail('There was no problem.');
 }
 
 let folder: string;
@@ -129,6 +129,9 @@ describe('the address of a service', () => {
     const QUEUE_URL = `redis://:${strong}@127.0.0.1:1`;
     expect(problemsOf({ QUEUE_URL, QUEUE_PASSWORD: newOperatorToken() })).toBe(
       'QUEUE_PASSWORD: QUEUE_URL has a password already',
+    );
+    expect(problemsOf({ QUEUE_URL: 'redis:///0', QUEUE_PASSWORD: strong })).toBe(
+      'QUEUE_PASSWORD: QUEUE_URL names no host to which it belongs',
     );
     expect(problemsOf({ QUEUE_PASSWORD: strong })).toBe(
       'QUEUE_PASSWORD: there is no QUEUE_URL for it',

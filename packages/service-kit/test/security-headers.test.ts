@@ -64,6 +64,7 @@ it('what may be kept says so itself', async () => {
 it('the pages of the documentation run their own files and nothing that is written into them', async () => {
   for (const path of ['/docs', '/docs/', '/docs/static/swagger-ui.css', '/docs/static/absent.js']) {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+    await answer.arrayBuffer();
     const policy = answer.headers.get('content-security-policy') ?? '';
     expect(policy).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self'; /);
     expect(policy).toMatch(/ base-uri 'none'; form-action 'none'; frame-ancestors 'none';$/);
