@@ -8,7 +8,7 @@ import {
   type TaskEvent,
   type TaskState,
 } from '@inference-server/contracts';
-import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
@@ -33,7 +33,7 @@ import {
   type Seen,
   type TicketBack,
 } from './life-stories.js';
-import { needs, plenty } from './capacities.js';
+import { plenty } from './capacities.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.

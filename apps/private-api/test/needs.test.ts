@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ClaimAnswer, Model } from '@inference-server/contracts';
-import { waitUntil } from '@inference-server/testing';
-import { gpu, needs } from './capacities.js';
+import { needs, waitUntil } from '@inference-server/testing';
+import { gpu } from './capacities.js';
 import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 import { problemOfTask, registerBoth, stateOfTask } from './task-helpers.js';
 
