@@ -179,7 +179,7 @@ async function unlessDeviceLost(
   return fault('device_lost', detail, end.exitCode);
 }
 
-/** Of a container that could not be ended, which a lost device may be the reason for. Throws the error where it is not. */
+/** Of a container that could not be ended: a lost device may be why. Throws the error where it is not. */
 async function deviceLostOr(run: AttemptRun, error: unknown, end: Outcome): Promise<Outcome> {
   run.signal.throwIfAborted();
   if (!(error instanceof EngineError)) throw error;

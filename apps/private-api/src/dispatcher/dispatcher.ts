@@ -20,7 +20,9 @@ export interface Dispatcher {
 export interface DispatcherTimings {
   /** The longest time between two passes without a reason. */
   tickMs: number;
-  /** No lease ends, and no consumer counts as gone, while the leader is younger than this: consumers come back first. */
+  /**
+   * No lease ends, and no consumer is missed, while the leader is younger than this: consumers come back first.
+   */
   leaseGraceMs: number;
 }
 
