@@ -171,8 +171,8 @@ export const rulesOfTickets = [
   {
     name: 'a retry waits some minutes for another consumer, no longer',
     file: repository,
-    text: "t.not_before > now() - $3 * interval '1 millisecond'",
-    without: "t.not_before > now() - ($3 + 9e9) * interval '1 millisecond'",
+    text: "t.not_before > now() - $2 * interval '1 millisecond'",
+    without: "t.not_before > now() - ($2 + 9e9) * interval '1 millisecond'",
     tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
   },
   {
@@ -185,7 +185,7 @@ export const rulesOfTickets = [
   {
     name: 'what waits for another consumer does not stand before what need not',
     file: repository,
-    text: 'AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})',
+    text: 'AND ((t.consumer_id = ANY (of."notShunning")) IS NOT TRUE OR NOT ${shunsLast})',
     without: '',
     tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
   },

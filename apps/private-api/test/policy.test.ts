@@ -373,7 +373,9 @@ describe('whatever waits and whoever is there', () => {
             if (asked === undefined) return [];
             return backlog
               .filter((one) => JSON.stringify(one.needs) === kind)
-              .filter((one) => !one.shunsLast || one.lastConsumerId !== asked.notShunning)
+              .filter(
+                (one) => !one.shunsLast || !asked.notShunning.includes(one.lastConsumerId ?? ''),
+              )
               .slice(0, asked.most);
           });
           const inOrder = backlog.filter((one) => read.includes(one));
