@@ -34,6 +34,8 @@ it('lets what a stopped consumer has parked be, also when it is away for long', 
 it('removes what a killed one has left once it cannot come back to it, and nothing else', async () => {
   const uid = await post('sleep 1000');
   await untilRunning('leaves', uid);
+  // What staged the input goes after the start.
+  await untilLeft('leaves', ['input', 'output', 'run']);
   await consumer.kill();
   const lost = async () => {
     const { attempts } = await server.client.getTaskStatus(uid);

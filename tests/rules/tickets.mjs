@@ -8,6 +8,7 @@ const books = 'apps/private-api/src/dispatcher/books.ts';
 const ofNeeds = 'apps/private-api/test/needs.test.ts';
 const ofPolicy = 'apps/private-api/test/policy.test.ts';
 const model = 'apps/private-api/test/life-model.test.ts';
+const signOff = 'apps/private-api/test/sign-off.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfTickets = [
@@ -121,9 +122,16 @@ export const rulesOfTickets = [
   {
     name: 'who could come back counts for what can be run',
     file: consumers,
-    text: "WHERE heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,",
-    without: 'WHERE ${takesTickets} AND $2::float8 > 0 ORDER BY id`,',
+    text: "WHERE $3 OR heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,",
+    without: 'WHERE $3 OR (${takesTickets} AND $2::float8 > 0) ORDER BY id`,',
     tests: [[ofNeeds, 'says so for as long as it waits']],
+  },
+  {
+    name: 'who was not heard of while nobody led is not missed at once',
+    file: 'apps/private-api/src/dispatcher/dispatcher.ts',
+    text: 'assignRoom(steadyMs > timings.leaseGraceMs)',
+    without: 'assignRoom(steadyMs >= 0)',
+    tests: [[ofNeeds, 'is not missed before it could be']],
   },
   {
     name: 'only who leads gives tasks away',
@@ -163,8 +171,8 @@ export const rulesOfTickets = [
   {
     name: 'a retry waits some minutes for another consumer, no longer',
     file: repository,
-    text: "t.not_before > now() - $3 * interval '1 millisecond'",
-    without: "t.not_before > now() - ($3 + 9e9) * interval '1 millisecond'",
+    text: "t.not_before > now() - $2 * interval '1 millisecond'",
+    without: "t.not_before > now() - ($2 + 9e9) * interval '1 millisecond'",
     tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
   },
   {
@@ -177,7 +185,7 @@ export const rulesOfTickets = [
   {
     name: 'what waits for another consumer does not stand before what need not',
     file: repository,
-    text: 'AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})',
+    text: 'AND ((t.consumer_id = ANY (of."notShunning")) IS NOT TRUE OR NOT ${shunsLast})',
     without: '',
     tests: [[dispatcher, 'lets a retry wait for another consumer that is full']],
   },
@@ -195,6 +203,16 @@ export const rulesOfTickets = [
     without:
       "WHERE (t.state IN ${ticketReturned.from} OR t.state = 'RUNNING') AND NOT ${takesTickets}",
     tests: [[model, 'keeps to the table and to one holder']],
+  },
+  {
+    name: 'who is another process has no tickets of the one before',
+    file: consumers,
+    text: 'AND EXISTS (SELECT FROM before WHERE holder <> $2)',
+    without: 'AND NOT EXISTS (SELECT FROM before)',
+    tests: [
+      [signOff, 'a consumer that is another process has no tickets'],
+      [model, 'keeps to the table and to one holder'],
+    ],
   },
   {
     name: 'only tickets go back from who signs off',

@@ -53,7 +53,10 @@ export function createActiveAttempts(options: {
           if (mode === 'forget') attempt.forget();
           void attempt.atRest.then((isAtRest) => {
             if (isAtRest) allotment.free();
-            else options.onMayRun(ticket, () => allotment.free());
+            else {
+              options.onMayRun(ticket, () => allotment.free());
+              allotment.outlive();
+            }
           });
           void attempt.cleaned.then((isClean) => {
             active.delete(key);

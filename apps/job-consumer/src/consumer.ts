@@ -6,7 +6,6 @@ import { AppError, messageOf } from '@inference-server/errors';
 import { crashPoint, type Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
 import { createActiveAttempts } from './active-attempts.js';
-import type { GpuSource } from './devices/gpu-source.js';
 import { createEngineSweeps, startEngineSweeps } from './engine-sweeps.js';
 import { watchEngine } from './engine-watch.js';
 import type { FleetMember } from './fleet.js';
@@ -28,7 +27,7 @@ export interface ConsumerOptions {
   /** Names the process: its consumers can lend each other their devices. */
   process: string;
   engine: ContainerEngine;
-  gpuSource: Pick<GpuSource, 'troubleWith' | 'sample'>;
+  gpuSource: RunDeps['gpuSource'];
   storageWatch: StorageWatch;
   privateApiUrl: string;
   redisUrl: string;
@@ -165,7 +164,6 @@ export async function startConsumer(
     },
   });
   if (identity.device !== null) quarantine.test();
-  member.onAccused(quarantine);
   const reconciliation = startReconciliation(
     { ...deps, engineWatch, attempts, member, isInUse: (container) => container === probing },
     {
@@ -181,6 +179,11 @@ export async function startConsumer(
       outOfTime: outOfTime.signal,
     },
   );
+  member.onNews({
+    accuse: (reason) => quarantine.accuse(reason),
+    suspect: (reason) => quarantine.suspect(reason),
+    look: () => reconciliation.hurry(),
+  });
   engineWatch.subscribe((isReady) => {
     if (isReady) reconciliation.hurry();
     else reconciliation.reset();

@@ -19,16 +19,18 @@ export interface FleetMember {
   keep(): () => void;
   /** Whether an attempt of any consumer of the process has what it was allotted. */
   isAllotted(ticket: Ticket): boolean;
-  /** Has `accused` told of this consumer's device. */
-  onAccused(accused: Accused): void;
+  /** Has `keeper` told of this consumer's device. */
+  onNews(keeper: DeviceKeeper): void;
 }
 
 /** Takes note of what runs have shown of a device, be it lent or not. */
-export interface Accused {
+export interface DeviceKeeper {
   /** No container can have it. */
   accuse(reason: string): void;
   /** A container had lost it: that need not be the device's doing. */
   suspect(reason: string): void;
+  /** A container may still have it whose attempt is over. */
+  look(): void;
 }
 
 /** What a run has of its consumer, and of those that lend it their devices. */
@@ -36,20 +38,25 @@ export interface Allotment {
   gpus: readonly string[];
   limits: ContainerLimits;
   /**
-   * Takes it all, as soon as it is free; false: that takes longer than 5 min. Rejects with the signal's reason,
+   * Takes it all, as soon as it is free; false: that takes longer than 5 min (`takenWithinMs`). Rejects with the signal's reason,
    * and with INTERNAL when it cannot be: what it wants is more than there is, or of another process.
    */
   take(signal: AbortSignal): Promise<boolean>;
   /** It runs already: it has what it has. */
   hold(): void;
   free(): void;
-  /** Tells the consumers of these devices, be they lent or not: see {@link Accused}. */
+  /** The attempt is over, its container may not be: what that has is kept until it is freed, and its owners look. */
+  outlive(): void;
+  /** Tells the consumers of these devices, be they lent or not: see {@link DeviceKeeper}. */
   accuse(devices: readonly string[], reason: string): void;
   suspect(devices: readonly string[], reason: string): void;
 }
 
-export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
-  const accused = new Map<string, Accused>();
+export function createFleet(
+  identities: readonly ConsumerIdentity[],
+  { takenWithinMs = 300_000 }: { takenWithinMs?: number } = {},
+): Fleet {
+  const keepers = new Map<string, DeviceKeeper>();
   const allotted = new Set<string>();
   const rooms = new Map(
     identities.map((identity) => [identity.id, { identity, room: createRoom(identity) }]),
@@ -63,7 +70,7 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
       return () => place.free();
     },
     isAllotted: (ticket) => allotted.has(keyOf(ticket)),
-    onAccused: (told) => void accused.set(identity.id, told),
+    onNews: (keeper) => void keepers.set(identity.id, keeper),
     allot(ticket, place, { needs, lenders }) {
       const lent = lenders.flatMap((id) => rooms.get(id) ?? []);
       const present = [{ identity, room }, ...lent];
@@ -105,11 +112,15 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
           allotted.delete(keyOf(ticket));
           for (const taken of places.values()) taken.free();
         },
+        outlive() {
+          allotted.delete(keyOf(ticket));
+          for (const { id } of had) keepers.get(id)?.look();
+        },
         accuse(devices, reason) {
-          for (const { id } of ownersOf(devices)) accused.get(id)?.accuse(reason);
+          for (const { id } of ownersOf(devices)) keepers.get(id)?.accuse(reason);
         },
         suspect(devices, reason) {
-          for (const { id } of ownersOf(devices)) accused.get(id)?.suspect(reason);
+          for (const { id } of ownersOf(devices)) keepers.get(id)?.suspect(reason);
         },
       };
     },
@@ -118,8 +129,6 @@ export function createFleet(identities: readonly ConsumerIdentity[]): Fleet {
     [...rooms].map(([id, { identity, room }]) => [id, memberOf(identity, room)] as const),
   );
 }
-
-const takenWithinMs = 300_000;
 
 /** What its model says that it needs goes before its part of what the consumers have. */
 function limitsFor(

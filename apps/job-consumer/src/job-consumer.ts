@@ -7,6 +7,7 @@ import { createFleet } from './fleet.js';
 import { describeHost } from './describe-host.js';
 import { createGpuSource } from './devices/gpu-source.js';
 import { consumersOf } from './identities.js';
+import { looksInside } from './run/device-watch.js';
 import { createStorageWatch } from './storage-watch.js';
 
 /** All consumers of the process, put together from its settings: registered when it resolves. */
@@ -29,7 +30,6 @@ export async function startJobConsumer(
       await gpuSource.close();
       throw error;
     });
-  const { GPU_CHECK_INSIDE: inside } = config;
   const processId = randomUUID();
   const started = await Promise.allSettled(
     [...fleet.values()].map((member) =>
@@ -48,7 +48,7 @@ export async function startJobConsumer(
           settings: {
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
             gpuCheckMs: config.GPU_CHECK_S * 1000,
-            looksInside: inside === 'auto' ? cgroupDriver === 'systemd' : inside === 'always',
+            looksInside: looksInside(config.GPU_CHECK_INSIDE, { cgroupDriver }),
             containerGraceMs: Math.min(10_000, graceMs / 3),
             maxOutputBytes: config.MAX_OUTPUT_BYTES,
             maxScratchBytes: config.MAX_SCRATCH_BYTES,

@@ -9,7 +9,7 @@ import { startAttempt, type RunningAttempt } from '../src/run/attempt.js';
 import type { RunDeps, RunSettings } from '../src/run/attempt-run.js';
 import { createStorageWatch } from '../src/storage-watch.js';
 import { claimAttempt, type Claim } from '../src/run/claim.js';
-import { testIdentity } from './test-identity.js';
+import { noGpuSource, testIdentity } from './test-identity.js';
 import type { TestPrivateApi, TestTask } from './test-private-api.js';
 
 /** All that a consumer has, without its tickets: attempts are claimed and started by hand. */
@@ -47,7 +47,7 @@ export async function createAttemptBench(options: {
     engine,
     storageWatch: createStorageWatch({ engine, logger, pauseMs: 200 }),
     engineWatch: { suspect: (error) => suspicions.push(error) },
-    gpuSource: { troubleWith: async () => undefined, sample: async () => undefined },
+    gpuSource: noGpuSource,
     quarantine: { begin: () => () => undefined },
     api: client,
     names,

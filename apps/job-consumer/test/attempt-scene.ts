@@ -1,13 +1,12 @@
 import { expect } from 'vitest';
 import type { AttemptResult } from '@inference-server/contracts';
 import type { AppError } from '@inference-server/errors';
-import { testEngine } from '@inference-server/testing';
+import { needs, testEngine } from '@inference-server/testing';
 import { createAttemptBench } from './attempt-bench.js';
 import { makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestTask } from './test-private-api.js';
 import { scriptZip, type Tree } from './zips.js';
 import type { Needs } from '@inference-server/contracts';
-import { noNeeds } from './no-needs.js';
 
 export type AttemptScene = Awaited<ReturnType<typeof openAttemptScene>>;
 
@@ -53,7 +52,7 @@ export async function openAttemptScene() {
       work: {
         container_tag: options.image ?? image,
         timeout_s: options.timeoutS ?? 60,
-        needs: options.needs ?? noNeeds,
+        needs: options.needs ?? needs(),
         pull_policy: options.pullPolicy ?? 'missing',
       },
     });

@@ -6,10 +6,10 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tarEnd, tarHeader } from '@inference-server/archive';
 import { AppError } from '@inference-server/errors';
+import { needs } from '@inference-server/testing';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 import { makeScriptImage } from './images.js';
 import { readZip, scriptZip, zipOf, type Tree } from './zips.js';
-import { noNeeds } from './no-needs.js';
 
 let scene: AttemptScene;
 let userImage: string;
@@ -114,8 +114,8 @@ describe('an attempt that finishes', () => {
   it('has the cores, the memory and the /dev/shm that its model needs', async () => {
     const look =
       'cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us 2>/dev/null || cat memory.max cpu.max; df -k /dev/shm | tail -n 1';
-    const needs = { ...noNeeds, cpus: 0.5, memory_mib: 48, shm_mib: 3 };
-    const { result } = await scene.run(look, { needs });
+    const said = needs({ cpus: 0.5, memory_mib: 48, shm_mib: 3 });
+    const { result } = await scene.run(look, { needs: said });
     expect(result.log).toMatch(new RegExp(`^${48 * 1024 ** 2}\\n50000`));
     expect(result.log).toMatch(/^\S+ +3072 /m);
   });

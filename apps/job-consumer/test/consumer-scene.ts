@@ -1,7 +1,9 @@
 import { expect } from 'vitest';
+import { createDockerEngine } from '@inference-server/container-engine';
+import type { Work } from '@inference-server/contracts';
 import { createLogger } from '@inference-server/service-kit';
 import { createTicketSender } from '@inference-server/task-queue';
-import { testEngine, testRedis, whenFileEnds } from '@inference-server/testing';
+import { testEngine, testRedis, whenFileEnds, type TestEngine } from '@inference-server/testing';
 import type { Consumer } from '../src/consumer.js';
 import { createNames } from '../src/names.js';
 import { makeScriptImage } from './images.js';
@@ -13,9 +15,10 @@ export type ConsumerScene = Awaited<ReturnType<typeof openConsumerScene>>;
 
 export type StartOptions = Partial<TestConsumerOptions> & { starting?: AbortSignal };
 
-/** Whole consumers, on an engine, a Redis and a private-api of the file's own. */
-export async function openConsumerScene() {
-  const own = await testEngine();
+/** Whole consumers, on an engine (the run's unless it is given), a Redis and a private-api of the file's own. */
+export async function openConsumerScene(given?: TestEngine) {
+  const own = given ?? (await testEngine());
+  const engine = createDockerEngine({ dockerHost: own.dockerHost });
   const redis = await testRedis();
   const api = await startTestPrivateApi(own.installationId);
   const image = await makeScriptImage(own.api, own.image, 'consumer-test:1');
@@ -28,6 +31,7 @@ export async function openConsumerScene() {
 
   return {
     own,
+    engine,
     api,
     image,
     nextId: () => `consumer-${count + 1}`,
@@ -53,8 +57,8 @@ export async function openConsumerScene() {
     await Promise.all(open.splice(0).map((consumer) => consumer.close()));
   }
 
-  function addTask(script: string): TestTask {
-    return api.addTask({ work: { container_tag: image }, input: scriptZip(script) });
+  function addTask(script: string, work: Partial<Work> = {}): TestTask {
+    return api.addTask({ work: { container_tag: image, ...work }, input: scriptZip(script) });
   }
 
   async function send(id: string, tasks: readonly TestTask[]): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { EngineError, type CommandEnd } from '@inference-server/container-engine';
 import type { DeviceTrouble } from '../src/devices/gpu-source.js';
-import { createDeviceWatch, untilDeviceGone } from '../src/run/device-watch.js';
+import { createDeviceWatch, looksInside, untilDeviceGone } from '../src/run/device-watch.js';
 
 const never = new AbortController().signal;
 
@@ -85,9 +85,10 @@ describe('a run whose devices the driver does not know any more', () => {
   /** What the driver tells, one look after the other; the last again and again. */
   function untilGone(answers: readonly (DeviceTrouble | undefined)[], signal: AbortSignal) {
     let looks = 0;
-    const troubleWith = () => Promise.resolve(answers[Math.min((looks += 1), answers.length) - 1]);
+    const periodicTroubleWith = () =>
+      Promise.resolve(answers[Math.min((looks += 1), answers.length) - 1]);
     const how = { gpus: ['GPU-1'], everyMs: 10 };
-    return { ended: untilDeviceGone({ troubleWith }, how, signal), looks: () => looks };
+    return { ended: untilDeviceGone({ periodicTroubleWith }, how, signal), looks: () => looks };
   }
 
   it('is known after two looks in a row', async () => {
@@ -104,6 +105,19 @@ describe('a run whose devices the driver does not know any more', () => {
     await expect(ended).rejects.toMatchObject({ name: 'AbortError' });
   });
 });
+
+it.each([
+  ['auto', 'systemd', true],
+  ['auto', 'cgroupfs', false],
+  ['auto', '', false],
+  ['always', 'cgroupfs', true],
+  ['never', 'systemd', false],
+] as const)(
+  'looks into containers by %s of an engine with the driver "%s": %s',
+  (setting, driver, is) => {
+    expect(looksInside(setting, { cgroupDriver: driver })).toBe(is);
+  },
+);
 
 it('ends with its signal', async () => {
   const { looks, atLeast, end } = watchOf([fine]);

@@ -13,7 +13,7 @@ const found = ['GPU-1', 'MIG-2'].map((uuid) => ({
   driver: '550.54.15',
   needs: null,
 }));
-const list = async () => ({ gpus: found, failures: [] });
+const list = async () => ({ gpus: found, answering: [], failures: [] });
 const known = (uuid: string, name: string) => ({
   uuid,
   name: `the model of ${name}`,
@@ -61,7 +61,7 @@ describe('devices', () => {
       const recovering = async () => {
         asks += 1;
         if (asks < 3) throw new AppError('INTERNAL', 'Unknown Error');
-        return { gpus: found, failures: [] };
+        return { gpus: found, answering: [], failures: [] };
       };
       const [first] = await findDevices(asked, { list: recovering, engine, logger }, never);
       expect(first).toEqual(known('GPU-1', 'GPU-1'));

@@ -59,6 +59,7 @@ describe('the GPUs that nvidia-smi lists', () => {
           needs: null,
         },
       ],
+      answering: [first, second],
       failures: [],
     });
   });
@@ -119,7 +120,7 @@ describe('the GPUs that nvidia-smi lists', () => {
 
   it.each(['No devices were found\n', 'No devices found.\n'])('may be none: %j', async (output) => {
     const none = () => Promise.resolve({ exitCode: 6, output, errors: '' });
-    expect(await listGpus(none)).toEqual({ gpus: [], failures: [] });
+    expect(await listGpus(none)).toEqual({ gpus: [], answering: [], failures: [] });
   });
 
   it.each([
@@ -163,7 +164,8 @@ describe('a GPU that is divided', () => {
 
   it('is there as nothing before it has slices', async () => {
     const list = `GPU 0: NVIDIA H100 80GB HBM3 (UUID: ${first})\n`;
-    expect(await listGpus(smiOf({ list, details }).run)).toEqual({ gpus: [], failures: [] });
+    const listing = await listGpus(smiOf({ list, details }).run);
+    expect(listing).toEqual({ gpus: [], answering: [first], failures: [] });
   });
 
   it('may have slices with the names that old drivers give them', async () => {
@@ -265,8 +267,9 @@ describe('a GPU that does not answer', () => {
         return [lost, fine(`${second}, NVIDIA L4, 24 GB\n`)][index] ?? noMore;
       },
     });
-    const { gpus } = await listGpus(run);
+    const { gpus, answering } = await listGpus(run);
     expect(gpus).toMatchObject([{ uuid: second, name: 'NVIDIA L4, 24 GB', memoryMib: 23034 }]);
+    expect(answering).toEqual([second]);
     expect(asked.at(-1)).toBe(`--query-gpu=${newest} --format=csv,noheader,nounits -i ${second}`);
   });
 
@@ -276,7 +279,7 @@ describe('a GPU that does not answer', () => {
       { exitCode: 6, output: 'No devices were found\n', errors: `${words}\n` },
     ]) {
       const { run } = smiOf({ more: ([what]) => (what === '-L' ? end : noMore) });
-      expect(await listGpus(run)).toEqual({ gpus: [], failures: [words] });
+      expect(await listGpus(run)).toEqual({ gpus: [], answering: [], failures: [words] });
     }
   });
 

@@ -23,7 +23,7 @@ esac`);
     const empty = createNvidiaSmi({ environment: { PATH: folder } });
     expect(await empty.list(never)).toBeUndefined();
     await write(join(folder, 'nvidia-smi'), 'echo "No devices were found"; exit 6');
-    expect(await empty.list(never)).toEqual({ gpus: [], failures: [] });
+    expect(await empty.list(never)).toEqual({ gpus: [], answering: [], failures: [] });
   });
 
   const complaint = 'Unable to determine the device handle for GPU0000:01:00.0: Unknown Error';
@@ -78,6 +78,12 @@ esac`);
   it('is nobody waited for when it leaves a child behind that holds its output', async () => {
     const smi = await programOf('sleep 2 & wait', 300);
     await expect(smi.list(never)).rejects.toThrow('did not answer');
+  });
+
+  it('is run again after one that had ended and whose child held its output', async () => {
+    const smi = await programOf('sleep 5 & exit 0', 300);
+    for (let at = 0; at < 2; at += 1)
+      await expect(smi.list(never)).rejects.toThrow('did not answer');
   });
 
   it('is killed when nobody wants to know any more', async () => {

@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { needs } from '@inference-server/testing';
 import { createFleet } from '../src/fleet.js';
 import { createRoom } from '../src/room.js';
-import { noNeeds } from './no-needs.js';
 import { testDevice, testIdentity } from './test-identity.js';
 
 const never = new AbortController().signal;
@@ -12,15 +12,13 @@ const gpu = (memoryMib: number | null = 1_000) => ({
   device: testDevice('GPU-1', memoryMib),
   share,
 });
-const sharing = (gpuMemoryMib: number) => ({
-  ...noNeeds,
-  use_gpu: true,
-  gpu_memory_mib: gpuMemoryMib,
-  memory_mib: 100,
-});
-const alone = { ...noNeeds, use_gpu: true };
+const sharing = (gpuMemoryMib: number) =>
+  needs({ use_gpu: true, gpu_memory_mib: gpuMemoryMib, memory_mib: 100 });
+const alone = needs({ use_gpu: true });
 let tickets = 0;
 const nextTicket = () => ({ taskUid: `task-${(tickets += 1)}`, attempt: 1 });
+
+const deaf = { accuse: () => undefined, suspect: () => undefined, look: () => undefined };
 
 /** Whether it has come to its end after whatever can happen now. */
 async function isDone(promise: Promise<unknown>): Promise<boolean> {
@@ -126,18 +124,18 @@ describe('a room', () => {
 
 describe('a fleet', () => {
   const ids = ['a', 'b', 'c'];
-  const open = () => {
+  const open = (options: { takenWithinMs?: number } = {}) => {
     const identities = ids.map((id) =>
       testIdentity({ id, slots: 4, device: testDevice(`GPU-${id}`, 1_000), share }),
     );
-    const fleet = createFleet(identities);
+    const fleet = createFleet(identities, options);
     for (const { room } of fleet.values()) room.setOpen(true);
     const of = (id: string) => fleet.get(id)!;
     const allot = (
       id: string,
       lenders: string[],
-      needs = { ...alone, gpu_count: 1 + lenders.length },
-    ) => of(id).allot(nextTicket(), of(id).room.takePlace(), { needs, lenders });
+      said = { ...alone, gpu_count: 1 + lenders.length },
+    ) => of(id).allot(nextTicket(), of(id).room.takePlace(), { needs: said, lenders });
     return { of, allot };
   };
 
@@ -172,6 +170,30 @@ describe('a fleet', () => {
     expect(await isDone(of('c').room.waitForPlace(never))).toBe(false);
   });
 
+  it('lets a run wait for its devices for a while only, and frees what it took of them', async () => {
+    const { of, allot } = open({ takenWithinMs: 50 });
+    of('b').keep();
+    const waiting = allot('c', ['a', 'b']);
+    expect(await waiting.take(never)).toBe(false);
+    expect(await isDone(of('a').room.waitForPlace(never))).toBe(false);
+    waiting.free();
+    for (const id of ['a', 'c']) expect(await isDone(of(id).room.waitForPlace(never))).toBe(true);
+  });
+
+  it('knows no more of what has outlived its attempt, and has all whose devices that has look', () => {
+    const { of } = open();
+    const looks: string[] = [];
+    for (const id of ids) of(id).onNews({ ...deaf, look: () => looks.push(id) });
+    const ticket = nextTicket();
+    const allotment = of('b').allot(ticket, of('b').room.takePlace(), {
+      needs: alone,
+      lenders: ['c'],
+    });
+    allotment.outlive();
+    expect(of('a').isAllotted(ticket)).toBe(false);
+    expect(looks).toEqual(['b', 'c']);
+  });
+
   it('keeps a device for what is not under way here until it is given back', async () => {
     const { room, keep } = open().of('a');
     const giveBack = keep();
@@ -196,7 +218,8 @@ describe('a fleet', () => {
     const { of, allot } = open();
     const heard: string[] = [];
     for (const id of ids) {
-      of(id).onAccused({
+      of(id).onNews({
+        ...deaf,
         accuse: (reason) => heard.push(`${id} is accused: ${reason}`),
         suspect: (reason) => heard.push(`${id} is suspected: ${reason}`),
       });

@@ -3,12 +3,13 @@ import {
   type ContainerEngine,
   type ContainerLimits,
 } from '@inference-server/container-engine';
-import { createLogger } from '@inference-server/service-kit';
+import { createLogger, type Logger } from '@inference-server/service-kit';
 import { testFolder, type TestRedis } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
-import { createFleet } from '../src/fleet.js';
+import { createFleet, type FleetMember } from '../src/fleet.js';
+import type { RunDeps } from '../src/run/attempt-run.js';
 import { createStorageWatch } from '../src/storage-watch.js';
-import { testDevice, testIdentity } from './test-identity.js';
+import { noGpuSource, testDevice, testIdentity } from './test-identity.js';
 
 export interface TestConsumerOptions {
   id: string;
@@ -17,11 +18,16 @@ export interface TestConsumerOptions {
   redis: TestRedis;
   slots?: number;
   gpu?: string;
+  /** In place of one that is alone in its process. */
+  member?: FleetMember;
+  gpuSource?: Partial<RunDeps['gpuSource']>;
+  gpuCheckMs?: number;
   handsOver?: boolean;
   limits?: Partial<ContainerLimits>;
   sweepIntervalMs?: number;
   /** The consumer's engine: the real one, but for what a test does to it. */
   wrap?: (engine: ContainerEngine) => ContainerEngine;
+  logger?: Logger;
 }
 
 /** A whole consumer, with short times. */
@@ -29,7 +35,7 @@ export async function startTestConsumer(
   options: TestConsumerOptions,
   starting: AbortSignal,
 ): Promise<Consumer> {
-  const logger = createLogger('test', 'silent');
+  const { logger = createLogger('test', 'silent') } = options;
   const real = createDockerEngine({ dockerHost: options.dockerHost });
   const engine = options.wrap?.(real) ?? real;
   const { id, gpu, slots = 1, limits = {} } = options;
@@ -37,10 +43,10 @@ export async function startTestConsumer(
   const identity = testIdentity({ id, slots, device, limits });
   return startConsumer(
     {
-      member: createFleet([identity]).get(identity.id)!,
+      member: options.member ?? createFleet([identity]).get(identity.id)!,
       process: identity.id,
       engine,
-      gpuSource: { troubleWith: async () => undefined, sample: async () => undefined },
+      gpuSource: { ...noGpuSource, ...options.gpuSource },
       storageWatch: createStorageWatch({ engine, logger }),
       privateApiUrl: options.apiUrl,
       redisUrl: options.redis.url,
@@ -49,7 +55,7 @@ export async function startTestConsumer(
       version: 'test',
       settings: {
         imageRetryMs: 2_000,
-        gpuCheckMs: 60_000,
+        gpuCheckMs: options.gpuCheckMs ?? 60_000,
         looksInside: false,
         containerGraceMs: 500,
         maxOutputBytes: 1024 ** 3,

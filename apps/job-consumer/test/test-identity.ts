@@ -1,5 +1,6 @@
 import type { ContainerLimits } from '@inference-server/container-engine';
 import type { ConsumerIdentity } from '../src/identities.js';
+import type { RunDeps } from '../src/run/attempt-run.js';
 
 /** A consumer with little of everything; a CPU consumer unless told otherwise. */
 export function testIdentity(
@@ -33,3 +34,10 @@ export function testIdentity(
 export function testDevice(uuid: string, memoryMib: number | null = null) {
   return { uuid, name: null, memory_mib: memoryMib, driver: null };
 }
+
+/** Nobody can tell. */
+export const noGpuSource: RunDeps['gpuSource'] = {
+  troubleWith: async () => undefined,
+  periodicTroubleWith: async () => undefined,
+  sample: async () => undefined,
+};

@@ -16,8 +16,7 @@ import {
   createLogger,
   mountRoute,
 } from '@inference-server/service-kit';
-import { whenFileEnds } from '@inference-server/testing';
-import { noNeeds } from './no-needs.js';
+import { needs, whenFileEnds } from '@inference-server/testing';
 
 /** private-api's side of the contract for consumers, over HTTP, with its rows in memory. */
 export interface TestPrivateApi {
@@ -131,7 +130,7 @@ export async function startTestPrivateApi(
           container_tag: 'absent:1',
           pull_policy: 'missing',
           timeout_s: 60,
-          needs: noNeeds,
+          needs: needs(),
           lenders: [],
           model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
           input: referenceOf(input),
@@ -197,9 +196,13 @@ export async function startTestPrivateApi(
     await sleep(api.claimAnswerMs);
     return { outcome: 'won', epoch: task.epoch, lease_ms: task.leaseMs, work: task.work } as const;
   });
-  mountRoute(app, routes.listHeldAttempts, async () =>
+  mountRoute(app, routes.listHeldAttempts, async ({ params }) =>
     [...tasks.values()]
       .filter((task) => task.holder !== undefined && task.settlements.length === 0)
+      .filter(({ holder }) => {
+        const speaker = api.registrations.find((one) => one.holder === holder);
+        return speaker === undefined || speaker.id === params.consumer_id;
+      })
       .map(({ uid, attempt }) => ({ task_uid: uid, attempt })),
   );
   mountRoute(app, routes.adoptAttempt, async ({ params, body }) => {

@@ -1,19 +1,4 @@
-import type { Capacity, ConsumerRegistration, Needs } from '@inference-server/contracts';
-
-/** What a model needs that says nothing, but for this. */
-export function needs(more: Partial<Needs> = {}): Needs {
-  return {
-    use_gpu: false,
-    gpu_count: 1,
-    gpu_memory_mib: null,
-    gpu_memory_exceeded: false,
-    cpus: null,
-    memory_mib: null,
-    shm_mib: null,
-    labels: {},
-    ...more,
-  };
-}
+import type { Capacity, ConsumerRegistration } from '@inference-server/contracts';
 
 /** What a CPU consumer has, large enough for whatever does not say how much it needs. */
 export const plenty = {

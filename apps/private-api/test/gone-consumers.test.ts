@@ -84,7 +84,7 @@ describe('gone for good', () => {
 
   it('is one whose tickets leave Redis, and no other', async () => {
     await queued(await api.postTask('copy'), 1);
-    await silence(599);
+    await silence(580);
     const isReturned = async () =>
       (await api.database.query(`SELECT 1 FROM tasks WHERE state = 'QUEUED'`)).length === 0;
     expect(await waitUntil(isReturned, { timeoutMs: 10_000 })).toBe(true);

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
-import { needs } from './capacities.js';
 
 const logger = pino({ level: 'silent' });
 let test: TestDatabase;

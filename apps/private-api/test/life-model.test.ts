@@ -8,7 +8,7 @@ import {
   type TaskEvent,
   type TaskState,
 } from '@inference-server/contracts';
-import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
@@ -33,7 +33,7 @@ import {
   type Seen,
   type TicketBack,
 } from './life-stories.js';
-import { needs, plenty } from './capacities.js';
+import { plenty } from './capacities.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -227,10 +227,6 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
     held: Lease | undefined,
   ): Promise<TaskEvent[]> {
     switch (happening.kind) {
-      case 'restart':
-        holders[happening.consumer] = randomUUID();
-        await register(happening.consumer);
-        return [];
       case 'assign': {
         await test.query(`UPDATE tasks SET not_before = NULL WHERE uid = $1`, [uid]);
         const { attempt } = before;
@@ -252,6 +248,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
       case 'away':
       case 'sign off':
       case 'drain':
+      case 'restart':
         return takeTicketBack(happening.kind, happening.consumer, before);
       case 'claim':
       case 'adopt': {
@@ -330,6 +327,9 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
     if (kind === 'away') {
       await register(id, 'engine_away');
       await dispatcher.returnTickets();
+      await register(id);
+    } else if (kind === 'restart') {
+      holders[id] = randomUUID();
       await register(id);
     } else if (kind === 'sign off') {
       expect(await consumers.signOff(id, holders[id])).toBe(hadTicket ? 1 : 0);

@@ -5,10 +5,10 @@ export const consumerIds = ['a', 'b'] as const;
 export type ConsumerId = (typeof consumerIds)[number];
 
 /** Its engine is away for a moment; it signs off; an operator drains it for a moment. */
-export type TicketBack = 'away' | 'sign off' | 'drain';
+export type TicketBack = 'away' | 'sign off' | 'drain' | 'restart';
 
 export type Happening =
-  | { kind: 'assign' | 'claim' | 'adopt' | 'restart' | TicketBack; consumer: ConsumerId }
+  | { kind: 'assign' | 'claim' | 'adopt' | TicketBack; consumer: ConsumerId }
   | { kind: 'resend' | 'lapse' | 'cancel' | 'delete' | 'expire' }
   | { kind: 'renew' | 'park' | 'finish' | 'fail' | 'fault' | 'release' | 'gone'; lease: number };
 
@@ -52,6 +52,7 @@ const renewed: Happening = { kind: 'renew', lease: 0 };
 /** Every move of the table at least once, whatever the seed. */
 export const told: Happening[][] = [
   [assigned, { kind: 'resend' }, back('away'), assigned, back('sign off'), assigned, back('drain')],
+  [assigned, restarted, assigned, claimed, restarted, adopted],
   [assigned, claimed, { kind: 'resend' }, back('away'), back('sign off'), end('finish')],
   [assigned, claimed, end('fault'), assigned, back('drain'), assigned, claimed, end('finish')],
   [
@@ -110,6 +111,7 @@ export const newSeen = (): Seen => ({
     away: 0,
     'sign off': 0,
     drain: 0,
+    restart: 0,
   },
   moves: new Set(),
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ClaimAnswer, Model } from '@inference-server/contracts';
-import { waitUntil } from '@inference-server/testing';
-import { gpu, needs } from './capacities.js';
+import { needs, waitUntil } from '@inference-server/testing';
+import { gpu } from './capacities.js';
 import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 import { problemOfTask, registerBoth, stateOfTask } from './task-helpers.js';
 
@@ -28,7 +28,30 @@ async function post(id: string, query: string): Promise<Model> {
   return (await (await api.call(address, { method: 'POST' })).json()) as Model;
 }
 
+const isUnservable = (uid: string) => async () =>
+  (await problemOfTask(api, uid)).task?.unservable === true;
+/** Whether a consumer that was not heard of for long, and alone could run a task, counts as gone. */
+async function missing(site: string): Promise<() => Promise<boolean>> {
+  await api.consumer(site).register({ labels: { site } });
+  const silent = `UPDATE consumers SET heartbeat_at = now() - interval '2 hours' WHERE id = $1`;
+  await api.database.query(silent, [site]);
+  await post(`of-${site}`, `labels=site=${site}`);
+  return isUnservable(await api.postTask(`of-${site}`));
+}
+
 const isQueued = (uid: string) => async () => (await stateOfTask(api, uid))?.state === 'QUEUED';
+
+it('a consumer that was not heard of while private-api was away is not missed before it could be', async () => {
+  // It leads since just now: this is the first test.
+  const isMissed = await missing('venus');
+  await post('never-there', 'labels=site=pluto');
+  const neverThere = await api.postTask('never-there');
+  // The pass that says this has judged the other, too.
+  expect(await waitUntil(isUnservable(neverThere), { timeoutMs: 10_000 })).toBe(true);
+  expect(await isMissed()).toBe(false);
+  await api.database.query(`UPDATE leaders SET steady_since = now() - interval '1 hour'`);
+  expect(await waitUntil(isMissed, { timeoutMs: 15_000 })).toBe(true);
+});
 
 describe('what a model needs', () => {
   it('is told of it, and to whoever runs it', async () => {
@@ -82,10 +105,11 @@ describe('what nobody can run', () => {
 
   it('says so for as long as it waits, and runs when somebody comes who can', async () => {
     await registerBoth(api);
+    await api.database.query(`UPDATE leaders SET steady_since = now() - interval '1 hour'`);
+    expect(await waitUntil(await missing('saturn'), { timeoutMs: 15_000 })).toBe(true);
     await post('labelled', 'labels=site=mars');
     const uid = await api.postTask('labelled');
-    const told = async () => (await problemOfTask(api, uid)).task?.unservable === true;
-    expect(await waitUntil(told, { timeoutMs: 10_000 })).toBe(true);
+    expect(await waitUntil(isUnservable(uid), { timeoutMs: 10_000 })).toBe(true);
     const { detail } = await problemOfTask(api, uid);
     expect(detail).toBe(
       'The task waits for a consumer that could run it; none is there. It needs: a CPU consumer, the label site=mars.',

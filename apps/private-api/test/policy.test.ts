@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isFor, type Needs } from '@inference-server/contracts';
+import { needs } from '@inference-server/testing';
 import {
   askOf,
   assignTickets,
@@ -10,7 +11,6 @@ import {
 } from '../src/dispatcher/policy.js';
 import type { ReadyConsumer } from '../src/dispatcher/books.js';
 import * as has from './capacities.js';
-import { needs } from './capacities.js';
 
 let arrived = 0;
 /** Each came after those that were made before it. */
@@ -373,7 +373,9 @@ describe('whatever waits and whoever is there', () => {
             if (asked === undefined) return [];
             return backlog
               .filter((one) => JSON.stringify(one.needs) === kind)
-              .filter((one) => !one.shunsLast || one.lastConsumerId !== asked.notShunning)
+              .filter(
+                (one) => !one.shunsLast || !asked.notShunning.includes(one.lastConsumerId ?? ''),
+              )
               .slice(0, asked.most);
           });
           const inOrder = backlog.filter((one) => read.includes(one));

@@ -33,3 +33,16 @@ it('a consumer that signs off waits for nobody who is at one of its tasks', asyn
   }
   expect(await waitUntil(areIn('PENDING'), { timeoutMs: 10_000 })).toBe(true);
 });
+
+it('a consumer that is another process has no tickets of the one before, which may have had more', async () => {
+  await api.postModel('fast', '&labels=disk=fast');
+  const uid = await api.postTask('fast');
+  await api.consumer('c2').register({ slots: 10, labels: { disk: 'fast' } });
+  const isQueued = async () => (await stateOfTask(api, uid))?.state === 'QUEUED';
+  expect(await waitUntil(isQueued, { timeoutMs: 10_000 })).toBe(true);
+  const silent = `UPDATE consumers SET heartbeat_at = now() - interval '1 minute' WHERE id = 'c2'`;
+  await api.database.query(silent);
+  await api.consumer('c2', 'another process').register({ labels: {} });
+  // With the answer, whatever the dispatcher sees of it.
+  expect(await stateOfTask(api, uid)).toMatchObject({ state: 'PENDING' });
+});

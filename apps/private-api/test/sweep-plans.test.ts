@@ -115,7 +115,7 @@ it('no pass of the dispatcher reads the whole backlog', async () => {
   const dispatcher = createDispatcherRepository(database, timings);
   await dispatcher.busy();
   await dispatcher.waitingVersions();
-  await dispatcher.backlog([{ id: scene.versionId, most: 10, notShunning: 'c' }]);
+  await dispatcher.backlog([{ id: scene.versionId, most: 10, notShunning: ['c'] }]);
   const leader = { name: 'dispatcher', holder: '' };
   await dispatcher.assign(leader, [{ uid: '', attempt: 1, consumerId: 'c', lenders: [] }]);
   await dispatcher.returnTickets();

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createTestDatabase, waitUntil, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, needs, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
 import type { PendingBlob } from '../src/modules/blobs/service.js';
@@ -13,7 +13,6 @@ import {
 } from '../src/modules/models/repository.js';
 import { createTaskRepository } from '../src/modules/tasks/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
-import { needs } from './capacities.js';
 
 let test: TestDatabase;
 let database: Database;

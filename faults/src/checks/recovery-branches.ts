@@ -47,6 +47,7 @@ const chances: readonly string[] = [
   'a GPU does not answer, and is left out',
   'a run took more of a GPU than its model says',
   'the GPUs cannot be listed yet',
+  'what a run was to have did not become free',
   'nvidia-smi does not know a device that is named',
   // In a database that is another than before alone.
   'private-api does not know this consumer: what is its own stays',

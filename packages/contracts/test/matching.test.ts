@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { needs } from '@inference-server/testing';
 import {
   couldRun,
   isFor,
@@ -9,17 +10,6 @@ import {
   type Needs,
 } from '../src/index.js';
 
-const needs = (more: Partial<Needs> = {}): Needs => ({
-  use_gpu: false,
-  gpu_count: 1,
-  gpu_memory_mib: null,
-  gpu_memory_exceeded: false,
-  cpus: null,
-  memory_mib: null,
-  shm_mib: null,
-  labels: {},
-  ...more,
-});
 const cpu = (more: Partial<Capacity> = {}): Capacity => ({
   slots: 4,
   device: null,

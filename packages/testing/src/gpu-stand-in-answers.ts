@@ -27,7 +27,7 @@ export interface StandInSlice {
 /** What nvidia-smi says, by the names of the files that its stand-in answers with. */
 export function answersOf(
   gpus: readonly StandInGpu[],
-  fallen: ReadonlySet<string>,
+  fallen: ReadonlyMap<string, { hidesOthers: boolean }>,
 ): Map<string, string> {
   const answering = gpus.filter(({ uuid }) => !fallen.has(uuid));
   const answers = new Map([
@@ -41,6 +41,7 @@ export function answersOf(
     if (!fallen.has(gpu.uuid)) continue;
     const words = `Unable to determine the device handle for GPU${at}: Unknown Error\n`;
     answers.set(`failure.${at}`, words).set('failure.all', words);
+    if (fallen.get(gpu.uuid)?.hidesOthers === true) answers.set('mute', '');
   }
   return answers;
 }

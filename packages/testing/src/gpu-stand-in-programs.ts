@@ -1,7 +1,8 @@
 /**
  * In place of the driver's program. Its answers are files in `state`, which are replaced as a whole. A file
  * `failure` there has the words that it fails with, `failure.all` those for whenever it is asked for all GPUs
- * together (a query is answered all the same for those that it can tell of), with a number those for this one.
+ * together (a query is answered all the same for those that it can tell of, unless there is a file `mute`), with
+ * a number those for this one.
  * `asked` has a line for each question.
  */
 export function nvidiaSmi(state: string): string {
@@ -15,14 +16,17 @@ case "$*" in
   "-L -i "*) answer=list of=$3 ;;
   "-q -x -i "*) answer=report of=$4 ;;
   "--query-compute-apps=gpu_uuid,pid,used_memory $csv") query=processes of=all ;;
+  "--query-compute-apps=gpu_uuid,pid,used_memory $csv -i "*) query=processes of=some ;;
   "--query-gpu=uuid,utilization.gpu $csv") query=utilization of=all ;;
+  "--query-gpu=uuid,utilization.gpu $csv -i "*) query=utilization of=some ;;
   "--query-gpu=$details $csv") query=details of=all ;;
   "--query-gpu=$details $csv -i "*) query=details of=some ;;
   "--query-gpu=uuid,name $csv -i "*) answer=name of=$4 ;;
   *) echo "Invalid combination of input arguments." >&2; exit 2 ;;
 esac
 cat "$state/failure" >&2 2> /dev/null && exit 255
-[ -z "$query" ] || cat "$state/$query"
+[ -e "$state/mute" ] && mute=all
+[ -z "$query" ] || [ "$of" = "$mute" ] || cat "$state/$query"
 cat "$state/failure.$of" >&2 2> /dev/null && exit 255
 [ -z "$query" ] || exit 0
 [ -e "$state/$answer.$of" ] || { echo "No devices were found"; exit 6; }

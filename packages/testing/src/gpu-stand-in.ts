@@ -25,9 +25,9 @@ export interface GpuStandIn {
   break(uuid: string, message: string): Promise<void>;
   /**
    * A whole GPU falls off its bus: nvidia-smi fails with that one and with all together, but not with any
-   * other alone. Containers are not kept from it.
+   * other alone. Containers are not kept from it. `hidesOthers`: it says nothing of the others then.
    */
-  fallOff(uuid: string): Promise<void>;
+  fallOff(uuid: string, how?: { hidesOthers: boolean }): Promise<void>;
   /** Ends what `lose`, `fallOff` and `break` have done to it, and to its slices. */
   mend(uuid: string): Promise<void>;
   /** Has nvidia-smi fail with these words; undefined: not any more. */
@@ -46,7 +46,7 @@ export async function createGpuStandIn(
   const gpus = structuredClone(devices) as StandInGpu[];
   const all = gpus.flatMap((gpu) => [gpu, ...(gpu.slices ?? [])]);
   const lost = new Set<string>();
-  const fallen = new Set<string>();
+  const fallen = new Map<string, { hidesOthers: boolean }>();
   const path = join(folder, 'programs');
   const state = join(folder, 'state');
   const broken = join(folder, 'broken');
@@ -65,7 +65,7 @@ export async function createGpuStandIn(
     const answers = answersOf(left, fallen);
     for (const [name, text] of answers) await replace(join(state, name), text);
     for (const name of await readdir(state)) {
-      const isOld = /^(report|list|name|failure)\./.test(name) && !answers.has(name);
+      const isOld = /^(?:report|list|name|failure)\.|^mute$/.test(name) && !answers.has(name);
       if (isOld) await rm(join(state, name), { force: true });
     }
   };
@@ -96,8 +96,8 @@ export async function createGpuStandIn(
       Object.assign(known(uuid), told);
       await update();
     },
-    async fallOff(uuid) {
-      fallen.add(known(uuid).uuid);
+    async fallOff(uuid, how = { hidesOthers: false }) {
+      fallen.set(known(uuid).uuid, how);
       await update();
     },
     async lose(uuid) {

@@ -8,6 +8,7 @@ export { testFolder } from './folder.js';
 export { createGpuStandIn, type GpuStandIn } from './gpu-stand-in.js';
 export type { StandInGpu, StandInSlice } from './gpu-stand-in-answers.js';
 export { describeMachine, type Machine } from './machine.js';
+export { needs } from './needs.js';
 export { openFilesBelow } from './open-files.js';
 export { ownDatabase, type OwnDatabase } from './own-database.js';
 export { ownEngine, type OwnEngine } from './own-engine.js';

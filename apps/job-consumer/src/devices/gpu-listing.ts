@@ -23,6 +23,8 @@ export interface SmiRun {
 
 export interface GpuListing {
   gpus: FoundGpu[];
+  /** The UUIDs of the GPUs that answer, be they divided or not. */
+  answering: string[];
   /** What was said of those that do not answer. */
   failures: string[];
 }
@@ -38,10 +40,12 @@ export async function listGpus(run: RunSmi): Promise<GpuListing> {
   const { gpus, others } = readList(`${whole.output}\n${whole.errors}`);
   const failures = others.filter((line) => ofOneGpu.test(line));
   if (whole.exitCode === 0 && gpus.length > 0) {
-    return { gpus: await describe(run, gpus, failures.length > 0 ? onlyOf(gpus) : []), failures };
+    const answering = uuidsOf(gpus);
+    const only = failures.length > 0 ? onlyOf(answering) : [];
+    return { gpus: await describe(run, gpus, only), answering, failures };
   }
   if (gpus.length === 0 && failures.length === 0) {
-    if (tellsOfNone(whole)) return { gpus: [], failures };
+    if (tellsOfNone(whole)) return { gpus: [], answering: [], failures };
     if (whole.exitCode === 0) throw notUnderstood('it lists no GPU, and not that there is none');
   }
   // One that a signal has ended may have said only half; a driver that does not answer says so of each.
@@ -51,15 +55,21 @@ export async function listGpus(run: RunSmi): Promise<GpuListing> {
   // What is said of whatever number is asked for is not of a GPU.
   const isOfAll = alone.failures.length === mostGpus;
   if (alone.gpus.length === 0 && (isOfAll || said.length === 0)) throw failureOf(whole);
+  const answering = uuidsOf(alone.gpus);
   return {
-    gpus: alone.gpus.length === 0 ? [] : await describe(run, alone.gpus, onlyOf(alone.gpus)),
+    gpus: answering.length === 0 ? [] : await describe(run, alone.gpus, onlyOf(answering)),
+    answering,
     failures: said.length > 0 ? said : [wordsOf(whole)],
   };
 }
 
-/** Has nvidia-smi asked for these alone. */
-function onlyOf(gpus: readonly ListedGpu[]): string[] {
-  return ['-i', gpus.map(({ uuid }) => uuid).join(',')];
+function uuidsOf(gpus: readonly ListedGpu[]): string[] {
+  return gpus.map(({ uuid }) => uuid);
+}
+
+/** Has nvidia-smi asked for these GPUs alone. */
+export function onlyOf(uuids: readonly string[]): string[] {
+  return ['-i', uuids.join(',')];
 }
 
 /** `known`: those that were listed all the same. */

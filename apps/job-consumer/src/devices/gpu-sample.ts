@@ -1,4 +1,4 @@
-import { outputOf, type RunSmi } from './gpu-listing.js';
+import { onlyOf, outputOf, type RunSmi, type SmiRun } from './gpu-listing.js';
 
 /** What the GPUs of a host do at one moment. */
 export interface GpuSample {
@@ -18,14 +18,20 @@ export interface GpuProcess {
 
 /**
  * Neither asks for names of programs, which are anybody's text. One GPU that does not answer makes nvidia-smi
- * fail: what it says of the others counts. Throws AppError when it fails and says nothing.
+ * fail: what it says of the others counts, and where that is nothing, those that `answering` names are asked for
+ * alone. Throws AppError when it fails and says nothing.
  */
-export async function sampleGpus(run: RunSmi): Promise<GpuSample> {
+export async function sampleGpus(
+  run: RunSmi,
+  answering: readonly string[] = [],
+): Promise<GpuSample> {
   const query = async (what: string) => {
-    const answer = await run([`--query-${what}`, '--format=csv,noheader,nounits']);
-    const rows = rowsOf(answer.output);
-    const isTold = answer.exitCode === 0 || rows.some(([uuid]) => uuid?.startsWith('GPU-'));
-    return { rows, failure: isTold ? undefined : answer };
+    const question = [`--query-${what}`, '--format=csv,noheader,nounits'];
+    let answer = await run(question);
+    if (!isTold(answer) && answering.length > 0) {
+      answer = await run([...question, ...onlyOf(answering)]);
+    }
+    return { rows: rowsOf(answer.output), failure: isTold(answer) ? undefined : answer };
   };
   const { rows: processes, failure } = await query('compute-apps=gpu_uuid,pid,used_memory');
   const { rows: gpus, failure: other } = await query('gpu=uuid,utilization.gpu');
@@ -40,6 +46,10 @@ export async function sampleGpus(run: RunSmi): Promise<GpuSample> {
       ),
     ),
   };
+}
+
+function isTold({ exitCode, output }: SmiRun): boolean {
+  return exitCode === 0 || rowsOf(output).some(([uuid]) => uuid?.startsWith('GPU-'));
 }
 
 /** A line that is none (warnings, or that there is nothing) has no numbers where they should be. */

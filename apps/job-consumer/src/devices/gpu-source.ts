@@ -24,8 +24,12 @@ export interface GpuSource {
   list(signal: AbortSignal): Promise<GpuListing | undefined>;
   /** Likewise. */
   sample(signal: AbortSignal): Promise<GpuSample | undefined>;
-  /** Which of these devices cannot be used, and why; undefined: all can, or nobody can tell. */
+  /**
+   * Which of these devices cannot be used, and why, by a look that begins now; undefined: all can, or nobody can tell.
+   */
   troubleWith(devices: readonly string[], signal: AbortSignal): Promise<DeviceTrouble | undefined>;
+  /** The same for who asks every GPU_CHECK_S: by a look that is new to him, though another may have made it. */
+  periodicTroubleWith: GpuSource['troubleWith'];
   /** Nothing of it is left in the engine, if that is there. */
   close(): Promise<void>;
 }
@@ -59,43 +63,32 @@ export function createGpuSource(options: {
       const { signal, release } = joinSignals(given, closing.signal);
       return look(signal).finally(release);
     };
-  const listNow = untilClosed(
-    async (signal) => (isHere ? await smi.list(signal) : undefined) ?? contained?.list(signal),
-  );
-  const sampleNow = untilClosed(
-    async (signal) => (isHere ? await smi.sample(signal) : undefined) ?? contained?.sample(signal),
-  );
-  // Tasks that share a device lose it together.
-  const list = shareLook(listNow, { withinMs: listedWithinMs });
+  /** As they were listed last. */
+  let answering: readonly string[] = [];
+  const listNow = untilClosed(async (signal) => {
+    const told = isHere ? await smi.list(signal) : undefined;
+    const listing = told ?? (await contained?.list(signal));
+    answering = listing?.answering ?? [];
+    return listing;
+  });
+  const sampleNow = untilClosed(async (signal) => {
+    const told = isHere ? await smi.sample(signal, answering) : undefined;
+    return told ?? contained?.sample(signal, answering);
+  });
+  // Tasks that share a device lose it together. Who asks periodically is never shown the same look twice.
+  const list = shareLook(listNow, {
+    withinMs: listedWithinMs,
+    freshForMs: config.GPU_CHECK_S * 500,
+  });
   const sample = shareLook(sampleNow, { withinMs: 60_000, freshForMs: 1_000 });
 
   return {
-    list: list.ask,
+    list: list.askAnew,
     sample: sample.ask,
-    async troubleWith(devices, signal) {
-      // What it takes to ask may be away: only what nvidia-smi knows and does not name is lost.
-      // Not what was seen before the run failed for which it is asked.
-      const listing = await list.askAnew(signal).catch(() => {
-        signal.throwIfAborted();
-        return undefined;
-      });
-      if (listing === undefined) return undefined;
-      const { gpus, failures } = listing;
-      const gpuOf = (name: string) => gpus.find(({ uuid }) => uuid === uuidOf(name));
-      // Of a CDI name with a number nvidia-smi does not tell.
-      const gone = devices.filter(
-        (name) => /^(GPU|MIG)-/.test(uuidOf(name)) && gpuOf(name) === undefined,
-      );
-      if (gone.length > 0) {
-        const words = [`nvidia-smi knows no ${gone.join(', ')} any more.`, ...failures];
-        return { devices: gone, reason: words.join(' '), areGone: true };
-      }
-      const needy = devices.filter((name) => typeof gpuOf(name)?.needs === 'string');
-      if (needy.length === 0) return undefined;
-      const words = needy.map((name) => `${name} needs: ${gpuOf(name)?.needs ?? ''}`);
-      const reason = `nvidia-smi says that ${words.join(', ')}.`;
-      return { devices: needy, reason, areGone: false };
-    },
+    // Not what was seen before the run failed for which it is asked.
+    troubleWith: async (devices, signal) => troubleIn(await toldBy(list.askAnew, signal), devices),
+    periodicTroubleWith: async (devices, signal) =>
+      troubleIn(await toldBy(list.ask, signal), devices),
     async close() {
       closing.abort(new AppError('SERVICE_UNAVAILABLE', 'The process is stopping.'));
       await contained?.close();
@@ -143,6 +136,39 @@ export function createGpuSource(options: {
       await api.close();
     }
   }
+}
+
+/** What it takes to ask may be away: only what nvidia-smi knows and does not name is lost. */
+async function toldBy(
+  ask: GpuSource['list'],
+  signal: AbortSignal,
+): Promise<GpuListing | undefined> {
+  return ask(signal).catch(() => {
+    signal.throwIfAborted();
+    return undefined;
+  });
+}
+
+function troubleIn(
+  listing: GpuListing | undefined,
+  devices: readonly string[],
+): DeviceTrouble | undefined {
+  if (listing === undefined) return undefined;
+  const { gpus, failures } = listing;
+  const gpuOf = (name: string) => gpus.find(({ uuid }) => uuid === uuidOf(name));
+  // Of a CDI name with a number nvidia-smi does not tell.
+  const gone = devices.filter(
+    (name) => /^(GPU|MIG)-/.test(uuidOf(name)) && gpuOf(name) === undefined,
+  );
+  if (gone.length > 0) {
+    const words = [`nvidia-smi knows no ${gone.join(', ')} any more.`, ...failures];
+    return { devices: gone, reason: words.join(' '), areGone: true };
+  }
+  const needy = devices.filter((name) => typeof gpuOf(name)?.needs === 'string');
+  if (needy.length === 0) return undefined;
+  const words = needy.map((name) => `${name} needs: ${gpuOf(name)?.needs ?? ''}`);
+  const reason = `nvidia-smi says that ${words.join(', ')}.`;
+  return { devices: needy, reason, areGone: false };
 }
 
 const allByCdi = 'nvidia.com/gpu=all';

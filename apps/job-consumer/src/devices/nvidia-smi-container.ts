@@ -17,7 +17,8 @@ export interface ContainedSmi {
    * or takes too long.
    */
   list(signal: AbortSignal): Promise<GpuListing>;
-  sample(signal: AbortSignal): Promise<GpuSample>;
+  /** `answering`: the GPUs that did when they were listed. */
+  sample(signal: AbortSignal, answering?: readonly string[]): Promise<GpuSample>;
   /** Removes the container; nothing is asked any more. Never rejects. */
   close(): Promise<void>;
 }
@@ -97,7 +98,7 @@ export function createContainedSmi(
 
   return {
     list: (signal) => listGpus(runIn(signal)),
-    sample: (signal) => sampleGpus(runIn(signal)),
+    sample: (signal, answering) => sampleGpus(runIn(signal), answering),
     async close() {
       isClosed = true;
       if (current !== undefined) await discard(current);

@@ -12,8 +12,8 @@ export interface NvidiaSmi {
    * takes too long, or answers what is not understood.
    */
   list(signal: AbortSignal): Promise<GpuListing | undefined>;
-  /** Likewise. */
-  sample(signal: AbortSignal): Promise<GpuSample | undefined>;
+  /** Likewise. `answering`: the GPUs that did when they were listed. */
+  sample(signal: AbortSignal, answering?: readonly string[]): Promise<GpuSample | undefined>;
 }
 
 export function createNvidiaSmi(options: {
@@ -55,7 +55,7 @@ export function createNvidiaSmi(options: {
   };
   return {
     list: (signal) => ifThere(listGpus, signal),
-    sample: (signal) => ifThere(sampleGpus, signal),
+    sample: (signal, answering) => ifThere((run) => sampleGpus(run, answering), signal),
   };
 }
 

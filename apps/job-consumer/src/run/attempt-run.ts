@@ -18,7 +18,7 @@ export interface RunDeps {
   engine: ContainerEngine;
   engineWatch: Pick<EngineWatch, 'suspect'>;
   quarantine: Pick<Quarantine, 'begin'>;
-  gpuSource: Pick<GpuSource, 'troubleWith' | 'sample'>;
+  gpuSource: Pick<GpuSource, 'troubleWith' | 'periodicTroubleWith' | 'sample'>;
   storageWatch: StorageWatch;
   api: PrivateApiClient;
   names: Names;

@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  isEngineProblem,
+  type ContainerEngine,
+  type EngineDescription,
+} from '@inference-server/container-engine';
+import type { Config } from '../config.js';
 import type { DeviceTrouble, GpuSource } from '../devices/gpu-source.js';
 
 /** Sees whether a running container still has its devices. Never fails. */
@@ -54,18 +59,26 @@ export function createDeviceWatch(
   };
 }
 
+/** Only systemd takes devices away from what runs. `setting`: GPU_CHECK_INSIDE. */
+export function looksInside(
+  setting: Config['GPU_CHECK_INSIDE'],
+  { cgroupDriver }: Pick<EngineDescription, 'cgroupDriver'>,
+): boolean {
+  return setting === 'auto' ? cgroupDriver === 'systemd' : setting === 'always';
+}
+
 /**
  * Resolves once the driver does not know some of a run's devices any more, by two looks in a row: what computes on
  * a GPU that has fallen off its bus often hangs, and would until its time is over.
  */
 export async function untilDeviceGone(
-  gpuSource: Pick<GpuSource, 'troubleWith'>,
+  gpuSource: Pick<GpuSource, 'periodicTroubleWith'>,
   { gpus, everyMs }: { gpus: readonly string[]; everyMs: number },
   signal: AbortSignal,
 ): Promise<DeviceTrouble> {
   for (let looks = 0; ;) {
     await sleep(everyMs, undefined, { signal });
-    const trouble = await gpuSource.troubleWith(gpus, signal);
+    const trouble = await gpuSource.periodicTroubleWith(gpus, signal);
     looks = trouble?.areGone === true ? looks + 1 : 0;
     if (trouble !== undefined && looks > 1) return trouble;
   }

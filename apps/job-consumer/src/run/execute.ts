@@ -52,10 +52,7 @@ export async function executeAttempt(
   exited.catch(() => undefined);
   try {
     if (startedAt === undefined) {
-      if (!(await run.allotment.take(signal))) {
-        const detail = 'What it was to have did not become free in 5 minutes.';
-        return { kind: 'released', detail, exitCode: null };
-      }
+      if (!(await run.allotment.take(signal))) return notAllotted(run);
       await run.requireLease();
       const refused = await startModel(run, container, volumes);
       if (refused !== undefined) return refused;
@@ -109,13 +106,28 @@ export async function executeAttempt(
     }
     await run.requireLease();
     const stop = () => engine.stopContainer(container, end.graceMs, bounds);
-    await outlastEngineOutage(stop, bounds);
+    try {
+      await outlastEngineOutage(stop, bounds);
+    } catch (error) {
+      return await deviceLostOr(run, error, failed(end.reason, end.detail));
+    }
     const { exitCode } = await exited;
     run.mayRun = false;
     return await unlessDeviceLost(run, failed(end.reason, end.detail, exitCode));
   } finally {
     done.abort();
   }
+}
+
+/** private-api's books say that it is free, so somebody's are wrong. */
+function notAllotted({ held, allotment, logger }: AttemptRun): Outcome {
+  const { taskUid, attempt } = held;
+  logger.warn(
+    { taskUid, attempt, devices: allotment.gpus },
+    'what a run was to have did not become free',
+  );
+  const detail = 'What it was to have did not become free in 5 minutes.';
+  return { kind: 'released', detail, exitCode: null };
 }
 
 /**
@@ -165,6 +177,16 @@ async function unlessDeviceLost(
   if (lost === undefined) allotment.suspect(gpus, detail);
   else allotment.accuse(lost.devices, detail);
   return fault('device_lost', detail, end.exitCode);
+}
+
+/** Of a container that could not be ended: a lost device may be why. Throws the error where it is not. */
+async function deviceLostOr(run: AttemptRun, error: unknown, end: Outcome): Promise<Outcome> {
+  run.signal.throwIfAborted();
+  if (!(error instanceof EngineError)) throw error;
+  const detail = `${end.detail} It could not be ended: ${error.message}`;
+  const judged = await unlessDeviceLost(run, { ...end, detail });
+  if (judged.kind !== 'fault') throw error;
+  return judged;
 }
 
 function lostDetail(reason: string): string {

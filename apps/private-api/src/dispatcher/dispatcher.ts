@@ -20,7 +20,9 @@ export interface Dispatcher {
 export interface DispatcherTimings {
   /** The longest time between two passes without a reason. */
   tickMs: number;
-  /** No lease ends while the leader is younger than this: consumers come back first. */
+  /**
+   * No lease ends, and no consumer is missed, while the leader is younger than this: consumers come back first.
+   */
   leaseGraceMs: number;
 }
 
@@ -52,7 +54,8 @@ export function startDispatcher(deps: {
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       try {
-        if ((await leadership.lead()) !== undefined) await pass();
+        const leads = await leadership.lead();
+        if (leads !== undefined) await pass(leads);
       } catch (error) {
         logger.warn({ reason: messageOf(error) }, 'a dispatcher pass failed');
         leadership.doubt();
@@ -63,8 +66,8 @@ export function startDispatcher(deps: {
     await leadership.resign();
   };
 
-  const pass = async (): Promise<void> => {
-    const assigned = await assignRoom();
+  const pass = async ({ steadyMs }: { steadyMs: number }): Promise<void> => {
+    const assigned = await assignRoom(steadyMs > timings.leaseGraceMs);
     const [first] = assigned;
     if (first !== undefined) crashPoint('ticket_assigned', first.uid);
     await send(assigned);
@@ -106,11 +109,16 @@ export function startDispatcher(deps: {
     }
   };
 
-  const assignRoom = async (): Promise<Assignment[]> => {
+  const assignRoom = async (isSteady: boolean): Promise<Assignment[]> => {
     const versions = await rows.waitingVersions();
     if (versions.length === 0) return [];
     const there = await deps.consumers.capacities();
-    await judgeServable(versions, there);
+    // Who was not heard of while nobody led may come back.
+    await judgeServable(
+      versions,
+      there,
+      isSteady ? there : await deps.consumers.capacities({ withGone: true }),
+    );
     const consumers = there.filter(({ takesTickets }) => takesTickets);
     const busy = await rows.busy();
     const books = openBooks(consumers, busy);
@@ -125,13 +133,16 @@ export function startDispatcher(deps: {
     return wanted.length === 0 ? [] : rows.assign(leadership.row, wanted);
   };
 
-  /** Tells, once, what nobody who is there could run, and when that has passed. */
+  /** Tells, once, what nobody could run who is there, or may be, and when somebody is there who could. */
   const judgeServable = async (
     versions: readonly WaitingVersion[],
-    consumers: readonly Capacity[],
+    there: readonly Capacity[],
+    mayBeThere: readonly Capacity[],
   ): Promise<void> => {
     const judged = versions
-      .filter(({ needs, isUnservable }) => couldRun(needs, consumers) === isUnservable)
+      .filter(({ needs, isUnservable }) =>
+        isUnservable ? couldRun(needs, there) : !couldRun(needs, mayBeThere),
+      )
       .map((version) => ({ ...version, isUnservable: !version.isUnservable }));
     if (judged.length === 0) return;
     await rows.noteUnservable(judged);

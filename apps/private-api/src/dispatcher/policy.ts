@@ -98,12 +98,15 @@ export function openBooks(consumers: readonly ReadyConsumer[], busy: readonly Bu
 
 /** As many as it wants, of one process, with room for it: those on which the least is left. */
 function tightestFit(needs: Needs, able: readonly Book[]): Book[] | undefined {
-  const sets = setsOf(
+  return smallest(setsWithRoom(needs, able), (book) => book.leftAfter(needs));
+}
+
+function setsWithRoom(needs: Needs, able: readonly Book[]): Book[][] {
+  return setsOf(
     needs.gpu_count,
     able.filter((book) => book.roomFor(needs) > 0),
     (book) => book.leftAfter(needs),
   );
-  return smallest(sets, (book) => book.leftAfter(needs));
 }
 
 interface Kept {
@@ -158,21 +161,31 @@ function smallest(sets: readonly Book[][], rankOf: (book: Book) => number): Book
 
 /**
  * How many of the oldest tasks of a model version are to be read for a pass: as many as find room, and those
- * that keep places. `notShunning` is the one consumer that has room while others are full: what shuns it
- * cannot go anywhere, and must not be read, since it would stand before what can. Where two have room, the
- * tasks that are read shun one of them at most, each: the other is filled, or all are served. Undefined:
- * nobody could run it.
+ * that keep places. `notShunning` are the consumers without which there is no room, since others are full: what
+ * shuns one of them cannot go anywhere, and must not be read, since it would stand before what can. Where
+ * there is room without any one of them, the tasks that are read shun one at most, each: others are filled, or
+ * all are served. Undefined: nobody could run it.
  */
 export function askOf(
   id: string,
   needs: Needs,
   books: readonly Book[],
-): { id: string; most: number; notShunning: string | null } | undefined {
+): { id: string; most: number; notShunning: string[] } | undefined {
   const able = books.filter(({ consumer }) => isFor(needs, consumer));
   if (able.length === 0) return undefined;
   const room = able.reduce((sum, book) => sum + book.roomFor(needs), 0);
   const places = Math.max(1, Math.floor(able.length / 2 / needs.gpu_count));
-  const [only, ...more] = able.filter((book) => book.roomFor(needs) > 0);
-  const isAlone = only !== undefined && more.length === 0 && able.length > 1;
-  return { id, most: room + places, notShunning: isAlone ? only.consumer.id : null };
+  const [set, ...more] = setsWithRoom(needs, able);
+  // Of two sets one is without whoever is shunned.
+  const needed = set === undefined || more.length > 0 ? [] : set.filter(isNeeded);
+  return { id, most: room + places, notShunning: needed.map(({ consumer }) => consumer.id) };
+
+  function isNeeded(book: Book): boolean {
+    const others = able.filter((other) => other !== book);
+    if (setsWithRoom(needs, others).length > 0) return false;
+    return couldRun(
+      needs,
+      others.map(({ consumer }) => consumer),
+    );
+  }
 }

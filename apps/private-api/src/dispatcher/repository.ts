@@ -22,19 +22,19 @@ export interface WaitingVersion {
 export interface AskedVersion {
   id: string;
   most: number;
-  /** A consumer that could not be given to what shuns it. */
-  notShunning: string | null;
+  /** Consumers without which it cannot go anywhere now. */
+  notShunning: string[];
 }
 
 const ticketSent = transition('ticket_sent');
 const ticketReturned = transition('ticket_returned');
 
 /**
- * Of a waiting task `t` whose last attempt met a fault less than $3 milliseconds ago, its pause not
+ * Of a waiting task `t` whose last attempt met a fault less than $2 milliseconds ago, its pause not
  * counted. The attempt is looked up for no other row.
  */
 const shunsLast = `coalesce(
-  t.attempt > 1 AND t.not_before > now() - $3 * interval '1 millisecond'
+  t.attempt > 1 AND t.not_before > now() - $2 * interval '1 millisecond'
     AND (SELECT a.outcome IN ('fault', 'lost') FROM attempts a
           WHERE a.task_uid = t.uid AND a.number = t.attempt - 1), false)`;
 
@@ -77,27 +77,22 @@ export function createDispatcherRepository(
 
     /**
      * Of each of the model versions the oldest waiting tasks, at most so many, all by their age: without
-     * those that pause after a fault, and without those that shun the consumer `notShunning`. Reads no more
+     * those that pause after a fault, and without those that shun one of `notShunning`. Reads no more
      * rows than it answers with, and those that it leaves out: what met a fault within the last minutes.
      */
     async backlog(asked: readonly AskedVersion[]): Promise<Omit<WaitingTask, 'needs'>[]> {
       return database.query(
-        `SELECT w.* FROM unnest($1::uuid[], $2::int[], $4::text[]) AS of(version, most, "notShunning")
+        `SELECT w.* FROM jsonb_to_recordset($1::jsonb) AS of(id uuid, most int, "notShunning" text[])
           CROSS JOIN LATERAL (
             SELECT t.uid, t.attempt, t.model_version_id AS "versionId", t.seq::float8 AS seq,
                    t.consumer_id AS "lastConsumerId", ${shunsLast} AS "shunsLast"
               FROM tasks t
-             WHERE t.state IN ${ticketSent.from} AND t.model_version_id = of.version
+             WHERE t.state IN ${ticketSent.from} AND t.model_version_id = of.id
                AND (t.not_before IS NULL OR t.not_before <= now())
-               AND (t.consumer_id IS DISTINCT FROM of."notShunning" OR NOT ${shunsLast})
+               AND ((t.consumer_id = ANY (of."notShunning")) IS NOT TRUE OR NOT ${shunsLast})
              ORDER BY t.seq LIMIT of.most) AS w
           ORDER BY w.seq`,
-        [
-          asked.map(({ id }) => id),
-          asked.map(({ most }) => most),
-          elsewhereForMs,
-          asked.map(({ notShunning }) => notShunning),
-        ],
+        [JSON.stringify(asked), elsewhereForMs],
       );
     },
 

@@ -43,7 +43,8 @@ export function createConsumerRepository(
   return {
     /**
      * Registers, or keeps registered. Undefined, and nothing changed, while another process is heard
-     * of under this id: two would run each other's tasks.
+     * of under this id: two would run each other's tasks. The tickets of the process before it go back: they were
+     * for what that had. One that somebody else is at is skipped, as in `signOff`.
      */
     async register(
       id: string,
@@ -51,7 +52,8 @@ export function createConsumerRepository(
     ): Promise<{ isNews: boolean } | undefined> {
       const { holder, version, state, reason, ...having } = registration;
       const [row] = await database.query<{ isNews: boolean }>(
-        `WITH before AS (SELECT state, holder, slots, device, host, share, process, labels FROM consumers WHERE id = $1)
+        `WITH before AS (SELECT state, holder, slots, device, host, share, process, labels FROM consumers WHERE id = $1),
+         kept AS (
          INSERT INTO consumers (id, holder, version, state, reason, slots, device, host, share, process, labels, heartbeat_at)
          SELECT $1, $2, $3, $4::consumer_state, $5, slots, device, host, share, process, labels, now()
            FROM jsonb_to_record($6::jsonb) AS h(
@@ -68,7 +70,15 @@ export function createConsumerRepository(
             WHERE (before.state, before.holder, before.slots, before.share, before.process, before.labels)
                 = (consumers.state, consumers.holder, consumers.slots, consumers.share,
                    consumers.process, consumers.labels)
-              AND before.device IS NOT DISTINCT FROM consumers.device) AS "isNews"`,
+              AND before.device IS NOT DISTINCT FROM consumers.device) AS "isNews"),
+         returned AS (
+         UPDATE tasks t SET ${asBeforeTicket}
+          WHERE uid IN (
+                  SELECT uid FROM tasks
+                   WHERE state IN ${ticketReturned.from} AND (consumer_id = $1 OR $1 = ANY (lenders))
+                     AND EXISTS (SELECT FROM kept) AND EXISTS (SELECT FROM before WHERE holder <> $2)
+                     FOR UPDATE SKIP LOCKED))
+         SELECT "isNews" FROM kept`,
         [id, holder, version, state, reason, JSON.stringify(having), heartbeatTimeoutMs],
       );
       return row;
@@ -76,14 +86,14 @@ export function createConsumerRepository(
 
     /**
      * What each consumer has that was heard of within `goneAfterMs`, by id: one that signed off may come
-     * back. `takesTickets`: it does now.
+     * back. `withGone`: what each has that ever registered. `takesTickets`: it does now.
      */
-    async capacities(): Promise<ConsumerCapacity[]> {
+    async capacities({ withGone = false } = {}): Promise<ConsumerCapacity[]> {
       return database.query<ConsumerCapacity>(
         `SELECT id, slots, device, share, labels, process, ${takesTickets} AS "takesTickets"
            FROM consumers c
-          WHERE heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,
-        [heartbeatTimeoutMs, Math.max(goneAfterMs, heartbeatTimeoutMs)],
+          WHERE $3 OR heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,
+        [heartbeatTimeoutMs, Math.max(goneAfterMs, heartbeatTimeoutMs), withGone],
       );
     },
 
