@@ -14,6 +14,7 @@ export type AttemptScene = Awaited<ReturnType<typeof openAttemptScene>>;
 export interface RunOptions {
   image?: string;
   tree?: Tree;
+  modelFiles?: Buffer;
   timeoutS?: number;
   needs?: Needs;
   pullPolicy?: 'missing' | 'never';
@@ -50,6 +51,7 @@ export async function openAttemptScene() {
   function taskOf(input: Buffer, options: RunOptions = {}): TestTask {
     const task = api.addTask({
       input,
+      ...(options.modelFiles !== undefined && { modelFiles: options.modelFiles }),
       work: {
         container_tag: options.image ?? image,
         timeout_s: options.timeoutS ?? 60,

@@ -28,7 +28,9 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       // An engine with user namespaces of its own gives the one only with the other.
       ...(spec.seesHostProcesses === true && { PidMode: 'host', UsernsMode: 'host' }),
       RestartPolicy: { Name: 'no' },
-      Ulimits: [{ Name: 'fsize', Soft: limits.fileBytes, Hard: limits.fileBytes }],
+      // Devices' hooks may look for the container's cgroup by the path that the engine's host knows.
+      ...(spec.gpus.length === 0 && { CgroupnsMode: 'private' }),
+      Ulimits: ulimits(limits.fileBytes),
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
       Mounts: spec.mounts.map(({ volume, path, readOnly }) => ({
         Type: 'volume' as const,
@@ -40,6 +42,15 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       ...(spec.gpus.length === 0 ? {} : { DeviceRequests: deviceRequests(spec.gpus) }),
     },
   };
+}
+
+/**
+ * A core holds what was in memory, and the kernel leaves it where the host's settings say, or hands it to a
+ * program of the host's: there is none. (How many files may be open stays the engine's: it may not raise it.)
+ */
+function ulimits(fileBytes: number): Docker.Ulimit[] {
+  const limit = (Name: string, most: number) => ({ Name, Soft: most, Hard: most });
+  return [limit('fsize', fileBytes), limit('core', 0)];
 }
 
 /** Two files, so that after a rotation at least half of the limit is there to be read. */
