@@ -48,6 +48,8 @@ export async function startTestConsumer(
       workDir: await testFolder(),
       version: 'test',
       settings: {
+        policy: {},
+        credentialsOf: () => undefined,
         imageRetryMs: 2_000,
         gpuCheckMs: 60_000,
         looksInside: false,

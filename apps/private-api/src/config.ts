@@ -29,6 +29,8 @@ export const Config = Type.Object({
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   STORAGE_URL: Type.String({ description: 'A folder, or file:///…' }),
   PRIVATE_API_TOKEN: Type.String({ minLength: 16 }),
+  /** What the operator allows models. */
+  POLICY_FILE: Type.Optional(Type.String()),
   MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
   /** What a body must bring in every UPLOAD_WINDOW_S. 0: as slow as it likes. */
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ minimum: 0, default: 60 * 1024 }),

@@ -23,7 +23,11 @@ export interface ContainerEngine {
    * when nothing was heard for the engine's idle time. `onProgress` is called with every sign of
    * progress, first when the registry has answered.
    */
-  pullImage(reference: string, signal: AbortSignal, onProgress?: () => void): Promise<void>;
+  pullImage(
+    reference: string,
+    signal: AbortSignal,
+    options?: { onProgress?: () => void; credentials?: RegistryCredentials | undefined },
+  ): Promise<void>;
   /** Makes an image of a tar's files, without a command; needs no registry. The tar is destroyed. */
   importImage(reference: string, tar: Readable, signal: AbortSignal): Promise<void>;
 
@@ -128,6 +132,11 @@ export interface EngineDescription {
 }
 
 export type Labels = Readonly<Record<string, string>>;
+
+/** What a registry wants of whoever pulls. Never to be logged. */
+export type RegistryCredentials = { serveraddress: string } & (
+  { username: string; password: string } | { identitytoken: string }
+);
 
 export interface ImageDetails {
   id: string;

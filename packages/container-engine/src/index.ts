@@ -16,6 +16,7 @@ export {
   type Labels,
   type LogLimits,
   type LogTail,
+  type RegistryCredentials,
   type StartOutcome,
   type Volume,
   type VolumeMount,

@@ -10,8 +10,10 @@ export {
   type Capacity,
   type Part,
 } from './matching.js';
+export { fullImageName, parseImageReference, type ImageReference } from './image-reference.js';
 export { openApiDocument } from './openapi.js';
 export { anonymousOwner, ownerHeader } from './owner.js';
+export { Policy, refusalOfImage, type PolicyRefusal } from './policy.js';
 export type {
   Access,
   AnswerOf,

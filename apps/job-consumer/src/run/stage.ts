@@ -9,6 +9,7 @@ import {
   stagingContainer,
   type ContainerSpec,
 } from '@inference-server/container-engine';
+import { refusalOfImage } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -20,7 +21,7 @@ import { removeTraces } from './clean-up.js';
 import { fetchZip } from './fetch-zip.js';
 import { folderTar } from './folder-tar.js';
 import { requireImage } from './image.js';
-import { failed, type Outcome } from './outcome.js';
+import { failed, notAllowed, type Outcome } from './outcome.js';
 import { spoolName } from './spool-name.js';
 import { createModel, type OwnVolumes } from './start.js';
 
@@ -103,6 +104,8 @@ interface Prepared {
 
 async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared | Outcome> {
   const { engine, work, settings } = run;
+  const forbidden = refusalOfImage(settings.policy, work.container_tag);
+  if (forbidden !== undefined) return notAllowed(forbidden);
   const [image] = await sideBySide(
     signal,
     (bounds) =>
@@ -111,6 +114,7 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
         {
           reference: work.container_tag,
           policy: work.pull_policy,
+          credentials: settings.credentialsOf(work.container_tag),
           retryMs: settings.imageRetryMs,
         },
         bounds,

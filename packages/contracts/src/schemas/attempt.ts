@@ -107,6 +107,7 @@ export const FailureReason = Type.Union([
   Type.Literal('timed_out'),
   Type.Literal('start_failed'),
   Type.Literal('image_unavailable'),
+  Type.Literal('not_allowed'),
   Type.Literal('bad_input'),
   Type.Literal('bad_output'),
 ]);

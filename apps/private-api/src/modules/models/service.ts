@@ -2,9 +2,12 @@ import {
   couldRun,
   needsInWords,
   parseLabels,
+  refusalOfImage,
   type Capacity,
   type Model,
   type Needs,
+  type Policy,
+  type PolicyRefusal,
   type QueryOf,
   type routes,
   type UnusedModelVersions,
@@ -29,6 +32,8 @@ export function createModelService(deps: {
   blobs: BlobService;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
+  /** What the operator allows. */
+  policy: Policy;
   /** What a model may ask for at most. */
   limits: {
     runTimeoutS: number;
@@ -51,6 +56,7 @@ export function createModelService(deps: {
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
+      requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
       const there = await deps.consumers.capacities();
       const model = await receive(registration, upload, signal);
@@ -72,6 +78,7 @@ export function createModelService(deps: {
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
+      requireAllowed(registration);
       const there = await deps.consumers.capacities();
       const model = await receive(registration, upload, signal);
       const put = () => models.put(model);
@@ -107,6 +114,12 @@ export function createModelService(deps: {
       };
     },
   };
+
+  /** Throws FORBIDDEN, with the rule of the policy. */
+  function requireAllowed(asked: Registration): void {
+    const refusal = refusalOfImage(deps.policy, asked.container_tag);
+    if (refusal !== undefined) throw notAllowed('container_tag', refusal);
+  }
 
   function requireWithinLimits(asked: Registration): void {
     for (const [parameter, most, setting] of [
@@ -219,6 +232,11 @@ function modelExists(): AppError {
 
 function refused(parameter: string, why: string): AppError {
   return new AppError('VALIDATION_FAILED', `${parameter} ${why}.`, { extensions: { parameter } });
+}
+
+function notAllowed(parameter: string, { rule, detail }: PolicyRefusal): AppError {
+  const why = `The server's policy does not allow it (${rule}): ${detail}`;
+  return new AppError('FORBIDDEN', why, { extensions: { parameter, reason: rule } });
 }
 
 function requireAtMost(
