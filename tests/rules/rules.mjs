@@ -8,6 +8,7 @@ import { rulesOfLeftovers } from './leftovers.mjs';
 import { rulesOfMigrations } from './migrations.mjs';
 import { rulesOfModels } from './models.mjs';
 import { rulesOfPosts } from './posts.mjs';
+import { rulesOfSandbox } from './sandbox.mjs';
 import { rulesOfSweeps } from './sweeps.mjs';
 import { rulesOfTickets } from './tickets.mjs';
 
@@ -31,6 +32,7 @@ export const rules = [
   ...rulesOfMigrations,
   ...rulesOfConsumers,
   ...rulesOfLeftovers,
+  ...rulesOfSandbox,
 ];
 
 /**

@@ -2,9 +2,13 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Policy } from '@inference-server/contracts';
+import { testRedis } from '@inference-server/testing';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
-import { scriptZip } from './zips.js';
+import { makeScriptImage } from './images.js';
+import { startTestConsumer } from './test-consumer.js';
+import { readZip, scriptZip } from './zips.js';
 import type { RunOptions } from './attempt-scene.js';
 import type { RunSettings } from '../src/run/attempt-run.js';
 
@@ -14,6 +18,10 @@ beforeAll(async () => {
 });
 afterAll(() => scene.close());
 
+/** Of docker 20.10 and later, beside its default. */
+const otherRuntime = 'io.containerd.runc.v2';
+const waits = { timeout: 10_000, interval: 50 };
+
 it('runs nothing that the policy of its host does not allow', async () => {
   const settings = { policy: { images: [{ registry: 'r.example' }] } };
   const { result } = await runWith(settings, 'true');
@@ -22,6 +30,85 @@ it('runs nothing that the policy of its host does not allow', async () => {
     detail: expect.stringMatching(/policy of this host.*\(images\)/),
   });
   expect(await scene.traces()).toEqual([]);
+});
+
+describe('a container under a policy', () => {
+  it.each([
+    ['no image that runs as root', undefined, /runs as root/],
+    ['no image whose user has a name', ['USER nobody'], /runs as nobody/],
+    ['no image whose user is root by number', ['USER 00:1000'], /runs as 00/],
+  ])('is of %s', async (_what, changes, says) => {
+    const settings = { policy: { require_non_root: true } };
+    const { result } = await runWith(settings, 'true', await imageOf(changes));
+    expect(result).toMatchObject({
+      ...{ kind: 'failed', reason: 'not_allowed' },
+      detail: expect.stringMatching(/\(require_non_root\)/),
+    });
+    expect(result.detail).toMatch(says);
+  });
+
+  it.each([
+    ['the one of the policy, where it would be root', undefined, '10001 10002'],
+    ['that of its image, where that is a number', ['USER 1000:1001'], '1000 1001'],
+  ])('runs as another user than root: %s', async (_what, changes, who) => {
+    const settings = { policy: { require_non_root: true, run_as: '10001:10002' } };
+    const script = 'echo $(id -u) $(id -g) > /output/who; cat /input/run.sh > /dev/null';
+    const { result, task } = await runWith(settings, script, await imageOf(changes));
+    expect(result).toMatchObject({ kind: 'finished' });
+    expect(readZip(task.outputs[0] ?? Buffer.alloc(0))).toEqual({ who: `${who}\n` });
+  });
+
+  it('has a root that it cannot write to, and a /tmp of a size', async () => {
+    const settings = { policy: { read_only_root: { tmp_mib: 3 } } };
+    const script = `exec 2>&1; for f in /x /etc/hostname /etc/x /bin/x; do echo > $f; done
+      df -k /tmp | tail -n 1; echo '#!/bin/sh' > /tmp/x; chmod +x /tmp/x; /tmp/x && echo ran; echo > /output/x`;
+    const { result, task } = await runWith(settings, script);
+    expect(result).toMatchObject({ kind: 'finished' });
+    const lines = result.log.trimEnd().split('\n');
+    expect(lines).toEqual([
+      ...Array<unknown>(4).fill(expect.stringContaining('Read-only file system')),
+      expect.stringMatching(/\s3072\s.* \/tmp$/),
+      'ran',
+    ]);
+    expect(Object.keys(readZip(task.outputs[0] ?? Buffer.alloc(0)))).toEqual(['x']);
+  });
+
+  it('is run by the runtime of that name', async () => {
+    const { result } = await runWith({ policy: { runtime: otherRuntime } }, 'true');
+    expect(result).toMatchObject({ kind: 'finished' });
+  });
+
+  it('is not run by another, where the engine has none of that name', async () => {
+    const { result } = await runWith({ policy: { runtime: 'absent-runtime' } }, 'true');
+    expect(result).toMatchObject({
+      kind: 'fault',
+      detail: expect.stringContaining('absent-runtime'),
+    });
+  });
+});
+
+describe('a consumer whose policy wants something of its engine', () => {
+  it.each<[string, Policy, RegExp | undefined]>([
+    ['has a runtime', { runtime: otherRuntime }, undefined],
+    ['lacks a runtime', { runtime: 'runsc' }, /wants the runtime runsc; the engine has .*runc/],
+    ['lacks user namespaces', { require_userns: true }, /wants user namespaces/],
+  ])('takes tasks only where it has it: it %s', async (_what, policy, reason) => {
+    const consumer = await startTestConsumer(
+      {
+        ...{ id: `policy-${_what.replaceAll(' ', '-')}`, policy, redis: await testRedis() },
+        ...{ dockerHost: scene.own.dockerHost, apiUrl: scene.api.url },
+      },
+      new AbortController().signal,
+    );
+    const last = () => scene.api.registrations.at(-1);
+    try {
+      if (reason === undefined) await expect.poll(() => last()?.state, waits).toBe('ready');
+      else await expect.poll(() => last()?.reason, waits).toMatch(reason);
+      if (reason !== undefined) expect(last()?.state).toBe('quarantined');
+    } finally {
+      await consumer.close();
+    }
+  });
 });
 
 it('shows a registry who pulls, and tells nobody else', async () => {
@@ -54,6 +141,16 @@ const json = { 'content-type': 'application/json' };
 const noManifest = JSON.stringify({
   errors: [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown', detail: {} }],
 });
+
+/** The image of the scene, or one like it with these changes. */
+async function imageOf(changes: readonly string[] | undefined): Promise<RunOptions> {
+  if (changes === undefined) return {};
+  const { api, image, installationId } = scene.own;
+  const tag = `policy-test:${installationId}-${(images += 1)}`;
+  return { image: await makeScriptImage(api, image, tag, changes) };
+}
+
+let images = 0;
 
 async function runWith(settings: Partial<RunSettings>, script: string, options: RunOptions = {}) {
   const task = scene.taskOf(scriptZip(script), options);

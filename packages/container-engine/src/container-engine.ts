@@ -127,6 +127,10 @@ export interface EngineDescription {
   runtimes: readonly string[];
   /** The CDI names (vendor/class=device) that can be asked for. Older engines, which know none, have none. */
   cdiDevices: readonly string[];
+  /** Whether the root of a container is somebody without rights on the host. */
+  hasUserNamespaces: boolean;
+  /** Whether it filters system calls, where a container does not say how. */
+  hasSeccomp: boolean;
   /** Who keeps containers to their limits and devices: `cgroupfs` (the engine itself), `systemd`, `none`; empty: it does not tell. */
   cgroupDriver: string;
 }
@@ -171,8 +175,19 @@ export interface ContainerSpec {
    * no other.
    */
   gpus: readonly string[];
+  /** Where it is otherwise than usual. */
+  sandbox?: SandboxOptions;
   /** It sees all processes of the engine's host, by their numbers there. Default: its own. */
   seesHostProcesses?: boolean;
+}
+
+export interface SandboxOptions {
+  /** uid[:gid], in place of the image's user. */
+  user?: string | undefined;
+  /** Nothing of its root can be written; /tmp is memory of this size, which counts towards its own. */
+  readOnlyRoot?: { tmpBytes: number } | undefined;
+  /** By its name in the engine; default: the engine's own. */
+  runtime?: string | undefined;
 }
 
 export interface ContainerLimits {

@@ -17,6 +17,7 @@ export {
   type LogLimits,
   type LogTail,
   type RegistryCredentials,
+  type SandboxOptions,
   type StartOutcome,
   type Volume,
   type VolumeMount,

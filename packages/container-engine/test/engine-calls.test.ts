@@ -135,7 +135,10 @@ describe('a container outside the sandbox', () => {
     ['with kernel settings', { Sysctls: { 'net.ipv4.ip_forward': '1' } }],
     ['with nothing masked', { MaskedPaths: [] }],
     ['that outlives the engine', { RestartPolicy: { Name: 'always' } }],
-    ['with a user of its own', {}, { User: 'root' }],
+    ['with a runtime by a path', { Runtime: '/tmp/runc' }],
+    ['with a tmpfs elsewhere', { Tmpfs: { '/bin': 'rw' } }],
+    ['as root', {}, { User: 'root' }],
+    ['as root by number', {}, { User: '0:0' }],
     ['with a network', {}, { NetworkDisabled: false }],
   ])('does not leave the process: %s', async (_what, host, more = {}) => {
     const before = proxy.asked.length;

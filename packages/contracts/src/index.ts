@@ -13,7 +13,7 @@ export {
 export { fullImageName, parseImageReference, type ImageReference } from './image-reference.js';
 export { openApiDocument } from './openapi.js';
 export { anonymousOwner, ownerHeader } from './owner.js';
-export { Policy, refusalOfImage, type PolicyRefusal } from './policy.js';
+export { lackOfEngine, Policy, refusalOfImage, userUnder, type PolicyRefusal } from './policy.js';
 export type {
   Access,
   AnswerOf,

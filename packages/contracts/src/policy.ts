@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { fullImageName, parseImageReference } from './image-reference.js';
+import { maxStoredInteger } from './schemas/stored-integer.js';
 
 const closed = { additionalProperties: false } as const;
 
@@ -27,6 +28,34 @@ export const Policy = Type.Object(
     ),
     require_digest: Type.Optional(
       Type.Boolean({ description: 'Images must be named by their digest.' }),
+    ),
+    require_non_root: Type.Optional(
+      Type.Boolean({ description: 'Refuses images whose user is root, or is named by a name.' }),
+    ),
+    run_as: Type.Optional(
+      Type.String({
+        pattern: '^[1-9][0-9]{0,9}:[0-9]{1,10}$',
+        description: 'uid:gid of those images, which are then not refused.',
+      }),
+    ),
+    read_only_root: Type.Optional(
+      Type.Object(
+        { tmp_mib: Type.Integer({ minimum: 1, maximum: maxStoredInteger }) },
+        {
+          ...closed,
+          description:
+            'Of all containers: /tmp is memory of this size, which counts towards theirs.',
+        },
+      ),
+    ),
+    runtime: Type.Optional(
+      Type.String({
+        pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$',
+        description: "The name of one in the engine; left out: the engine's default.",
+      }),
+    ),
+    require_userns: Type.Optional(
+      Type.Boolean({ description: "The engine's root is a user of its host without rights." }),
     ),
   },
   closed,
@@ -58,6 +87,36 @@ export function refusalOfImage(
         (rule.digest === undefined || rule.digest === digest),
     );
   return isAllowed ? undefined : { rule: 'images', detail: `${image} is none of the images.` };
+}
+
+/**
+ * Who a container is to run as whose image names this user; undefined: that one. A name may be anybody, by
+ * the image's own list of users: only a number shows that it is not root.
+ */
+export function userUnder(
+  { require_non_root: requireNonRoot = false, run_as: runAs }: Policy,
+  user: string,
+): { user: string | undefined } | PolicyRefusal {
+  // Said again: what the image names may be another by the time that the container is made.
+  if (/^[1-9][0-9]*(?::|$)/.test(user)) {
+    return { user: requireNonRoot || runAs !== undefined ? user : undefined };
+  }
+  if (runAs !== undefined) return { user: runAs };
+  if (!requireNonRoot) return { user: undefined };
+  const detail = `its image runs as ${user === '' ? 'root' : user}, not as a user with a number.`;
+  return { rule: 'require_non_root', detail };
+}
+
+/** What an engine lacks that containers are to have; undefined: nothing. */
+export function lackOfEngine(
+  { runtime, require_userns: requireUserns = false }: Policy,
+  engine: { runtimes: readonly string[]; hasUserNamespaces: boolean },
+): string | undefined {
+  if (runtime !== undefined && !engine.runtimes.includes(runtime)) {
+    return `The policy wants the runtime ${runtime}; the engine has ${engine.runtimes.join(', ')}.`;
+  }
+  if (!requireUserns || engine.hasUserNamespaces) return undefined;
+  return 'The policy wants user namespaces; the engine has none (userns-remap, or rootless).';
 }
 
 /** Filled in like an image's name, so that both ways of writing one mean the same. */

@@ -8,6 +8,7 @@ import {
   runsAsRoot,
   stagingContainer,
   type ContainerSpec,
+  type SandboxOptions,
 } from '@inference-server/container-engine';
 import { refusalOfImage } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
@@ -22,6 +23,7 @@ import { fetchZip } from './fetch-zip.js';
 import { folderTar } from './folder-tar.js';
 import { requireImage } from './image.js';
 import { failed, notAllowed, type Outcome } from './outcome.js';
+import { sandboxUnder } from './sandbox-under.js';
 import { spoolName } from './spool-name.js';
 import { createModel, type OwnVolumes } from './start.js';
 
@@ -98,8 +100,9 @@ interface Prepared {
   kind: 'prepared';
   helper: string;
   modelVolume: string | null;
-  /** Whether the image's user is another than root, and could not write to a fresh volume. */
+  /** Whether its user is another than root, and could not write to a fresh volume. */
   needsOpenOutput: boolean;
+  sandbox: SandboxOptions;
 }
 
 async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared | Outcome> {
@@ -122,12 +125,15 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
     () => createVolumes(run),
   );
   if ('kind' in image) return image;
+  const sandbox = sandboxUnder(settings.policy, image);
+  if ('kind' in sandbox) return sandbox;
   const [helper, modelVolume] = await sideBySide(
     signal,
     () => createHelper(run),
     (bounds) => modelVolumeOf(run, bounds),
   );
-  return { kind: 'prepared', helper, modelVolume, needsOpenOutput: !runsAsRoot(image.user) };
+  const needsOpenOutput = !runsAsRoot(sandbox.user ?? image.user);
+  return { kind: 'prepared', helper, modelVolume, needsOpenOutput, sandbox };
 }
 
 async function createVolumes(run: AttemptRun): Promise<void> {
@@ -209,7 +215,7 @@ async function fillVolumes(
 /** The engine may refuse at once: an image without a command, or with a volume where it has a file. */
 function createModelContainer(
   run: AttemptRun,
-  { modelVolume }: Prepared,
+  { modelVolume, sandbox }: Prepared,
   volumes: OwnVolumes,
 ): Promise<string | Outcome> {
   const { own, work, allotment } = run;
@@ -220,6 +226,7 @@ function createModelContainer(
     volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
     limits: allotment.limits,
     gpus: allotment.gpus,
+    sandbox,
   });
   return createModel(run, volumes, () => createMounting(run, spec, volumes));
 }

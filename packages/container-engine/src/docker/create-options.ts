@@ -7,12 +7,13 @@ import type { ContainerSpec } from '../container-engine.js';
  * number 1 would not hear signals), volumes without the image's own content, bounded logs and files.
  */
 export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
-  const { limits } = spec;
+  const { limits, sandbox: { user, readOnlyRoot, runtime } = {} } = spec;
   return {
     Image: spec.image,
     Labels: { ...spec.labels },
     Env: Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`),
     NetworkDisabled: true,
+    ...(user !== undefined && { User: user }),
     ...(spec.command === undefined ? {} : { Entrypoint: [...spec.command], Cmd: [] }),
     HostConfig: {
       NetworkMode: 'none',
@@ -30,6 +31,11 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       RestartPolicy: { Name: 'no' },
       // Devices' hooks may look for the container's cgroup by the path that the engine's host knows.
       ...(spec.gpus.length === 0 && { CgroupnsMode: 'private' }),
+      ...(runtime !== undefined && { Runtime: runtime }),
+      ...(readOnlyRoot !== undefined && {
+        ReadonlyRootfs: true,
+        Tmpfs: { '/tmp': `rw,nosuid,nodev,exec,mode=1777,size=${readOnlyRoot.tmpBytes}` },
+      }),
       Ulimits: ulimits(limits.fileBytes),
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
       Mounts: spec.mounts.map(({ volume, path, readOnly }) => ({

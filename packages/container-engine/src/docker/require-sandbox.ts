@@ -94,6 +94,14 @@ const HostConfig = Type.Object(
     CgroupnsMode: Type.Optional(Type.Literal('private')),
     PidMode: Type.Optional(Type.Literal('host')),
     UsernsMode: Type.Optional(Type.Literal('host')),
+    Runtime: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' })),
+    ReadonlyRootfs: Type.Optional(Type.Literal(true)),
+    Tmpfs: Type.Optional(
+      Type.Object(
+        { '/tmp': Type.String({ pattern: '^rw,nosuid,nodev,exec,mode=1777,size=\\d+$' }) },
+        only,
+      ),
+    ),
     RestartPolicy: Type.Object({ Name: Type.Literal('no') }, only),
     Ulimits: Type.Array(
       Type.Object({ Name: Type.String(), Soft: Type.Integer(), Hard: Type.Integer() }, only),
@@ -117,6 +125,8 @@ const Container = Type.Object(
     Labels,
     Env: Texts,
     NetworkDisabled: Type.Boolean(),
+    // Never root: that an image's may be is for the policy to say.
+    User: Type.Optional(Type.String({ pattern: '^[1-9]\\d*(?::[A-Za-z0-9_.-]+)?$' })),
     Entrypoint: Type.Optional(Texts),
     Cmd: Type.Optional(Type.Tuple([])),
     HostConfig,
