@@ -42,6 +42,13 @@ export const rulesOfSandbox = [
     tests: [[policy, 'runs nothing that the policy of its host does not allow']],
   },
   {
+    name: 'what a model asks for is held against the policy of the host',
+    file: 'packages/contracts/src/policy.ts',
+    text: 'if (network !== null && !entries.some(',
+    without: "if (network === '' && !entries.some(",
+    tests: [[policy, 'does not have it without a policy of the host']],
+  },
+  {
     name: 'the policy holds for what is registered',
     file: 'apps/private-api/src/modules/models/service.ts',
     text: 'if (refusal !== undefined) throw',

@@ -6,7 +6,7 @@ import { createAttemptBench } from './attempt-bench.js';
 import { makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestTask } from './test-private-api.js';
 import { scriptZip, type Tree } from './zips.js';
-import type { Needs } from '@inference-server/contracts';
+import { usualRights, type Needs, type Rights } from '@inference-server/contracts';
 import { noNeeds } from './no-needs.js';
 
 export type AttemptScene = Awaited<ReturnType<typeof openAttemptScene>>;
@@ -17,6 +17,7 @@ export interface RunOptions {
   modelFiles?: Buffer;
   timeoutS?: number;
   needs?: Needs;
+  rights?: Partial<Rights>;
   pullPolicy?: 'missing' | 'never';
   refuseOutput?: AppError;
   storedSha256?: string;
@@ -56,6 +57,7 @@ export async function openAttemptScene() {
         container_tag: options.image ?? image,
         timeout_s: options.timeoutS ?? 60,
         needs: options.needs ?? noNeeds,
+        rights: { ...usualRights, ...options.rights },
         pull_policy: options.pullPolicy ?? 'missing',
       },
     });

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Policy } from '@inference-server/contracts';
+import type { Policy, Rights } from '@inference-server/contracts';
 import { testRedis } from '@inference-server/testing';
 import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
 import { makeScriptImage } from './images.js';
@@ -108,6 +108,42 @@ describe('a consumer whose policy wants something of its engine', () => {
     } finally {
       await consumer.close();
     }
+  });
+});
+
+describe('a model that asks for more than usual', () => {
+  const network = 'is-test-policy';
+  const seesOf = async (rights: Partial<Rights>, policy: Policy = {}) =>
+    (
+      await runWith({ policy }, 'ls /sys/class/net; grep ^CapEff /proc/self/status; id -u', {
+        rights,
+      })
+    ).result;
+
+  beforeAll(async () => {
+    const { api, installationId } = scene.own;
+    const IPAM = { Config: [{ Subnet: '10.213.77.0/28' }] };
+    const Labels = { test: installationId };
+    await api.call('POST', '/networks/create', { Name: network, Internal: true, IPAM, Labels });
+  });
+
+  afterAll(() => scene.own.api.call('DELETE', `/networks/${network}`));
+
+  it('does not have it without a policy of the host', async () => {
+    for (const rights of [{ network }, { cap_add: ['SYS_NICE'] }]) {
+      expect(await seesOf(rights)).toMatchObject({ kind: 'failed', reason: 'not_allowed' });
+    }
+  });
+
+  it('has it where the policy allows it, and no more', async () => {
+    const policy = { allow: [{ model: 'te*', networks: [network], cap_add: ['SYS_NICE'] }] };
+    const { log } = await seesOf({ network, cap_add: ['SYS_NICE'] }, policy);
+    expect(log).toBe('eth0\nlo\nCapEff:\t0000000000800000\n0\n');
+  });
+
+  it('has less by itself', async () => {
+    const { log } = await seesOf({ user: '1234', read_only_root: true });
+    expect(log).toBe('lo\nCapEff:\t0000000000000000\n1234\n');
   });
 });
 

@@ -184,6 +184,10 @@ export interface ContainerSpec {
 export interface SandboxOptions {
   /** uid[:gid], in place of the image's user. */
   user?: string | undefined;
+  /** A network of the engine that it joins; default: none. */
+  network?: string | undefined;
+  /** What root has in it. */
+  addedCapabilities?: readonly string[] | undefined;
   /** Nothing of its root can be written; /tmp is memory of this size, which counts towards its own. */
   readOnlyRoot?: { tmpBytes: number } | undefined;
   /** By its name in the engine; default: the engine's own. */

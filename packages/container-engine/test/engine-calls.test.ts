@@ -124,6 +124,7 @@ describe('a container outside the sandbox', () => {
     ['with the names of the host', { UTSMode: 'host' }],
     ['with the cgroups of the host', { CgroupnsMode: 'host' }],
     ['with capabilities', { CapAdd: ['SYS_ADMIN'] }],
+    ['with all capabilities', { CapAdd: ['ALL'] }],
     ['with the usual capabilities', { CapDrop: [] }],
     ['without seccomp', { SecurityOpt: ['no-new-privileges:true', 'seccomp=unconfined'] }],
     ['with new privileges', { SecurityOpt: [] }],
@@ -139,7 +140,8 @@ describe('a container outside the sandbox', () => {
     ['with a tmpfs elsewhere', { Tmpfs: { '/bin': 'rw' } }],
     ['as root', {}, { User: 'root' }],
     ['as root by number', {}, { User: '0:0' }],
-    ['with a network', {}, { NetworkDisabled: false }],
+    ['with a network that is not named', {}, { NetworkDisabled: false }],
+    ['with a network of the host, openly', { NetworkMode: 'host' }, { NetworkDisabled: false }],
   ])('does not leave the process: %s', async (_what, host, more = {}) => {
     const before = proxy.asked.length;
     const { docker } = connectEngine(dockerHost, {} as never);

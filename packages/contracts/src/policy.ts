@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { fullImageName, parseImageReference } from './image-reference.js';
+import { Capability, NetworkName, type Rights } from './schemas/rights.js';
 import { maxStoredInteger } from './schemas/stored-integer.js';
 
 const closed = { additionalProperties: false } as const;
@@ -28,6 +29,22 @@ export const Policy = Type.Object(
     ),
     require_digest: Type.Optional(
       Type.Boolean({ description: 'Images must be named by their digest.' }),
+    ),
+    allow: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            model: Type.Optional(
+              Type.String({ minLength: 1, description: 'human_readable_id. *: anything.' }),
+            ),
+            image: Type.Optional(ImageRule),
+            networks: Type.Optional(Type.Array(NetworkName)),
+            cap_add: Type.Optional(Type.Array(Capability)),
+          },
+          closed,
+        ),
+        { description: 'What models of this name and image may ask for. Left out: nothing.' },
+      ),
     ),
     require_non_root: Type.Optional(
       Type.Boolean({ description: 'Refuses images whose user is root, or is named by a name.' }),
@@ -74,19 +91,48 @@ export function refusalOfImage(
   { images, require_digest: requireDigest = false }: Policy,
   image: string,
 ): PolicyRefusal | undefined {
-  const { name, registry, digest } = parseImageReference(image);
+  const { digest } = parseImageReference(image);
   if (requireDigest && digest === undefined) {
     return { rule: 'require_digest', detail: `${image} is not named by its digest.` };
   }
-  const isAllowed =
-    images === undefined ||
-    images.some(
-      (rule) =>
-        (rule.name === undefined || patternOf(rule.name).test(name)) &&
-        (rule.registry === undefined || rule.registry === registry) &&
-        (rule.digest === undefined || rule.digest === digest),
-    );
+  const isAllowed = images === undefined || images.some((rule) => matchesImage(rule, image));
   return isAllowed ? undefined : { rule: 'images', detail: `${image} is none of the images.` };
+}
+
+/** Why a model may not have what it asks of its sandbox; undefined: it may. */
+export function refusalOfRights(
+  { allow = [] }: Policy,
+  model: { humanReadableId: string; image: string; rights: Rights },
+): (PolicyRefusal & { parameter: 'network' | 'cap_add' }) | undefined {
+  const { network, cap_add: capabilities } = model.rights;
+  const entries = allow.filter(
+    (entry) =>
+      (entry.model === undefined || textPattern(entry.model).test(model.humanReadableId)) &&
+      (entry.image === undefined || matchesImage(entry.image, model.image)),
+  );
+  if (network !== null && !entries.some(({ networks = [] }) => networks.includes(network))) {
+    const detail = `it may not join the network ${network}.`;
+    return { rule: 'allow', detail, parameter: 'network' };
+  }
+  const allowed = new Set(entries.flatMap((entry) => entry.cap_add ?? []));
+  const beyond = capabilities.filter((capability) => !allowed.has(capability));
+  if (beyond.length === 0) return undefined;
+  return { rule: 'allow', detail: `it may not have ${beyond.join(', ')}.`, parameter: 'cap_add' };
+}
+
+/** All that the rule says. */
+function matchesImage(rule: Static<typeof ImageRule>, image: string): boolean {
+  const { name, registry, digest } = parseImageReference(image);
+  return (
+    (rule.name === undefined || patternOf(rule.name).test(name)) &&
+    (rule.registry === undefined || rule.registry === registry) &&
+    (rule.digest === undefined || rule.digest === digest)
+  );
+}
+
+function textPattern(text: string): RegExp {
+  const parts = text.split('*').map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`);
 }
 
 /**

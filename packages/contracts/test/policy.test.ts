@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { parseImageReference, refusalOfImage, type Policy } from '../src/index.js';
+import {
+  parseImageReference,
+  refusalOfImage,
+  refusalOfRights,
+  usualRights,
+  userUnder,
+  type Policy,
+  type Rights,
+} from '../src/index.js';
 
 const digest = `sha256:${'0123456789abcdef'.repeat(4)}`;
 
@@ -70,4 +78,48 @@ describe('which images a policy lets run', () => {
       expect(refusalOfImage(policy, image)?.detail, image).toContain(image);
     }
   });
+});
+
+describe('what a policy lets a model ask for', () => {
+  const allow: Policy['allow'] = [
+    { model: 'lung-*', image: { registry: 'r.example' }, networks: ['pacs'] },
+    { image: { digest }, cap_add: ['SYS_NICE', 'IPC_LOCK'] },
+  ];
+  const refusal = (policy: Policy, model: string, image: string, rights: Partial<Rights>) =>
+    refusalOfRights(policy, {
+      ...{ humanReadableId: model, image },
+      rights: { ...usualRights, ...rights },
+    });
+
+  it.each<[string, string, string, Partial<Rights>, string | undefined]>([
+    ['nothing', 'any', 'a', {}, undefined],
+    ['less than usual', 'any', 'a', { user: '1000', read_only_root: true }, undefined],
+    ['a network', 'lung-1', 'r.example/a', { network: 'pacs' }, undefined],
+    ['it, of another image', 'lung-1', 'a', { network: 'pacs' }, 'network'],
+    ['it, by another name', 'a-lung-1', 'r.example/a', { network: 'pacs' }, 'network'],
+    ['another network', 'lung-1', 'r.example/a', { network: 'lan' }, 'network'],
+    ['capabilities', 'any', `a@${digest}`, { cap_add: ['IPC_LOCK', 'SYS_NICE'] }, undefined],
+    ['them, of another image', 'any', 'a', { cap_add: ['IPC_LOCK'] }, 'cap_add'],
+    ['more of them', 'any', `a@${digest}`, { cap_add: ['IPC_LOCK', 'KILL'] }, 'cap_add'],
+  ])('%s: %s, %s', (_what, model, image, rights, parameter) => {
+    expect(refusal({ allow }, model, image, rights)?.parameter).toBe(parameter);
+  });
+
+  it('is nothing more than usual without one', () => {
+    expect(refusal({}, 'lung-1', 'r.example/a', { network: 'pacs' })?.parameter).toBe('network');
+    expect(refusal({}, 'lung-1', 'r.example/a', { cap_add: ['KILL'] })?.parameter).toBe('cap_add');
+  });
+});
+
+it.each<[Policy, string, ReturnType<typeof userUnder>]>([
+  [{}, '', { user: undefined }],
+  [{}, '1000', { user: undefined }],
+  [{ require_non_root: true }, '1000:staff', { user: '1000:staff' }],
+  [{ require_non_root: true, run_as: '7:8' }, '1000', { user: '1000' }],
+  [{ run_as: '7:8' }, '', { user: '7:8' }],
+  [{ run_as: '7:8' }, 'app', { user: '7:8' }],
+  [{ run_as: '7:8' }, '0:0', { user: '7:8' }],
+  [{ run_as: '7:8' }, '+1', { user: '7:8' }],
+])('under %j the user %j is: %j', (policy, user, as) => {
+  expect(userUnder(policy, user)).toEqual(as);
 });

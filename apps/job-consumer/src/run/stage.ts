@@ -10,7 +10,7 @@ import {
   type ContainerSpec,
   type SandboxOptions,
 } from '@inference-server/container-engine';
-import { refusalOfImage } from '@inference-server/contracts';
+import { refusalOfImage, refusalOfRights } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -107,7 +107,10 @@ interface Prepared {
 
 async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared | Outcome> {
   const { engine, work, settings } = run;
-  const forbidden = refusalOfImage(settings.policy, work.container_tag);
+  const { container_tag: tag, human_readable_id: humanReadableId, rights } = work;
+  const forbidden =
+    refusalOfImage(settings.policy, tag) ??
+    refusalOfRights(settings.policy, { humanReadableId, image: tag, rights });
   if (forbidden !== undefined) return notAllowed(forbidden);
   const [image] = await sideBySide(
     signal,
@@ -125,7 +128,7 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
     () => createVolumes(run),
   );
   if ('kind' in image) return image;
-  const sandbox = sandboxUnder(settings.policy, image);
+  const sandbox = sandboxUnder(settings.policy, image, rights);
   if ('kind' in sandbox) return sandbox;
   const [helper, modelVolume] = await sideBySide(
     signal,

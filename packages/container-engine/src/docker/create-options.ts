@@ -3,21 +3,23 @@ import type { ContainerSpec } from '../container-engine.js';
 
 /**
  * The engine's form of a container. What the sandbox fixes for every container stands here: no
- * network, no capabilities, no new privileges, no swap, an init process (a main process with
+ * network and no capabilities but those named, no new privileges, no swap, an init process (a main process with
  * number 1 would not hear signals), volumes without the image's own content, bounded logs and files.
  */
 export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
-  const { limits, sandbox: { user, readOnlyRoot, runtime } = {} } = spec;
+  const { limits, sandbox = {} } = spec;
+  const { user, network, addedCapabilities = [], readOnlyRoot, runtime } = sandbox;
   return {
     Image: spec.image,
     Labels: { ...spec.labels },
     Env: Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`),
-    NetworkDisabled: true,
+    NetworkDisabled: network === undefined,
     ...(user !== undefined && { User: user }),
     ...(spec.command === undefined ? {} : { Entrypoint: [...spec.command], Cmd: [] }),
     HostConfig: {
-      NetworkMode: 'none',
+      NetworkMode: network ?? 'none',
       CapDrop: ['ALL'],
+      ...(addedCapabilities.length > 0 && { CapAdd: [...addedCapabilities] }),
       SecurityOpt: ['no-new-privileges:true'],
       Init: true,
       PidsLimit: limits.processes,

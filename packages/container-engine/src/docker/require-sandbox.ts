@@ -1,5 +1,6 @@
 import Type, { type TSchema } from 'typebox';
 import Value from 'typebox/value';
+import { Capability, NetworkName } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 
 /**
@@ -9,11 +10,11 @@ import { AppError } from '@inference-server/errors';
 export function requireSandbox(asked: unknown): void {
   requireForm(Container, asked, 'a container outside the sandbox');
   const { HostConfig, NetworkDisabled } = asked as Asked;
-  const { PidMode, Mounts, Memory, MemorySwap, Ulimits } = HostConfig;
+  const { NetworkMode, PidMode, Mounts, Memory, MemorySwap, Ulimits } = HostConfig;
   const hasNoCore = Ulimits.some(({ Name, Hard }) => Name === 'core' && Hard === 0);
   if (!hasNoCore) throw outside('a container that may leave a core');
   if (Memory !== MemorySwap) throw outside('a container with swap');
-  if (!NetworkDisabled) throw outside('a container with a network');
+  if (NetworkDisabled !== (NetworkMode === 'none')) throw outside('a container with a network');
   // It sees the host's processes, and nobody's data.
   if (PidMode !== undefined && Mounts.length > 0) {
     throw outside('a container that sees the host, with volumes');
@@ -81,7 +82,8 @@ const DeviceRequest = Type.Object(
 
 const HostConfig = Type.Object(
   {
-    NetworkMode: Type.Literal('none'),
+    NetworkMode: Type.Union([Type.Literal('none'), NetworkName]),
+    CapAdd: Type.Optional(Type.Array(Capability)),
     CapDrop: Type.Tuple([Type.Literal('ALL')]),
     SecurityOpt: Type.Tuple([Type.Literal('no-new-privileges:true')]),
     Init: Type.Literal(true),

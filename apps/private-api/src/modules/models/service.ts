@@ -1,14 +1,18 @@
+import Value from 'typebox/value';
 import {
+  Capability,
   couldRun,
   needsInWords,
   parseLabels,
   refusalOfImage,
+  refusalOfRights,
   type Capacity,
   type Model,
   type Needs,
   type Policy,
   type PolicyRefusal,
   type QueryOf,
+  type Rights,
   type routes,
   type UnusedModelVersions,
 } from '@inference-server/contracts';
@@ -117,8 +121,16 @@ export function createModelService(deps: {
 
   /** Throws FORBIDDEN, with the rule of the policy. */
   function requireAllowed(asked: Registration): void {
-    const refusal = refusalOfImage(deps.policy, asked.container_tag);
+    const image = asked.container_tag;
+    const refusal = refusalOfImage(deps.policy, image);
     if (refusal !== undefined) throw notAllowed('container_tag', refusal);
+    const { human_readable_id: humanReadableId } = asked;
+    const beyond = refusalOfRights(deps.policy, {
+      humanReadableId,
+      image,
+      rights: rightsOf(asked),
+    });
+    if (beyond !== undefined) throw notAllowed(beyond.parameter, beyond);
   }
 
   function requireWithinLimits(asked: Registration): void {
@@ -169,6 +181,7 @@ export function createModelService(deps: {
       containerTag: registration.container_tag,
       description: registration.description ?? '',
       needs,
+      rights: rightsOf(registration),
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
@@ -207,6 +220,16 @@ export function createModelService(deps: {
   async function abandonFiles({ files }: NewModel): Promise<void> {
     if (files !== null) await blobs.abandon(files.id);
   }
+}
+
+/** Throws VALIDATION_FAILED for a capability that nobody may have. */
+function rightsOf(asked: Registration): Rights {
+  const { network = null, user = null, read_only_root = false, cap_add = '' } = asked;
+  const names = cap_add === '' ? [] : [...new Set(cap_add.split(','))].sort();
+  const known = names.filter((name) => Value.Check(Capability, name));
+  if (known.length < names.length)
+    throw refused('cap_add', 'has a capability that nobody may have');
+  return { network, user, read_only_root, cap_add: known };
 }
 
 /** With what the one who registers it should know. */
