@@ -1,30 +1,29 @@
-const probe = 'apps/job-consumer/test/sandbox.test.ts';
 const calls = 'packages/container-engine/test/engine-calls.test.ts';
 const policy = 'apps/job-consumer/test/policy.test.ts';
-const options = 'packages/container-engine/src/docker/create-options.ts';
 const form = 'packages/container-engine/src/docker/require-sandbox.ts';
 
 /** What keeps models, and mistakes of ours, within the sandbox. */
 export const rulesOfSandbox = [
   {
-    name: 'a container leaves no core',
-    file: options,
-    text: "limit('core', 0)",
-    without: "limit('core', 1)",
-    tests: [[probe, 'runs as the user of another image']],
+    name: 'no container that may leave a core is asked for',
+    file: form,
+    text: "Name === 'core' && Hard === 0",
+    without: "Name === 'core' && Hard <= 0",
+    tests: [[calls, 'does not leave the process']],
   },
   {
     name: 'nothing but the calls of the list leaves for an engine',
     file: 'packages/container-engine/src/docker/allowed-calls.ts',
-    text: 'if (call === undefined) {',
-    without: "if (call === undefined && method === '') {",
+    text: 'return isAsked ? call : undefined;',
+    without: 'return isAsked ? (call ?? allowedCalls[0]) : undefined;',
     tests: [[calls, 'does not leave the process']],
   },
   {
     name: 'no container outside the sandbox is asked for',
     file: 'packages/container-engine/src/docker/allowed-calls.ts',
     text: "path: '/containers/create', requireBody: requireSandbox",
-    without: "path: '/containers/create', requireBody: () => undefined",
+    without:
+      "path: '/containers/create', requireBody: (body) => body === null && requireSandbox(body)",
     tests: [[calls, 'does not leave the process']],
   },
   {
