@@ -1,6 +1,7 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, inject, it } from 'vitest';
+import { Policy } from '@inference-server/contracts';
 import { testFolder } from '@inference-server/testing';
 import { ConfigError, readPolicy } from '../src/index.js';
 
@@ -16,6 +17,12 @@ it('reads YAML and JSON; without a file nothing is forbidden', async () => {
   expect(await policyOf(yaml)).toEqual(policy);
   expect(await policyOf(JSON.stringify(policy))).toEqual(policy);
   expect(readPolicy(undefined)).toEqual({});
+});
+
+it('reads what the page about it shows', async () => {
+  const page = await readFile(join(inject('repository'), 'docs', 'sandbox.md'), 'utf8');
+  const [, shown = ''] = /```yaml\n(images:.*?)```/s.exec(page) ?? [];
+  expect(Object.keys(await policyOf(shown)).sort()).toEqual(Object.keys(Policy.properties).sort());
 });
 
 it.each([

@@ -10,15 +10,18 @@ import { AppError } from '@inference-server/errors';
 export function requireSandbox(asked: unknown): void {
   requireForm(Container, asked, 'a container outside the sandbox');
   const { HostConfig, NetworkDisabled } = asked as Asked;
-  const { NetworkMode, PidMode, Mounts, Memory, MemorySwap, Ulimits } = HostConfig;
+  const { NetworkMode, PidMode, UsernsMode, CapAdd = [] } = HostConfig;
+  const { Mounts, Memory, MemorySwap, Ulimits } = HostConfig;
   const hasNoCore = Ulimits.some(({ Name, Hard }) => Name === 'core' && Hard === 0);
   if (!hasNoCore) throw outside('a container that may leave a core');
   if (Memory !== MemorySwap) throw outside('a container with swap');
   if (NetworkDisabled !== (NetworkMode === 'none')) throw outside('a container with a network');
   // It sees the host's processes, and nobody's data.
-  if (PidMode !== undefined && Mounts.length > 0) {
-    throw outside('a container that sees the host, with volumes');
+  const hasMore = Mounts.length > 0 || NetworkMode !== 'none' || CapAdd.length > 0;
+  if (PidMode !== undefined && hasMore) {
+    throw outside('a container that sees the host, with anything else');
   }
+  if (UsernsMode !== PidMode) throw outside('a container that shares the users of the host');
 }
 
 /** A volume of the local driver with options would be a folder of the host's. */
