@@ -13,6 +13,7 @@ export interface ComposeService {
   environment?: Record<string, string>;
   ports?: string[];
   volumes?: string[];
+  group_add?: string[];
   networks: string[];
   secrets?: string[];
   depends_on?: Record<string, { condition: string }>;

@@ -62,6 +62,13 @@ describe('docker-compose.yaml', () => {
     for (const [name, service] of Object.entries(services)) {
       const mounts = service.volumes?.some((volume) => volume.includes(socket)) ?? false;
       expect(mounts, name).toBe(consumers.includes(name));
+      expect(service.environment?.['DOCKER_HOST'] !== undefined, name).toBe(mounts);
+      expect(service.group_add !== undefined, name).toBe(mounts);
+      // Nor a folder that it lies in.
+      const sources = service.volumes?.map((volume) => volume.split(':')[0] ?? '') ?? [];
+      for (const source of sources) {
+        expect(source, name).toMatch(/^(?:[a-z-]+|\.\/traefik\/.*|\$\{DOCKER_SOCKET)$/);
+      }
       expect(service.privileged, name).toBeUndefined();
       if (apps.includes(name)) expect(service.cap_drop, name).toEqual(['ALL']);
     }

@@ -277,8 +277,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer of a device takes nothing before it has been tried',
     file: 'apps/job-consumer/src/consumer.ts',
-    text: 'untested: identity.device !== null,',
-    without: 'untested: false,',
+    text: 'const isUntested = identity.device !== null || wantsOfEngine;',
+    without: 'const isUntested = wantsOfEngine;',
     tests: [[quarantine, 'is quarantined until its device has been tried']],
   },
   {

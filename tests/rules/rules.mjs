@@ -10,6 +10,7 @@ import { rulesOfMigrations } from './migrations.mjs';
 import { rulesOfModels } from './models.mjs';
 import { rulesOfPosts } from './posts.mjs';
 import { rulesOfSecrets } from './secrets.mjs';
+import { rulesOfSandbox } from './sandbox.mjs';
 import { rulesOfSweeps } from './sweeps.mjs';
 import { rulesOfTickets } from './tickets.mjs';
 
@@ -35,6 +36,7 @@ export const rules = [
   ...rulesOfLeftovers,
   ...rulesOfAccess,
   ...rulesOfSecrets,
+  ...rulesOfSandbox,
 ];
 
 /**

@@ -62,6 +62,10 @@ export const Config = Type.Object({
   PATH: Type.String({ default: '/usr/local/bin:/usr/bin:/bin' }),
   /** What models can ask for that is not a number: key=value,key=value. */
   CONSUMER_LABELS: Type.String({ ...LabelsText, default: '' }),
+  /** What the operator allows models on this host. */
+  POLICY_FILE: Type.Optional(Type.String()),
+  /** Credentials of registries, as docker keeps them in its config.json. */
+  REGISTRY_AUTH_FILE: Type.Optional(Type.String()),
   IMAGE_RETRY_S: Seconds(30),
   CONTAINER_MEMORY_MIB: Optional.count,
   CONTAINER_CPUS: Optional.number,

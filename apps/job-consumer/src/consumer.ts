@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
-import type { ConsumerRegistration } from '@inference-server/contracts';
+import { lackOfEngine, type ConsumerRegistration } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { crashPoint, type Logger } from '@inference-server/service-kit';
 import { createTicketReceiver, type Ticket } from '@inference-server/task-queue';
@@ -83,15 +83,21 @@ export async function startConsumer(
   await engineWatch.known;
   /** The name of the quarantine's probe that is under way. */
   let probing: string | undefined;
+  const { policy } = options.settings;
+  const wantsOfEngine = policy.runtime !== undefined || policy.require_userns === true;
+  const isUntested = identity.device !== null || wantsOfEngine;
   const quarantine = createQuarantine({
     ...options.quarantine,
-    untested: identity.device !== null,
+    untested: isUntested,
     probe: async (signal) => {
       const { limits } = identity;
+      const { runtime } = policy;
+      const lack = wantsOfEngine && lackOfEngine(policy, await engine.describe(signal));
+      if (typeof lack === 'string') throw new EngineError('failed', lack);
       const probe = names.probe(randomUUID());
       probing = probe.name;
       try {
-        await probeStart(engine, { ...probe, gpus, limits, volumes: {} }, signal);
+        await probeStart(engine, { ...probe, gpus, limits, runtime, volumes: {} }, signal);
         if (gpus.length === 0) return;
         const trouble = await options.gpuSource.troubleWith(gpus, signal);
         if (trouble !== undefined) throw new EngineError('failed', trouble.reason);
@@ -163,7 +169,7 @@ export async function startConsumer(
       reconciliation.hurry();
     },
   });
-  if (identity.device !== null) quarantine.test();
+  if (isUntested) quarantine.test();
   const reconciliation = startReconciliation(
     { ...deps, engineWatch, attempts, member, isInUse: (container) => container === probing },
     {
@@ -187,6 +193,8 @@ export async function startConsumer(
   engineWatch.subscribe((isReady) => {
     if (isReady) reconciliation.hurry();
     else reconciliation.reset();
+    // It may have come back with other settings.
+    if (isReady && wantsOfEngine) quarantine.suspect('Its engine is being looked at.');
     setOpen();
     heartbeat.beat();
   });

@@ -26,6 +26,8 @@ export async function describeHost(
     passes: (error) => isEngineProblem(error, 'unreachable', 'overdue', 'failed'),
     onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'waiting for the engine'),
   });
+  const { runtimes, hasSeccomp, hasUserNamespaces } = engine;
+  logger.info({ runtimes, hasSeccomp, hasUserNamespaces }, 'what keeps containers apart here');
   const list = () => gpuSource.list(signal);
   return {
     cpus: engine.cpus,

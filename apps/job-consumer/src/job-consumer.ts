@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createDockerEngine } from '@inference-server/container-engine';
-import type { Logger, RunningApp } from '@inference-server/service-kit';
+import { readPolicy, type Logger, type RunningApp } from '@inference-server/service-kit';
 import type { Config } from './config.js';
 import { startConsumer } from './consumer.js';
 import { createFleet } from './fleet.js';
@@ -8,6 +8,7 @@ import { describeHost } from './describe-host.js';
 import { createGpuSource } from './devices/gpu-source.js';
 import { consumersOf } from './identities.js';
 import { looksInside } from './run/device-watch.js';
+import { readRegistryAuth } from './registry-auth.js';
 import { createStorageWatch } from './storage-watch.js';
 
 /** All consumers of the process, put together from its settings: registered when it resolves. */
@@ -16,6 +17,8 @@ export async function startJobConsumer(
   logger: Logger,
   starting: AbortSignal,
 ): Promise<RunningApp> {
+  const policy = readPolicy(config.POLICY_FILE);
+  const credentialsOf = readRegistryAuth(config.REGISTRY_AUTH_FILE);
   const engine = createDockerEngine({ dockerHost: config.DOCKER_HOST });
   // One for all consumers: each look is at all that the engine has.
   const storageWatch = createStorageWatch({ engine, logger });
@@ -46,6 +49,8 @@ export async function startJobConsumer(
           workDir: config.WORK_DIR,
           version,
           settings: {
+            policy,
+            credentialsOf,
             imageRetryMs: config.IMAGE_RETRY_S * 1000,
             gpuCheckMs: config.GPU_CHECK_S * 1000,
             looksInside: looksInside(config.GPU_CHECK_INSIDE, { cgroupDriver }),

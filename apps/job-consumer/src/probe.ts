@@ -15,6 +15,8 @@ export interface Probe {
   name: string;
   labels: Labels;
   gpus: readonly string[];
+  /** By which models' containers are run; undefined: the engine's default. */
+  runtime?: string | undefined;
   limits: ContainerLimits;
   /** Volumes that the engine has: by name, of which kind each is. */
   volumes: Readonly<Record<string, Kind>>;
@@ -29,13 +31,18 @@ export interface Probe {
  */
 export async function probeStart(
   engine: ContainerEngine,
-  { volumes, requireLease, ...wants }: Probe,
+  { volumes, requireLease, runtime, ...wants }: Probe,
   signal: AbortSignal,
 ): Promise<void> {
   await engine.ping(signal);
   const image = await requireEmptyImage(engine);
   await requireLease?.();
-  const spec = probeContainer({ ...wants, image, volumes: Object.keys(volumes) });
+  const spec = probeContainer({
+    ...wants,
+    image,
+    volumes: Object.keys(volumes),
+    sandbox: { runtime },
+  });
   const container = await engine.createContainer(spec, uncut);
   try {
     await requireMounted(engine, container, volumes);

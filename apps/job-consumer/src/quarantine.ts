@@ -48,7 +48,8 @@ export function createQuarantine(options: {
   /** In a row, and since ever. */
   let faults = 0;
   let counted = 0;
-  let reason = options.untested === true ? 'Its device is being looked at.' : undefined;
+  let reason =
+    options.untested === true ? 'Its device, or its engine, is being looked at.' : undefined;
   let recovering = Promise.resolve();
 
   const setReason = (next: string | undefined) => {

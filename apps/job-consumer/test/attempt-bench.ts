@@ -63,6 +63,8 @@ export async function createAttemptBench(options: {
     settings: {
       limits: testIdentity({ id: consumerId }).limits,
       spoolFolder: await testFolder(),
+      policy: {},
+      credentialsOf: () => undefined,
       imageRetryMs: 1_000,
       gpuCheckMs: 500,
       looksInside: true,

@@ -6,15 +6,17 @@ import { createAttemptBench } from './attempt-bench.js';
 import { makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestTask } from './test-private-api.js';
 import { scriptZip, type Tree } from './zips.js';
-import type { Needs } from '@inference-server/contracts';
+import { usualRights, type Needs, type Rights } from '@inference-server/contracts';
 
 export type AttemptScene = Awaited<ReturnType<typeof openAttemptScene>>;
 
 export interface RunOptions {
   image?: string;
   tree?: Tree;
+  modelFiles?: Buffer;
   timeoutS?: number;
   needs?: Needs;
+  rights?: Partial<Rights>;
   pullPolicy?: 'missing' | 'never';
   refuseOutput?: AppError;
   storedSha256?: string;
@@ -49,10 +51,12 @@ export async function openAttemptScene() {
   function taskOf(input: Buffer, options: RunOptions = {}): TestTask {
     const task = api.addTask({
       input,
+      ...(options.modelFiles !== undefined && { modelFiles: options.modelFiles }),
       work: {
         container_tag: options.image ?? image,
         timeout_s: options.timeoutS ?? 60,
         needs: options.needs ?? needs(),
+        rights: { ...usualRights, ...options.rights },
         pull_policy: options.pullPolicy ?? 'missing',
       },
     });

@@ -3,6 +3,7 @@ import {
   type ContainerEngine,
   type ContainerLimits,
 } from '@inference-server/container-engine';
+import type { Policy } from '@inference-server/contracts';
 import { createLogger, type Logger } from '@inference-server/service-kit';
 import { testFolder, type TestRedis } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
@@ -25,6 +26,7 @@ export interface TestConsumerOptions {
   handsOver?: boolean;
   limits?: Partial<ContainerLimits>;
   sweepIntervalMs?: number;
+  policy?: Policy;
   /** The consumer's engine: the real one, but for what a test does to it. */
   wrap?: (engine: ContainerEngine) => ContainerEngine;
   logger?: Logger;
@@ -54,6 +56,8 @@ export async function startTestConsumer(
       workDir: await testFolder(),
       version: 'test',
       settings: {
+        policy: options.policy ?? {},
+        credentialsOf: () => undefined,
         imageRetryMs: 2_000,
         gpuCheckMs: options.gpuCheckMs ?? 60_000,
         looksInside: false,

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import {
   routes,
+  usualRights,
   type AttemptResult,
   type ConsumerRegistration,
   type Work,
@@ -131,6 +132,7 @@ export async function startTestPrivateApi(
           pull_policy: 'missing',
           timeout_s: 60,
           needs: needs(),
+          rights: usualRights,
           lenders: [],
           model_files: modelFiles === undefined ? null : referenceOf(modelFiles),
           input: referenceOf(input),

@@ -7,6 +7,7 @@ import {
   closeHttpServer,
   createHttpServer,
   keepUploadPace,
+  readPolicy,
   refuseOtherMethods,
   serveDocs,
   type Logger,
@@ -71,6 +72,7 @@ export async function startPrivateApi(
   const heartbeatIntervalMs = config.HEARTBEAT_S * 1000;
   const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
 
+  const policy = readPolicy(config.POLICY_FILE);
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
@@ -199,6 +201,7 @@ export async function startPrivateApi(
       blobs,
       newVersionId: randomUUID,
       installation,
+      policy,
       limits: {
         runTimeoutS: config.MAX_RUN_TIMEOUT_S,
         gpuCount: config.MAX_GPU_COUNT,

@@ -36,6 +36,8 @@ export const Config = Type.Object({
   BOOTSTRAP_PASSWORD: Type.Optional(ChosenSecret()),
   /** log2 of scrypt's N: each more doubles the time of a guess, and its memory (16: 64 MiB). */
   PASSWORD_HASH_COST: Type.Integer({ minimum: 10, maximum: 20, default: 16 }),
+  /** What the operator allows models. */
+  POLICY_FILE: Type.Optional(Type.String()),
   MAX_UPLOAD_BYTES: Type.Integer({ minimum: 1, default: 20 * gib }),
   /** What a body must bring in every UPLOAD_WINDOW_S. 0: as slow as it likes. */
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ minimum: 0, default: 60 * 1024 }),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { usualRights } from '@inference-server/contracts';
 import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
@@ -84,6 +85,7 @@ describe('a leadership', () => {
       containerTag: 'busybox:1',
       description: '',
       needs: needs(),
+      rights: usualRights,
       pullPolicy: 'missing',
       timeoutS: null,
       retries: 0,

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   isEnded,
   nextTaskState,
+  usualRights,
   type TaskEvent,
   type TaskState,
 } from '@inference-server/contracts';
@@ -57,13 +58,11 @@ beforeAll(async () => {
     containerTag: 'busybox:1',
     description: '',
     needs: needs(),
+    rights: usualRights,
     pullPolicy: 'missing',
     timeoutS: null,
     retries,
-    retentionS: null,
-    inputRetentionS: null,
-    logRetentionS: null,
-    files: null,
+    ...{ retentionS: null, inputRetentionS: null, logRetentionS: null, files: null },
   });
 });
 afterAll(() => database.close());

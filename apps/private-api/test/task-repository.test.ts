@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { usualRights } from '@inference-server/contracts';
 import { createTestDatabase, needs, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
@@ -25,6 +26,7 @@ const copy: NewModel = {
   containerTag: 'busybox:1',
   description: '',
   needs: needs(),
+  rights: usualRights,
   pullPolicy: 'missing',
   timeoutS: null,
   retries: 0,

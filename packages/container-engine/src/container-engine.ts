@@ -23,7 +23,11 @@ export interface ContainerEngine {
    * when nothing was heard for the engine's idle time. `onProgress` is called with every sign of
    * progress, first when the registry has answered.
    */
-  pullImage(reference: string, signal: AbortSignal, onProgress?: () => void): Promise<void>;
+  pullImage(
+    reference: string,
+    signal: AbortSignal,
+    options?: { onProgress?: () => void; credentials?: RegistryCredentials | undefined },
+  ): Promise<void>;
   /** Makes an image of a tar's files, without a command; needs no registry. The tar is destroyed. */
   importImage(reference: string, tar: Readable, signal: AbortSignal): Promise<void>;
 
@@ -123,11 +127,20 @@ export interface EngineDescription {
   runtimes: readonly string[];
   /** The CDI names (vendor/class=device) that can be asked for. Older engines, which know none, have none. */
   cdiDevices: readonly string[];
+  /** Whether the root of a container is somebody without rights on the host. */
+  hasUserNamespaces: boolean;
+  /** Whether it filters system calls, where a container does not say how. */
+  hasSeccomp: boolean;
   /** Who keeps containers to their limits and devices: `cgroupfs` (the engine itself), `systemd`, `none`; empty: it does not tell. */
   cgroupDriver: string;
 }
 
 export type Labels = Readonly<Record<string, string>>;
+
+/** What a registry wants of whoever pulls. Never to be logged. */
+export type RegistryCredentials = { serveraddress: string } & (
+  { username: string; password: string } | { identitytoken: string }
+);
 
 export interface ImageDetails {
   id: string;
@@ -162,8 +175,23 @@ export interface ContainerSpec {
    * no other.
    */
   gpus: readonly string[];
+  /** Where it is otherwise than usual. */
+  sandbox?: SandboxOptions;
   /** It sees all processes of the engine's host, by their numbers there. Default: its own. */
   seesHostProcesses?: boolean;
+}
+
+export interface SandboxOptions {
+  /** uid[:gid], in place of the image's user. */
+  user?: string | undefined;
+  /** A network of the engine that it joins; default: none. */
+  network?: string | undefined;
+  /** What root has in it. */
+  addedCapabilities?: readonly string[] | undefined;
+  /** Nothing of its root can be written; /tmp is memory of this size, which counts towards its own. */
+  readOnlyRoot?: { tmpBytes: number } | undefined;
+  /** By its name in the engine; default: the engine's own. */
+  runtime?: string | undefined;
 }
 
 export interface ContainerLimits {

@@ -39,8 +39,7 @@ export function createDockerEngine(options: {
     readClock: (signal) => readClock(engine, signal),
     describe: (signal) => describeEngine(engine, signal),
     inspectImage: (reference, signal) => inspectImage(engine, reference, signal),
-    pullImage: (reference, signal, onProgress) =>
-      pullImage(engine, reference, signal, onProgress ?? (() => undefined)),
+    pullImage: (reference, signal, options = {}) => pullImage(engine, reference, signal, options),
     importImage: (reference, tar, signal) => importImage(engine, reference, tar, signal),
     createVolume: (volume, signal) => createVolume(engine, volume, signal),
     inspectVolume: (name, signal) => inspectVolume(engine, name, signal),

@@ -16,6 +16,8 @@ export {
   type Labels,
   type LogLimits,
   type LogTail,
+  type RegistryCredentials,
+  type SandboxOptions,
   type StartOutcome,
   type Volume,
   type VolumeMount,

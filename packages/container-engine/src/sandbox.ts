@@ -1,8 +1,14 @@
-import type { ContainerLimits, ContainerSpec, Labels, VolumeMount } from './container-engine.js';
+import type {
+  ContainerLimits,
+  ContainerSpec,
+  Labels,
+  SandboxOptions,
+  VolumeMount,
+} from './container-engine.js';
 
 /**
  * The container that runs a model: /input and /model can only be read, /output can be written, the
- * limits are those given, and the only devices are those named.
+ * limits are those given, and the only devices are those named. `sandbox`: where it is otherwise than usual.
  */
 export function modelContainer(options: {
   name: string;
@@ -11,15 +17,17 @@ export function modelContainer(options: {
   volumes: { input: string; output: string; model: string | null };
   limits: ContainerLimits;
   gpus: readonly string[];
+  sandbox?: SandboxOptions;
 }): ContainerSpec {
-  const { name, image, labels, volumes, limits, gpus } = options;
+  const { name, image, labels, volumes, limits, gpus, sandbox = {} } = options;
   const mounts: VolumeMount[] = [
     { volume: volumes.input, path: '/input', readOnly: true },
     { volume: volumes.output, path: '/output', readOnly: false },
   ];
   if (volumes.model !== null)
     mounts.push({ volume: volumes.model, path: '/model', readOnly: true });
-  return { name, image, labels, mounts, environment: visibleDevices(gpus), limits, gpus };
+  const environment = visibleDevices(gpus);
+  return { name, image, labels, mounts, environment, limits, gpus, sandbox };
 }
 
 /**
@@ -52,6 +60,7 @@ export function probeContainer(options: {
   volumes: readonly string[];
   limits: ContainerLimits;
   gpus: readonly string[];
+  sandbox?: SandboxOptions;
 }): ContainerSpec {
   const { volumes, gpus, ...rest } = options;
   return {

@@ -15,6 +15,8 @@ it('describes an engine that knows no CDI', () => {
     memoryBytes: 33_554_432_000,
     runtimes: ['io.containerd.runc.v2', 'runc'],
     cdiDevices: [],
+    hasUserNamespaces: false,
+    hasSeccomp: false,
     cgroupDriver: '',
   });
 });
@@ -38,6 +40,18 @@ it('names the CDI devices of one that does, and no others', () => {
     cgroupDriver: 'systemd',
   });
 });
+
+it.each([
+  [['name=seccomp,profile=default', 'name=userns'], true, true],
+  [['name=seccomp,profile=builtin', 'name=rootless', 'name=cgroupns'], true, true],
+  [['name=apparmor'], false, false],
+])(
+  'tells what keeps its containers apart: %j',
+  (SecurityOptions, hasUserNamespaces, hasSeccomp) => {
+    const told = descriptionOf({ ...old, SecurityOptions });
+    expect(told).toMatchObject({ hasUserNamespaces, hasSeccomp });
+  },
+);
 
 it('takes an empty list for null', () => {
   const info = { ...old, Runtimes: null, DiscoveredDevices: null };

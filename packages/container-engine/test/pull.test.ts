@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { promisify } from 'node:util';
+import { inspect, promisify } from 'node:util';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { testFolder } from '@inference-server/testing';
 import { createDockerEngine, type ContainerEngine } from '../src/index.js';
@@ -33,7 +33,7 @@ afterEach(async () => {
 it('fetches an image, with signs of progress', async () => {
   const reference = `${registry.address}/model:2`;
   let signs = 0;
-  await engine.pullImage(reference, signal, () => (signs += 1));
+  await engine.pullImage(reference, signal, { onProgress: () => (signs += 1) });
   expect(await engine.inspectImage(reference, signal)).toMatchObject({ user: '7' });
   expect(signs).toBeGreaterThan(1);
 });
@@ -42,6 +42,23 @@ it('fetches only the latest when no tag is named', async () => {
   await engine.pullImage(`${registry.address}/model`, signal);
   expect(registry.requests.filter((path) => path.includes('/tags/'))).toEqual([]);
   expect(registry.requests).toContain('/v2/model/manifests/latest');
+});
+
+it('fetches from a registry that wants to know who asks, and tells nobody what it was told', async () => {
+  registry.demand('hospital', 'canary-of-a-password');
+  const reference = `${registry.address}/model:2`;
+  const login = { serveraddress: registry.address, username: 'hospital' };
+  const pull = (password?: string) =>
+    engine.pullImage(reference, signal, {
+      credentials: password === undefined ? undefined : { ...login, password },
+    });
+  await expect(pull()).rejects.toMatchObject({ problem: 'image_absent' });
+  const refused: unknown = await pull('canary-of-another').catch((error: unknown) => error);
+  expect(refused).toMatchObject({ problem: 'image_absent' });
+  expect(inspect(refused, { depth: 10 })).not.toContain('canary');
+  expect(inspect(refused, { depth: 10 })).not.toContain(btoa('hospital:canary-of-another'));
+  await pull('canary-of-a-password');
+  expect(await engine.inspectImage(reference, signal)).toMatchObject({ user: '7' });
 });
 
 it('fails when the failure comes after the status', async () => {

@@ -10,6 +10,8 @@ export interface TinyRegistry {
   /** The paths that were asked for. */
   requests: string[];
   loseLayer(): void;
+  /** From now on it answers only to this user. */
+  demand(user: string, password: string): void;
   /** From now on it begins to send the layer and never ends. */
   stallLayer(): void;
   /** From now on it takes requests and never answers. */
@@ -47,12 +49,17 @@ export async function startTinyRegistry(layerTar: Buffer): Promise<TinyRegistry>
   );
   const blobs = new Map([config, layer].map((blob) => [digestOf(blob), blob]));
   const requests: string[] = [];
+  let credentials: string | undefined;
   let silent = false;
   let stalled = false;
   const server = createServer((request, response) => {
     const path = request.url ?? '';
     requests.push(path);
     if (silent) return;
+    if (credentials !== undefined && request.headers.authorization !== credentials) {
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="tiny"' }).end(unauthorized);
+      return;
+    }
     const isManifest = /^\/v2\/model\/manifests\//.test(path);
     const blob = isManifest ? manifest : blobs.get(path.replace('/v2/model/blobs/', ''));
     if (path === '/v2/') response.writeHead(200).end('{}');
@@ -74,6 +81,9 @@ export async function startTinyRegistry(layerTar: Buffer): Promise<TinyRegistry>
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     loseLayer: () => blobs.delete(digestOf(layer)),
+    demand: (user, password) => {
+      credentials = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+    },
     stallLayer: () => {
       stalled = true;
     },
@@ -92,6 +102,10 @@ const manifestType = 'application/vnd.docker.distribution.manifest.v2+json';
 
 const unknown = JSON.stringify({
   errors: [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown', detail: {} }],
+});
+
+const unauthorized = JSON.stringify({
+  errors: [{ code: 'UNAUTHORIZED', message: 'authentication required', detail: null }],
 });
 
 function digestOf(bytes: Buffer): string {

@@ -17,7 +17,16 @@ export {
   type Capacity,
   type Part,
 } from './matching.js';
+export { fullImageName, parseImageReference, type ImageReference } from './image-reference.js';
 export { openApiDocument } from './openapi.js';
+export {
+  lackOfEngine,
+  Policy,
+  refusalOfImage,
+  refusalOfRights,
+  userUnder,
+  type PolicyRefusal,
+} from './policy.js';
 export type {
   Access,
   AnswerOf,
@@ -73,6 +82,7 @@ export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export { Capability, NetworkName, usualRights, type Rights } from './schemas/rights.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskList, type TaskStatus } from './schemas/task.js';
 export { spellBooleans } from './schemas/text-boolean.js';

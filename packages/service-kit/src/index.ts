@@ -30,6 +30,7 @@ export {
 } from './internal-tokens.js';
 export { joinSignals, type JoinedSignal } from './join-signals.js';
 export { createLogger, logLevels, type Logger } from './logger.js';
+export { readPolicy } from './policy-file.js';
 export { runUntilStopped, type RunningApp } from './run-until-stopped.js';
 export { nothing, type Amount, type Sweep } from './sweeps/sweep.js';
 export { runSweepCommand } from './sweeps/sweep-command.js';

@@ -1,5 +1,5 @@
 import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
-import type { Work } from '@inference-server/contracts';
+import type { Policy, Work } from '@inference-server/contracts';
 import type { Logger } from '@inference-server/service-kit';
 import type { GpuSource } from '../devices/gpu-source.js';
 import type { EngineWatch } from '../engine-watch.js';
@@ -8,6 +8,7 @@ import type { ModelVolumeDeps } from '../model-volume.js';
 import type { AttemptNames, Names } from '../names.js';
 import type { HeldAttempt, PrivateApiClient } from '../private-api-client.js';
 import type { Quarantine } from '../quarantine.js';
+import type { CredentialsOf } from '../registry-auth.js';
 import type { StorageWatch } from '../storage-watch.js';
 import type { AttemptLog } from './attempt-log.js';
 import type { DeviceWatch } from './device-watch.js';
@@ -31,6 +32,9 @@ export interface RunSettings {
   /** Of a container that has all that the consumer can give one: a probe's. */
   limits: ContainerLimits;
   spoolFolder: string;
+  /** What the operator of this host allows, and the credentials that an image's registry wants. */
+  policy: Policy;
+  credentialsOf: CredentialsOf;
   imageRetryMs: number;
   /** How often it is looked whether a running container still has its devices; and whether in it, too. */
   gpuCheckMs: number;

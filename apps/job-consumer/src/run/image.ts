@@ -3,6 +3,7 @@ import {
   isEngineProblem,
   type ContainerEngine,
   type ImageDetails,
+  type RegistryCredentials,
 } from '@inference-server/container-engine';
 import type { PullPolicy } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
@@ -16,10 +17,15 @@ import type { Outcome } from './outcome.js';
  */
 export async function requireImage(
   engine: ContainerEngine,
-  wanted: { reference: string; policy: PullPolicy; retryMs: number },
+  wanted: {
+    reference: string;
+    policy: PullPolicy;
+    credentials: RegistryCredentials | undefined;
+    retryMs: number;
+  },
   signal: AbortSignal,
 ): Promise<ImageDetails | Outcome> {
-  const { reference, policy, retryMs } = wanted;
+  const { reference, policy, credentials, retryMs } = wanted;
   if (policy !== 'always') {
     const found = await engine.inspectImage(reference, signal);
     if (found !== undefined) return found;
@@ -31,7 +37,7 @@ export async function requireImage(
   for (let pauseMs = 500; ; pauseMs = Math.min(2 * pauseMs, 5_000)) {
     const leftMs = retryMs - (performance.now() - started);
     try {
-      await pullWithin(engine, reference, Math.max(leftMs, 1), signal);
+      await pullWithin(engine, { reference, credentials }, Math.max(leftMs, 1), signal);
       const found = await engine.inspectImage(reference, signal);
       if (found !== undefined) return found;
     } catch (error) {
@@ -45,7 +51,7 @@ export async function requireImage(
 /** Bounds the time until the registry answers; from then on the engine's own bounds hold. */
 async function pullWithin(
   engine: ContainerEngine,
-  reference: string,
+  { reference, credentials }: { reference: string; credentials: RegistryCredentials | undefined },
   withinMs: number,
   signal: AbortSignal,
 ): Promise<void> {
@@ -55,8 +61,11 @@ async function pullWithin(
   }, withinMs);
   try {
     const bounds = AbortSignal.any([signal, silent.signal]);
-    await engine.pullImage(reference, bounds, () => {
-      clearTimeout(timer);
+    await engine.pullImage(reference, bounds, {
+      onProgress: () => {
+        clearTimeout(timer);
+      },
+      credentials,
     });
   } finally {
     clearTimeout(timer);

@@ -1,4 +1,10 @@
-import type { AttemptResult, FailureReason, FaultCause, Usage } from '@inference-server/contracts';
+import type {
+  AttemptResult,
+  FailureReason,
+  FaultCause,
+  PolicyRefusal,
+  Usage,
+} from '@inference-server/contracts';
 
 /** How an attempt ended, but for its log. */
 export type Outcome =
@@ -14,6 +20,11 @@ export function failed(
   exitCode: number | null = null,
 ): Outcome {
   return { kind: 'failed', reason, detail, exitCode };
+}
+
+/** The operator of this host does not let it run. */
+export function notAllowed({ rule, detail }: PolicyRefusal): Outcome {
+  return failed('not_allowed', `The policy of this host does not let it run (${rule}): ${detail}`);
 }
 
 /** Not the model's doing. */

@@ -8,7 +8,9 @@ import {
   runsAsRoot,
   stagingContainer,
   type ContainerSpec,
+  type SandboxOptions,
 } from '@inference-server/container-engine';
+import { refusalOfImage, refusalOfRights } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -20,7 +22,8 @@ import { removeTraces } from './clean-up.js';
 import { fetchZip } from './fetch-zip.js';
 import { folderTar } from './folder-tar.js';
 import { requireImage } from './image.js';
-import { failed, type Outcome } from './outcome.js';
+import { failed, notAllowed, type Outcome } from './outcome.js';
+import { sandboxUnder } from './sandbox-under.js';
 import { spoolName } from './spool-name.js';
 import { createModel, type OwnVolumes } from './start.js';
 
@@ -97,12 +100,18 @@ interface Prepared {
   kind: 'prepared';
   helper: string;
   modelVolume: string | null;
-  /** Whether the image's user is another than root, and could not write to a fresh volume. */
+  /** Whether its user is another than root, and could not write to a fresh volume. */
   needsOpenOutput: boolean;
+  sandbox: SandboxOptions;
 }
 
 async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared | Outcome> {
   const { engine, work, settings } = run;
+  const { container_tag: tag, human_readable_id: humanReadableId, rights } = work;
+  const forbidden =
+    refusalOfImage(settings.policy, tag) ??
+    refusalOfRights(settings.policy, { humanReadableId, image: tag, rights });
+  if (forbidden !== undefined) return notAllowed(forbidden);
   const [image] = await sideBySide(
     signal,
     (bounds) =>
@@ -111,6 +120,7 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
         {
           reference: work.container_tag,
           policy: work.pull_policy,
+          credentials: settings.credentialsOf(work.container_tag),
           retryMs: settings.imageRetryMs,
         },
         bounds,
@@ -118,12 +128,15 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
     () => createVolumes(run),
   );
   if ('kind' in image) return image;
+  const sandbox = sandboxUnder(settings.policy, image, rights);
+  if ('kind' in sandbox) return sandbox;
   const [helper, modelVolume] = await sideBySide(
     signal,
     () => createHelper(run),
     (bounds) => modelVolumeOf(run, bounds),
   );
-  return { kind: 'prepared', helper, modelVolume, needsOpenOutput: !runsAsRoot(image.user) };
+  const needsOpenOutput = !runsAsRoot(sandbox.user ?? image.user);
+  return { kind: 'prepared', helper, modelVolume, needsOpenOutput, sandbox };
 }
 
 async function createVolumes(run: AttemptRun): Promise<void> {
@@ -205,7 +218,7 @@ async function fillVolumes(
 /** The engine may refuse at once: an image without a command, or with a volume where it has a file. */
 function createModelContainer(
   run: AttemptRun,
-  { modelVolume }: Prepared,
+  { modelVolume, sandbox }: Prepared,
   volumes: OwnVolumes,
 ): Promise<string | Outcome> {
   const { own, work, allotment } = run;
@@ -216,6 +229,7 @@ function createModelContainer(
     volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
     limits: allotment.limits,
     gpus: allotment.gpus,
+    sandbox,
   });
   return createModel(run, volumes, () => createMounting(run, spec, volumes));
 }

@@ -96,10 +96,12 @@ async function faultOfStarts(
   { engine, own, modelVolumes, requireLease, allotment, settings, signal }: AttemptRun,
   volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
-  const { limits } = settings;
+  const { limits, policy } = settings;
   const problemWith = async (gpus: readonly string[]): Promise<unknown> => {
     const name = `${own.name('probe')}-${modelVolumes.newRandom()}`;
-    const probe = { name, labels: own.labels('probe'), gpus, limits, volumes, requireLease };
+    const { runtime } = policy;
+    const of = { name, labels: own.labels('probe'), gpus, limits, runtime };
+    const probe = { ...of, volumes, requireLease };
     try {
       await probeStart(engine, probe, signal);
       return undefined;

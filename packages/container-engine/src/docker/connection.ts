@@ -2,6 +2,7 @@ import Docker from 'dockerode';
 import type { IncomingMessage } from 'node:http';
 import { AppError } from '@inference-server/errors';
 import { EngineError } from '../engine-error.js';
+import { restrictToAllowedCalls } from './allowed-calls.js';
 import { engineErrorOf } from './errors.js';
 
 /** How long the engine may take (ms). */
@@ -38,7 +39,9 @@ export function connectEngine(dockerHost: string, deadlines: EngineDeadlines): E
   const common = { protocol: 'http', pathPrefix: '/', timeout: undefined, version: undefined };
   const noTls = { ca: undefined, cert: undefined, key: undefined };
   const options = { ...common, ...noTls, ...addressOf(dockerHost) };
-  return { docker: new Docker(options as Docker.DockerOptions), deadlines };
+  const docker = new Docker(options as Docker.DockerOptions);
+  restrictToAllowedCalls(docker);
+  return { docker, deadlines };
 }
 
 /**

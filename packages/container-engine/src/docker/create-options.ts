@@ -3,20 +3,23 @@ import type { ContainerSpec } from '../container-engine.js';
 
 /**
  * The engine's form of a container. What the sandbox fixes for every container stands here: no
- * network, no capabilities, no new privileges, no swap, an init process (a main process with
+ * network and no capabilities but those named, no new privileges, no swap, an init process (a main process with
  * number 1 would not hear signals), volumes without the image's own content, bounded logs and files.
  */
 export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
-  const { limits } = spec;
+  const { limits, sandbox = {} } = spec;
+  const { user, network, addedCapabilities = [], readOnlyRoot, runtime } = sandbox;
   return {
     Image: spec.image,
     Labels: { ...spec.labels },
     Env: Object.entries(spec.environment).map(([name, value]) => `${name}=${value}`),
-    NetworkDisabled: true,
+    NetworkDisabled: network === undefined,
+    ...(user !== undefined && { User: user }),
     ...(spec.command === undefined ? {} : { Entrypoint: [...spec.command], Cmd: [] }),
     HostConfig: {
-      NetworkMode: 'none',
+      NetworkMode: network ?? 'none',
       CapDrop: ['ALL'],
+      ...(addedCapabilities.length > 0 && { CapAdd: [...addedCapabilities] }),
       SecurityOpt: ['no-new-privileges:true'],
       Init: true,
       PidsLimit: limits.processes,
@@ -28,7 +31,14 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       // An engine with user namespaces of its own gives the one only with the other.
       ...(spec.seesHostProcesses === true && { PidMode: 'host', UsernsMode: 'host' }),
       RestartPolicy: { Name: 'no' },
-      Ulimits: [{ Name: 'fsize', Soft: limits.fileBytes, Hard: limits.fileBytes }],
+      // Devices' hooks may look for the container's cgroup by the path that the engine's host knows.
+      ...(spec.gpus.length === 0 && { CgroupnsMode: 'private' }),
+      ...(runtime !== undefined && { Runtime: runtime }),
+      ...(readOnlyRoot !== undefined && {
+        ReadonlyRootfs: true,
+        Tmpfs: { '/tmp': `rw,nosuid,nodev,exec,mode=1777,size=${readOnlyRoot.tmpBytes}` },
+      }),
+      Ulimits: ulimits(limits.fileBytes),
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
       Mounts: spec.mounts.map(({ volume, path, readOnly }) => ({
         Type: 'volume' as const,
@@ -40,6 +50,15 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       ...(spec.gpus.length === 0 ? {} : { DeviceRequests: deviceRequests(spec.gpus) }),
     },
   };
+}
+
+/**
+ * A core holds what was in memory, and the kernel leaves it where the host's settings say, or hands it to a
+ * program of the host's: there is none. (How many files may be open stays the engine's: it may not raise it.)
+ */
+function ulimits(fileBytes: number): Docker.Ulimit[] {
+  const limit = (Name: string, most: number) => ({ Name, Soft: most, Hard: most });
+  return [limit('fsize', fileBytes), limit('core', 0)];
 }
 
 /** Two files, so that after a rotation at least half of the limit is there to be read. */

@@ -25,6 +25,7 @@ export async function readClock(
 /** Throws `failed` for an answer without cores or memory: a 0 would pass for a host that has none. */
 export function descriptionOf(info: EngineInfo): EngineDescription {
   const { NCPU: cpus, MemTotal: memoryBytes, Runtimes, DiscoveredDevices, CgroupDriver } = info;
+  const security = (info.SecurityOptions ?? []).map((option) => option.split(',', 1)[0]);
   if (!isAmount(cpus) || !isAmount(memoryBytes)) {
     throw new EngineError('failed', 'what the engine has: it tells of no cores or no memory.');
   }
@@ -35,6 +36,8 @@ export function descriptionOf(info: EngineInfo): EngineDescription {
     cdiDevices: (DiscoveredDevices ?? [])
       .flatMap(({ Source, ID }) => (Source === 'cdi' && ID !== undefined ? [ID] : []))
       .sort(),
+    hasUserNamespaces: security.includes('name=userns') || security.includes('name=rootless'),
+    hasSeccomp: security.includes('name=seccomp'),
     cgroupDriver: CgroupDriver ?? '',
   };
 }
@@ -49,6 +52,8 @@ export interface EngineInfo {
   MemTotal?: number;
   Runtimes?: Record<string, unknown> | null;
   CgroupDriver?: string;
+  /** As name=seccomp,profile=default. */
+  SecurityOptions?: string[] | null;
   /** Since API 1.50 (docker 28.2). */
   DiscoveredDevices?: { Source?: string; ID?: string }[] | null;
 }

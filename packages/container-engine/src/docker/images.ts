@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { messageOf } from '@inference-server/errors';
-import type { ImageDetails } from '../container-engine.js';
+import type { ImageDetails, RegistryCredentials } from '../container-engine.js';
 import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, type ByteSource, type EngineConnection } from './connection.js';
 import { engineErrorOf, tellsOfFullDisk } from './errors.js';
@@ -28,11 +28,12 @@ export async function pullImage(
   { docker, deadlines }: EngineConnection,
   reference: string,
   signal: AbortSignal,
-  onProgress: () => void,
+  options: { onProgress?: () => void; credentials?: RegistryCredentials | undefined },
 ): Promise<void> {
+  const { onProgress = () => undefined, credentials } = options;
   const doing = `pull of ${reference}`;
   const messages = await boundedCall(doing, deadlines.idleMs, signal, (abortSignal) =>
-    docker.createImage({ ...pullQuery(reference), abortSignal }),
+    docker.createImage(credentials, { ...pullQuery(reference), abortSignal }),
   ).catch((error: unknown) => {
     throw isEngineProblem(error, 'failed') ? pullFailure(messageOf(error), error) : error;
   });
@@ -100,7 +101,10 @@ async function followProgress(
 /** Only the words tell whether the registry is away or has no such image for us. */
 function pullFailure(detail: string, cause?: unknown): EngineError {
   if (tellsOfFullDisk(detail)) return new EngineError('disk_full', detail, { cause });
-  const isDefinite = /not found|manifest unknown|does not exist|denied|unauthorized/i.test(detail);
+  const isDefinite =
+    /not found|manifest unknown|does not exist|denied|unauthorized|no basic auth credentials/i.test(
+      detail,
+    );
   return new EngineError(isDefinite ? 'image_absent' : 'failed', detail, { cause });
 }
 

@@ -3,6 +3,7 @@ import { defineRoute } from '../route.js';
 import { LabelsText } from '../schemas/labels.js';
 import { Model, PullPolicy } from '../schemas/model.js';
 import { ContainerTag, HumanReadableId } from '../schemas/names.js';
+import { NetworkName, UserNumber } from '../schemas/rights.js';
 import { maxStoredInteger } from '../schemas/stored-integer.js';
 
 const MountPoint = (path: string) =>
@@ -60,6 +61,34 @@ const parameters = {
       ...LabelsText,
       default: '',
       description: 'Runs only on consumers that have all of these labels: key=value,key=value.',
+    }),
+  ),
+  network: Type.Optional(
+    Type.String({
+      ...NetworkName,
+      description:
+        'A network of the engine that its runs join, if the policy allows it. Default: none.',
+    }),
+  ),
+  user: Type.Optional(
+    Type.String({
+      ...UserNumber,
+      description:
+        'Whom its runs run as: uid, or uid:gid; not root. Default: the user of the image.',
+    }),
+  ),
+  read_only_root: Type.Optional(
+    Type.Boolean({
+      default: false,
+      description: 'Its runs can write to /output, /tmp and /dev/shm alone.',
+    }),
+  ),
+  cap_add: Type.Optional(
+    Type.String({
+      pattern: '^(?:[A-Z_]+(?:,[A-Z_]+)*)?$',
+      maxLength: 400,
+      description: 'Capabilities of its runs, if the policy allows them: NAME,NAME. Default: none.',
+      examples: ['SYS_NICE,IPC_LOCK'],
     }),
   ),
   pull_policy: Type.Optional(PullPolicy),

@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox';
 import { faultCauses, type FaultCause as FaultCauseName } from '../fault-causes.js';
 import { PullPolicy } from './model.js';
 import { Needs } from './needs.js';
+import { Rights } from './rights.js';
 import { maxStoredInteger, minStoredInteger } from './stored-integer.js';
 import { Usage } from './usage.js';
 
@@ -33,6 +34,7 @@ export const Work = Type.Object({
   pull_policy: PullPolicy,
   timeout_s: Type.Integer({ minimum: 1, description: 'How long the container may run.' }),
   needs: Needs,
+  rights: Rights,
   lenders: Type.Array(Type.String(), {
     description: 'Consumers of the same process whose devices the run has beside its own.',
   }),
@@ -107,6 +109,7 @@ export const FailureReason = Type.Union([
   Type.Literal('timed_out'),
   Type.Literal('start_failed'),
   Type.Literal('image_unavailable'),
+  Type.Literal('not_allowed'),
   Type.Literal('bad_input'),
   Type.Literal('bad_output'),
 ]);

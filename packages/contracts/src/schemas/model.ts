@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { ContainerTag, HumanReadableId } from './names.js';
 import { Needs } from './needs.js';
+import { Rights } from './rights.js';
 
 /** When the image of a model is pulled: only if absent, before each task, or never. */
 export const PullPolicy = Type.Union(
@@ -17,6 +18,7 @@ export const Model = Type.Object(
     description: Type.String(),
     model_available: Type.Boolean({ description: 'Whether the model has files on /model.' }),
     ...Needs.properties,
+    ...Rights.properties,
     gpu_memory_peak_mib: Type.Union([Type.Integer(), Type.Null()], {
       description:
         'The most that a run of this version was seen to take of the memory of one GPU; null: nothing was seen.',

@@ -13,7 +13,12 @@ export const Problem = Type.Object(
       Type.String({ description: 'Of a fault of the server: the id to look up in its logs.' }),
     ),
     parameter: Type.Optional(Type.String({ description: 'The parameter or form part at fault.' })),
-    reason: Type.Optional(Type.String({ description: 'Of a refused zip: the rule it breaks.' })),
+    reason: Type.Optional(
+      Type.String({
+        description:
+          "Of a refused zip: the rule it breaks. Of a refused model: that of the operator's policy.",
+      }),
+    ),
     entry: Type.Optional(
       Type.Integer({
         minimum: 1,

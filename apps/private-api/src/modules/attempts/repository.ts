@@ -1,4 +1,4 @@
-import type { Needs, PullPolicy } from '@inference-server/contracts';
+import type { Needs, PullPolicy, Rights } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Database, Queryable } from '../../database/database.js';
@@ -36,6 +36,7 @@ export interface WorkRow {
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   needs: Needs;
+  rights: Partial<Rights>;
   lenders: string[];
   filesBlobId: string | null;
   filesSha256: string | null;
@@ -180,7 +181,7 @@ export function createAttemptRepository(
       const [row] = await database.query<WorkRow>(
         `SELECT v.id AS "modelVersionId", v.human_readable_id AS "humanReadableId",
                 v.container_tag AS "containerTag", v.pull_policy AS "pullPolicy",
-                v.timeout_s AS "timeoutS", ${needsOf('v')} AS needs, t.lenders,
+                v.timeout_s AS "timeoutS", ${needsOf('v')} AS needs, v.rights, t.lenders,
                 f.id AS "filesBlobId", f.sha256 AS "filesSha256",
                 f.bytes AS "filesBytes", v.created_at AS "filesStoredAt",
                 i.id AS "inputBlobId", i.sha256 AS "inputSha256", i.bytes AS "inputBytes",

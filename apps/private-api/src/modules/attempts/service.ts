@@ -1,5 +1,6 @@
 import {
   renewHeldMs,
+  usualRights,
   type AdoptAnswer,
   type AttemptResult,
   type BlobReference,
@@ -197,6 +198,7 @@ function toWork(row: WorkRow, runTimeS: number): Work {
     pull_policy: row.pullPolicy,
     timeout_s: runTimeS,
     needs: row.needs,
+    rights: { ...usualRights, ...row.rights },
     lenders: row.lenders,
     model_files: files && referenceTo(files),
     input: referenceTo(inputOf(row)),

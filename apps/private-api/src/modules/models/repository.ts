@@ -1,5 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Model, Needs, PullPolicy } from '@inference-server/contracts';
+import {
+  usualRights,
+  type Model,
+  type Needs,
+  type PullPolicy,
+  type Rights,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { requireStored } from '../blobs/repository.js';
@@ -17,6 +23,7 @@ export interface NewModel {
   containerTag: string;
   description: string;
   needs: Needs;
+  rights: Rights;
   pullPolicy: PullPolicy;
   timeoutS: number | null;
   retries: number;
@@ -34,6 +41,7 @@ interface ModelRow {
   description: string;
   files_sha256: string | null;
   needs: Needs;
+  rights: Partial<Rights>;
   gpu_memory_peak_mib: number | null;
   pull_policy: PullPolicy;
   timeout_s: number | null;
@@ -186,7 +194,8 @@ export const isOfUse = `(
        WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
 
 const versions = `
-  SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.pull_policy, v.timeout_s,
+  SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.rights,
+         v.pull_policy, v.timeout_s,
          v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, v.gpu_memory_peak_mib,
          m.description, m.created_at,
          f.sha256 AS files_sha256
@@ -237,6 +246,7 @@ function runsAlike(row: ModelRow, model: NewModel): boolean {
   return (
     row.container_tag === model.containerTag &&
     isDeepStrictEqual({ ...row.needs, gpu_memory_exceeded: false }, model.needs) &&
+    isDeepStrictEqual({ ...usualRights, ...row.rights }, model.rights) &&
     row.pull_policy === model.pullPolicy &&
     row.timeout_s === model.timeoutS &&
     row.retries === model.retries &&
@@ -261,8 +271,8 @@ async function addVersion(
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,
-        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, ${needsColumns})
-     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, ${needsColumns}
+        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, rights, ${needsColumns})
+     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, $14, ${needsColumns}
        FROM jsonb_populate_record(NULL::model_versions, $13::jsonb)`,
     [
       model.humanReadableId,
@@ -278,6 +288,7 @@ async function addVersion(
       model.versionId,
       before?.container_tag === model.containerTag ? before.gpu_memory_peak_mib : null,
       JSON.stringify(model.needs),
+      JSON.stringify(model.rights),
     ],
   );
   await tx.query(
@@ -301,6 +312,8 @@ function toModel(row: ModelRow): Model {
     description: row.description,
     model_available: row.files_sha256 !== null,
     ...row.needs,
+    ...usualRights,
+    ...row.rights,
     gpu_memory_peak_mib: row.gpu_memory_peak_mib,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,

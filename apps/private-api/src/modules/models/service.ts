@@ -1,11 +1,18 @@
+import Value from 'typebox/value';
 import {
+  Capability,
   couldRun,
   needsInWords,
   parseLabels,
+  refusalOfImage,
+  refusalOfRights,
   type Capacity,
   type Model,
   type Needs,
+  type Policy,
+  type PolicyRefusal,
   type QueryOf,
+  type Rights,
   type routes,
   type UnusedModelVersions,
 } from '@inference-server/contracts';
@@ -36,6 +43,8 @@ export function createModelService(deps: {
   blobs: BlobService;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
+  /** What the operator allows. */
+  policy: Policy;
   /** What a model may ask for at most. */
   limits: {
     runTimeoutS: number;
@@ -59,6 +68,7 @@ export function createModelService(deps: {
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
+      requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
       const there = await deps.consumers.capacities();
       const model = await receive(registration, owner, upload, signal);
@@ -84,6 +94,7 @@ export function createModelService(deps: {
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
+      requireAllowed(registration);
       const there = await deps.consumers.capacities();
       await models.requireOwner(registration.human_readable_id, onlyOf);
       const model = await receive(registration, owner, upload, signal);
@@ -120,6 +131,20 @@ export function createModelService(deps: {
       };
     },
   };
+
+  /** Throws FORBIDDEN, with the rule of the policy. */
+  function requireAllowed(asked: Registration): void {
+    const image = asked.container_tag;
+    const refusal = refusalOfImage(deps.policy, image);
+    if (refusal !== undefined) throw notAllowed('container_tag', refusal);
+    const { human_readable_id: humanReadableId } = asked;
+    const beyond = refusalOfRights(deps.policy, {
+      humanReadableId,
+      image,
+      rights: rightsOf(asked),
+    });
+    if (beyond !== undefined) throw notAllowed(beyond.parameter, beyond);
+  }
 
   function requireWithinLimits(asked: Registration): void {
     for (const [parameter, most, setting] of [
@@ -171,6 +196,7 @@ export function createModelService(deps: {
       containerTag: registration.container_tag,
       description: registration.description ?? '',
       needs,
+      rights: rightsOf(registration),
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
       retries: registration.retries ?? 0,
@@ -211,6 +237,16 @@ export function createModelService(deps: {
   }
 }
 
+/** Throws VALIDATION_FAILED for a capability that nobody may have. */
+function rightsOf(asked: Registration): Rights {
+  const { network = null, user = null, read_only_root = false, cap_add = '' } = asked;
+  const names = cap_add === '' ? [] : [...new Set(cap_add.split(','))].sort();
+  const known = names.filter((name) => Value.Check(Capability, name));
+  if (known.length < names.length)
+    throw refused('cap_add', 'has a capability that nobody may have');
+  return { network, user, read_only_root, cap_add: known };
+}
+
 /** With what the one who registers it should know. */
 function withWarnings(model: Model, consumers: readonly Capacity[]): Model {
   const warnings: string[] = [];
@@ -234,6 +270,11 @@ function modelExists(): AppError {
 
 function refused(parameter: string, why: string): AppError {
   return new AppError('VALIDATION_FAILED', `${parameter} ${why}.`, { extensions: { parameter } });
+}
+
+function notAllowed(parameter: string, { rule, detail }: PolicyRefusal): AppError {
+  const why = `The server's policy does not allow it (${rule}): ${detail}`;
+  return new AppError('FORBIDDEN', why, { extensions: { parameter, reason: rule } });
 }
 
 function requireAtMost(
