@@ -93,11 +93,20 @@ describe('a person', () => {
   });
 
   it.each([
-    ['short', 'abcdefghi'],
-    ['of few characters', 'aaaaaaaaaaaab'],
+    ['short', 'tR7#kq9Zw'],
+    ['a run', '1234567890'],
+    ['a run', 'abcdefghijkl'],
+    ['a repeat', 'aaaaaaaaaaaab'],
+    ['a repeat', 'abcabcabcabc'],
+    ['a row of a keyboard', 'qwertzuiopasdf'],
+    ['a pattern on a keyboard', '1qaz2wsx3edc'],
     ['the name and little more', 'caroline12'],
+    ['the name among others', 'tR7#kq-Caroline-Zw0'],
+    ['the name in other letters', 'C4r0l!ne2026'],
     ['one that everybody tries', 'Password123!'],
+    ['one that everybody tries', 'P@ssw0rd123'],
     ['one that everybody tries', 'changeme2026'],
+    ['one that a guesser of the place tries', 'Krankenhaus1!'],
   ])('has no password that is %s: %s', async (_what, weak) => {
     const answer = await put('caroline', { password: weak, role: 'submit' });
     expect((await answer.json()) as Problem).toMatchObject({ status: 422, parameter: 'password' });
@@ -235,7 +244,7 @@ describe('BOOTSTRAP_USER', () => {
     await again.close();
   });
 
-  it.each([[undefined], ['short']])('with the password %s ends the start', async (weak) => {
+  it.each([[undefined], ['short'], ['1234567890'], ['P@ssw0rd123']])('with the password %s ends the start', async (weak) => {
     const { url } = await createTestDatabase();
     const settings = { DATABASE_URL: url, BOOTSTRAP_USER: 'first' };
     const start = runPrivateApi(
