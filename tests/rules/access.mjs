@@ -6,6 +6,7 @@ const stolen = 'apps/private-api/test/stolen-token.test.ts';
 const authorization = 'apps/private-api/src/http/authorization.ts';
 const auth = 'apps/public-api/src/plugins/auth.ts';
 const keyRows = 'apps/private-api/src/modules/keys/repository.ts';
+const userRows = 'apps/private-api/src/modules/users/repository.ts';
 const callers = 'apps/private-api/src/modules/callers/service.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -118,9 +119,23 @@ export const rulesOfAccess = [
   {
     name: 'a token ends with the password that it was made with',
     file: callers,
-    text: '|| standing.since > claims.i',
+    text: '|| standing.passwordAt !== claims.p',
     without: '',
     tests: [[people, 'ends with its time, with a new password, and with the key that made it']],
+  },
+  {
+    name: 'a lock ends the tokens of before for good',
+    file: userRows,
+    text: 'password_at = CASE WHEN locked_at IS NULL THEN now() ELSE password_at END',
+    without: 'password_at = password_at',
+    tests: [[people, 'is locked out with tokens and keys of theirs, and let in again by a put']],
+  },
+  {
+    name: 'the key of a person may do no more than that person may now',
+    file: keyRows,
+    text: 'least(k.role, u.role) AS role',
+    without: 'k.role AS role',
+    tests: [[people, 'has keys that may do what the person may, and made keys that stay']],
   },
   {
     name: 'a token may do no more than its maker may now',

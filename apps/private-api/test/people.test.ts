@@ -90,6 +90,39 @@ describe('a person', () => {
     for (const bearer of [token, key]) expect(await whoShows(bearer)).toBe(401);
     await put('bob', {});
     expect((await logIn('bob')).status).toBe(200);
+    // A key is revoked by itself; a token that somebody else may have is good for nothing any more.
+    expect(await whoShows(key)).toMatchObject({ owner: 'user:bob' });
+    expect(await whoShows(token)).toBe(401);
+    const fresh = await tokenFor({ user_name: 'bob', password });
+    expect(await whoShows(fresh)).toMatchObject({ owner: 'user:bob' });
+  });
+
+  it('has keys that may do what the person may, and made keys that stay', async () => {
+    await put('cid', { password, role: 'admin' });
+    const make = async (key: object): Promise<CreatedKey> => {
+      const answer = await send(
+        'POST',
+        '/api/admin/keys/',
+        { name: 'c', role: 'admin', ...key },
+        true,
+        actingFor('user:cid', 'admin'),
+      );
+      return (await answer.json()) as CreatedKey;
+    };
+    const theirs = await make({ owner: 'user:cid' });
+    const ofAStation = await make({});
+    expect(ofAStation.created_by).toBe('user:cid');
+    const roleOf = async ({ key }: CreatedKey) => {
+      const caller = await whoShows(key);
+      return typeof caller === 'number' ? caller : caller.role;
+    };
+    expect([await roleOf(theirs), await roleOf(ofAStation)]).toEqual(['admin', 'admin']);
+    await put('cid', { role: 'submit' });
+    expect([await roleOf(theirs), await roleOf(ofAStation)]).toEqual(['submit', 'admin']);
+    await put('cid', { role: 'publish' });
+    expect(await roleOf(theirs)).toBe('publish');
+    await send('DELETE', '/api/admin/users/cid');
+    expect([await roleOf(theirs), await roleOf(ofAStation)]).toEqual([401, 'admin']);
   });
 
   it.each([
@@ -189,8 +222,16 @@ describe('a token', () => {
     const short = await tokenFor({ user_name: 'ida', password, expires_in_s: 1 });
     const long = await tokenFor({ user_name: 'ida', password });
     await expect.poll(() => whoShows(short), { timeout: 5_000 }).toBe(401);
-    await put('ida', { password: `${password} staple` });
+    const newer = `${password} staple`;
+    await put('ida', { password: newer });
     expect(await whoShows(long)).toBe(401);
+    const after = await tokenFor({ user_name: 'ida', password: newer });
+    expect(await whoShows(after)).toMatchObject({ owner: 'user:ida' });
+    // Be it that a clock went back: it is another password.
+    await api.database.query(
+      `UPDATE users SET password_at = password_at - interval '1 day' WHERE user_name = 'ida'`,
+    );
+    expect(await whoShows(after)).toBe(401);
 
     const made = await send('POST', '/api/admin/keys/', { name: 'k', role: 'submit' });
     const { id, owner } = (await made.json()) as CreatedKey;
@@ -244,12 +285,15 @@ describe('BOOTSTRAP_USER', () => {
     await again.close();
   });
 
-  it.each([[undefined], ['short'], ['1234567890'], ['P@ssw0rd123']])('with the password %s ends the start', async (weak) => {
-    const { url } = await createTestDatabase();
-    const settings = { DATABASE_URL: url, BOOTSTRAP_USER: 'first' };
-    const start = runPrivateApi(
-      weak === undefined ? settings : { ...settings, BOOTSTRAP_PASSWORD: weak },
-    );
-    await expect(start).rejects.toMatchObject({ code: 'VALIDATION_FAILED' });
-  });
+  it.each([[undefined], ['short'], ['1234567890'], ['P@ssw0rd123']])(
+    'with the password %s ends the start',
+    async (weak) => {
+      const { url } = await createTestDatabase();
+      const settings = { DATABASE_URL: url, BOOTSTRAP_USER: 'first' };
+      const start = runPrivateApi(
+        weak === undefined ? settings : { ...settings, BOOTSTRAP_PASSWORD: weak },
+      );
+      await expect(start).rejects.toMatchObject({ code: 'VALIDATION_FAILED' });
+    },
+  );
 });

@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { fullImageName, parseImageReference } from './image-reference.js';
-import { Capability, NetworkName, type Rights } from './schemas/rights.js';
+import { Capability, NetworkName, userAndGroupPattern, type Rights } from './schemas/rights.js';
 import { maxStoredInteger } from './schemas/stored-integer.js';
 
 const closed = { additionalProperties: false } as const;
@@ -51,7 +51,7 @@ export const Policy = Type.Object(
     ),
     run_as: Type.Optional(
       Type.String({
-        pattern: '^[1-9][0-9]{0,9}:[0-9]{1,10}$',
+        pattern: userAndGroupPattern,
         description: 'uid:gid of those images, which are then not refused.',
       }),
     ),

@@ -3,8 +3,37 @@ import Schema from 'typebox/schema';
 import { canonicalUrl, ConsumerId, HumanReadableId, spellBooleans, TaskUid } from '../src/index.js';
 import { postModel } from '../src/routes/models.js';
 import { ContainerTag } from '../src/schemas/names.js';
+import { UserNumber } from '../src/schemas/rights.js';
 
 const accepts = (schema: object, value: unknown) => Schema.Check(schema as never, value);
+
+describe('the number of a user', () => {
+  const largest = 2 ** 31 - 1;
+
+  it('is one from 1 to 2^31 - 1, with a group or without', () => {
+    for (let power = 0; power < 31; power += 1) {
+      for (const number of [2 ** power, 10 ** Math.min(9, power), largest - 2 ** power]) {
+        if (number < 1) continue;
+        expect([number, accepts(UserNumber, String(number))]).toEqual([number, true]);
+        expect(accepts(UserNumber, `1:${number}`)).toBe(true);
+      }
+    }
+    for (const user of [`${largest}:${largest}`, '1:0'])
+      expect(accepts(UserNumber, user)).toBe(true);
+  });
+
+  it('is none that is root, or too large for an engine', () => {
+    for (let power = 31; power < 60; power += 1) {
+      for (const number of [2 ** power, 2 ** power + 1, 10 ** 10 + 2 ** power]) {
+        expect([number, accepts(UserNumber, String(number))]).toEqual([number, false]);
+        expect(accepts(UserNumber, `1:${number}`)).toBe(false);
+      }
+    }
+    for (const user of ['0', '00', '01', '0:1', '-1', '1:', '', '2147483650', '3000000000']) {
+      expect([user, accepts(UserNumber, user)]).toEqual([user, false]);
+    }
+  });
+});
 
 describe('names', () => {
   it.each(['copy', 'a', '-x', '_x', 'A.b:c d', '0'.repeat(200)])('takes the model id %j', (id) => {

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { storedNumberPattern } from './stored-integer.js';
 
 /**
  * The capabilities that a container may be given at all: those that engines give by themselves, but for the
@@ -16,9 +17,15 @@ export const NetworkName = Type.String({
   description: 'A network of the engine, by its name.',
 });
 
+const uid = `(?:${storedNumberPattern})`;
+const gid = `(?:0|${storedNumberPattern})`;
+
+/** Of a user and a group, for what names both: no engine takes larger numbers. */
+export const userAndGroupPattern = `^${uid}:${gid}$`;
+
 /** Never root: that an image's user may be. */
 export const UserNumber = Type.String({
-  pattern: '^[1-9][0-9]{0,9}(?::[0-9]{1,10})?$',
+  pattern: `^${uid}(?::${gid})?$`,
   description: 'uid, or uid:gid; not root.',
 });
 

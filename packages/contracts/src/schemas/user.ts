@@ -19,7 +19,8 @@ export const UserSettings = Type.Object(
     password: Type.Optional(
       Type.String({
         ...Password,
-        description: 'At least 10 characters, without the user name, and none of those that are guessed first.',
+        description:
+          'At least 10 characters, without the user name, and none of those that are guessed first.',
       }),
     ),
     role: Type.Optional(RoleName),

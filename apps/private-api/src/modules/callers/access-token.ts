@@ -11,8 +11,9 @@ const Claims = Type.Object({
   r: Type.Enum([...roles]),
   /** The one model that it opens; null: any. */
   m: Type.Union([Type.String(), Type.Null()]),
-  /** When it was made, and when it ends, by the database's clock (s since 1970). */
-  i: Type.Number(),
+  /** Of a person: since when they have the password that it was made with (s since 1970); of a key: null. */
+  p: Type.Union([Type.Number(), Type.Null()]),
+  /** When it ends, by the database's clock (s since 1970). */
   e: Type.Number(),
 });
 export type TokenClaims = Static<typeof Claims>;

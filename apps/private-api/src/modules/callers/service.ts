@@ -1,4 +1,5 @@
 import {
+  anonymousOwner,
   includesRole,
   type CallerIdentity,
   type IdentifiedCaller,
@@ -23,8 +24,8 @@ export type CallerService = ReturnType<typeof createCallerService>;
 interface Standing {
   owner: string;
   role: Role;
-  /** Of a person: since when it is their password (s since 1970). */
-  since: number;
+  /** Of a person: since when it is their password (s since 1970); of a key: null. */
+  passwordAt: number | null;
 }
 
 /** Says who somebody from outside is: by key, by token, or by name and password. */
@@ -65,12 +66,12 @@ export function createCallerService(deps: {
     ): Promise<IssuedToken> {
       const held =
         user_name === undefined || password === undefined
-          ? caller
+          ? { role: caller.role, credential: caller.credential, passwordAt: null }
           : {
               ...(await logIn({ userName: user_name, password, address: caller.address })),
               credential: `user:${user_name}`,
             };
-      if (held.credential === 'anonymous') {
+      if (held.credential === anonymousOwner) {
         throw new AppError('LOGIN_FAILED', 'Show a key, or send user_name and password.');
       }
       if (!includesRole(held.role, role)) {
@@ -79,14 +80,13 @@ export function createCallerService(deps: {
       if (human_readable_id !== undefined && !(await deps.models.find(human_readable_id))) {
         throw modelNotFound();
       }
-      const issuedAt = await now();
-      const expiresAt = issuedAt + expires_in_s;
+      const expiresAt = (await now()) + expires_in_s;
       return {
         token: tokens.write({
           c: held.credential,
           r: role,
           m: human_readable_id ?? null,
-          i: issuedAt,
+          p: held.passwordAt,
           e: expiresAt,
         }),
         role,
@@ -111,7 +111,7 @@ export function createCallerService(deps: {
     const claims = tokens.read(bearer);
     if (claims === undefined || claims.e <= (await now())) return undefined;
     const standing = await standingOf(claims);
-    if (standing === undefined || standing.since > claims.i) return undefined;
+    if (standing === undefined || standing.passwordAt !== claims.p) return undefined;
     return {
       owner: standing.owner,
       // What it was made with may do less by now.
@@ -126,10 +126,10 @@ export function createCallerService(deps: {
     const [kind, name = ''] = credential.split(/:(.*)/s);
     if (kind === 'key') {
       const key = await keys.findLiving(name);
-      return key && { owner: key.owner, role: key.role, since: 0 };
+      return key && { owner: key.owner, role: key.role, passwordAt: null };
     }
     const user = await users.findLiving(name);
-    return user && { owner: credential, role: user.role, since: user.passwordAt };
+    return user && { owner: credential, role: user.role, passwordAt: user.passwordAt };
   }
 
   /** Nobody waits for it in vain: a key opens, be its use noted or not. */

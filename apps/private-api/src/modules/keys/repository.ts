@@ -8,6 +8,7 @@ export type KeyRepository = ReturnType<typeof createKeyRepository>;
 /** Of a key that opens something now. */
 export interface LivingKey {
   secretSha256: Buffer;
+  /** Of a person's key at most what that person may do now. */
   role: Role;
   owner: string;
 }
@@ -44,7 +45,7 @@ export function createKeyRepository(database: Database) {
     /** Hot. Undefined: there is none of this id that opens anything now. */
     async findLiving(id: string): Promise<LivingKey | undefined> {
       const [key] = await database.query<LivingKey>(
-        `SELECT k.secret_sha256 AS "secretSha256", k.role, k.owner
+        `SELECT k.secret_sha256 AS "secretSha256", least(k.role, u.role) AS role, k.owner
            FROM keys k LEFT JOIN users u ON k.owner = 'user:' || u.user_name
           WHERE k.id = $1 AND k.revoked_at IS NULL AND u.locked_at IS NULL
             AND (k.expires_at IS NULL OR k.expires_at > now())`,

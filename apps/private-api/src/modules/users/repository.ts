@@ -7,7 +7,7 @@ export type UserRepository = ReturnType<typeof createUserRepository>;
 export interface LivingUser {
   passwordHash: string;
   role: Role;
-  /** Since when it is the password (s since 1970, with a fraction). */
+  /** Since when it is the password, or the person was locked out (s since 1970, with a fraction). */
   passwordAt: number;
 }
 
@@ -64,10 +64,16 @@ export function createUserRepository(database: Database) {
       return rows.map(toDetails);
     },
 
-    /** Undefined when there is nobody of that name. A second time changes nothing. */
+    /**
+     * Undefined when there is nobody of that name. A second time changes nothing. Tokens of before end for
+     * good: they are none of the password that the person has once let in again.
+     */
     async lock(userName: string): Promise<UserDetails | undefined> {
       const [row] = await database.query<UserRow>(
-        `UPDATE users SET locked_at = coalesce(locked_at, now()) WHERE user_name = $1
+        `UPDATE users
+            SET locked_at = coalesce(locked_at, now()),
+                password_at = CASE WHEN locked_at IS NULL THEN now() ELSE password_at END
+          WHERE user_name = $1
          RETURNING ${columns}`,
         [userName],
       );
