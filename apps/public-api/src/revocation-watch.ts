@@ -1,28 +1,24 @@
-import { includesRole, type RouteContract } from '@inference-server/contracts';
+import { includesRole, type CallerIdentity } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { knownForMs, type CallerDirectory } from './caller-directory.js';
 
 /** A request that is under way. */
 interface Lasting {
-  address: string;
-  access: RouteContract['access'];
+  /** As whose, and with what role, it was let through. */
+  caller: CallerIdentity;
   end: AbortController;
 }
 
 export interface RevocationWatch {
   /** Watches the credential of a request until `end` is called. */
-  begin(
-    bearer: string,
-    address: string,
-    contract: RouteContract,
-  ): { revoked: AbortSignal; end: () => void };
+  begin(bearer: string, caller: CallerIdentity): { revoked: AbortSignal; end: () => void };
   close(): void;
 }
 
 /**
  * Uploads, downloads and held requests outlast the moment in which their credential was looked at: while
- * they last it is asked for again, once for all requests of a credential, so that a revoked one ends
- * them within a second.
+ * they last it is asked for again, once for all requests of a credential, so that they end within a
+ * second when it is revoked, or is another's, or may do less than when they began.
  */
 export function createRevocationWatch(directory: CallerDirectory): RevocationWatch {
   const lasting = new Map<string, Set<Lasting>>();
@@ -32,10 +28,9 @@ export function createRevocationWatch(directory: CallerDirectory): RevocationWat
     const [first] = requests;
     if (first === undefined) return;
     try {
-      const { role } = await directory.identify(bearer, first.address);
-      for (const { access, end } of requests) {
-        const needsNone = access === 'open' || access === 'internal';
-        if (!needsNone && !includesRole(role, access)) end.abort(isRevoked());
+      const { owner, role } = await directory.identify(bearer, first.caller.address);
+      for (const { caller, end } of requests) {
+        if (owner !== caller.owner || !includesRole(role, caller.role)) end.abort(isRevoked());
       }
     } catch (error) {
       // Where nobody can be asked, nothing is known to be revoked.
@@ -45,8 +40,8 @@ export function createRevocationWatch(directory: CallerDirectory): RevocationWat
   }
 
   return {
-    begin(bearer, address, { access }) {
-      const request = { address, access, end: new AbortController() };
+    begin(bearer, caller) {
+      const request = { caller, end: new AbortController() };
       const requests = lasting.get(bearer) ?? new Set();
       lasting.set(bearer, requests.add(request));
       timer ??= setInterval(() => {
@@ -68,5 +63,5 @@ export function createRevocationWatch(directory: CallerDirectory): RevocationWat
 }
 
 function isRevoked(): AppError {
-  return new AppError('UNAUTHORIZED', 'The credentials are not good any more.');
+  return new AppError('UNAUTHORIZED', 'The credentials are not good any more, or for less.');
 }

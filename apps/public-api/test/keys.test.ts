@@ -78,6 +78,23 @@ describe('a key', () => {
     expect(asked()).toBeLessThanOrEqual(1 + (performance.now() - since) / knownForMs);
   });
 
+  test(
+    'waits no longer than some seconds for who could say whose it is',
+    { timeout: 15_000 },
+    async () => {
+      const asked = deferred();
+      const { url } = await startPair(() => asked.resolve());
+      const since = performance.now();
+      const answer = await send(url + task, { headers: bearer('k') });
+      await asked.promise;
+      expect(answer.status).toBe(503);
+      expect(JSON.parse(answer.text)).toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+      expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+      expect(performance.now() - since).toBeGreaterThan(4_500);
+      expect(performance.now() - since).toBeLessThan(10_000);
+    },
+  );
+
   test('opens nothing while nobody can say whose it is', async () => {
     const { url } = await startPublicApi({ privateApiUrl: 'http://127.0.0.1:9' });
     const answer = await send(url + task, { headers: bearer('k') });
@@ -151,8 +168,12 @@ describe('within a second of its end a key ends', () => {
     expect(performance.now() - since).toBeLessThan(withinMs);
   });
 
-  test('an upload, which private-api gets no more of', async () => {
-    const who = { isGone: false };
+  test.each([
+    ['its key is gone', { isGone: true }],
+    ['its key may do less, though enough', { role: 'submit' as const }],
+    ['its key is another’s', { owner: 'key:b' }],
+  ])('an upload, which private-api gets no more of: %s', async (_what, change) => {
+    const who: Parameters<typeof identifying>[0] = { role: 'publish' };
     const aborted = deferred();
     const { url } = await startPair(
       identifying(who, (request) => {
@@ -167,7 +188,7 @@ describe('within a second of its end a key ends', () => {
     upload.on('error', () => undefined);
     const feeding = setInterval(() => upload.write('x'.repeat(1000)), 20);
     await sleep(600);
-    who.isGone = true;
+    Object.assign(who, change);
     const since = performance.now();
     const [answer] = await answered;
     expect(answer.statusCode).toBe(401);
@@ -196,12 +217,32 @@ describe('within a second of its end a key ends', () => {
     expect(await waitUntil(async () => isCut, { timeoutMs: withinMs })).toBe(true);
   });
 
-  test('what has a role that it has no more', async () => {
+  test.each([
+    ['a role that it has no more', '/api/consumers/', { role: 'submit' as const }],
+    ['more than it may now', `${task}?wait=60`, { role: 'publish' as const }],
+    ['another owner than it has now', `${task}?wait=60`, { owner: 'key:b' }],
+  ])('what is held for %s', async (_what, path, change) => {
     const who: Parameters<typeof identifying>[0] = { role: 'operate' };
     const { url } = await startPair(identifying(who, () => undefined));
-    const answer = send(`${url}/api/consumers/`, { headers: bearer('k') });
-    await sleep(100);
-    who.role = 'submit';
+    const answer = send(url + path, { headers: bearer('k') });
+    await sleep(600);
+    Object.assign(who, change);
+    const since = performance.now();
     expect((await answer).status).toBe(401);
+    expect(performance.now() - since).toBeLessThan(withinMs);
+  });
+
+  test('but nothing ends when it may do more', async () => {
+    const who: Parameters<typeof identifying>[0] = {};
+    const held = deferred<() => void>();
+    const { url } = await startPair(
+      identifying(who, (_request, response) => held.resolve(() => response.end('{}'))),
+    );
+    const answer = send(`${url}${task}?wait=60`, { headers: bearer('k') });
+    const answerNow = await held.promise;
+    who.role = 'operate';
+    await sleep(3 * knownForMs);
+    answerNow();
+    expect((await answer).status).toBe(200);
   });
 });

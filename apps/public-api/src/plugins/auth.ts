@@ -47,7 +47,7 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     requireRight(caller, contract, request, { ...options, isToken });
     request.caller = identityOf(caller);
     if (bearer === undefined) return;
-    const lasting = watch.begin(bearer, request.ip, contract);
+    const lasting = watch.begin(bearer, request.caller);
     request.revoked = lasting.revoked;
     reply.raw.once('close', lasting.end);
   });
