@@ -187,8 +187,12 @@ export const heads: HostileRequest[] = [
   {
     name: 'headers that speak for the caller',
     only: 'public-api',
-    steps: (to) => [get(to, 'X-Forwarded-For: 127.0.0.1\r\nX-HTTP-Method-Override: DELETE\r\n')],
-    answers: [[200]],
+    steps: (to) => [
+      get(to, 'X-HTTP-Method-Override: DELETE\r\n'),
+      get(to, 'X-Forwarded-For: 127.0.0.1\r\n', '/api/models/'),
+    ],
+    // Who comes by a proxy may be anybody.
+    answers: [[200], [403, 'FORBIDDEN']],
   },
   {
     name: 'a parameter twice',

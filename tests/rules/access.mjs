@@ -79,7 +79,14 @@ export const rulesOfAccess = [
     file: auth,
     text: 'if (isExposed && !(await directory.hasKeys())) {',
     without: 'if (isExposed && directory === null) {',
-    tests: [[atTheDoor, 'lets nobody in without a key before there is one']],
+    tests: [[atTheDoor, 'opens nothing before there is a key: ']],
+  },
+  {
+    name: 'a caller without a key comes from here',
+    file: auth,
+    text: 'if (!isFromHere(request)) {',
+    without: 'if (request === null) {',
+    tests: [['apps/public-api/test/auth.test.ts', 'may not come by a proxy that says ']],
   },
   {
     name: 'a key is its secret, not its id',
@@ -157,5 +164,12 @@ export const rulesOfAccess = [
     text: 'for (const { end } of requests) end.abort(isRevoked());',
     without: '',
     tests: [[atTheDoor, 'a request that is held']],
+  },
+  {
+    name: 'what is under way ends with what its key may',
+    file: 'apps/public-api/src/revocation-watch.ts',
+    text: '|| !includesRole(role, caller.role)) end.abort(isRevoked());',
+    without: ') end.abort(isRevoked());',
+    tests: [[atTheDoor, 'what is held for ']],
   },
 ];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { PublicApiOptions } from '../src/app.js';
-import { problemType, send, startPair, uid } from './servers.js';
+import { problemType, send, startPair, startPublicApi, uid } from './servers.js';
 
 const postModel = ['POST', '/api/models/?container_tag=a&human_readable_id=a'] as const;
 const postModelAsTask = ['POST', '/api/tasks?container_tag=a&human_readable_id=a'] as const;
@@ -142,5 +142,51 @@ describe('anonymous callers', () => {
   ])('at %s may not come from the page %s', async (host, origin) => {
     const answer = await ask(postTask, {}, { host, origin });
     expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+  });
+
+  const [local, far, proxy] = ['127.0.0.1', '192.0.2.7', '127.0.0.0/8'];
+
+  test.each([
+    { forwarded: `for=${local}` },
+    { via: '1.1 gate' },
+    { 'x-real-ip': local },
+    { 'x-forwarded-for': local },
+    { 'x-forwarded-for': far },
+    { 'x-forwarded-host': 'localhost' },
+    { 'x-forwarded-proto': 'https' },
+  ])('may not come by a proxy that says %j', async (headers) => {
+    const answer = await ask(getTask, {}, { host: 'localhost', ...headers });
+    expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+    expect(answer.detail).toContain('proxy');
+    // Of one that is trusted and tells of nobody, or of somebody elsewhere, they may neither.
+    const isToldOf = headers['x-forwarded-for'] === local;
+    const trusted = await ask(
+      getTask,
+      { trustedProxies: [proxy] },
+      { host: 'localhost', ...headers },
+    );
+    expect(trusted.status).toBe(isToldOf ? 200 : 403);
+  });
+
+  test.each([
+    ['127.0.0.1', 503],
+    ['127.3.2.1', 503],
+    ['::1', 503],
+    ['::ffff:127.0.0.1', 503],
+    [far, 403],
+    ['10.127.0.0', 403],
+    [`::ffff:${far}`, 403],
+    ['fe80::1', 403],
+  ])('from %s: %i, be it that Host says localhost', async (remoteAddress, status) => {
+    // Whoever is let through finds nobody.
+    const privateApiUrl = 'http://127.0.0.1:9';
+    const [method, url] = getTask;
+    for (const trustedProxies of [[], [remoteAddress]]) {
+      const { app } = await startPublicApi({ privateApiUrl, trustedProxies });
+      // Of a trusted one, too: the machine that it speaks for is not this one.
+      const headers = { host: 'localhost', ...(trustedProxies[0] && { 'x-forwarded-for': local }) };
+      const answer = await app.inject({ method, url, remoteAddress, headers });
+      expect([trustedProxies, answer.statusCode]).toEqual([trustedProxies, status]);
+    }
   });
 });

@@ -1,11 +1,17 @@
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import {
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestListener,
+} from 'node:http';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { codeOfStatus } from '@inference-server/contracts';
 import { closeHttpServer } from '@inference-server/service-kit';
 import {
   deferred,
+  identifying,
   problemOf,
   problemType,
   send,
@@ -27,12 +33,13 @@ describe('what reaches private-api', () => {
 
   async function startMirror(): Promise<{ url: string; seen: Seen[] }> {
     const seen: Seen[] = [];
-    const { url } = await startPair((request, response) => {
+    const mirror: RequestListener = (request, response) => {
       void text(request).then((body) => {
         seen.push({ method: request.method, url: request.url, headers: request.headers, body });
         response.end('{}');
       });
-    });
+    };
+    const { url } = await startPair(identifying({}, mirror));
     return { url, seen };
   }
 
@@ -60,6 +67,7 @@ describe('what reaches private-api', () => {
   test('nothing that speaks for the caller, and no header of the connection', async () => {
     const { url, seen } = await startMirror();
     const headers = {
+      'x-token': 'k',
       'inference-caller': '{"owner":"somebody else"}',
       'x-forwarded-for': '10.0.0.1',
       'x-forwarded-host': 'example.org',
@@ -79,9 +87,9 @@ describe('what reaches private-api', () => {
     ]);
     expect(seen[0]?.headers.authorization).toBe('Bearer the-token');
     expect(JSON.parse(String(seen[0]?.headers['inference-caller']))).toEqual({
-      owner: 'anonymous',
-      role: 'publish',
-      credential: 'anonymous',
+      owner: 'key:a',
+      role: 'submit',
+      credential: 'key:a',
       address: '127.0.0.1',
     });
   });

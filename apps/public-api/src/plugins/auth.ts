@@ -9,6 +9,7 @@ import {
 import { AppError } from '@inference-server/errors';
 import type { CallerDirectory } from '../caller-directory.js';
 import type { PublicApiConfig } from '../config.js';
+import { isFromHere } from '../local-caller.js';
 import { createRevocationWatch } from '../revocation-watch.js';
 
 declare module 'fastify' {
@@ -38,10 +39,11 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     const { contract } = request.routeOptions.config;
     // Without a contract: the pages of the documentation, and addresses where nothing is.
     if (contract === undefined || contract.callers.includes('anyone')) return;
+    await refuseBeforeFirstKey(options);
     const bearer = bearerOf(request);
     const caller =
       bearer === undefined
-        ? await anonymous(request, contract, options)
+        ? anonymous(request, contract, options)
         : await options.directory.identify(bearer, request.ip);
     const isToken = bearer?.startsWith('ist_') === true;
     requireRight(caller, contract, request, { ...options, isToken });
@@ -100,21 +102,34 @@ function bearerOf({ headers }: FastifyRequest): string | undefined {
   return bearer ?? (isToken ? token : undefined);
 }
 
+/**
+ * A server that others can reach opens nothing, be it by a password or a token, until somebody who has its
+ * files or the operator's token has made the first key.
+ */
+async function refuseBeforeFirstKey({ isExposed, directory }: AuthOptions): Promise<void> {
+  if (isExposed && !(await directory.hasKeys())) {
+    throw new AppError(
+      'FORBIDDEN',
+      'This server is not set up yet: an operator must make the first key.',
+    );
+  }
+}
+
 /** A caller who shows nothing, as far as such are let in. */
-async function anonymous(
+function anonymous(
   request: FastifyRequest,
   { access }: RouteContract,
-  { anonymousRole, isExposed, directory }: AuthOptions,
-): Promise<CallerIdentity> {
+  { anonymousRole }: AuthOptions,
+): CallerIdentity {
   const caller = { owner: anonymousOwner, credential: anonymousOwner, address: request.ip };
   // Whoever logs in shows it in the body.
   if (access === 'open') return { ...caller, role: 'submit' };
   if (anonymousRole === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
   refuseForeignPages(request);
-  if (isExposed && !(await directory.hasKeys())) {
+  if (!isFromHere(request)) {
     throw new AppError(
       'FORBIDDEN',
-      'This server is not set up yet: an operator must make the first key.',
+      'Callers without credentials must call from the machine of the server, and by no proxy.',
     );
   }
   return { ...caller, role: anonymousRole };
