@@ -1,9 +1,22 @@
 import {
+  anonymousOwner,
   includesRole,
   isForAllOwners,
   type Role,
   type RouteContract,
 } from '@inference-server/contracts';
+import { leastRoles } from './least-roles.js';
+
+/** Somebody who calls: what they show, whose their things are, what they may do. */
+export interface Who {
+  headers: Record<string, string>;
+  owner: string;
+  /** Undefined: what they show opens nothing. */
+  role: Role | undefined;
+  isToken?: boolean;
+  /** Of a token that is for one model: which. */
+  onlyModel?: string;
+}
 
 /** What a request names: something of the caller's own, of another's, or nothing that is there. */
 export type Relation = 'own' | 'foreign' | 'missing';
@@ -24,17 +37,34 @@ export function relationsOf({ object }: RouteContract): readonly Relation[] {
   }
 }
 
+/** What is to be answered to somebody at the door. */
+export function verdictAtDoor(route: RouteContract, who: Who, relation: Relation): Verdict {
+  const { operationId } = route;
+  const isAnonymous = who.owner === anonymousOwner;
+  // For a key, or for name and password, which none of these sends.
+  if (operationId === 'issueToken') {
+    if (who.role === undefined || isAnonymous) return 401;
+    return who.isToken === true ? 403 : 'allowed';
+  }
+  // They reach a task by its uid alone.
+  if (operationId === 'listTasks' && isAnonymous) return 403;
+  if (who.onlyModel !== undefined && leastRoleOf(route) !== 'open') {
+    return operationId === 'getModel' && relation === 'own' ? 'allowed' : 403;
+  }
+  return verdictOn(route, who.role, relation);
+}
+
 /**
  * "Who may do what" of the architecture, as a table: what a caller with this role (undefined: with none)
- * is to be answered. Which role a route needs is its contract's to say: that is not judged here, but that both
- * APIs keep to it, and whose things are whose.
+ * is to be answered. Which role a route needs is not taken from its contract.
  */
 export function verdictOn(
   route: RouteContract,
   role: Role | undefined,
   relation: Relation,
 ): Verdict {
-  const { access, object, operationId } = route;
+  const { object, operationId } = route;
+  const access = leastRoleOf(route);
   if (access === 'open') return 'allowed';
   if (role === undefined) return 401;
   if (access === 'internal' || !includesRole(role, access)) return 403;
@@ -50,6 +80,12 @@ export function verdictOn(
   }
   if (relation === 'missing') return operationId === 'putUser' ? 'allowed' : 404;
   return 'allowed';
+}
+
+export function leastRoleOf({ operationId }: RouteContract): RouteContract['access'] {
+  const least = new Map(Object.entries(leastRoles)).get(operationId);
+  if (least === undefined) throw new Error(`tests/least-roles.ts does not name ${operationId}`);
+  return least;
 }
 
 /** What the answer was, in the same words. */

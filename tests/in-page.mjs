@@ -57,3 +57,68 @@ export function tellOfViolations() {
 export function writeIn() {
   globalThis.document.body.innerHTML += '<style>b { color: red }</style><b onclick="x">x</b>';
 }
+
+/** Puts a page without an origin of its own into a frame: it may run scripts and send forms, nothing else. */
+export function frameOf(html) {
+  const { document } = globalThis;
+  const element = document.createElement('iframe');
+  element.setAttribute('sandbox', 'allow-scripts allow-forms');
+  element.srcdoc = html;
+  document.body.append(element);
+}
+
+/**
+ * The kind and the status of an answer, or the name of the error.
+ *
+ * @param {{ url: string, method: string, headers: Record<string, string>, zipText: string, mode: string }} asked
+ * @returns {Promise<string>}
+ */
+export async function call({ url, zipText, ...init }) {
+  const body = Uint8Array.from(zipText, (character) => character.charCodeAt(0));
+  try {
+    const answer = await fetch(url, { ...init, ...(init.method === 'POST' && { body }) });
+    return `${answer.type} ${answer.status}`;
+  } catch (error) {
+    return error.name;
+  }
+}
+
+/**
+ * Sends a form with a zip, as a person would who is led to press its button.
+ *
+ * @param {{ url: string, enctype: string, zipText: string }} what
+ */
+export function postForm({ url, enctype, zipText }) {
+  const { DataTransfer, File, document } = globalThis;
+  const form = document.createElement('form');
+  Object.assign(form, { action: url, method: 'POST', enctype });
+  const file = document.createElement('input');
+  Object.assign(file, { type: 'file', name: 'zip_file' });
+  const chosen = new DataTransfer();
+  const bytes = Uint8Array.from(zipText, (character) => character.charCodeAt(0));
+  chosen.items.add(new File([bytes], 'a.zip', { type: 'application/zip' }));
+  file.files = chosen.files;
+  form.append(file);
+  document.body.append(form);
+  // Once this has returned: the page is another after that.
+  setTimeout(() => form.submit());
+}
+
+/**
+ * Opens a WebSocket (ws:) or a stream of events: `open` or `error`.
+ *
+ * @param {string} url
+ * @returns {Promise<string>}
+ */
+export function listenTo(url) {
+  const { EventSource, WebSocket } = globalThis;
+  const heard = url.startsWith('ws:') ? new WebSocket(url) : new EventSource(url);
+  return new Promise((resolve) => {
+    for (const type of ['open', 'error']) {
+      heard.addEventListener(type, () => {
+        heard.close();
+        resolve(type);
+      });
+    }
+  });
+}

@@ -22,6 +22,8 @@ export async function launchBrowser({
     args: [
       ...['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
       ...['--disable-component-update', '--disable-sync'],
+      // Newer browsers ask before a page reaches this machine; older ones, and people, say yes.
+      '--disable-features=LocalNetworkAccessChecks',
       ...(rules.length === 0 ? [] : [`--host-resolver-rules=${rules.join(',')}`]),
     ],
   });
