@@ -158,18 +158,6 @@ describe('a page under a name that leads to this machine by now', () => {
     expect(await rows()).toEqual(before);
     await page.close();
   });
-
-  it('posts nothing by a form', async () => {
-    for (const path of [newModel, newTask]) {
-      const { page, at } = await pageOf(rebound, { isFirstElsewhere: true });
-      const refusedBefore = await countRefused();
-      const enctype = 'multipart/form-data';
-      await at.evaluate(postForm, { url: rebound + path, enctype, zipText });
-      await expect.poll(countRefused, { timeout }).toBe(refusedBefore + 1);
-      await page.close();
-    }
-    expect(await rows()).toEqual(before);
-  });
 });
 
 /** All that a caller could have changed. */
