@@ -34,9 +34,12 @@ export async function letFirstIn(deps: {
       'BOOTSTRAP_USER is set, and BOOTSTRAP_PASSWORD is not.',
     );
   }
-  await deps.userService.put(userName, { password, role: 'submit' }, 'start');
+  await deps.userService.put(userName, { password, role: 'submit' }, atTheStart);
   deps.logger.info({ user: userName }, 'the person of BOOTSTRAP_USER is let in');
 }
+
+/** Who it is that does it. */
+const atTheStart = { owner: 'operator', credential: 'start', address: 'none' };
 
 async function makeFirstKey(
   path: string,

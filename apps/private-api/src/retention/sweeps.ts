@@ -4,6 +4,7 @@ import type { Config } from '../config.js';
 import type { Database } from '../database/database.js';
 import type { LeaderRow } from '../database/leader.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
+import { sweepAudit } from './audit.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
 import { sweepIdempotencyKeys } from './idempotency-keys.js';
@@ -25,6 +26,7 @@ export type SweepSettings = Pick<
   | 'OUTPUT_RETENTION_S'
   | 'FETCHED_RETENTION_S'
   | 'LOG_RETENTION_S'
+  | 'AUDIT_RETENTION_S'
   | 'SWEEP_INTERVAL_S'
   | 'STORAGE_SWEEP_INTERVAL_S'
   | 'ABANDONED_AFTER_S'
@@ -50,6 +52,7 @@ export function createSweeps(deps: {
     outputRetentionS: settings.OUTPUT_RETENTION_S,
     fetchedRetentionS: settings.FETCHED_RETENTION_S,
     logRetentionS: settings.LOG_RETENTION_S,
+    auditRetentionS: settings.AUDIT_RETENTION_S,
     abandonedAfterS: settings.ABANDONED_AFTER_S,
     logger,
   };
@@ -65,6 +68,7 @@ export function createSweeps(deps: {
     sweepLogs(database, ofRows),
     sweepIdempotencyKeys(database, ofRows),
     sweepLoginFailures(database, ofRows),
+    sweepAudit(database, ofRows),
     sweepModelFiles(database, ofRows),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),

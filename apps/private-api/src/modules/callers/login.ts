@@ -1,4 +1,5 @@
 import { AppError } from '@inference-server/errors';
+import type { AuditRepository } from '../audit/repository.js';
 import { isPasswordOf } from '../users/password-hash.js';
 import type { LivingUser, UserRepository } from '../users/repository.js';
 import type { Login, LoginFailures } from './login-failures.js';
@@ -15,10 +16,17 @@ export type LogIn = (login: Login & { password: string }) => Promise<LivingUser>
 export function createLogIn(deps: {
   users: UserRepository;
   failures: LoginFailures;
+  audit: Pick<AuditRepository, 'write'>;
   /** The `ln` of new hashes. */
   passwordCost: number;
 }): LogIn {
-  const { users, failures, passwordCost } = deps;
+  const { users, failures, audit, passwordCost } = deps;
+  const note = ({ userName, address }: Login, refusal?: string) => {
+    const name = `user:${userName}`;
+    const by = { owner: name, credential: name, address };
+    const object = { kind: 'user', id: userName } as const;
+    return audit.write({ by, action: 'log_in', object, ...(refusal && { refusal }) });
+  };
   const inTurn = createTurns();
 
   return (login) =>
@@ -34,10 +42,12 @@ export function createLogIn(deps: {
       const cost = { ln: passwordCost };
       if (!(await isPasswordOf(user?.passwordHash, login.password, cost)) || user === undefined) {
         await failures.note(login);
+        await note(login, 'LOGIN_FAILED');
         throw new AppError('LOGIN_FAILED', 'The user name or the password is wrong.');
       }
       await failures.forget(login);
       await users.noteLogin(login.userName);
+      await note(login);
       return user;
     });
 }

@@ -10,6 +10,7 @@ import {
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Queryable } from '../../database/database.js';
+import type { AuditRepository } from '../audit/repository.js';
 import { isSecretOf, readKey } from '../keys/key-text.js';
 import type { KeyRepository } from '../keys/repository.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
@@ -34,6 +35,7 @@ export function createCallerService(deps: {
   models: Pick<ModelRepository, 'find'>;
   clock: Queryable;
   logIn: LogIn;
+  audit: Pick<AuditRepository, 'write'>;
   /** That tokens are signed with. */
   secret: string;
   logger: Logger;
@@ -79,6 +81,11 @@ export function createCallerService(deps: {
       if (human_readable_id !== undefined && !(await deps.models.find(human_readable_id))) {
         throw modelNotFound();
       }
+      await deps.audit.write({
+        by: { owner: held.credential, credential: held.credential, address: caller.address },
+        action: 'issue_token',
+        object: { kind: human_readable_id === undefined ? 'none' : 'model', id: human_readable_id ?? null },
+      });
       const issuedAt = await now();
       const expiresAt = issuedAt + expires_in_s;
       return {

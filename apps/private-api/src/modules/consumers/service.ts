@@ -1,4 +1,5 @@
 import type {
+  CallerIdentity,
   ConsumerDetails,
   ConsumerRegistered,
   ConsumerRegistration,
@@ -61,9 +62,9 @@ export function createConsumerService(deps: {
     list: () => consumers.list(),
 
     /** Nothing more is given to it, and its tickets are back. Throws NOT_FOUND. */
-    drain: async (id: string) => told(await consumers.drain(id)),
+    drain: async (id: string, by: CallerIdentity) => told(await consumers.drain(id, by)),
 
     /** Throws NOT_FOUND. */
-    resume: async (id: string) => told(await consumers.resume(id)),
+    resume: async (id: string, by: CallerIdentity) => told(await consumers.resume(id, by)),
   };
 }

@@ -1,6 +1,7 @@
-import type { KeyDetails, NewKey, Role } from '@inference-server/contracts';
+import type { CallerIdentity, KeyDetails, NewKey, Role } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
+import { writeAudit } from '../audit/repository.js';
 import type { MadeKey } from './key-text.js';
 
 export type KeyRepository = ReturnType<typeof createKeyRepository>;
@@ -15,11 +16,12 @@ export interface LivingKey {
 export function createKeyRepository(database: Database) {
   return {
     /** Throws VALIDATION_FAILED when nobody is `owner`. The same key again changes nothing. */
-    async insert(made: MadeKey, key: NewKey, createdBy: string): Promise<KeyDetails> {
+    async insert(made: MadeKey, key: NewKey, by: CallerIdentity): Promise<KeyDetails> {
       return database.transaction(async (tx) => {
         const owner = key.owner ?? ownOf(made.id);
         if (owner !== ownOf(made.id)) await requireOwner(tx, owner);
-        return insertKey(tx, made, { ...key, owner }, createdBy);
+        await writeAudit(tx, { by, action: 'create_key', object: { kind: 'key', id: made.id } });
+        return insertKey(tx, made, { ...key, owner }, by.credential);
       });
     },
 
@@ -33,7 +35,9 @@ export function createKeyRepository(database: Database) {
         await tx.query(`LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE`);
         if (await hasKeys(tx)) return false;
         await keep();
-        await insertKey(tx, made, { ...key, owner: ownOf(made.id) }, 'start');
+        const by = { owner: 'operator', credential: 'start', address: 'none' };
+        await writeAudit(tx, { by, action: 'create_key', object: { kind: 'key', id: made.id } });
+        await insertKey(tx, made, { ...key, owner: ownOf(made.id) }, by.credential);
         return true;
       });
     },
@@ -70,13 +74,17 @@ export function createKeyRepository(database: Database) {
     },
 
     /** Undefined when there is none. A second time changes nothing. */
-    async revoke(id: string): Promise<KeyDetails | undefined> {
-      const [row] = await database.query<KeyRow>(
-        `UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1
-         RETURNING ${columns}`,
-        [id],
-      );
-      return row && toDetails(row);
+    async revoke(id: string, by: CallerIdentity): Promise<KeyDetails | undefined> {
+      return database.transaction(async (tx) => {
+        const [row] = await tx.query<KeyRow>(
+          `UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1
+           RETURNING ${columns}`,
+          [id],
+        );
+        if (row === undefined) return undefined;
+        await writeAudit(tx, { by, action: 'revoke_key', object: { kind: 'key', id } });
+        return toDetails(row);
+      });
     },
   };
 }

@@ -2,6 +2,7 @@ import {
   faultCauses,
   isEnded,
   needsInWords,
+  type CallerIdentity,
   type FaultCause,
   type TaskList,
   type TaskReport,
@@ -25,7 +26,7 @@ import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from '.
 export type TaskService = ReturnType<typeof createTaskService>;
 
 export interface TaskPost {
-  owner: string;
+  by: CallerIdentity;
   humanReadableId: string;
   idempotencyKey: string | undefined;
 }
@@ -49,10 +50,11 @@ export function createTaskService(deps: {
      * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      { owner, humanReadableId, idempotencyKey }: TaskPost,
+      { by, humanReadableId, idempotencyKey }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
+      const { owner } = by;
       const earlier = idempotencyKey && (await tasks.keyedPost(owner, idempotencyKey));
       // Before the body is read.
       if (earlier) requireSamePost(earlier, { humanReadableId });
@@ -72,7 +74,7 @@ export function createTaskService(deps: {
       }
       const task: NewTask = {
         uid: deps.newTaskUid(),
-        owner,
+        by,
         humanReadableId,
         input,
         idempotencyKey,
@@ -90,6 +92,9 @@ export function createTaskService(deps: {
         if (uid !== task.uid) await blobs.abandon(input.id);
       }
     },
+
+    /** Before the output goes out: what is not written down is not sent. */
+    noteDownload: (uid: string, by: CallerIdentity): Promise<void> => tasks.noteDownload(uid, by),
 
     /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
     async noteFetched(uid: string, owner: string): Promise<void> {
@@ -141,8 +146,13 @@ export function createTaskService(deps: {
      * Cancels the task, as often as it is asked for. With `waitMs` the answer is held until the
      * container is gone. Throws TASK_ENDED when the task has ended otherwise.
      */
-    async cancel(task: TaskOf, waitMs: number, signal: AbortSignal): Promise<TaskStatus> {
-      const isUnderWay = await tasks.cancel(task);
+    async cancel(
+      task: TaskOf,
+      by: CallerIdentity,
+      waitMs: number,
+      signal: AbortSignal,
+    ): Promise<TaskStatus> {
+      const isUnderWay = await tasks.cancel(task, by);
       if (isUnderWay) await viewAtEnd(task, waitMs, signal);
       const status = await tasks.status(task);
       if (status === undefined) throw taskNotFound();
@@ -152,8 +162,8 @@ export function createTaskService(deps: {
       return status;
     },
 
-    async delete(task: TaskOf): Promise<void> {
-      const blobIds = await tasks.bury(task);
+    async delete(task: TaskOf, by: CallerIdentity): Promise<void> {
+      const blobIds = await tasks.bury(task, by);
       if (blobIds === undefined) throw taskNotFound();
       await blobs.removeMarked(blobIds);
     },

@@ -1,5 +1,6 @@
 import type { Role, UserDetails } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
+import { writeAudit, type Done } from '../audit/repository.js';
 
 export type UserRepository = ReturnType<typeof createUserRepository>;
 
@@ -17,9 +18,10 @@ export function createUserRepository(database: Database) {
     async put(
       userName: string,
       { passwordHash, role }: { passwordHash: string | null; role: Role | null },
-      createdBy: string,
+      by: Done['by'],
     ): Promise<UserDetails | undefined> {
-      const [row] = await database.query<UserRow>(
+      return database.transaction(async (tx) => {
+      const [row] = await tx.query<UserRow>(
         `WITH changed AS (
            UPDATE users
               SET password_hash = coalesce($2, password_hash), role = coalesce($3::access_role, role),
@@ -32,9 +34,12 @@ export function createUserRepository(database: Database) {
             WHERE $2::text IS NOT NULL AND $3 IS NOT NULL AND NOT EXISTS (SELECT FROM changed)
            RETURNING ${columns})
          SELECT * FROM changed UNION ALL SELECT * FROM made`,
-        [userName, passwordHash, role, createdBy],
+        [userName, passwordHash, role, by.credential],
       );
-      return row && toDetails(row);
+      if (row === undefined) return undefined;
+      await writeAudit(tx, { by, action: 'put_user', object: { kind: 'user', id: userName } });
+      return toDetails(row);
+      });
     },
 
     /** Undefined: nobody of this name is let in. */
@@ -65,13 +70,17 @@ export function createUserRepository(database: Database) {
     },
 
     /** Undefined when there is nobody of that name. A second time changes nothing. */
-    async lock(userName: string): Promise<UserDetails | undefined> {
-      const [row] = await database.query<UserRow>(
+    async lock(userName: string, by: Done['by']): Promise<UserDetails | undefined> {
+      return database.transaction(async (tx) => {
+      const [row] = await tx.query<UserRow>(
         `UPDATE users SET locked_at = coalesce(locked_at, now()) WHERE user_name = $1
          RETURNING ${columns}`,
         [userName],
       );
-      return row && toDetails(row);
+      if (row === undefined) return undefined;
+      await writeAudit(tx, { by, action: 'lock_user', object: { kind: 'user', id: userName } });
+      return toDetails(row);
+      });
     },
   };
 }
