@@ -65,9 +65,17 @@ function fittingNumber({ type, minimum = -(2 ** 53), maximum = 2 ** 53 }: Schema
   return fc.oneof(any, fc.constantFrom(...inside));
 }
 
+/** With one level of groups in it. */
+const negativeLookahead = /\(\?!(?:[^()]|\([^()]*\))*\)/g;
+
 function fittingText({ pattern, minLength = 0, maxLength = 10_000 }: Schema) {
   const fits = (text: string) => text.length >= minLength && text.length <= maxLength;
-  if (pattern !== undefined) return fc.stringMatching(new RegExp(pattern)).filter(fits);
+  if (pattern !== undefined) {
+    const whole = new RegExp(pattern);
+    // fast-check makes nothing of what must not stand there: that is left out afterwards.
+    const made = fc.stringMatching(new RegExp(pattern.replaceAll(negativeLookahead, '')));
+    return made.filter((text) => fits(text) && whole.test(text));
+  }
   const longest = fc.constantFrom('x', 'ü', '\u0000').map((unit) => unit.repeat(maxLength));
   const text = fc.oneof(
     { weight: 30, arbitrary: anyText },

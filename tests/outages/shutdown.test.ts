@@ -5,8 +5,14 @@ import { get, request, type ClientRequest, type IncomingMessage } from 'node:htt
 import { connect, type Socket } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { join } from 'node:path';
-import type { Problem } from '@inference-server/contracts';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import {
+  anonymousOwner,
+  callerHeader,
+  writeCaller,
+  type Problem,
+} from '@inference-server/contracts';
+import { publicApiToken } from '@inference-server/service-kit';
 import { waitUntil, type TestApp } from '@inference-server/testing';
 import { runServer, type RunningServer } from '../running-server.js';
 import { scriptTasks, untilReleased, zipOfScript, type ScriptTasks } from '../script-tasks.js';
@@ -27,6 +33,13 @@ beforeAll(async () => {
 const fine = 'echo fine > /output/result';
 const big = 'dd if=/dev/urandom of=/output/big bs=1M count=24';
 
+const anonymous = writeCaller({
+  owner: anonymousOwner,
+  role: 'submit',
+  credential: anonymousOwner,
+  address: '127.0.0.1',
+});
+
 /** Both APIs take posts and give outputs away: the public one for the other. */
 describe.each([
   {
@@ -43,7 +56,11 @@ describe.each([
     held: { status: 551, code: 'TASK_PENDING' },
   },
 ])('$app that is stopped under load', ({ app, urlOf, start, held }) => {
-  const headers = () => (app === 'public-api' ? {} : { authorization: `Bearer ${server.token}` });
+  // As the other one asks it: for a caller who shows nothing.
+  const headers = () =>
+    app === 'public-api'
+      ? {}
+      : { authorization: `Bearer ${publicApiToken(server.token)}`, [callerHeader]: anonymous };
   const restart = async (settings: Record<string, string> = {}) => {
     await apis[app]?.stop();
     const started = await start(settings);

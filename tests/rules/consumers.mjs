@@ -5,7 +5,7 @@ const quarantine = 'apps/job-consumer/test/quarantine.test.ts';
 const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const attempt = 'apps/job-consumer/test/attempt.test.ts';
 const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
-const left = 'apps/job-consumer/test/reconciliation.test.ts';
+const left = 'apps/job-consumer/test/outages/reconciliation.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfConsumers = [

@@ -3,7 +3,7 @@ const outside = 'apps/job-consumer/test/attempt-ended-from-outside.test.ts';
 const quarantine = 'apps/job-consumer/test/quarantine.test.ts';
 const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
-const left = 'apps/job-consumer/test/reconciliation.test.ts';
+const left = 'apps/job-consumer/test/outages/reconciliation.test.ts';
 const outage = 'apps/job-consumer/test/engine-outage.test.ts';
 const probe = 'apps/job-consumer/test/probe.test.ts';
 

@@ -65,6 +65,22 @@ describe('ANONYMOUS_ROLE', () => {
   });
 });
 
+test.each(['/api/tasks/#?container_tag=a&human_readable_id=a', '/api/tasks#a?container_tag=a'])(
+  'an address with a fragment, which readers understand in two ways, is refused: %s',
+  async (path) => {
+    let reached = false;
+    const { url } = await startPair(
+      (_request, response) => {
+        reached = true;
+        response.end('{}');
+      },
+      { allowPublicPostModel: false },
+    );
+    const answer = await send(url, { method: 'POST', path });
+    expect([answer.status, reached]).toEqual([400, false]);
+  },
+);
+
 test.each([postModel, postModelAsTask, postModelByEmptyTag, putModel, deleteModel])(
   'without ALLOW_PUBLIC_POST_MODEL, 403 naming it for %s %s',
   async (...route) => {

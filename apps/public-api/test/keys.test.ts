@@ -101,9 +101,11 @@ describe('a token for one model', () => {
     ['GET', models, 403],
     ['GET', task, 403],
     ['GET', '/api/admin/keys/', 403],
+    ['POST', '/api/tasks/?human_readable_id=a', 403],
+    ['POST', '/api/tokens/', 403],
   ])('%s %s: %i', async (method, path, status) => {
     const { url } = await startMirror({ role: 'admin', human_readable_id: 'a' });
-    expect((await send(url + path, { method, headers: bearer('t') })).status).toBe(status);
+    expect((await send(url + path, { method, headers: bearer('ist_t') })).status).toBe(status);
   });
 });
 

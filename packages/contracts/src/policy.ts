@@ -93,10 +93,10 @@ export function refusalOfImage(
 ): PolicyRefusal | undefined {
   const { digest } = parseImageReference(image);
   if (requireDigest && digest === undefined) {
-    return { rule: 'require_digest', detail: `${image} is not named by its digest.` };
+    return { rule: 'require_digest', detail: 'the image is not named by its digest.' };
   }
   const isAllowed = images === undefined || images.some((rule) => matchesImage(rule, image));
-  return isAllowed ? undefined : { rule: 'images', detail: `${image} is none of the images.` };
+  return isAllowed ? undefined : { rule: 'images', detail: 'the image is none of the images.' };
 }
 
 /** Why a model may not have what it asks of its sandbox; undefined: it may. */
@@ -111,7 +111,7 @@ export function refusalOfRights(
       (entry.image === undefined || matchesImage(entry.image, model.image)),
   );
   if (network !== null && !entries.some(({ networks = [] }) => networks.includes(network))) {
-    const detail = `it may not join the network ${network}.`;
+    const detail = 'it may not join this network.';
     return { rule: 'allow', detail, parameter: 'network' };
   }
   const allowed = new Set(entries.flatMap((entry) => entry.cap_add ?? []));

@@ -43,7 +43,8 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
       bearer === undefined
         ? await anonymous(request, contract, options)
         : await options.directory.identify(bearer, request.ip);
-    requireRight(caller, contract, request, options);
+    const isToken = bearer?.startsWith('ist_') === true;
+    requireRight(caller, contract, request, { ...options, isToken });
     request.caller = identityOf(caller);
     if (bearer === undefined) return;
     const lasting = watch.begin(bearer, request.ip, contract);
@@ -56,8 +57,15 @@ function requireRight(
   caller: CallerIdentity | IdentifiedCaller,
   { access, object }: RouteContract,
   request: FastifyRequest,
-  { allowPublicPostModel }: AuthOptions,
+  {
+    allowPublicPostModel,
+    isToken,
+  }: Pick<AuthOptions, 'allowPublicPostModel'> & { isToken: boolean },
 ): void {
+  // One that made another would never end, and be for more than it is for.
+  if (access === 'open' && isToken) {
+    throw new AppError('FORBIDDEN', 'A token gets no other token: show a key, or log in.');
+  }
   if (access === 'open' || access === 'internal') return;
   const onlyModel = 'human_readable_id' in caller ? caller.human_readable_id : null;
   const { human_readable_id: named } = request.params as { human_readable_id?: string };

@@ -91,6 +91,8 @@ function faultOfAddress(url: string, host: string | undefined): AppError | undef
   if (host !== undefined && !/^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i.test(host)) {
     return malformed('The header Host is out of form.');
   }
+  // Some readers end an address there, and others go on: a rule for the one would not be that of the other.
+  if (url.includes('#')) return malformed('An address holds no fragment.');
   const authority = /^[a-z][a-z\d+.-]*:\/\/([^/?#]*)/i.exec(url)?.[1];
   if (authority === undefined || authority.toLowerCase() === host?.toLowerCase()) return undefined;
   return malformed('The address and the header Host name different servers.');

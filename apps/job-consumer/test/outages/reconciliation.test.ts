@@ -1,11 +1,11 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
-import { createNames, labelNames } from '../src/names.js';
-import { openConsumerScene, type ConsumerScene } from './consumer-scene.js';
-import { makeScriptImage } from './images.js';
-import type { TestTask } from './test-private-api.js';
-import { scriptZip } from './zips.js';
+import { createNames, labelNames } from '../../src/names.js';
+import { openConsumerScene, type ConsumerScene } from '../consumer-scene.js';
+import { makeScriptImage } from '../images.js';
+import type { TestTask } from '../test-private-api.js';
+import { scriptZip } from '../zips.js';
 
 let scene: ConsumerScene;
 beforeAll(async () => {

@@ -4,9 +4,9 @@ import { afterEach, beforeAll, expect, it } from 'vitest';
 import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
 import type { Logger } from '@inference-server/service-kit';
 import { createGpuStandIn, needs, ownEngine, testFolder } from '@inference-server/testing';
-import { createFleet } from '../src/fleet.js';
-import { openConsumerScene, type ConsumerScene, type StartOptions } from './consumer-scene.js';
-import { testDevice, testIdentity } from './test-identity.js';
+import { createFleet } from '../../src/fleet.js';
+import { openConsumerScene, type ConsumerScene, type StartOptions } from '../consumer-scene.js';
+import { testDevice, testIdentity } from '../test-identity.js';
 
 /** What becomes of runs, and of those that share their devices, when a device is lost. */
 
