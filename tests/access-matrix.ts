@@ -26,7 +26,8 @@ export function relationsOf({ object }: RouteContract): readonly Relation[] {
 
 /**
  * "Who may do what" of the architecture, as a table: what a caller with this role (undefined: with none)
- * is to be answered. Made of the words of the design, not of the code that is held against it.
+ * is to be answered. Which role a route needs is its contract's to say: that is not judged here, but that both
+ * APIs keep to it, and whose things are whose.
  */
 export function verdictOn(
   route: RouteContract,

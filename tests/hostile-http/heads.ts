@@ -54,8 +54,8 @@ const addresses: [string, Answers][] = [
   ['/api//tasks//', absent],
   ['/api/tasks/%00', noTask],
   ['/%zz', [[400, 'MALFORMED_REQUEST']]],
-  ['/api/tasks/#?container_tag=busybox:1', [[400, 'MALFORMED_REQUEST']]],
-  ['/api/models/#a', [[400, 'MALFORMED_REQUEST']]],
+  ['/api/tasks/#?container_tag=busybox:1', refused],
+  ['/api/models/#a', refused],
 ];
 
 const givenTwice = [

@@ -13,13 +13,17 @@ export interface CuttingProxy {
   close(): Promise<void>;
 }
 
-/** `cutAfterBytes`: cuts a connection once so much has come from the engine over it. */
+/**
+ * `cutAfterBytes`: cuts a connection once so much has come from the engine over it.
+ * `cutFirst`: cuts the first connection whose request has this text, before the engine hears of it.
+ */
 export async function startCuttingProxy(
   socketPath: string,
   engineSocket: string,
-  options: { cutAfterBytes?: number } = {},
+  options: { cutAfterBytes?: number; cutFirst?: string } = {},
 ): Promise<CuttingProxy> {
   const { cutAfterBytes = Infinity } = options;
+  let { cutFirst } = options;
   const sockets = new Set<Socket>();
   let frozen = false;
   let count = 0;
@@ -32,6 +36,11 @@ export async function startCuttingProxy(
       socket.on('error', () => undefined);
       socket.once('close', () => sockets.delete(socket));
     }
+    client.on('data', (chunk: Buffer) => {
+      if (cutFirst === undefined || !chunk.includes(cutFirst)) return;
+      cutFirst = undefined;
+      client.destroy();
+    });
     client.pipe(engine);
     client.once('close', () => engine.destroy());
     engine.once('close', () => client.destroy());

@@ -196,6 +196,21 @@ describe('the end of a container after a second absence of the engine', () => {
   }, 60_000);
 });
 
+describe('the wait for an end that broke before the engine answered it', () => {
+  it('is asked for anew', async () => {
+    proxy = await startCuttingProxy(join(folder, 'proxy.sock'), own.socketPath, {
+      cutFirst: '/wait',
+    });
+    const cut = createDockerEngine({
+      dockerHost: `unix://${proxy.socketPath}`,
+      deadlines: { callMs: 500, slowCallMs: 500, idleMs: 500, pollMs: 60_000, awayMs: 20_000 },
+    });
+    const id = await engine.createContainer(specOf('sleep 2; exit 4'), signal);
+    await engine.startContainer(id, signal);
+    expect(await cut.waitForExit(id, signal)).toMatchObject({ exitCode: 4, interrupted: false });
+  }, 20_000);
+});
+
 describe('a command', () => {
   it('leaves no connection behind, however it is left', async () => {
     const connections = () =>

@@ -5,6 +5,7 @@ import { EngineError, isEngineProblem } from '../engine-error.js';
 import { boundedCall, dialStream, type EngineConnection } from './connection.js';
 import { inspectContainer } from './containers.js';
 import { readClock } from './description.js';
+import { engineErrorOf } from './errors.js';
 
 /**
  * Waits for the end of a container. The truth is what inspecting it says, every `pollMs`; the
@@ -149,7 +150,10 @@ async function exitNotice(
     let body = '';
     for await (const chunk of answer) body += String(chunk);
     return body.trim() === '' ? 'broken' : 'ended';
-  } catch {
-    return answered ? 'broken' : 'refused';
+  } catch (error) {
+    // Also a connection that broke before the answer came: nobody listens, and it has to be asked for anew.
+    return answered || isEngineProblem(engineErrorOf(error, 'the wait'), 'unreachable')
+      ? 'broken'
+      : 'refused';
   }
 }

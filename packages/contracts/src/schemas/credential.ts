@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { CallerIdentity } from '../caller-identity.js';
+import { roles } from '../roles.js';
 import { HumanReadableId } from './names.js';
 import { Password, UserName } from './user.js';
 
@@ -38,7 +39,7 @@ export const TokenRequest = Type.Object(
       }),
     ),
     role: Type.Optional(
-      Type.Enum(['submit', 'publish', 'operate', 'admin'], {
+      Type.Enum([...roles], {
         description: 'What the token may do, at most what the caller may. Default: submit.',
       }),
     ),

@@ -9,7 +9,7 @@ export const UserName = Type.String({
 });
 
 /** Longer ones cost nobody anything: a hash has one length. Bounded, since it is worked on. */
-export const maxPasswordLength = 1_000;
+const maxPasswordLength = 1_000;
 
 export const Password = Type.String({ minLength: 1, maxLength: maxPasswordLength });
 

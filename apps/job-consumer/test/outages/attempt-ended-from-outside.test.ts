@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
-import { scriptZip } from './zips.js';
+import { openAttemptScene, type AttemptScene } from '../attempt-scene.js';
+import { scriptZip } from '../zips.js';
 
 let scene: AttemptScene;
 beforeAll(async () => {
