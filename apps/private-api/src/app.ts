@@ -23,7 +23,7 @@ import { createLeadership, leaderMs } from './database/leader.js';
 import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
-import { requireTokens } from './http/authorization.js';
+import { refusedOf, requireTokens } from './http/authorization.js';
 import { letFirstIn } from './first-access.js';
 import { acceptZipUploads } from './http/zip-upload.js';
 import { createAttemptRepository } from './modules/attempts/repository.js';
@@ -167,7 +167,7 @@ export async function startPrivateApi(
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
   const refusals = createRefusalTally({ tell: (those) => audit.writeRefusals(those), logger });
-  tallyRefusals(http, refusals, ({ caller }) => caller?.credential);
+  tallyRefusals(http, refusals, refusedOf);
   refuseOtherMethods(http, allRoutes);
   keepUploadPace(http, {
     minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
@@ -232,7 +232,13 @@ export async function startPrivateApi(
       users,
       models,
       clock: database,
-      logIn: createLogIn({ users, audit, failures: createLoginFailures(database), passwordCost }),
+      logIn: createLogIn({
+        users,
+        audit,
+        refusals,
+        failures: createLoginFailures(database),
+        passwordCost,
+      }),
       audit,
       secret: config.PRIVATE_API_TOKEN,
       logger,

@@ -8,6 +8,7 @@ import {
   createHttpServer,
   createRefusalTally,
   refuseOtherMethods,
+  stranger,
   tallyRefusals,
   type Logger,
 } from '@inference-server/service-kit';
@@ -51,8 +52,9 @@ export async function createPublicApi(
     tell: (those) => directory.noteRefusals(those),
     logger,
   });
-  tallyRefusals(app, refusals, ({ caller }) => caller?.credential);
-  app.addHook('preClose', () => refusals.close());
+  tallyRefusals(app, refusals, ({ caller, ip }) => caller ?? { ...stranger, address: ip });
+  // Before the connections to private-api are closed: what comes later is closed first.
+  app.addHook('onClose', () => refusals.close());
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });

@@ -119,7 +119,7 @@ function success(response: SuccessResponse): Json {
     case 'text':
       return { 200: { description, content: { 'text/plain': { schema: { type: 'string' } } } } };
     case 'lines': {
-      const content = { 'application/x-ndjson': { schema: { type: 'string' } } };
+      const content = { 'application/x-ndjson': { schema: schemaOf(response.schema) } };
       return { 200: { description, content } };
     }
   }

@@ -1,8 +1,9 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
-import { Refusals } from '../schemas/audit.js';
+import { AuditActionName, AuditEvent, Refusals } from '../schemas/audit.js';
+import { Time } from '../schemas/time.js';
 
-const Time = Type.String({ format: 'date-time' });
+const Named = Type.String({ minLength: 1, maxLength: 200, pattern: '^[\\x20-\\x7e]*$' });
 
 export const exportAudit = defineRoute({
   operationId: 'exportAudit',
@@ -11,21 +12,20 @@ export const exportAudit = defineRoute({
   tag: 'access',
   summary: 'Export who did what',
   description:
-    'Lines of JSON (`AuditEvent`), the oldest first: `id`, `at`, `action`, `owner`, `credential`, `address`, `object_kind`, `object_id`, `refusal`, `times`. To go on, ask for what comes `after` the last `id`.',
+    'A line of JSON for each event, in the order of `at`. An answer that breaks off ends without its last chunk. What is under way may still be added with an earlier `at`: whoever exports piece by piece asks `until` a minute ago, and `since` that the next time.',
   query: Type.Object(
     {
-      after: Type.Optional(
-        Type.String({ pattern: '^[0-9]{1,18}$', description: 'Only what has a higher id.' }),
+      since: Type.Optional(Type.String({ ...Time, description: 'Only from this time on.' })),
+      until: Type.Optional(Type.String({ ...Time, description: 'Only before this time.' })),
+      by: Type.Optional(
+        Type.String({ ...Named, description: 'Only of this `owner` or `credential`.' }),
       ),
-      from: Type.Optional(Type.String({ ...Time, description: 'Only from this time on.' })),
-      to: Type.Optional(Type.String({ ...Time, description: 'Only before this time.' })),
-      limit: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: 1_000_000, default: 100_000 }),
-      ),
+      action: Type.Optional(AuditActionName),
+      object: Type.Optional(Type.String({ ...Named, description: 'Only of this `object_id`.' })),
     },
     { additionalProperties: false },
   ),
-  success: { kind: 'lines', description: 'A line of JSON for each event.' },
+  success: { kind: 'lines', schema: AuditEvent, description: 'The events.' },
   errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'],
   access: 'admin',
   object: 'none',

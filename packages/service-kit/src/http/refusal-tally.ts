@@ -1,12 +1,19 @@
+import { isIP } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { maxRefusals, type ErrorCode, type Refusal } from '@inference-server/contracts';
+import {
+  maxRefusals,
+  type CallerIdentity,
+  type ErrorCode,
+  type Refusal,
+} from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
 
-/** What counts as an attempt to get at what one may not. */
-const counted: ReadonlySet<ErrorCode> = new Set(['UNAUTHORIZED', 'FORBIDDEN', 'TOO_MANY_REQUESTS']);
+/** What counts as an attempt at what one may not do, or may not know of. */
+const counted: ReadonlySet<ErrorCode> = new Set(['UNAUTHORIZED', 'FORBIDDEN', 'TASK_NOT_FOUND']);
 
-const everyMs = 1_000;
+/** Of strangers, and of those who are known: who has no credential cannot drown the attempts of one. */
+const mostKinds = maxRefusals / 3;
 
 export interface RefusalTally {
   note(refusal: Omit<Refusal, 'times'>): void;
@@ -15,78 +22,110 @@ export interface RefusalTally {
 }
 
 /**
- * Collects refused attempts for the audit. Those of one kind, by one caller from one address, within a second
- * are one: whoever knocks ten thousand times fills no disk. While they cannot be told they are kept, as many
- * kinds as can be told at once; of what comes beyond only the number is logged.
+ * Collects refused attempts for the audit. Those that are alike are one within `everyMs`, and so are, code by
+ * code, those beyond {@link mostKinds} kinds: a flood fills no disk, however many addresses it has, and is
+ * counted. While they cannot be told they are kept. A process that is killed takes the last minute with it.
  */
 export function createRefusalTally({
   tell,
   logger,
+  everyMs = 60_000,
 }: {
   tell: (refusals: Refusal[]) => Promise<void>;
   logger: Logger;
+  everyMs?: number;
 }): RefusalTally {
-  let kept = new Map<string, Refusal>();
-  let dropped = 0;
+  const strangers = new Map<string, Refusal>();
+  const known = new Map<string, Refusal>();
   let timer: NodeJS.Timeout | undefined;
   let telling: Promise<void> = Promise.resolve();
+  let isClosed = false;
 
   async function flush(): Promise<void> {
     timer = undefined;
-    if (dropped > 0) logger.warn({ attempts: dropped }, 'refused attempts are not in the audit');
-    dropped = 0;
-    const told = kept;
-    kept = new Map();
-    if (told.size === 0) return;
+    const told = [...known.values(), ...strangers.values()];
+    known.clear();
+    strangers.clear();
+    if (told.length === 0) return;
     try {
-      await tell([...told.values()]);
+      await tell(told);
     } catch (error) {
-      logger.debug({ reason: messageOf(error) }, 'refused attempts are told later');
-      for (const refusal of told.values()) add(refusal);
+      const reason = messageOf(error);
+      if (isClosed) {
+        const attempts = told.reduce((sum, { times }) => sum + times, 0);
+        logger.warn({ attempts, reason }, 'refused attempts are not in the audit');
+        return;
+      }
+      logger.debug({ reason }, 'refused attempts are told later');
+      for (const refusal of told) add(refusal);
       later();
     }
   }
 
   function later(): void {
-    timer ??= setTimeout(() => (telling = flush()), everyMs);
+    if (!isClosed) timer ??= setTimeout(() => (telling = flush()), everyMs).unref();
   }
 
   function add(refusal: Refusal): void {
-    const { credential, address, operation_id, code, times } = refusal;
-    const kind = JSON.stringify([credential, address, operation_id, code]);
-    const before = kept.get(kind);
-    if (before !== undefined) before.times += times;
-    else if (kept.size < maxRefusals) kept.set(kind, refusal);
-    else dropped += times;
+    const those = refusal.owner === stranger.owner ? strangers : known;
+    const { code, times } = refusal;
+    const one = those.has(kindOf(refusal)) || those.size < mostKinds;
+    const noted = one
+      ? refusal
+      : { ...(those === known ? several : severalStrangers), code, times };
+    const before = those.get(kindOf(noted));
+    if (before === undefined) those.set(kindOf(noted), noted);
+    else before.times = Math.min(before.times + times, most);
   }
 
   return {
     note(refusal) {
-      add({ ...refusal, times: 1 });
+      // As long as a proxy that is believed says so, it is anything.
+      const address = isIP(refusal.address) === 0 ? 'unknown' : refusal.address;
+      add({ ...refusal, address, times: 1 });
       later();
     },
     async close() {
+      isClosed = true;
       clearTimeout(timer);
       await telling;
       await flush();
-      clearTimeout(timer);
     },
   };
 }
 
-/** Has every refusal of `app` counted; `credentialOf`: what was shown, as far as it was known. */
+/** Who showed nothing that is known. */
+export const stranger = { owner: 'unknown', credential: 'unknown' };
+
+const several = {
+  owner: 'several',
+  credential: 'several',
+  address: 'several',
+  operation_id: 'several',
+};
+const severalStrangers = { ...several, ...stranger };
+
+/** That the database counts. */
+const most = 2 ** 31 - 1;
+
+function kindOf({ owner, credential, address, operation_id, code }: Refusal): string {
+  return JSON.stringify([owner, credential, address, operation_id, code]);
+}
+
+/** Has every refusal of `app` noted; `callerOf`: who was refused; undefined: others note it. */
 export function tallyRefusals(
   app: FastifyInstance,
   tally: RefusalTally,
-  credentialOf: (request: FastifyRequest) => string | undefined,
+  callerOf: (
+    request: FastifyRequest,
+  ) => Pick<CallerIdentity, 'owner' | 'credential' | 'address'> | undefined,
 ): void {
   app.addHook('onError', async (request, _reply, error) => {
     if (!(error instanceof AppError) || !counted.has(error.code)) return;
-    tally.note({
-      credential: credentialOf(request) ?? 'unknown',
-      address: request.ip,
-      operation_id: request.routeOptions.config.contract?.operationId ?? 'none',
-      code: error.code,
-    });
+    const caller = callerOf(request);
+    if (caller === undefined) return;
+    const { owner, credential, address } = caller;
+    const { operationId = 'none' } = request.routeOptions.config.contract ?? {};
+    tally.note({ owner, credential, address, operation_id: operationId, code: error.code });
   });
 }

@@ -1,14 +1,20 @@
 import { Readable } from 'node:stream';
 import { routes } from '@inference-server/contracts';
-import { mountRoute } from '@inference-server/service-kit';
+import { AppError } from '@inference-server/errors';
+import { cutWhenStalled, mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance } from 'fastify';
 import type { AuditRepository, AuditSelection } from './repository.js';
 
 export function mountAuditRoutes(app: FastifyInstance, audit: AuditRepository): void {
-  mountRoute(app, routes.exportAudit, async ({ query }, reply) => {
-    const { after = null, from = null, to = null, limit = 100_000 } = query;
-    const lines = Readable.from(linesOf(audit, { after, from, to, limit }), { objectMode: false });
-    return reply.type('application/x-ndjson; charset=utf-8').send(lines);
+  mountRoute(app, routes.exportAudit, async ({ query, http }, reply) => {
+    const { by = null, action = null, object = null } = query;
+    const since = secondsOf(query, 'since');
+    const until = secondsOf(query, 'until');
+    reply.type('application/x-ndjson; charset=utf-8');
+    if (http.method === 'HEAD') return reply.send();
+    const lines = linesOf(audit, { since, until, by, action, object });
+    cutWhenStalled(reply);
+    return reply.send(Readable.from(lines, { objectMode: false }));
   });
 
   mountRoute(app, routes.noteRefusals, async ({ body }) => {
@@ -17,10 +23,22 @@ export function mountAuditRoutes(app: FastifyInstance, audit: AuditRepository): 
   });
 }
 
-async function* linesOf(
-  audit: AuditRepository,
-  selection: AuditSelection,
-): AsyncGenerator<string> {
+/** Since 1970; null: it is not given. */
+function secondsOf<Name extends string>(
+  query: Partial<Record<Name, string>>,
+  name: Name,
+): number | null {
+  const given = query[name];
+  if (given === undefined) return null;
+  const ms = Date.parse(given);
+  if (!Number.isNaN(ms)) return ms / 1000;
+  // In form, and no time that there is: the 61st second of a minute.
+  throw new AppError('VALIDATION_FAILED', `${name} is no time.`, {
+    extensions: { parameter: name },
+  });
+}
+
+async function* linesOf(audit: AuditRepository, selection: AuditSelection): AsyncGenerator<string> {
   for await (const events of audit.read(selection)) {
     yield events.map((event) => `${JSON.stringify(event)}\n`).join('');
   }

@@ -1,5 +1,7 @@
+import type { ErrorCode } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import type { AuditRepository } from '../audit/repository.js';
+import { stranger, type RefusalTally } from '@inference-server/service-kit';
+import type { Actor, AuditRepository } from '../audit/repository.js';
 import { isPasswordOf } from '../users/password-hash.js';
 import type { LivingUser, UserRepository } from '../users/repository.js';
 import type { Login, LoginFailures } from './login-failures.js';
@@ -17,23 +19,24 @@ export function createLogIn(deps: {
   users: UserRepository;
   failures: LoginFailures;
   audit: Pick<AuditRepository, 'write'>;
+  refusals: Pick<RefusalTally, 'note'>;
   /** The `ln` of new hashes. */
   passwordCost: number;
 }): LogIn {
-  const { users, failures, audit, passwordCost } = deps;
-  const note = ({ userName, address }: Login, refusal?: string) => {
-    const name = `user:${userName}`;
-    const by = { owner: name, credential: name, address };
-    const object = { kind: 'user', id: userName } as const;
-    return audit.write({ by, action: 'log_in', object, ...(refusal && { refusal }) });
-  };
+  const { users, failures, audit, refusals, passwordCost } = deps;
   const inTurn = createTurns();
+  /** A name that nobody has is not kept: it may be a password in the wrong field. */
+  const noteRefusal = ({ userName, address }: Login, code: ErrorCode, isKnown: boolean): void => {
+    const by = isKnown ? personOf({ userName, address }) : { ...stranger, address };
+    refusals.note({ ...by, operation_id: 'logIn', code });
+  };
 
   return (login) =>
     inTurn(async () => {
       // In turn, so that many at once are no way around it.
       const blockedS = await failures.blockedS(login);
       if (blockedS > 0) {
+        noteRefusal(login, 'TOO_MANY_REQUESTS', false);
         throw new AppError('TOO_MANY_REQUESTS', 'Too many wrong passwords: try again later.', {
           retryAfterS: blockedS,
         });
@@ -42,14 +45,20 @@ export function createLogIn(deps: {
       const cost = { ln: passwordCost };
       if (!(await isPasswordOf(user?.passwordHash, login.password, cost)) || user === undefined) {
         await failures.note(login);
-        await note(login, 'LOGIN_FAILED');
+        noteRefusal(login, 'LOGIN_FAILED', user !== undefined);
         throw new AppError('LOGIN_FAILED', 'The user name or the password is wrong.');
       }
       await failures.forget(login);
       await users.noteLogin(login.userName);
-      await note(login);
+      const object = { kind: 'user', id: login.userName } as const;
+      await audit.write({ by: personOf(login), action: 'log_in', object });
       return user;
     });
+}
+
+function personOf({ userName, address }: Login): Actor {
+  const name = `user:${userName}`;
+  return { owner: name, credential: name, address };
 }
 
 function createTurns() {

@@ -70,6 +70,7 @@ export function createCallerService(deps: {
           ? caller
           : {
               ...(await logIn({ userName: user_name, password, address: caller.address })),
+              owner: `user:${user_name}`,
               credential: `user:${user_name}`,
             };
       if (held.credential === 'anonymous') {
@@ -81,18 +82,21 @@ export function createCallerService(deps: {
       if (human_readable_id !== undefined && !(await deps.models.find(human_readable_id))) {
         throw modelNotFound();
       }
+      const { owner, credential } = held;
+      const model = human_readable_id ?? null;
       await deps.audit.write({
-        by: { owner: held.credential, credential: held.credential, address: caller.address },
+        by: { owner, credential, address: caller.address },
         action: 'issue_token',
-        object: { kind: human_readable_id === undefined ? 'none' : 'model', id: human_readable_id ?? null },
+        object: { kind: model === null ? 'none' : 'model', id: model },
+        details: { role, expires_in_s },
       });
       const issuedAt = await now();
       const expiresAt = issuedAt + expires_in_s;
       return {
         token: tokens.write({
-          c: held.credential,
+          c: credential,
           r: role,
-          m: human_readable_id ?? null,
+          m: model,
           i: issuedAt,
           e: expiresAt,
         }),

@@ -1,6 +1,6 @@
-import type { CallerIdentity, Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
+import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
-import { writeAudit } from '../audit/repository.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { isResumable } from '../attempts/held-attempt.js';
 import { asBeforeTicket, transition } from '../tasks/transitions.js';
 
@@ -41,13 +41,13 @@ export function createConsumerRepository(
     return rows.map((row) => ({ ...row, heartbeat_at: row.heartbeat_at.toISOString() }));
   }
 
-  async function setDraining(id: string, draining: boolean, by: CallerIdentity): Promise<void> {
+  async function setDraining(id: string, draining: boolean, by: Actor): Promise<void> {
     const action = draining ? 'drain_consumer' : 'resume_consumer';
     await database.transaction(async (tx) => {
-      const found = await tx.query(`UPDATE consumers SET draining = $2 WHERE id = $1 RETURNING id`, [
-        id,
-        draining,
-      ]);
+      const found = await tx.query(
+        `UPDATE consumers SET draining = $2 WHERE id = $1 RETURNING id`,
+        [id, draining],
+      );
       if (found.length > 0) await writeAudit(tx, { by, action, object: { kind: 'consumer', id } });
     });
   }
@@ -139,7 +139,7 @@ export function createConsumerRepository(
      * From when this answers on nothing is claimed: its tickets are in the backlog, and one that the
      * dispatcher was just sending is not claimed any more. Undefined when there is no such consumer.
      */
-    async drain(id: string, by: CallerIdentity): Promise<ConsumerDetails | undefined> {
+    async drain(id: string, by: Actor): Promise<ConsumerDetails | undefined> {
       await setDraining(id, true, by);
       const tickets = await database.query<{ uid: string }>(
         `SELECT uid FROM tasks
@@ -159,7 +159,7 @@ export function createConsumerRepository(
     },
 
     /** Undefined when there is none. */
-    async resume(id: string, by: CallerIdentity): Promise<ConsumerDetails | undefined> {
+    async resume(id: string, by: Actor): Promise<ConsumerDetails | undefined> {
       await setDraining(id, false, by);
       return (await details('c.id = $2', [id]))[0];
     },

@@ -9,7 +9,7 @@ import {
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
-import { writeAudit, type Done } from '../audit/repository.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 import { needsColumns, needsOf } from './needs.js';
@@ -18,7 +18,7 @@ export type ModelRepository = ReturnType<typeof createModelRepository>;
 
 /** Who registers or changes a model. */
 export interface Publisher {
-  by: Done['by'];
+  by: Actor;
   /** Whose models alone they may change; null: everybody's. */
   onlyOf: string | null;
 }
@@ -28,7 +28,7 @@ export interface NewModel {
   versionId: string;
   humanReadableId: string;
   /** Who registers it; of a new model: whose it is. */
-  by: Done['by'];
+  by: Actor;
   containerTag: string;
   description: string;
   needs: Needs;
@@ -183,12 +183,15 @@ export async function requireCurrentVersion(
   return model.version;
 }
 
+type NoteOfModel = Pick<NewModel, 'by' | 'humanReadableId'> & { containerTag?: string };
+
 function noteModel(
   tx: Queryable,
   action: AuditAction,
-  { by, humanReadableId: id }: Pick<NewModel, 'by' | 'humanReadableId'>,
+  { by, humanReadableId: id, containerTag }: NoteOfModel,
 ): Promise<void> {
-  return writeAudit(tx, { by, action, object: { kind: 'model', id } });
+  const details = containerTag === undefined ? {} : { container_tag: containerTag };
+  return writeAudit(tx, { by, action, object: { kind: 'model', id }, details });
 }
 
 /** Models are there for everyone; ownership limits who changes them. */

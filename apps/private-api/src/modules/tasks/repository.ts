@@ -7,7 +7,7 @@ import type {
   TaskStatus,
 } from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
-import { writeAudit, type Done } from '../audit/repository.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
@@ -59,7 +59,7 @@ export interface TaskSelection {
 export interface NewTask {
   uid: string;
   /** Who posts it, and whose it is. */
-  by: Done['by'];
+  by: Actor;
   humanReadableId: string;
   input: PendingBlob;
   idempotencyKey: string | undefined;
@@ -99,7 +99,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
             WHERE human_readable_id = $3 AND number = $4`,
           [task.uid, owner, task.humanReadableId, version, input.id],
         );
-        await noteTask(tx, 'post_task', task);
+        await noteTask(tx, 'post_task', task, { human_readable_id: task.humanReadableId });
         return task.uid;
       });
     },
@@ -126,7 +126,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
     },
 
     /** Its output is about to go out. */
-    noteDownload: (uid: string, by: Done['by']): Promise<void> =>
+    noteDownload: (uid: string, by: Actor): Promise<void> =>
       noteTask(database, 'download_output', { uid, by }),
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
@@ -185,11 +185,11 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * Cancels a waiting task; has a running one cancelled by its holder. False: there is no such
      * task, or it has ended.
      */
-    cancel: (task: TaskOf, by: Done['by']): Promise<boolean> =>
+    cancel: (task: TaskOf, by: Actor): Promise<boolean> =>
       database.transaction(async (tx) => {
-        const isUnderWay = await cancelTask(tx, task);
-        if (isUnderWay) await noteTask(tx, 'cancel_task', { uid: task.uid, by });
-        return isUnderWay;
+        const cancelled = await cancelTask(tx, task);
+        if (cancelled === 'now') await noteTask(tx, 'cancel_task', { uid: task.uid, by });
+        return cancelled !== undefined;
       }),
 
     /**
@@ -216,7 +216,7 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * marked for removal: none yet of a running task, whose end marks them. Undefined when there is no
      * such task.
      */
-    async bury({ uid, owner }: TaskOf, by: Done['by']): Promise<string[] | undefined> {
+    async bury({ uid, owner }: TaskOf, by: Actor): Promise<string[] | undefined> {
       return database.transaction(async (tx) => {
         await cancelTask(tx, { uid, owner });
         const buried = await tx.query(
@@ -235,24 +235,28 @@ function noteTask(
   tx: Queryable,
   action: AuditAction,
   { uid: id, by }: Pick<NewTask, 'uid' | 'by'>,
+  details: Record<string, unknown> = {},
 ): Promise<void> {
-  return writeAudit(tx, { by, action, object: { kind: 'task', id } });
+  return writeAudit(tx, { by, action, object: { kind: 'task', id }, details });
 }
 
 const cancelled = transition('cancelled');
 
-/** A running one is CANCELLED when its attempt has ended. */
-async function cancelTask(on: Queryable, { uid, owner }: TaskOf): Promise<boolean> {
-  const rows = await on.query(
+/** A running one is CANCELLED when its attempt has ended. Undefined: there is none to be cancelled. */
+async function cancelTask(
+  on: Queryable,
+  { uid, owner }: TaskOf,
+): Promise<'now' | 'before' | undefined> {
+  const [row] = await on.query<{ asked: 'now' | 'before' }>(
     `UPDATE tasks t
         SET cancel_requested_at = coalesce(cancel_requested_at, now()),
             ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
             state = CASE WHEN state = 'RUNNING' THEN state ELSE ${cancelled.to} END
       WHERE ${isTaskOf} AND deleted_at IS NULL AND state IN ${cancelled.from}
-     RETURNING uid`,
+     RETURNING CASE WHEN cancel_requested_at = now() THEN 'now' ELSE 'before' END AS asked`,
     [uid, owner],
   );
-  return rows.length > 0;
+  return row?.asked;
 }
 
 /** Every attempt of the task `t`, as a JSON array of rows. */

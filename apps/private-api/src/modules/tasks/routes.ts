@@ -23,9 +23,9 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
       waitMsOf(query),
       abortedByClient(reply),
     );
-    if (http.method !== 'HEAD') await tasks.noteDownload(params.uid, callerOf(http));
     return sendBlob(http, reply, output, {
       fileName: `${params.uid}.zip`,
+      beforeFirstByte: () => tasks.noteDownload(params.uid, callerOf(http)),
       onLastByte: () => void tasks.noteFetched(params.uid, callerOf(http).owner),
     });
   });
@@ -39,12 +39,7 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   mountRoute(app, routes.getTaskStatus, ({ params, http }) => tasks.status(taskOf(params, http)));
 
   mountRoute(app, routes.cancelTask, ({ params, query, http }, reply) =>
-    tasks.cancel(
-      taskOf(params, http),
-      callerOf(http),
-      waitMsOf(query),
-      abortedByClient(reply),
-    ),
+    tasks.cancel(taskOf(params, http), callerOf(http), waitMsOf(query), abortedByClient(reply)),
   );
 
   mountRoute(app, routes.getTaskLog, async ({ params, http }, reply) =>

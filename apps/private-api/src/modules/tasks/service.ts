@@ -2,7 +2,6 @@ import {
   faultCauses,
   isEnded,
   needsInWords,
-  type CallerIdentity,
   type FaultCause,
   type TaskList,
   type TaskReport,
@@ -15,6 +14,7 @@ import {
   type Logger,
   type SendableBlob,
 } from '@inference-server/service-kit';
+import type { Actor } from '../audit/repository.js';
 import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
@@ -26,10 +26,14 @@ import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from '.
 export type TaskService = ReturnType<typeof createTaskService>;
 
 export interface TaskPost {
-  by: CallerIdentity;
+  by: Actor;
   humanReadableId: string;
   idempotencyKey: string | undefined;
 }
+
+/** A download that goes on for longer is another, and so is one after so many others (ms). */
+const downloadMs = 10 * 60_000;
+const mostDownloads = 10_000;
 
 /** How many of the container's last lines a 552 shows. */
 const logTailLines = 40;
@@ -43,6 +47,8 @@ export function createTaskService(deps: {
   logger: Logger;
 }) {
   const { tasks, models, blobs, changes } = deps;
+  /** Those that were noted, and when. */
+  const downloads = new Map<string, number>();
 
   return {
     /**
@@ -93,8 +99,21 @@ export function createTaskService(deps: {
       }
     },
 
-    /** Before the output goes out: what is not written down is not sent. */
-    noteDownload: (uid: string, by: CallerIdentity): Promise<void> => tasks.noteDownload(uid, by),
+    /**
+     * Before the output goes out: what is not written down is not sent. What one caller fetches of it
+     * from one address within {@link downloadMs}, part by part perhaps, is one download.
+     */
+    async noteDownload(uid: string, by: Actor): Promise<void> {
+      const download = JSON.stringify([uid, by.credential, by.address]);
+      const now = performance.now();
+      const notedAt = downloads.get(download);
+      if (notedAt !== undefined && now - notedAt < downloadMs) return;
+      await tasks.noteDownload(uid, by);
+      downloads.delete(download);
+      // The oldest; of a Map the first.
+      if (downloads.size >= mostDownloads) downloads.delete(downloads.keys().next().value ?? '');
+      downloads.set(download, now);
+    },
 
     /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
     async noteFetched(uid: string, owner: string): Promise<void> {
@@ -148,7 +167,7 @@ export function createTaskService(deps: {
      */
     async cancel(
       task: TaskOf,
-      by: CallerIdentity,
+      by: Actor,
       waitMs: number,
       signal: AbortSignal,
     ): Promise<TaskStatus> {
@@ -162,7 +181,7 @@ export function createTaskService(deps: {
       return status;
     },
 
-    async delete(task: TaskOf, by: CallerIdentity): Promise<void> {
+    async delete(task: TaskOf, by: Actor): Promise<void> {
       const blobIds = await tasks.bury(task, by);
       if (blobIds === undefined) throw taskNotFound();
       await blobs.removeMarked(blobIds);

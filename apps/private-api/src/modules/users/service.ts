@@ -1,6 +1,6 @@
 import type { UserDetails, UserSettings } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import type { Done } from '../audit/repository.js';
+import type { Actor } from '../audit/repository.js';
 import { hashPassword } from './password-hash.js';
 import { requireStrongPassword } from './password-rules.js';
 import type { UserRepository } from './repository.js';
@@ -17,11 +17,7 @@ export function createUserService({
 }) {
   return {
     /** Throws VALIDATION_FAILED for a weak password, and for a new person without one or without role. */
-    async put(
-      userName: string,
-      { password, role }: UserSettings,
-      by: Done['by'],
-    ): Promise<UserDetails> {
+    async put(userName: string, { password, role }: UserSettings, by: Actor): Promise<UserDetails> {
       if (password !== undefined) requireStrongPassword(password, userName);
       const passwordHash =
         password === undefined ? null : await hashPassword(password, passwordCost);
@@ -39,7 +35,7 @@ export function createUserService({
 
     list: (): Promise<UserDetails[]> => users.list(),
 
-    async lock(userName: string, by: Done['by']): Promise<UserDetails> {
+    async lock(userName: string, by: Actor): Promise<UserDetails> {
       const user = await users.lock(userName, by);
       if (user === undefined) throw new AppError('NOT_FOUND', 'There is nobody of this name.');
       return user;
