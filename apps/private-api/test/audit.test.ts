@@ -126,7 +126,7 @@ describe('the audit', () => {
       await as('key:b', 'PUT', '/api/models/m?container_tag=b');
       await as('key:a', 'PUT', '/api/models/m?container_tag=b');
       await as('key:a', 'DELETE', '/api/models/m');
-      const body = JSON.stringify({ name: 'k', role: 'submit' });
+      const body = JSON.stringify({ name: 'k\ud800', role: 'submit' });
       const made = await api.call('/api/admin/keys/', { method: 'POST', headers: json, body });
       ({ id } = (await made.json()) as CreatedKey);
       await api.call(`/api/admin/keys/${id}`, { method: 'DELETE' });
@@ -148,7 +148,7 @@ describe('the audit', () => {
       ['register_model', 'm', 'key:a', { container_tag: 'a' }],
       ['put_model', 'm', 'key:a', { container_tag: 'b' }],
       ['delete_model', 'm', 'key:a', {}],
-      ['create_key', id, 'operator', { name: 'k', role: 'submit', owner: `key:${id}` }],
+      ['create_key', id, 'operator', { role: 'submit', owner: `key:${id}` }],
       ['revoke_key', id, 'operator', {}],
       ['put_user', 'ada', 'operator', { role: 'submit', new_password: true }],
       ['put_user', 'ada', 'operator', { role: 'admin', new_password: false }],

@@ -18,6 +18,7 @@ export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-rou
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
 export {
   createRefusalTally,
+  logInOperation,
   stranger,
   tallyRefusals,
   type RefusalTally,

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { maxRefusals, type Refusal } from '@inference-server/contracts';
-import { createRefusalTally, stranger } from '../src/index.js';
+import { createRefusalTally, logInOperation, stranger } from '../src/index.js';
 
 const refusal = {
   ...stranger,
@@ -65,6 +65,21 @@ describe('refused attempts', () => {
       expect(told).toContainEqual({ ...one, times: 1 });
       expect(told.length).toBeLessThanOrEqual(maxRefusals);
     }
+  });
+
+  it('of names that nobody has proven to have are of strangers', async () => {
+    const { told, tally } = collecting();
+    for (let n = 0; n < 1_000; n += 1) {
+      const somebody = { address: `2001:db8::${n.toString(16)}`, code: 'LOGIN_FAILED' } as const;
+      const ada = { owner: 'user:ada', credential: 'user:ada', operation_id: logInOperation };
+      tally.note({ ...refusal, ...somebody, ...ada });
+      const nobody = { owner: 'anonymous', credential: 'anonymous' };
+      tally.note({ ...refusal, ...somebody, ...nobody });
+    }
+    const one = { ...refusal, owner: 'key:a', credential: 'key:a' };
+    tally.note(one);
+    await tally.close();
+    expect(told).toContainEqual({ ...one, times: 1 });
   });
 
   it('that cannot be told are kept, and told later', async () => {

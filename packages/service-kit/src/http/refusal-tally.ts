@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
+  anonymousOwner,
   maxRefusals,
   type CallerIdentity,
   type ErrorCode,
@@ -67,7 +68,7 @@ export function createRefusalTally({
   }
 
   function add(refusal: Refusal): void {
-    const those = refusal.owner === stranger.owner ? strangers : known;
+    const those = isProven(refusal) ? known : strangers;
     const { code, times } = refusal;
     const one = those.has(kindOf(refusal)) || those.size < mostKinds;
     const noted = one
@@ -96,6 +97,14 @@ export function createRefusalTally({
 
 /** Who showed nothing that is known. */
 export const stranger = { owner: 'unknown', credential: 'unknown' };
+
+/** The `operation_id` of a name and password that were wrong, or came too often. */
+export const logInOperation = 'logIn';
+
+/** Whether it was really them: a name that failed to log in anybody can say. */
+function isProven({ owner, operation_id }: Refusal): boolean {
+  return operation_id !== logInOperation && owner !== stranger.owner && owner !== anonymousOwner;
+}
 
 const several = {
   owner: 'several',

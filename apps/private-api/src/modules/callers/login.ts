@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { stranger, type RefusalTally } from '@inference-server/service-kit';
+import { logInOperation, stranger, type RefusalTally } from '@inference-server/service-kit';
 import type { Actor, AuditRepository } from '../audit/repository.js';
 import { isPasswordOf } from '../users/password-hash.js';
 import type { LivingUser, UserRepository } from '../users/repository.js';
@@ -28,7 +28,7 @@ export function createLogIn(deps: {
   /** A name that nobody has is not kept: it may be a password in the wrong field. */
   const noteRefusal = ({ userName, address }: Login, code: ErrorCode, isKnown: boolean): void => {
     const by = isKnown ? personOf({ userName, address }) : { ...stranger, address };
-    refusals.note({ ...by, operation_id: 'logIn', code });
+    refusals.note({ ...by, operation_id: logInOperation, code });
   };
 
   return (login) =>

@@ -123,7 +123,7 @@ async function insertKey(
   by: Actor,
 ): Promise<KeyDetails> {
   const object = { kind: 'key', id } as const;
-  await writeAudit(tx, { by, action: 'create_key', object, details: { name, role, owner } });
+  await writeAudit(tx, { by, action: 'create_key', object, details: { role, owner } });
   const [row] = await tx.query<KeyRow>(
     `INSERT INTO keys (id, secret_sha256, name, role, owner, created_by, expires_at)
      VALUES ($1, $2, $3, $4::access_role, $5, $6, now() + $7 * interval '1 second')
