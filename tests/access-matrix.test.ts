@@ -304,6 +304,11 @@ function bodyOf({ operationId }: RouteContract): object {
       return { password: 'correct horse battery', role: 'submit' };
     case 'identifyCaller':
       return { bearer: strangers.headers['authorization']?.slice(7), address: '192.0.2.1' };
+    case 'noteRefusals': {
+      const [owner, address] = ['unknown', '192.0.2.1'];
+      const refusal = { owner, credential: owner, address, operation_id: 'getTask', times: 1 };
+      return { refusals: [{ ...refusal, code: 'UNAUTHORIZED' }] };
+    }
     default:
       return {};
   }

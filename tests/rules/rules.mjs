@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rulesOfAccess } from './access.mjs';
+import { rulesOfAudit } from './audit.mjs';
 import { rulesOfClocks } from './clocks.mjs';
 import { rulesOfConsumers } from './consumers.mjs';
 import { rulesOfEnds } from './ends.mjs';
@@ -35,6 +36,7 @@ export const rules = [
   ...rulesOfConsumers,
   ...rulesOfLeftovers,
   ...rulesOfAccess,
+  ...rulesOfAudit,
   ...rulesOfSecrets,
   ...rulesOfSandbox,
 ];

@@ -253,9 +253,9 @@ export const rulesOfSweeps = [
   },
   {
     name: 'a key of a post goes when it has run out',
-    file: `${retention}idempotency-keys.ts`,
-    text: "WHERE created_at <= now() - $1 * interval '1 second'",
-    without: "WHERE created_at <= now() - ($1 + 9e9) * interval '1 second'",
+    file: `${retention}old-rows.ts`,
+    text: "WHERE ${since} <= now() - $1 * interval '1 second'",
+    without: "WHERE ${since} <= now() - ($1 + 9e9) * interval '1 second'",
     tests: [[sweeps, 'go after 24 hours']],
   },
   {

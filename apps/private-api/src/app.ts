@@ -6,10 +6,12 @@ import { allRoutes, openApiDocument } from '@inference-server/contracts';
 import {
   closeHttpServer,
   createHttpServer,
+  createRefusalTally,
   keepUploadPace,
   readPolicy,
   refuseOtherMethods,
   serveDocs,
+  tallyRefusals,
   type Logger,
   type RunningApp,
 } from '@inference-server/service-kit';
@@ -21,12 +23,14 @@ import { createLeadership, leaderMs } from './database/leader.js';
 import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
-import { requireTokens } from './http/authorization.js';
+import { refusedOf, requireTokens } from './http/authorization.js';
 import { letFirstIn } from './first-access.js';
 import { acceptZipUploads } from './http/zip-upload.js';
 import { createAttemptRepository } from './modules/attempts/repository.js';
 import { mountAttemptRoutes } from './modules/attempts/routes.js';
 import { createAttemptService } from './modules/attempts/service.js';
+import { createAuditRepository } from './modules/audit/repository.js';
+import { mountAuditRoutes } from './modules/audit/routes.js';
 import { createBlobRepository } from './modules/blobs/repository.js';
 import { createBlobService } from './modules/blobs/service.js';
 import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js';
@@ -94,6 +98,7 @@ export async function startPrivateApi(
     maxAttempts: config.MAX_ATTEMPTS,
     logger,
   });
+  const audit = createAuditRepository(database);
   const keys = createKeyRepository(database);
   const users = createUserRepository(database);
   const passwordCost = config.PASSWORD_HASH_COST;
@@ -161,6 +166,8 @@ export async function startPrivateApi(
 
   const http = createHttpServer({ logger });
   requireTokens(http, config.PRIVATE_API_TOKEN);
+  const refusals = createRefusalTally({ tell: (those) => audit.writeRefusals(those), logger });
+  tallyRefusals(http, refusals, refusedOf);
   refuseOtherMethods(http, allRoutes);
   keepUploadPace(http, {
     minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
@@ -215,6 +222,7 @@ export async function startPrivateApi(
       logger,
     }),
   );
+  mountAuditRoutes(http, audit);
   mountKeyRoutes(http, createKeyService({ keys }));
   mountUserRoutes(http, userService);
   mountCallerRoutes(
@@ -224,7 +232,14 @@ export async function startPrivateApi(
       users,
       models,
       clock: database,
-      logIn: createLogIn({ users, failures: createLoginFailures(database), passwordCost }),
+      logIn: createLogIn({
+        users,
+        audit,
+        refusals,
+        failures: createLoginFailures(database),
+        passwordCost,
+      }),
+      audit,
       secret: config.PRIVATE_API_TOKEN,
       logger,
     }),
@@ -277,6 +292,7 @@ export async function startPrivateApi(
       retention.close(),
       dispatcher.close(),
     ]);
+    await refusals.close();
     await gate.close();
     await underWay.close();
     await changes.close();

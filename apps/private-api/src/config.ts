@@ -67,6 +67,12 @@ export const Config = Type.Object({
   OUTPUT_RETENTION_S: Age(7 * day),
   FETCHED_RETENTION_S: AgeOrNone(day),
   LOG_RETENTION_S: AgeOrNone(30 * day),
+  /** How long it is told who did what. A mistake in it takes no evidence of today. */
+  AUDIT_RETENTION_S: Type.Number({
+    minimum: day,
+    maximum: maxStoredInteger,
+    default: 400 * day,
+  }),
   SWEEP_INTERVAL_S: Interval(60),
   /** How often the rows are held against the files. */
   STORAGE_SWEEP_INTERVAL_S: Interval(hour),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from './config.js';
+import { atTheStart } from './modules/audit/repository.js';
 import { makeKey } from './modules/keys/key-text.js';
 import type { KeyRepository } from './modules/keys/repository.js';
 import type { UserRepository } from './modules/users/repository.js';
@@ -34,7 +35,7 @@ export async function letFirstIn(deps: {
       'BOOTSTRAP_USER is set, and BOOTSTRAP_PASSWORD is not.',
     );
   }
-  await deps.userService.put(userName, { password, role: 'submit' }, 'start');
+  await deps.userService.put(userName, { password, role: 'submit' }, atTheStart);
   deps.logger.info({ user: userName }, 'the person of BOOTSTRAP_USER is let in');
 }
 

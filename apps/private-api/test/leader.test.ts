@@ -5,6 +5,7 @@ import { usualRights } from '@inference-server/contracts';
 import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
+import { atTheStart } from '../src/modules/audit/repository.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
 
@@ -81,7 +82,7 @@ describe('a leadership', () => {
     await createModelRepository(database).insert({
       versionId,
       humanReadableId: 'copy',
-      owner: 'operator',
+      by: atTheStart,
       containerTag: 'busybox:1',
       description: '',
       needs: needs(),

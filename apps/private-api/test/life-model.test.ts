@@ -13,6 +13,7 @@ import { createTestDatabase, needs, type TestDatabase } from '@inference-server/
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
+import { atTheStart } from '../src/modules/audit/repository.js';
 import { createAttemptRepository } from '../src/modules/attempts/repository.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
@@ -54,7 +55,7 @@ beforeAll(async () => {
   await models.insert({
     versionId: randomUUID(),
     humanReadableId: 'copy',
-    owner: 'operator',
+    by: atTheStart,
     containerTag: 'busybox:1',
     description: '',
     needs: needs(),
@@ -128,7 +129,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   for (const id of consumerIds) await register(id);
   await tasks.insert({
     uid,
-    owner: 'anonymous',
+    by: atTheStart,
     humanReadableId: 'copy',
     input: await newBlob(),
     idempotencyKey: undefined,
@@ -283,7 +284,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
         await attempts.endLapsed({ ...leadership.row, forMs: -1_000 });
         return before.cancel ? ['cancelled'] : ['attempt_retried', 'attempt_failed'];
       case 'cancel': {
-        const isUnderWay = await tasks.cancel({ uid, owner: null });
+        const isUnderWay = await tasks.cancel({ uid, owner: null }, atTheStart);
         if (isEnded(before.state)) expect(isUnderWay).toBe(false);
         return before.state === 'RUNNING' ? [] : ['cancelled'];
       }
@@ -295,7 +296,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
         return ['queue_time_over'];
       }
       case 'delete':
-        await tasks.bury({ uid, owner: null });
+        await tasks.bury({ uid, owner: null }, atTheStart);
         return before.state === 'RUNNING' ? [] : ['cancelled'];
       case 'renew':
       case 'park': {
@@ -334,9 +335,9 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
       expect(await consumers.signOff(id, holders[id])).toBe(hadTicket ? 1 : 0);
       await register(id);
     } else {
-      const drained = await consumers.drain(id);
+      const drained = await consumers.drain(id, atTheStart);
       expect(drained?.queued).toBe(0);
-      await consumers.resume(id);
+      await consumers.resume(id, atTheStart);
     }
     const after = await read();
     if (!hadTicket) {

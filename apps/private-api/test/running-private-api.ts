@@ -61,6 +61,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     OUTPUT_RETENTION_S: 7 * day,
     FETCHED_RETENTION_S: day,
     LOG_RETENTION_S: 30 * day,
+    AUDIT_RETENTION_S: 400 * day,
     SWEEP_INTERVAL_S: day,
     STORAGE_SWEEP_INTERVAL_S: day,
     ABANDONED_AFTER_S: 900,

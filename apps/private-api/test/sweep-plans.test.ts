@@ -3,6 +3,7 @@ import pg from 'pg';
 import { pino } from 'pino';
 import type { Database } from '../src/database/database.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
+import { createAuditRepository } from '../src/modules/audit/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../src/retention/sweeps.js';
@@ -35,6 +36,10 @@ beforeAll(async () => {
     `INSERT INTO idempotency_keys (owner, key, task_uid, human_readable_id, sha256)
      SELECT 'a', n::text, '', '', '' FROM generate_series(1, ${rows}) AS n`,
   );
+  await scene.query(
+    `INSERT INTO audit_events (action, owner, credential, address, object_kind)
+     SELECT 'post_task', 'a', 'a', 'a', 'none' FROM generate_series(1, ${rows})`,
+  );
   await scene.query('ANALYZE');
 }, 120_000);
 afterAll(() => scene.close());
@@ -42,6 +47,7 @@ afterAll(() => scene.close());
 /** The plan of a statement that is prepared once and used for ever. */
 async function planOf(sql: string, values: readonly unknown[]): Promise<string> {
   const literals = values.map((value) => {
+    if (value === null) return 'NULL';
     if (Array.isArray(value)) return `'{${value.join()}}'`;
     return `'${typeof value === 'number' ? value : (value as string)}'`;
   });
@@ -67,7 +73,7 @@ function recording(): { asked: [string, readonly unknown[]][]; database: Databas
   return { asked, database: { ...scene.database, query } };
 }
 
-const wholeTable = /Seq Scan on (tasks|blobs|attempts|idempotency_keys)/;
+const wholeTable = /Seq Scan on (tasks|blobs|attempts|idempotency_keys|audit_events)/;
 
 it('no sweep reads the whole of a table', async () => {
   const { asked, database } = recording();
@@ -84,6 +90,22 @@ it('no sweep reads the whole of a table', async () => {
     for (const [sql, values] of asked) {
       expect(await planOf(sql, values), sweep.name).not.toMatch(wholeTable);
     }
+  }
+});
+
+it('no page of the audit reads more than itself, whatever is asked for', async () => {
+  const { asked, database } = recording();
+  const none = { since: null, until: null, by: null, action: null, object: null };
+  const since = Date.now() / 1000 + 3600;
+  const { read } = createAuditRepository(database);
+  for (const narrower of [{}, { since }, { until: 0 }, { by: 'nobody' }, { object: 'x' }]) {
+    for await (const events of read({ ...none, ...narrower })) expect(events).not.toEqual([]);
+  }
+  expect(asked.length).toBeGreaterThan(rows / 2_000);
+  for (const [sql, values] of [...asked.slice(0, 2), ...asked.slice(-1)]) {
+    const plan = await planOf(sql, values);
+    expect(plan).not.toMatch(wholeTable);
+    expect(plan).toMatch(/Limit.*\n.*Index Scan using audit_events_pkey/);
   }
 });
 

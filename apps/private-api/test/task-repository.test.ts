@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { usualRights } from '@inference-server/contracts';
 import { createTestDatabase, needs, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
+import { atTheStart } from '../src/modules/audit/repository.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
 import type { PendingBlob } from '../src/modules/blobs/service.js';
 import {
@@ -22,7 +23,7 @@ let models: ModelRepository;
 const copy: NewModel = {
   versionId: randomUUID(),
   humanReadableId: 'copy',
-  owner: 'operator',
+  by: atTheStart,
   containerTag: 'busybox:1',
   description: '',
   needs: needs(),
@@ -52,7 +53,7 @@ async function pendingBlob() {
 const insert = (uid: string, humanReadableId: string, input: PendingBlob) =>
   createTaskRepository(database, createWaitingLimits(database, { total: 10, perOwner: 0 })).insert({
     uid: uid.repeat(43),
-    owner: 'anonymous',
+    by: atTheStart,
     humanReadableId,
     input,
     idempotencyKey: undefined,
@@ -82,7 +83,7 @@ it('a task is bound to the version that is current until its transaction has end
     );
   for (const change of [
     () => models.put({ ...copy, versionId: randomUUID(), containerTag: 'busybox:2' }, null),
-    () => models.delete('copy', null),
+    () => models.delete('copy', { by: atTheStart, onlyOf: null }),
   ]) {
     let isChanged = false;
     let changing: Promise<unknown> = Promise.resolve();

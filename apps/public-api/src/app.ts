@@ -4,7 +4,14 @@ import type { FastifyInstance } from 'fastify';
 import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { createHttpServer, refuseOtherMethods, type Logger } from '@inference-server/service-kit';
+import {
+  createHttpServer,
+  createRefusalTally,
+  refuseOtherMethods,
+  stranger,
+  tallyRefusals,
+  type Logger,
+} from '@inference-server/service-kit';
 import { createCallerDirectory } from './caller-directory.js';
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
@@ -41,6 +48,13 @@ export async function createPublicApi(
   const directory = createCallerDirectory({ ...options, upstream });
   await allowOrigins(app, options.corsOrigins);
   authorizeCallers(app, { ...options, directory });
+  const refusals = createRefusalTally({
+    tell: (those) => directory.noteRefusals(those),
+    logger,
+  });
+  tallyRefusals(app, refusals, ({ caller, ip }) => caller ?? { ...stranger, address: ip });
+  // Before the connections to private-api are closed: what comes later is closed first.
+  app.addHook('onClose', () => refusals.close());
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });

@@ -5,6 +5,7 @@ import {
   Problem,
   routes,
   type IdentifiedCaller,
+  type Refusal,
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError, errorOfProblem, messageOf } from '@inference-server/errors';
@@ -20,6 +21,8 @@ export interface CallerDirectory {
   identify(bearer: string, address: string): Promise<IdentifiedCaller>;
   /** Whether a key was ever made. */
   hasKeys(): Promise<boolean>;
+  /** For the audit. */
+  noteRefusals(refusals: Refusal[]): Promise<void>;
 }
 
 /**
@@ -83,6 +86,10 @@ export function createCallerDirectory(options: {
     async hasKeys() {
       if (!wasSetUp) wasSetUp = (await ask<{ has_keys: boolean }>(routes.getSetUp)).has_keys;
       return wasSetUp;
+    },
+
+    async noteRefusals(refusals) {
+      await ask(routes.noteRefusals, { refusals });
     },
   };
 }

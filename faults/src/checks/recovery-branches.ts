@@ -33,6 +33,7 @@ const chances: readonly string[] = [
   'removed a volume without labels',
   'an abandoned blob was left for a sweep',
   'an orphan stays',
+  'refused attempts are not in the audit',
   'the storage of containers cannot be measured',
   'the use of a key could not be noted',
   'tickets of a gone consumer stay',

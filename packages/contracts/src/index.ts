@@ -74,6 +74,13 @@ export {
   type UnusedModelVersions,
 } from './schemas/consumer.js';
 export {
+  auditActions,
+  maxRefusals,
+  type AuditAction,
+  type AuditEvent,
+  type Refusal,
+} from './schemas/audit.js';
+export {
   maxTokenLifeS,
   type IdentifiedCaller,
   type IssuedToken,

@@ -118,6 +118,10 @@ function success(response: SuccessResponse): Json {
       return download(description);
     case 'text':
       return { 200: { description, content: { 'text/plain': { schema: { type: 'string' } } } } };
+    case 'lines': {
+      const content = { 'application/x-ndjson': { schema: schemaOf(response.schema) } };
+      return { 200: { description, content } };
+    }
   }
 }
 

@@ -33,7 +33,9 @@ export interface JsonBody {
 export type SuccessResponse =
   | { kind: 'json'; schema: TSchema; description: string }
   | { kind: 'zip'; description: string }
-  | { kind: 'text'; description: string };
+  | { kind: 'text'; description: string }
+  /** Lines of JSON, each of this schema. */
+  | { kind: 'lines'; schema: TSchema; description: string };
 
 /**
  * One route: the only description of it. Validation, relay, client and OpenAPI page are made from

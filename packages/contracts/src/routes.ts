@@ -1,5 +1,6 @@
 import * as access from './routes/access.js';
 import * as attempts from './routes/attempts.js';
+import * as audit from './routes/audit.js';
 import * as consumers from './routes/consumers.js';
 import * as models from './routes/models.js';
 import * as operations from './routes/operations.js';
@@ -30,6 +31,8 @@ export const routes = {
   listUsers: access.listUsers,
   lockUser: access.lockUser,
   issueToken: access.issueToken,
+  exportAudit: audit.exportAudit,
+  noteRefusals: audit.noteRefusals,
   identifyCaller: access.identifyCaller,
   getSetUp: access.getSetUp,
   registerConsumer: consumers.registerConsumer,

@@ -16,6 +16,13 @@ export { createHttpServer } from './http/http-server.js';
 export { refuseOtherMethods } from './http/methods.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
+export {
+  createRefusalTally,
+  logInOperation,
+  stranger,
+  tallyRefusals,
+  type RefusalTally,
+} from './http/refusal-tally.js';
 export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';

@@ -8,7 +8,7 @@ import {
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { verifyToken, type Principal } from '@inference-server/service-kit';
+import { stranger, verifyToken, type Principal } from '@inference-server/service-kit';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -31,11 +31,12 @@ export function requireTokens(app: FastifyInstance, operatorToken: string): void
     if (principal === undefined) {
       throw new AppError('UNAUTHORIZED', 'A valid token is needed: Authorization: Bearer ….');
     }
+    request.principal = principal;
     if (!contract.callers.includes(principal.kind)) {
       throw new AppError('FORBIDDEN', 'This token does not open this route.');
     }
-    request.principal = principal;
     request.caller = identityOf(request, principal, contract);
+    requireRole(request.caller, contract);
     const { consumer_id: consumerId } = request.params as { consumer_id?: string };
     const isStrange = principal.kind === 'consumer' && principal.consumerId !== consumerId;
     if (consumerId !== undefined && isStrange) {
@@ -64,19 +65,34 @@ export function ownerFilterOf(request: FastifyRequest): string | null {
   return isForAllOwners(role) ? null : owner;
 }
 
+/** Who was refused, for the audit; undefined: a door asked for itself, and notes whom it refuses. */
+export function refusedOf({ principal, caller, ip, routeOptions }: FastifyRequest) {
+  if (caller !== undefined) return caller;
+  if (principal === undefined) return { ...stranger, address: ip };
+  const { kind } = principal;
+  const isTheirs = routeOptions.config.contract?.callers.includes(kind) === true;
+  if (isDoor(principal) && isTheirs) return undefined;
+  const name = kind === 'consumer' ? `consumer:${principal.consumerId}` : kind;
+  return { owner: name, credential: name, address: ip };
+}
+
+/** Whether it acts for somebody. */
+function isDoor({ kind }: Principal): boolean {
+  return kind === 'public-api' || kind === 'rpc-gateway';
+}
+
 function identityOf(
   request: FastifyRequest,
-  { kind }: Principal,
+  principal: Principal,
   { access }: RouteContract,
 ): CallerIdentity | undefined {
-  const isDoor = kind === 'public-api' || kind === 'rpc-gateway';
   const said = request.headers[callerHeader];
-  if (!isDoor) {
+  if (!isDoor(principal)) {
     if (said !== undefined) {
       throw new AppError('FORBIDDEN', 'Only public-api and rpc-gateway may say whom they act for.');
     }
     const address = request.ip;
-    return kind === 'operator'
+    return principal.kind === 'operator'
       ? { owner: 'operator', role: 'admin', credential: 'operator', address }
       : undefined;
   }
@@ -88,10 +104,14 @@ function identityOf(
       extensions: { parameter: callerHeader },
     });
   }
-  if (access !== 'open' && !includesRole(caller.role, access)) {
-    throw new AppError('FORBIDDEN', `This needs the role ${access}.`);
-  }
   return caller;
+}
+
+/** Of nobody in particular, a consumer or a door itself, there is none. */
+function requireRole(caller: CallerIdentity | undefined, { access }: RouteContract): void {
+  if (caller === undefined) return;
+  if (access === 'open' || access === 'internal' || includesRole(caller.role, access)) return;
+  throw new AppError('FORBIDDEN', `This needs the role ${access}.`);
 }
 
 function bearerOf(request: FastifyRequest): string {

@@ -1,17 +1,18 @@
 import type { BlobStore } from '@inference-server/blob-store';
+import { idempotencyKeyKeptS } from '@inference-server/contracts';
 import type { Logger } from '@inference-server/service-kit';
 import type { Config } from '../config.js';
 import type { Database } from '../database/database.js';
 import type { LeaderRow } from '../database/leader.js';
+import { failuresCountS } from '../modules/callers/login-failures.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
-import { sweepIdempotencyKeys } from './idempotency-keys.js';
 import { sweepInputs } from './inputs.js';
-import { sweepLoginFailures } from './login-failures.js';
 import { sweepLogs } from './logs.js';
 import { sweepLostFiles } from './lost-files.js';
 import { sweepModelFiles } from './model-files.js';
+import { sweepAudit, sweepOldRows } from './old-rows.js';
 import { sweepOutputs } from './outputs.js';
 import { onlyInOwnStore, type OwnStore } from './own-store.js';
 import { sweepStagedFiles } from './staged-files.js';
@@ -25,6 +26,7 @@ export type SweepSettings = Pick<
   | 'OUTPUT_RETENTION_S'
   | 'FETCHED_RETENTION_S'
   | 'LOG_RETENTION_S'
+  | 'AUDIT_RETENTION_S'
   | 'SWEEP_INTERVAL_S'
   | 'STORAGE_SWEEP_INTERVAL_S'
   | 'ABANDONED_AFTER_S'
@@ -50,6 +52,7 @@ export function createSweeps(deps: {
     outputRetentionS: settings.OUTPUT_RETENTION_S,
     fetchedRetentionS: settings.FETCHED_RETENTION_S,
     logRetentionS: settings.LOG_RETENTION_S,
+    auditRetentionS: settings.AUDIT_RETENTION_S,
     abandonedAfterS: settings.ABANDONED_AFTER_S,
     logger,
   };
@@ -63,8 +66,23 @@ export function createSweeps(deps: {
     sweepInputs(database, ofRows),
     sweepOutputs(database, ofRows),
     sweepLogs(database, ofRows),
-    sweepIdempotencyKeys(database, ofRows),
-    sweepLoginFailures(database, ofRows),
+    sweepOldRows(database, {
+      name: 'idempotency-keys',
+      what: 'keys of posts that have run out',
+      everyMs,
+      table: 'idempotency_keys',
+      since: 'created_at',
+      ageS: idempotencyKeyKeptS,
+    }),
+    sweepOldRows(database, {
+      name: 'login-failures',
+      what: 'counts of wrong passwords that have run out',
+      everyMs,
+      table: 'login_failures',
+      since: 'failed_at',
+      ageS: failuresCountS,
+    }),
+    sweepAudit(database, ofRows),
     sweepModelFiles(database, ofRows),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),

@@ -14,7 +14,7 @@ import { createRevocationWatch } from '../revocation-watch.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Of a route that is relayed: who calls. */
+    /** Who calls, as soon as it is known, whether they may or not. */
     caller?: CallerIdentity;
     /** Aborts when what the caller has shown is good no more. */
     revoked?: AbortSignal;
@@ -46,8 +46,9 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
         ? anonymous(request, contract, options)
         : await options.directory.identify(bearer, request.ip);
     const isToken = bearer?.startsWith('ist_') === true;
-    requireRight(caller, contract, request, { ...options, isToken });
+    // Before the right is looked at: the audit tells who was refused.
     request.caller = identityOf(caller);
+    requireRight(caller, contract, request, { ...options, isToken });
     if (bearer === undefined) return;
     const lasting = watch.begin(bearer, request.caller);
     request.revoked = lasting.revoked;

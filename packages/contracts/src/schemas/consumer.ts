@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox';
 import { Labels } from './labels.js';
 import { ConsumerId } from './names.js';
 import { maxStoredInteger } from './stored-integer.js';
+import { Time } from './time.js';
 
 /** What PostgreSQL takes in a JSON text: no NUL, and no half of a surrogate pair. */
 const storable = '^[^\\u0000\\p{Surrogate}]*$';
@@ -114,7 +115,7 @@ export const ConsumerDetails = Type.Object({
   ...Having,
   running: Type.Integer({ description: 'Attempts that it holds.' }),
   queued: Type.Integer({ description: 'Tickets that it has been sent.' }),
-  heartbeat_at: Type.String({ format: 'date-time' }),
+  heartbeat_at: Time,
 });
 export type ConsumerDetails = Static<typeof ConsumerDetails>;
 

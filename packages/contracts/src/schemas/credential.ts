@@ -3,6 +3,7 @@ import { CallerIdentity } from '../caller-identity.js';
 import { roles } from '../roles.js';
 import { HumanReadableId } from './names.js';
 import { Password, UserName } from './user.js';
+import { Time } from './time.js';
 
 const Login = { user_name: UserName, password: Password };
 const address = CallerIdentity.properties.address;
@@ -59,6 +60,6 @@ export type TokenRequest = Static<typeof TokenRequest>;
 export const IssuedToken = Type.Object({
   token: Type.String({ description: 'To be shown as `Authorization: Bearer …`.' }),
   role: TokenRequest.properties.role,
-  expires_at: Type.String({ format: 'date-time' }),
+  expires_at: Time,
 });
 export type IssuedToken = Static<typeof IssuedToken>;

@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { RoleName } from '../roles.js';
+import { Time } from './time.js';
 
-const Time = Type.String({ format: 'date-time' });
 const TimeOrNever = (description: string) => Type.Union([Time, Type.Null()], { description });
 
 /** Also the part of a key that is no secret. */

@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox';
 import { ContainerTag, HumanReadableId } from './names.js';
 import { Needs } from './needs.js';
 import { Rights } from './rights.js';
+import { Time } from './time.js';
 
 /** When the image of a model is pulled: only if absent, before each task, or never. */
 export const PullPolicy = Type.Union(
@@ -39,7 +40,7 @@ export const Model = Type.Object(
     log_retention_s: Type.Union([Type.Integer(), Type.Null()], {
       description: "How long a log is kept at most; null: the server's default.",
     }),
-    created_at: Type.String({ format: 'date-time' }),
+    created_at: Time,
     warnings: Type.Optional(
       Type.Array(Type.String(), {
         description: 'Of a registration: what a person should know, though it was taken.',

@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { Usage } from './usage.js';
+import { Time } from './time.js';
 
 /** The body of every error (RFC 9457, application/problem+json). */
 export const Problem = Type.Object(
@@ -44,8 +45,8 @@ export type Problem = Static<typeof Problem>;
 export const AttemptReport = Type.Object({
   number: Type.Integer({ minimum: 1 }),
   consumer: Type.String(),
-  claimed_at: Type.String({ format: 'date-time' }),
-  ended_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()]),
+  claimed_at: Time,
+  ended_at: Type.Union([Time, Type.Null()]),
   outcome: Type.Union([Type.String(), Type.Null()], {
     description:
       'finished, failed (the model), fault (the server), released (given back), lost (not heard of), cancelled; null while it runs.',

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import { taskStates } from '../task-states.js';
 import { AttemptReport } from './problem.js';
+import { Time } from './time.js';
 
 /** What is known of a task. */
 export const TaskStatus = Type.Object({
@@ -12,8 +13,8 @@ export const TaskStatus = Type.Object({
   }),
   human_readable_id: Type.String(),
   model_version: Type.Integer({ minimum: 1 }),
-  created_at: Type.String({ format: 'date-time' }),
-  ended_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()]),
+  created_at: Time,
+  ended_at: Type.Union([Time, Type.Null()]),
   cancel_requested: Type.Boolean(),
   attempts: Type.Array(AttemptReport, { description: 'Every try so far, the first one first.' }),
 });

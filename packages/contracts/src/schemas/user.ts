@@ -1,7 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { RoleName } from '../roles.js';
-
-const Time = Type.String({ format: 'date-time' });
+import { Time } from './time.js';
 
 export const UserName = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}$',

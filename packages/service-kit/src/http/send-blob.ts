@@ -29,10 +29,13 @@ export async function sendBlob(
   {
     fileName,
     stalledMs,
+    beforeFirstByte,
     onLastByte,
   }: {
     fileName?: string;
     stalledMs?: number;
+    /** Waited for before any byte of the blob goes out; what it throws is the answer instead. */
+    beforeFirstByte?: () => Promise<void>;
     /** Called when the last byte of the blob went out: with the whole of it, or its last part. */
     onLastByte?: () => void;
   } = {},
@@ -51,6 +54,12 @@ export async function sendBlob(
   if (choice.status === 416) {
     reply.header('content-range', `bytes */${bytes}`);
     throw new AppError('RANGE_NOT_SATISFIABLE', `The zip has only ${bytes} bytes.`);
+  }
+  if (isSent) {
+    await beforeFirstByte?.().catch((error: unknown) => {
+      stream.destroy();
+      throw error;
+    });
   }
   reply.code(choice.status).headers({
     etag,

@@ -1,4 +1,7 @@
+import type { ErrorCode } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { logInOperation, stranger, type RefusalTally } from '@inference-server/service-kit';
+import type { Actor, AuditRepository } from '../audit/repository.js';
 import { isPasswordOf } from '../users/password-hash.js';
 import type { LivingUser, UserRepository } from '../users/repository.js';
 import type { Login, LoginFailures } from './login-failures.js';
@@ -15,17 +18,25 @@ export type LogIn = (login: Login & { password: string }) => Promise<LivingUser>
 export function createLogIn(deps: {
   users: UserRepository;
   failures: LoginFailures;
+  audit: Pick<AuditRepository, 'write'>;
+  refusals: Pick<RefusalTally, 'note'>;
   /** The `ln` of new hashes. */
   passwordCost: number;
 }): LogIn {
-  const { users, failures, passwordCost } = deps;
+  const { users, failures, audit, refusals, passwordCost } = deps;
   const inTurn = createTurns();
+  /** A name that nobody has is not kept: it may be a password in the wrong field. */
+  const noteRefusal = ({ userName, address }: Login, code: ErrorCode, isKnown: boolean): void => {
+    const by = isKnown ? personOf({ userName, address }) : { ...stranger, address };
+    refusals.note({ ...by, operation_id: logInOperation, code });
+  };
 
   return (login) =>
     inTurn(async () => {
       // In turn, so that many at once are no way around it.
       const blockedS = await failures.blockedS(login);
       if (blockedS > 0) {
+        noteRefusal(login, 'TOO_MANY_REQUESTS', false);
         throw new AppError('TOO_MANY_REQUESTS', 'Too many wrong passwords: try again later.', {
           retryAfterS: blockedS,
         });
@@ -34,12 +45,20 @@ export function createLogIn(deps: {
       const cost = { ln: passwordCost };
       if (!(await isPasswordOf(user?.passwordHash, login.password, cost)) || user === undefined) {
         await failures.note(login);
+        noteRefusal(login, 'LOGIN_FAILED', user !== undefined);
         throw new AppError('LOGIN_FAILED', 'The user name or the password is wrong.');
       }
       await failures.forget(login);
       await users.noteLogin(login.userName);
+      const object = { kind: 'user', id: login.userName } as const;
+      await audit.write({ by: personOf(login), action: 'log_in', object });
       return user;
     });
+}
+
+function personOf({ userName, address }: Login): Actor {
+  const name = `user:${userName}`;
+  return { owner: name, credential: name, address };
 }
 
 function createTurns() {

@@ -11,6 +11,7 @@ import {
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Queryable } from '../../database/database.js';
+import type { AuditRepository } from '../audit/repository.js';
 import { isSecretOf, readKey } from '../keys/key-text.js';
 import type { KeyRepository } from '../keys/repository.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
@@ -35,6 +36,7 @@ export function createCallerService(deps: {
   models: Pick<ModelRepository, 'find'>;
   clock: Queryable;
   logIn: LogIn;
+  audit: Pick<AuditRepository, 'write'>;
   /** That tokens are signed with. */
   secret: string;
   logger: Logger;
@@ -66,9 +68,10 @@ export function createCallerService(deps: {
     ): Promise<IssuedToken> {
       const held =
         user_name === undefined || password === undefined
-          ? { role: caller.role, credential: caller.credential, passwordAt: null }
+          ? { ...caller, passwordAt: null }
           : {
               ...(await logIn({ userName: user_name, password, address: caller.address })),
+              owner: `user:${user_name}`,
               credential: `user:${user_name}`,
             };
       if (held.credential === anonymousOwner) {
@@ -80,12 +83,20 @@ export function createCallerService(deps: {
       if (human_readable_id !== undefined && !(await deps.models.find(human_readable_id))) {
         throw modelNotFound();
       }
+      const { owner, credential } = held;
+      const model = human_readable_id ?? null;
+      await deps.audit.write({
+        by: { owner, credential, address: caller.address },
+        action: 'issue_token',
+        object: { kind: model === null ? 'none' : 'model', id: model },
+        details: { role, expires_in_s },
+      });
       const expiresAt = (await now()) + expires_in_s;
       return {
         token: tokens.write({
-          c: held.credential,
+          c: credential,
           r: role,
-          m: human_readable_id ?? null,
+          m: model,
           p: held.passwordAt,
           e: expiresAt,
         }),

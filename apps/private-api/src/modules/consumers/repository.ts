@@ -1,5 +1,6 @@
 import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { isResumable } from '../attempts/held-attempt.js';
 import { asBeforeTicket, transition } from '../tasks/transitions.js';
 
@@ -38,6 +39,17 @@ export function createConsumerRepository(
       [heartbeatTimeoutMs, ...values],
     );
     return rows.map((row) => ({ ...row, heartbeat_at: row.heartbeat_at.toISOString() }));
+  }
+
+  async function setDraining(id: string, draining: boolean, by: Actor): Promise<void> {
+    const action = draining ? 'drain_consumer' : 'resume_consumer';
+    await database.transaction(async (tx) => {
+      const found = await tx.query(
+        `UPDATE consumers SET draining = $2 WHERE id = $1 RETURNING id`,
+        [id, draining],
+      );
+      if (found.length > 0) await writeAudit(tx, { by, action, object: { kind: 'consumer', id } });
+    });
   }
 
   return {
@@ -127,8 +139,8 @@ export function createConsumerRepository(
      * From when this answers on nothing is claimed: its tickets are in the backlog, and one that the
      * dispatcher was just sending is not claimed any more. Undefined when there is no such consumer.
      */
-    async drain(id: string): Promise<ConsumerDetails | undefined> {
-      await database.query(`UPDATE consumers SET draining = true WHERE id = $1`, [id]);
+    async drain(id: string, by: Actor): Promise<ConsumerDetails | undefined> {
+      await setDraining(id, true, by);
       const tickets = await database.query<{ uid: string }>(
         `SELECT uid FROM tasks
           WHERE (consumer_id = $1 OR $1 = ANY (lenders)) AND state IN ${ticketReturned.from}`,
@@ -147,8 +159,8 @@ export function createConsumerRepository(
     },
 
     /** Undefined when there is none. */
-    async resume(id: string): Promise<ConsumerDetails | undefined> {
-      await database.query(`UPDATE consumers SET draining = false WHERE id = $1`, [id]);
+    async resume(id: string, by: Actor): Promise<ConsumerDetails | undefined> {
+      await setDraining(id, false, by);
       return (await details('c.id = $2', [id]))[0];
     },
 

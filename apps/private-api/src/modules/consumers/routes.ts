@@ -1,6 +1,7 @@
 import { routes } from '@inference-server/contracts';
 import { mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance } from 'fastify';
+import { callerOf } from '../../http/authorization.js';
 import type { ConsumerService } from './service.js';
 
 export function mountConsumerRoutes(app: FastifyInstance, consumers: ConsumerService): void {
@@ -15,6 +16,10 @@ export function mountConsumerRoutes(app: FastifyInstance, consumers: ConsumerSer
   );
   mountRoute(app, routes.findGoneConsumers, ({ body }) => consumers.findGone(body.consumer_ids));
   mountRoute(app, routes.listConsumers, () => consumers.list());
-  mountRoute(app, routes.drainConsumer, ({ params }) => consumers.drain(params.consumer_id));
-  mountRoute(app, routes.resumeConsumer, ({ params }) => consumers.resume(params.consumer_id));
+  mountRoute(app, routes.drainConsumer, ({ params, http }) =>
+    consumers.drain(params.consumer_id, callerOf(http)),
+  );
+  mountRoute(app, routes.resumeConsumer, ({ params, http }) =>
+    consumers.resume(params.consumer_id, callerOf(http)),
+  );
 }

@@ -6,6 +6,7 @@ import type {
   HeldAttempts,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Actor } from '../audit/repository.js';
 import type { Installation } from '../../database/installation.js';
 import type { AttemptRepository } from '../attempts/repository.js';
 import type { ConsumerRepository } from './repository.js';
@@ -61,9 +62,9 @@ export function createConsumerService(deps: {
     list: () => consumers.list(),
 
     /** Nothing more is given to it, and its tickets are back. Throws NOT_FOUND. */
-    drain: async (id: string) => told(await consumers.drain(id)),
+    drain: async (id: string, by: Actor) => told(await consumers.drain(id, by)),
 
     /** Throws NOT_FOUND. */
-    resume: async (id: string) => told(await consumers.resume(id)),
+    resume: async (id: string, by: Actor) => told(await consumers.resume(id, by)),
   };
 }

@@ -1,6 +1,7 @@
 import type { KeyDetails, NewKey, Role } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
+import { atTheStart, writeAudit, type Actor } from '../audit/repository.js';
 import type { MadeKey } from './key-text.js';
 
 export type KeyRepository = ReturnType<typeof createKeyRepository>;
@@ -16,11 +17,11 @@ export interface LivingKey {
 export function createKeyRepository(database: Database) {
   return {
     /** Throws VALIDATION_FAILED when nobody is `owner`. The same key again changes nothing. */
-    async insert(made: MadeKey, key: NewKey, createdBy: string): Promise<KeyDetails> {
+    async insert(made: MadeKey, key: NewKey, by: Actor): Promise<KeyDetails> {
       return database.transaction(async (tx) => {
         const owner = key.owner ?? ownOf(made.id);
         if (owner !== ownOf(made.id)) await requireOwner(tx, owner);
-        return insertKey(tx, made, { ...key, owner }, createdBy);
+        return insertKey(tx, made, { ...key, owner }, by);
       });
     },
 
@@ -34,7 +35,7 @@ export function createKeyRepository(database: Database) {
         await tx.query(`LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE`);
         if (await hasKeys(tx)) return false;
         await keep();
-        await insertKey(tx, made, { ...key, owner: ownOf(made.id) }, 'start');
+        await insertKey(tx, made, { ...key, owner: ownOf(made.id) }, atTheStart);
         return true;
       });
     },
@@ -71,13 +72,17 @@ export function createKeyRepository(database: Database) {
     },
 
     /** Undefined when there is none. A second time changes nothing. */
-    async revoke(id: string): Promise<KeyDetails | undefined> {
-      const [row] = await database.query<KeyRow>(
-        `UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1
-         RETURNING ${columns}`,
-        [id],
-      );
-      return row && toDetails(row);
+    async revoke(id: string, by: Actor): Promise<KeyDetails | undefined> {
+      return database.transaction(async (tx) => {
+        const [row] = await tx.query<KeyRow>(
+          `UPDATE keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1
+           RETURNING ${columns}`,
+          [id],
+        );
+        if (row === undefined) return undefined;
+        await writeAudit(tx, { by, action: 'revoke_key', object: { kind: 'key', id } });
+        return toDetails(row);
+      });
     },
   };
 }
@@ -116,13 +121,15 @@ async function insertKey(
   tx: Queryable,
   { id, secretSha256 }: MadeKey,
   { name, role, owner, expires_in_s }: NewKey & { owner: string },
-  createdBy: string,
+  by: Actor,
 ): Promise<KeyDetails> {
+  const object = { kind: 'key', id } as const;
+  await writeAudit(tx, { by, action: 'create_key', object, details: { role, owner } });
   const [row] = await tx.query<KeyRow>(
     `INSERT INTO keys (id, secret_sha256, name, role, owner, created_by, expires_at)
      VALUES ($1, $2, $3, $4::access_role, $5, $6, now() + $7 * interval '1 second')
      RETURNING ${columns}`,
-    [id, secretSha256, name, role, owner, createdBy, expires_in_s ?? null],
+    [id, secretSha256, name, role, owner, by.credential, expires_in_s ?? null],
   );
   if (row === undefined) throw new AppError('INTERNAL', 'a key that was inserted has no row');
   return toDetails(row);

@@ -5,9 +5,9 @@ import { callerOf } from '../../http/authorization.js';
 import type { KeyService } from './service.js';
 
 export function mountKeyRoutes(app: FastifyInstance, keys: KeyService): void {
-  mountRoute(app, routes.createKey, ({ body, http }) =>
-    keys.create(body, callerOf(http).credential),
-  );
+  mountRoute(app, routes.createKey, ({ body, http }) => keys.create(body, callerOf(http)));
   mountRoute(app, routes.listKeys, () => keys.list());
-  mountRoute(app, routes.revokeKey, ({ params }) => keys.revoke(params.key_id));
+  mountRoute(app, routes.revokeKey, ({ params, http }) =>
+    keys.revoke(params.key_id, callerOf(http)),
+  );
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   usualRights,
+  type AuditAction,
   type Model,
   type Needs,
   type PullPolicy,
@@ -8,18 +9,26 @@ import {
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 import { needsColumns, needsOf } from './needs.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
 
+/** Who registers or changes a model. */
+export interface Publisher {
+  by: Actor;
+  /** Whose models alone they may change; null: everybody's. */
+  onlyOf: string | null;
+}
+
 export interface NewModel {
   /** Tells a write whose answer was lost from another's. */
   versionId: string;
   humanReadableId: string;
-  /** Of a new model: whose it is. */
-  owner: string;
+  /** Who registers it; of a new model: whose it is. */
+  by: Actor;
   containerTag: string;
   description: string;
   needs: Needs;
@@ -64,6 +73,7 @@ export function createModelRepository(database: Database) {
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return toModel(made);
         if (current !== undefined) throw new AppError('CONFLICT', 'A model of that name exists.');
+        await noteModel(tx, 'register_model', model);
         return addVersion(tx, model, version + 1);
       });
     },
@@ -83,6 +93,7 @@ export function createModelRepository(database: Database) {
         if (current !== undefined) requireOwner(owner, onlyOf);
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return { model: toModel(made), isNewVersion: true };
+        await noteModel(tx, 'put_model', model);
         if (current === undefined || !runsAlike(current, model)) {
           return { model: await addVersion(tx, model, version + 1, current), isNewVersion: true };
         }
@@ -101,7 +112,7 @@ export function createModelRepository(database: Database) {
      * False when there is no such model. Waits for the tasks that are being bound to it. Throws FORBIDDEN
      * when it is not of `onlyOf` (null: anybody's).
      */
-    async delete(humanReadableId: string, onlyOf: string | null): Promise<boolean> {
+    async delete(humanReadableId: string, { by, onlyOf }: Publisher): Promise<boolean> {
       return database.transaction(async (tx) => {
         const [living] = await tx.query<{ owner: string }>(
           `SELECT owner FROM models WHERE human_readable_id = $1 AND deleted_at IS NULL FOR UPDATE`,
@@ -109,6 +120,7 @@ export function createModelRepository(database: Database) {
         );
         if (living === undefined) return false;
         requireOwner(living.owner, onlyOf);
+        await noteModel(tx, 'delete_model', { by, humanReadableId });
         await tx.query(`UPDATE models SET deleted_at = now() WHERE human_readable_id = $1`, [
           humanReadableId,
         ]);
@@ -169,6 +181,17 @@ export async function requireCurrentVersion(
   );
   if (model === undefined) throw modelNotFound();
   return model.version;
+}
+
+type NoteOfModel = Pick<NewModel, 'by' | 'humanReadableId'> & { containerTag?: string };
+
+function noteModel(
+  tx: Queryable,
+  action: AuditAction,
+  { by, humanReadableId: id, containerTag }: NoteOfModel,
+): Promise<void> {
+  const details = containerTag === undefined ? {} : { container_tag: containerTag };
+  return writeAudit(tx, { by, action, object: { kind: 'model', id }, details });
 }
 
 /** Models are there for everyone; ownership limits who changes them. */
@@ -297,7 +320,7 @@ async function addVersion(
             owner = CASE WHEN deleted_at IS NULL THEN owner ELSE $4 END,
             created_at = CASE WHEN deleted_at IS NULL THEN created_at ELSE now() END
       WHERE human_readable_id = $1`,
-    [model.humanReadableId, number, model.description, model.owner],
+    [model.humanReadableId, number, model.description, model.by.owner],
   );
   const row = await findCurrent(tx, model.humanReadableId);
   if (row === undefined) throw new AppError('INTERNAL', 'a version that was added is not current');

@@ -3,7 +3,8 @@ import { abortedByClient, mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { callerOf, ownerFilterOf } from '../../http/authorization.js';
 import { zipUploadOf } from '../../http/zip-upload.js';
-import type { ModelService, Publisher } from './service.js';
+import type { Publisher } from './repository.js';
+import type { ModelService } from './service.js';
 
 export function mountModelRoutes(app: FastifyInstance, models: ModelService): void {
   mountRoute(app, routes.postModel, ({ query, http }, reply) =>
@@ -19,7 +20,7 @@ export function mountModelRoutes(app: FastifyInstance, models: ModelService): vo
   );
   mountRoute(app, routes.getModel, ({ params }) => models.get(params.human_readable_id));
   mountRoute(app, routes.deleteModel, async ({ params, http }) => {
-    await models.delete(params.human_readable_id, ownerFilterOf(http));
+    await models.delete(params.human_readable_id, publisherOf(http));
     return { detail: 'The model is deleted.' };
   });
   mountRoute(app, routes.listModels, () => models.list());
@@ -29,5 +30,5 @@ export function mountModelRoutes(app: FastifyInstance, models: ModelService): vo
 }
 
 function publisherOf(http: FastifyRequest): Publisher {
-  return { owner: callerOf(http).owner, onlyOf: ownerFilterOf(http) };
+  return { by: callerOf(http), onlyOf: ownerFilterOf(http) };
 }

@@ -23,18 +23,16 @@ import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
-import { modelNotFound, type ModelRepository, type NewModel } from './repository.js';
+import {
+  modelNotFound,
+  type ModelRepository,
+  type NewModel,
+  type Publisher,
+} from './repository.js';
 
 export type ModelService = ReturnType<typeof createModelService>;
 
 type Registration = QueryOf<typeof routes.postModel>;
-
-/** Who registers or changes a model. */
-export interface Publisher {
-  owner: string;
-  /** Whose models alone they may change; null: everybody's. */
-  onlyOf: string | null;
-}
 
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
 export function createModelService(deps: {
@@ -63,7 +61,7 @@ export function createModelService(deps: {
   return {
     async register(
       registration: Registration,
-      { owner }: Publisher,
+      { by }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
@@ -71,7 +69,7 @@ export function createModelService(deps: {
       requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
       const there = await deps.consumers.capacities();
-      const model = await receive(registration, owner, upload, signal);
+      const model = await receive(registration, by, upload, signal);
       const insert = () => models.insert(model);
       try {
         const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));
@@ -89,7 +87,7 @@ export function createModelService(deps: {
      */
     async put(
       registration: Registration,
-      { owner, onlyOf }: Publisher,
+      { by, onlyOf }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
@@ -97,7 +95,7 @@ export function createModelService(deps: {
       requireAllowed(registration);
       const there = await deps.consumers.capacities();
       await models.requireOwner(registration.human_readable_id, onlyOf);
-      const model = await receive(registration, owner, upload, signal);
+      const model = await receive(registration, by, upload, signal);
       const put = () => models.put(model, onlyOf);
       try {
         const { model: after, isNewVersion } = await put().catch((error: unknown) =>
@@ -118,8 +116,8 @@ export function createModelService(deps: {
     },
 
     /** Its files go with a sweep, when the last of its tasks has ended. */
-    async delete(humanReadableId: string, onlyOf: string | null): Promise<void> {
-      if (!(await models.delete(humanReadableId, onlyOf))) throw modelNotFound();
+    async delete(humanReadableId: string, publisher: Publisher): Promise<void> {
+      if (!(await models.delete(humanReadableId, publisher))) throw modelNotFound();
     },
 
     list: () => models.list(),
@@ -182,7 +180,7 @@ export function createModelService(deps: {
 
   async function receive(
     registration: Registration,
-    owner: string,
+    by: Publisher['by'],
     upload: ZipUploadReader,
     signal: AbortSignal,
   ): Promise<NewModel> {
@@ -192,7 +190,7 @@ export function createModelService(deps: {
     return {
       versionId: deps.newVersionId(),
       humanReadableId: registration.human_readable_id,
-      owner,
+      by,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
       needs,

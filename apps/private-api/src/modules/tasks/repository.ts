@@ -1,11 +1,13 @@
 import type {
   AttemptReport,
+  AuditAction,
   Needs,
   TaskList,
   TaskState,
   TaskStatus,
 } from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
@@ -56,7 +58,8 @@ export interface TaskSelection {
 /** What a post makes a task of. */
 export interface NewTask {
   uid: string;
-  owner: string;
+  /** Who posts it, and whose it is. */
+  by: Actor;
   humanReadableId: string;
   input: PendingBlob;
   idempotencyKey: string | undefined;
@@ -80,10 +83,11 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * under the same key has made before: then nothing is written, be the model deleted by now. Throws IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS, MODEL_NOT_FOUND.
      */
     async insert(task: NewTask): Promise<string> {
-      const refusal = await limits.refusal(task.owner);
+      const { owner } = task.by;
+      const refusal = await limits.refusal(owner);
       return database.transaction(async (tx) => {
         const { idempotencyKey, input } = task;
-        const post = { ...task, sha256: input.sha256 };
+        const post = { ...task, owner, sha256: input.sha256 };
         const earlier = idempotencyKey && (await takeKey(tx, post, idempotencyKey));
         if (earlier) return earlier;
         if (refusal !== undefined) throw refusal;
@@ -93,8 +97,9 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
           `INSERT INTO tasks (uid, owner, model_version_id, input_blob_id)
            SELECT $1, $2, id, $5 FROM model_versions
             WHERE human_readable_id = $3 AND number = $4`,
-          [task.uid, task.owner, task.humanReadableId, version, input.id],
+          [task.uid, owner, task.humanReadableId, version, input.id],
         );
+        await noteTask(tx, 'post_task', task, { human_readable_id: task.humanReadableId });
         return task.uid;
       });
     },
@@ -119,6 +124,10 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
         [uid, owner],
       );
     },
+
+    /** Its output is about to go out. */
+    noteDownload: (uid: string, by: Actor): Promise<void> =>
+      noteTask(database, 'download_output', { uid, by }),
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
     async view({ uid, owner }: TaskOf): Promise<TaskView | undefined> {
@@ -176,7 +185,12 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * Cancels a waiting task; has a running one cancelled by its holder. False: there is no such
      * task, or it has ended.
      */
-    cancel: (task: TaskOf): Promise<boolean> => cancelTask(database, task),
+    cancel: (task: TaskOf, by: Actor): Promise<boolean> =>
+      database.transaction(async (tx) => {
+        const cancelled = await cancelTask(tx, task);
+        if (cancelled === 'now') await noteTask(tx, 'cancel_task', { uid: task.uid, by });
+        return cancelled !== undefined;
+      }),
 
     /**
      * The log of the last ended attempt, or that it was removed; undefined when there is no such task.
@@ -202,33 +216,47 @@ export function createTaskRepository(database: Database, limits: WaitingLimits) 
      * marked for removal: none yet of a running task, whose end marks them. Undefined when there is no
      * such task.
      */
-    async bury({ uid, owner }: TaskOf): Promise<string[] | undefined> {
+    async bury({ uid, owner }: TaskOf, by: Actor): Promise<string[] | undefined> {
       return database.transaction(async (tx) => {
         await cancelTask(tx, { uid, owner });
         const buried = await tx.query(
           `UPDATE tasks t SET deleted_at = now() WHERE ${isTaskOf} AND deleted_at IS NULL RETURNING uid`,
           [uid, owner],
         );
-        return buried.length === 0 ? undefined : dropFilesOfDeleted(tx, uid);
+        if (buried.length === 0) return undefined;
+        await noteTask(tx, 'delete_task', { uid, by });
+        return dropFilesOfDeleted(tx, uid);
       });
     },
   };
 }
 
+function noteTask(
+  tx: Queryable,
+  action: AuditAction,
+  { uid: id, by }: Pick<NewTask, 'uid' | 'by'>,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  return writeAudit(tx, { by, action, object: { kind: 'task', id }, details });
+}
+
 const cancelled = transition('cancelled');
 
-/** A running one is CANCELLED when its attempt has ended. */
-async function cancelTask(on: Queryable, { uid, owner }: TaskOf): Promise<boolean> {
-  const rows = await on.query(
+/** A running one is CANCELLED when its attempt has ended. Undefined: there is none to be cancelled. */
+async function cancelTask(
+  on: Queryable,
+  { uid, owner }: TaskOf,
+): Promise<'now' | 'before' | undefined> {
+  const [row] = await on.query<{ asked: 'now' | 'before' }>(
     `UPDATE tasks t
         SET cancel_requested_at = coalesce(cancel_requested_at, now()),
             ended_at = CASE WHEN state = 'RUNNING' THEN NULL ELSE now() END,
             state = CASE WHEN state = 'RUNNING' THEN state ELSE ${cancelled.to} END
       WHERE ${isTaskOf} AND deleted_at IS NULL AND state IN ${cancelled.from}
-     RETURNING uid`,
+     RETURNING CASE WHEN cancel_requested_at = now() THEN 'now' ELSE 'before' END AS asked`,
     [uid, owner],
   );
-  return rows.length > 0;
+  return row?.asked;
 }
 
 /** Every attempt of the task `t`, as a JSON array of rows. */

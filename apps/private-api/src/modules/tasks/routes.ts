@@ -10,7 +10,7 @@ import type { TaskService } from './service.js';
 export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void {
   mountRoute(app, routes.postTask, ({ query, headers, http }, reply) => {
     const post = {
-      owner: callerOf(http).owner,
+      by: callerOf(http),
       humanReadableId: modelIdOf(query),
       idempotencyKey: headers['idempotency-key'],
     };
@@ -25,6 +25,7 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     );
     return sendBlob(http, reply, output, {
       fileName: `${params.uid}.zip`,
+      beforeFirstByte: () => tasks.noteDownload(params.uid, callerOf(http)),
       onLastByte: () => void tasks.noteFetched(params.uid, callerOf(http).owner),
     });
   });
@@ -38,7 +39,7 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   mountRoute(app, routes.getTaskStatus, ({ params, http }) => tasks.status(taskOf(params, http)));
 
   mountRoute(app, routes.cancelTask, ({ params, query, http }, reply) =>
-    tasks.cancel(taskOf(params, http), waitMsOf(query), abortedByClient(reply)),
+    tasks.cancel(taskOf(params, http), callerOf(http), waitMsOf(query), abortedByClient(reply)),
   );
 
   mountRoute(app, routes.getTaskLog, async ({ params, http }, reply) =>
@@ -46,7 +47,7 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
   );
 
   mountRoute(app, routes.deleteTask, async ({ params, http }) => {
-    await tasks.delete(taskOf(params, http));
+    await tasks.delete(taskOf(params, http), callerOf(http));
     return { detail: 'The task is deleted.' };
   });
 }

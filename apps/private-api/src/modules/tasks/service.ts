@@ -14,6 +14,7 @@ import {
   type Logger,
   type SendableBlob,
 } from '@inference-server/service-kit';
+import type { Actor } from '../audit/repository.js';
 import { readAgain } from '../../database/read-again.js';
 import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
@@ -25,10 +26,14 @@ import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from '.
 export type TaskService = ReturnType<typeof createTaskService>;
 
 export interface TaskPost {
-  owner: string;
+  by: Actor;
   humanReadableId: string;
   idempotencyKey: string | undefined;
 }
+
+/** A download that goes on for longer is another, and so is one after so many others (ms). */
+const downloadMs = 10 * 60_000;
+const mostDownloads = 10_000;
 
 /** How many of the container's last lines a 552 shows. */
 const logTailLines = 40;
@@ -42,6 +47,8 @@ export function createTaskService(deps: {
   logger: Logger;
 }) {
   const { tasks, models, blobs, changes } = deps;
+  /** Those that were noted, and when. */
+  const downloads = new Map<string, number>();
 
   return {
     /**
@@ -49,10 +56,11 @@ export function createTaskService(deps: {
      * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      { owner, humanReadableId, idempotencyKey }: TaskPost,
+      { by, humanReadableId, idempotencyKey }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
+      const { owner } = by;
       const earlier = idempotencyKey && (await tasks.keyedPost(owner, idempotencyKey));
       // Before the body is read.
       if (earlier) requireSamePost(earlier, { humanReadableId });
@@ -72,7 +80,7 @@ export function createTaskService(deps: {
       }
       const task: NewTask = {
         uid: deps.newTaskUid(),
-        owner,
+        by,
         humanReadableId,
         input,
         idempotencyKey,
@@ -89,6 +97,22 @@ export function createTaskService(deps: {
       } finally {
         if (uid !== task.uid) await blobs.abandon(input.id);
       }
+    },
+
+    /**
+     * Before the output goes out: what is not written down is not sent. What one caller fetches of it
+     * from one address within {@link downloadMs}, part by part perhaps, is one download.
+     */
+    async noteDownload(uid: string, by: Actor): Promise<void> {
+      const download = JSON.stringify([uid, by.credential, by.address]);
+      const now = performance.now();
+      const notedAt = downloads.get(download);
+      if (notedAt !== undefined && now - notedAt < downloadMs) return;
+      await tasks.noteDownload(uid, by);
+      downloads.delete(download);
+      // The oldest; of a Map the first.
+      if (downloads.size >= mostDownloads) downloads.delete(downloads.keys().next().value ?? '');
+      downloads.set(download, now);
     },
 
     /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */
@@ -141,8 +165,13 @@ export function createTaskService(deps: {
      * Cancels the task, as often as it is asked for. With `waitMs` the answer is held until the
      * container is gone. Throws TASK_ENDED when the task has ended otherwise.
      */
-    async cancel(task: TaskOf, waitMs: number, signal: AbortSignal): Promise<TaskStatus> {
-      const isUnderWay = await tasks.cancel(task);
+    async cancel(
+      task: TaskOf,
+      by: Actor,
+      waitMs: number,
+      signal: AbortSignal,
+    ): Promise<TaskStatus> {
+      const isUnderWay = await tasks.cancel(task, by);
       if (isUnderWay) await viewAtEnd(task, waitMs, signal);
       const status = await tasks.status(task);
       if (status === undefined) throw taskNotFound();
@@ -152,8 +181,8 @@ export function createTaskService(deps: {
       return status;
     },
 
-    async delete(task: TaskOf): Promise<void> {
-      const blobIds = await tasks.bury(task);
+    async delete(task: TaskOf, by: Actor): Promise<void> {
+      const blobIds = await tasks.bury(task, by);
       if (blobIds === undefined) throw taskNotFound();
       await blobs.removeMarked(blobIds);
     },

@@ -1,5 +1,6 @@
 import type { Role, UserDetails } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
+import { writeAudit, type Actor } from '../audit/repository.js';
 
 export type UserRepository = ReturnType<typeof createUserRepository>;
 
@@ -17,10 +18,11 @@ export function createUserRepository(database: Database) {
     async put(
       userName: string,
       { passwordHash, role }: { passwordHash: string | null; role: Role | null },
-      createdBy: string,
+      by: Actor,
     ): Promise<UserDetails | undefined> {
-      const [row] = await database.query<UserRow>(
-        `WITH changed AS (
+      return database.transaction(async (tx) => {
+        const [row] = await tx.query<UserRow>(
+          `WITH changed AS (
            UPDATE users
               SET password_hash = coalesce($2, password_hash), role = coalesce($3::access_role, role),
                   password_at = CASE WHEN $2::text IS NULL THEN password_at ELSE now() END,
@@ -32,9 +34,18 @@ export function createUserRepository(database: Database) {
             WHERE $2::text IS NOT NULL AND $3 IS NOT NULL AND NOT EXISTS (SELECT FROM changed)
            RETURNING ${columns})
          SELECT * FROM changed UNION ALL SELECT * FROM made`,
-        [userName, passwordHash, role, createdBy],
-      );
-      return row && toDetails(row);
+          [userName, passwordHash, role, by.credential],
+        );
+        if (row === undefined) return undefined;
+        const details = { role: row.role, new_password: passwordHash !== null };
+        await writeAudit(tx, {
+          by,
+          action: 'put_user',
+          object: { kind: 'user', id: userName },
+          details,
+        });
+        return toDetails(row);
+      });
     },
 
     /** Undefined: nobody of this name is let in. */
@@ -68,16 +79,20 @@ export function createUserRepository(database: Database) {
      * Undefined when there is nobody of that name. A second time changes nothing. Tokens of before end for
      * good: they are none of the password that the person has once let in again.
      */
-    async lock(userName: string): Promise<UserDetails | undefined> {
-      const [row] = await database.query<UserRow>(
-        `UPDATE users
-            SET locked_at = coalesce(locked_at, now()),
-                password_at = CASE WHEN locked_at IS NULL THEN now() ELSE password_at END
-          WHERE user_name = $1
+    async lock(userName: string, by: Actor): Promise<UserDetails | undefined> {
+      return database.transaction(async (tx) => {
+        const [row] = await tx.query<UserRow>(
+          `UPDATE users
+              SET locked_at = coalesce(locked_at, now()),
+                  password_at = CASE WHEN locked_at IS NULL THEN now() ELSE password_at END
+            WHERE user_name = $1
          RETURNING ${columns}`,
-        [userName],
-      );
-      return row && toDetails(row);
+          [userName],
+        );
+        if (row === undefined) return undefined;
+        await writeAudit(tx, { by, action: 'lock_user', object: { kind: 'user', id: userName } });
+        return toDetails(row);
+      });
     },
   };
 }
