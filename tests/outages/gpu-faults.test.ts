@@ -93,6 +93,25 @@ it('makes none of a container that loses its device alone, and looks at the devi
   ]);
 }, 120_000);
 
+it('gives nothing to a device of which the driver says that it requires a reset, in place of all else', async () => {
+  const [sick, well] = [gpu(1).uuid, gpu(2).uuid];
+  await lab.stop();
+  await lab.gpus.tell(sick, { instead: '[GPU requires reset]' });
+  await lab.start({}, async () => {
+    const states = (await lab.consumers()).map(({ state }) => state);
+    return states.filter((state) => state === 'ready').length === 4;
+  });
+  await lab.untilState(sick, 'quarantined', `${sick} needs: Reset`);
+  const uids = [await lab.post('large', seen()), await lab.post('large', seen())];
+  for (const uid of uids) expect(await lab.devicesSeenBy(uid)).toEqual([well]);
+  expect(await Promise.all(uids.map((uid) => lab.tasks.attemptsOf(uid)))).toEqual(
+    uids.map(() => [{ number: 1, outcome: 'finished', reason: null }]),
+  );
+  await lab.untilState(sick, 'quarantined', `${sick} needs: Reset`);
+  await lab.gpus.tell(sick, { instead: undefined });
+  await lab.untilState(sick, 'ready');
+}, 120_000);
+
 it('leaves devices to what runs on them, whichever of their consumers come back', async () => {
   const pair = await lab.post('pair', untilReleased(seen()));
   await lab.tasks.untilItRuns(pair);

@@ -73,6 +73,9 @@ describe('the GPUs that nvidia-smi lists', () => {
     ['Reset', 'Reset'],
     ['Drain and Reset', 'Drain and Reset'],
     ['Reboot', 'Reboot'],
+    ['[GPU requires reset]', 'Reset'],
+    ['GPU requires reset', 'Reset'],
+    ['[GPU is lost]', 'Reboot'],
   ])('need what must be done to them: %s', async (action, needs) => {
     const details = { [newest]: `${first}, 46068, 550.90.07, [N/A], ${action}\n` };
     const { gpus } = await listGpus(smiOf({ list: twoGpus, details }).run);
@@ -98,9 +101,15 @@ describe('the GPUs that nvidia-smi lists', () => {
     expect(gpus[0]).toMatchObject({ memoryMib: 46068, driver: '440.33.01', needs });
   });
 
-  it.each(['[N/A]', '[Unknown Error]', '', 'GPU is lost', '1 GiB', '-5', '99999999999999'])(
-    'may not tell of their memory: "%s"',
-    async (memory) => {
+  it.each([
+    ...['[N/A]', '[Unknown Error]', '', '1 GiB', '-5', '99999999999999'].map(
+      (memory) => [memory, null] as const,
+    ),
+    ['GPU is lost', 'Reboot'],
+    ['[GPU requires reset]', 'Reset'],
+  ] as const)(
+    'may not tell of their memory, which "%s" may have a reason for',
+    async (memory, needs) => {
       const details = { [newest]: `${first}, ${memory}, [N/A], [N/A], [N/A]\n` };
       const { gpus } = await listGpus(smiOf({ list: twoGpus, details }).run);
       expect(gpus[0]).toEqual({
@@ -108,7 +117,7 @@ describe('the GPUs that nvidia-smi lists', () => {
         name: 'NVIDIA L40S',
         memoryMib: null,
         driver: null,
-        needs: null,
+        needs,
       });
     },
   );
