@@ -106,6 +106,23 @@ it('shares the host out between consumers, and those between their slots', () =>
   expect(gpu.limits.memoryBytes).toBe(gpu.share.memory_mib * 1024 ** 2);
 });
 
+it('shares out no more than its part of the host, so that two processes on one engine fit', () => {
+  const [cpu] = consumers({ HOST_SHARE: '0.25', CPU_SLOTS: '1' });
+  const gpus = consumers({ HOST_SHARE: '0.75', GPUS: 'auto', CPU_SLOTS: '0' }, { devices });
+  const all = [cpu, ...gpus];
+  const sumOf = (amountOf: (of: typeof cpu) => number) =>
+    all.reduce((sum, of) => sum + amountOf(of), 0);
+  expect(gpus).toHaveLength(2);
+  expect(sumOf(({ share }) => share.cpus)).toBe(12);
+  expect(sumOf(({ share }) => share.memory_mib)).toBe(9_000);
+  expect(sumOf(({ limits }) => limits.memoryBytes)).toBe(9_000 * 1024 ** 2);
+  expect(all.map(({ host }) => host.cpus)).toEqual([12, 12, 12]);
+  expect(consumers({ HOST_SHARE: '0.5' })[0].slots).toBe(6);
+  for (const none of ['0', '1.1', '-1', 'all']) {
+    expect(() => consumers({ HOST_SHARE: none }), none).toThrow(/HOST_SHARE/);
+  }
+});
+
 it('reads labels', () => {
   expect(consumers({})[0].labels).toEqual({});
   expect(consumers({ CONSUMER_LABELS: 'site=lab-2,disk=nvme' })[0].labels).toEqual({
