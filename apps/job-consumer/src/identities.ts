@@ -4,7 +4,7 @@ import { parseLabels, type ConsumerRegistration, type Labels } from '@inference-
 import { AppError } from '@inference-server/errors';
 import { consumerToken } from '@inference-server/service-kit';
 import type { Config } from './config.js';
-import type { Device } from './devices/find-devices.js';
+import { isOn, type Device } from './devices/find-devices.js';
 
 /** What the engine's host has for the consumers of this process. */
 export interface HostResources {
@@ -48,6 +48,14 @@ export function consumersOf(
   const count = devices.length + (cpuSlots > 0 ? 1 : 0);
   if (count > 1 && config.CONSUMER_TOKEN !== undefined) {
     throw invalid('CONSUMER_TOKEN is of one consumer: with several give PRIVATE_API_TOKEN.');
+  }
+  for (const [at, device] of devices.entries()) {
+    const same = devices
+      .slice(at + 1)
+      .find((other) => isOn(device, other.uuid) || isOn(other, device.uuid));
+    if (same !== undefined) {
+      throw invalid(`One device, or a part of it, is named twice: ${device.uuid}, ${same.uuid}`);
+    }
   }
   const identityOf = (
     id: string,

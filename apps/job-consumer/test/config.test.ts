@@ -66,9 +66,29 @@ it.each([
   expect(only.device?.memory_mib).toBeNull();
 });
 
-it('refuses two names of one device', () => {
-  const twice = [uuids[0]!, `nvidia.com/gpu=${uuids[0]}`].map((uuid) => testDevice(uuid));
-  expect(() => consumers({ GPUS: 'auto' }, { devices: twice })).toThrow(/one name/);
+it.each([
+  ['by two names', [uuids[0]!, `nvidia.com/gpu=${uuids[0]}`]],
+  ['a slice by two names', [`nvidia.com/gpu=${uuids[1]}`, uuids[1]!]],
+  ['with a slice of it', [uuids[0]!, uuids[1]!]],
+  [
+    'with a slice of it, by CDI names',
+    [`nvidia.com/gpu=${uuids[1]}`, `nvidia.com/gpu=${uuids[0]}`],
+  ],
+])('refuses a device that is named twice: %s', (_how, twice) => {
+  const asked = twice.map((uuid) => ({
+    ...testDevice(uuid),
+    ...(uuid.includes('MIG') && { gpu_uuid: uuids[0]! }),
+  }));
+  expect(() => consumers({ GPUS: twice.join() }, { devices: asked })).toThrow(
+    `named twice: ${twice.join(', ')}`,
+  );
+});
+
+it('refuses two devices whose consumers would have one name', () => {
+  const alike = ['GPU-6f1c2a3b-0000-4000-8000-000000000001', uuids[0]!].map((uuid) =>
+    testDevice(uuid),
+  );
+  expect(() => consumers({ GPUS: 'auto' }, { devices: alike })).toThrow(/one name/);
 });
 
 it.each(['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2'])(

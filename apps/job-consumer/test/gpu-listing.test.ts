@@ -161,7 +161,7 @@ describe('a GPU that is divided', () => {
     const report = logOf(first, sliceOf(0, '40192 MiB') + sliceOf(1, '9856 MiB'));
     const { run, asked } = smiOf({ list: divided, details, report });
     const { gpus } = await listGpus(run);
-    const common = { driver: '550.90.07', needs: 'Drain and Reset' };
+    const common = { gpuUuid: first, driver: '550.90.07', needs: 'Drain and Reset' };
     expect(gpus).toEqual([
       { uuid: slice, name: 'NVIDIA H100 80GB HBM3 MIG 3g.40gb', memoryMib: 40192, ...common },
       { uuid: other, name: 'NVIDIA H100 80GB HBM3 MIG 1g.10gb+me', memoryMib: 9856, ...common },

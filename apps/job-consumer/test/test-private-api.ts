@@ -28,6 +28,10 @@ export interface TestPrivateApi {
   replacedConsumers: Set<string>;
   /** How often one of these has asked for an attempt. */
   adoptionsOfReplaced: number;
+  /** Whose device is another's, with what they are told. */
+  takenDevices: Map<string, string>;
+  /** How often they were told. */
+  refusedRegistrations: number;
   /** How long the answer to a claim that was won takes. */
   claimAnswerMs: number;
   /** Tasks by uid, with what became of them. */
@@ -111,6 +115,8 @@ export async function startTestPrivateApi(
     signedOff: [],
     replacedConsumers: new Set(),
     adoptionsOfReplaced: 0,
+    takenDevices: new Map(),
+    refusedRegistrations: 0,
     claimAnswerMs: 0,
     tasks,
     modelFetches: [],
@@ -171,6 +177,11 @@ export async function startTestPrivateApi(
     if (api.away) throw new AppError('SERVICE_UNAVAILABLE', 'away');
   });
   mountRoute(app, routes.registerConsumer, async ({ params, body }) => {
+    const taken = api.takenDevices.get(params.consumer_id);
+    if (taken !== undefined) {
+      api.refusedRegistrations += 1;
+      throw new AppError('DEVICE_TAKEN', taken);
+    }
     api.registrations.push({ id: params.consumer_id, ...body });
     return { installation_id: api.installationId, heartbeat_interval_ms: 300 };
   });

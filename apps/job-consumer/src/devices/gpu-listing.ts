@@ -141,6 +141,7 @@ async function describe(
     if (gpu.slices === null) throw notUnderstood(`it does not list the slices of ${gpu.uuid}`);
     return slices.map(({ uuid, profile, index }) => ({
       uuid,
+      gpuUuid: gpu.uuid,
       name: `${gpu.name} MIG ${profile}`,
       memoryMib: memoryOf.get(`${gpu.uuid} ${index}`) ?? null,
       ...common,

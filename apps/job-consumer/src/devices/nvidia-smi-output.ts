@@ -9,6 +9,8 @@ import { AppError } from '@inference-server/errors';
 export interface FoundGpu {
   /** As an engine is asked for it: `GPU-…`, or `MIG-…` of a slice. */
   uuid: string;
+  /** Of a slice: its GPU. */
+  gpuUuid?: string;
   /** Of a slice: the name of its GPU and that of its profile. */
   name: string | null;
   memoryMib: number | null;
