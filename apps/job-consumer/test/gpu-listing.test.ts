@@ -177,6 +177,15 @@ describe('a GPU that is divided', () => {
     expect(listing).toEqual({ gpus: [], answering: [first], failures: [] });
   });
 
+  it.each([
+    ['their own', [1, 2], [40_192, 40_193]],
+    ['an even part of what they have together', [1, 1], [20_096, 20_096]],
+  ] as const)('has slices with %s', async (_what, [one, two], mib) => {
+    const report = logOf(first, sliceOf(0, '40192 MiB', one) + sliceOf(1, '40193 MiB', two));
+    const { gpus } = await listGpus(smiOf({ list: divided, details, report }).run);
+    expect(gpus.slice(0, 2).map(({ memoryMib }) => memoryMib)).toEqual(mib);
+  });
+
   it('may have slices with the names that old drivers give them', async () => {
     const uuid = `MIG-${first}/9/0`;
     const list = `GPU 0: A100 (UUID: ${first})\n  MIG 1g.5gb Device 2: (UUID: ${uuid})\n`;
@@ -334,8 +343,9 @@ describe('a GPU that does not answer', () => {
   });
 });
 
-function sliceOf(index: number, total: string): string {
-  return `<mig_device><index>${index}</index><fb_memory_usage><total>${total}</total></fb_memory_usage></mig_device>`;
+function sliceOf(index: number, total: string, instance?: number): string {
+  const of = instance === undefined ? '' : `<gpu_instance_id>${instance}</gpu_instance_id>`;
+  return `<mig_device><index>${index}</index>${of}<fb_memory_usage><total>${total}</total></fb_memory_usage></mig_device>`;
 }
 
 function logOf(uuid: string, slices: string, programName = 'python3'): string {

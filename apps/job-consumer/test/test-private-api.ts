@@ -24,6 +24,8 @@ export interface TestPrivateApi {
   url: string;
   registrations: (ConsumerRegistration & { id: string })[];
   signedOff: string[];
+  /** Sign-offs and settlements, as they came. */
+  order: string[];
   /** Consumers that another process speaks for by now, though a heartbeat has not said so yet. */
   replacedConsumers: Set<string>;
   /** How often one of these has asked for an attempt. */
@@ -113,6 +115,7 @@ export async function startTestPrivateApi(
     url: '',
     registrations: [],
     signedOff: [],
+    order: [],
     replacedConsumers: new Set(),
     adoptionsOfReplaced: 0,
     takenDevices: new Map(),
@@ -187,6 +190,7 @@ export async function startTestPrivateApi(
   });
   mountRoute(app, routes.signOffConsumer, async ({ params }) => {
     api.signedOff.push(params.consumer_id);
+    api.order.push(`signed off ${params.consumer_id}`);
     return { returned_tickets: 0 };
   });
   mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
@@ -294,6 +298,7 @@ export async function startTestPrivateApi(
     const isResult = body.result.kind === 'finished' || body.result.kind === 'failed';
     if (task.cancelRequested && isResult) return { outcome: 'cancel_requested' } as const;
     task.settlements.push(body.result);
+    api.order.push(`${body.result.kind} ${task.uid}`);
     task.settle(body.result);
     return { outcome: 'settled' } as const;
   });
