@@ -21,8 +21,10 @@ export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
 export { isLoopbackAddress } from './loopback.js';
 export {
+  consumerNameOf,
   consumerToken,
   newOperatorToken,
+  partToken,
   publicApiToken,
   rpcGatewayToken,
   verifyToken,

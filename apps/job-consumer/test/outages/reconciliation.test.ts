@@ -4,7 +4,6 @@ import { AppError } from '@inference-server/errors';
 import { createNames, labelNames } from '../../src/names.js';
 import { openConsumerScene, type ConsumerScene } from '../consumer-scene.js';
 import { makeScriptImage } from '../images.js';
-import type { TestTask } from '../test-private-api.js';
 import { scriptZip } from '../zips.js';
 
 let scene: ConsumerScene;
