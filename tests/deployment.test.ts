@@ -113,6 +113,15 @@ describe('docker-compose.yaml', () => {
     }
   });
 
+  it('promises no more of the host than there is, whichever consumers use its engine', () => {
+    const shares = consumers.map((name) => {
+      const given = services[name]?.environment?.['HOST_SHARE'] ?? '';
+      return Number(/^\$\{[A-Z_]+:-([0-9.]+)\}$/.exec(given)?.[1]);
+    });
+    expect(shares.every((share) => share > 0)).toBe(true);
+    expect(shares.reduce((sum, share) => sum + share)).toBeLessThanOrEqual(1);
+  });
+
   it('asks each service for its health at the port that it listens on', () => {
     for (const name of ['public-api', 'private-api']) {
       const { environment, healthcheck } = services[name] ?? {};

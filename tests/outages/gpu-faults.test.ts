@@ -1,7 +1,15 @@
 import { beforeAll, expect, it } from 'vitest';
 import { waitUntil } from '@inference-server/testing';
 import { untilReleased } from '../script-tasks.js';
-import { consumerOf, gpu, openGpuLab, seen, type GpuLab, type ModelName } from './gpu-lab.js';
+import {
+  consumerOf,
+  divided,
+  gpu,
+  openGpuLab,
+  seen,
+  type GpuLab,
+  type ModelName,
+} from './gpu-lab.js';
 
 /** What a device does, or does not, is nobody's failure but its own. */
 
@@ -93,6 +101,25 @@ it('makes none of a container that loses its device alone, and looks at the devi
   ]);
 }, 120_000);
 
+it('gives nothing to a device of which the driver says that it requires a reset, in place of all else', async () => {
+  const [sick, well] = [gpu(1).uuid, gpu(2).uuid];
+  await lab.stop();
+  await lab.gpus.tell(sick, { instead: '[GPU requires reset]' });
+  await lab.start({}, async () => {
+    const states = (await lab.consumers()).map(({ state }) => state);
+    return states.filter((state) => state === 'ready').length === 4;
+  });
+  await lab.untilState(sick, 'quarantined', `${sick} needs: Reset`);
+  const uids = [await lab.post('large', seen()), await lab.post('large', seen())];
+  for (const uid of uids) expect(await lab.devicesSeenBy(uid)).toEqual([well]);
+  expect(await Promise.all(uids.map((uid) => lab.tasks.attemptsOf(uid)))).toEqual(
+    uids.map(() => [{ number: 1, outcome: 'finished', reason: null }]),
+  );
+  await lab.untilState(sick, 'quarantined', `${sick} needs: Reset`);
+  await lab.gpus.tell(sick, { instead: undefined });
+  await lab.untilState(sick, 'ready');
+}, 120_000);
+
 it('leaves devices to what runs on them, whichever of their consumers come back', async () => {
   const pair = await lab.post('pair', untilReleased(seen()));
   await lab.tasks.untilItRuns(pair);
@@ -119,4 +146,35 @@ it('leaves devices to what runs on them, whichever of their consumers come back'
       [waiting, 'alone'],
     ]),
   );
+}, 120_000);
+
+it('lets no other process have a device, nor the GPU of slices, until the one that has it is gone', async () => {
+  const rival = await lab.startRival({
+    GPUS: `${gpu(1).uuid},${divided.uuid}`,
+    CPU_SLOTS: '0',
+  });
+  const refusals = async () =>
+    (await rival.log())
+      .split('\n')
+      .filter((line) => line.includes('not registered yet'))
+      .map((line) => /the consumer (\S+) until/.exec(line)?.[1]);
+  await expect.poll(async () => (await refusals()).length, { timeout: 20_000 }).toBe(2);
+  const pair = await lab.post('pair', seen());
+  expect((await lab.devicesSeenBy(pair)).sort()).toEqual([gpu(1).uuid, gpu(2).uuid]);
+  // Asked for again and again meanwhile, told of once for each.
+  expect(new Set(await refusals())).toEqual(
+    new Set([consumerOf[gpu(1).uuid], consumerOf[divided.largeSlice.uuid]]),
+  );
+  expect(await refusals()).toHaveLength(2);
+  await lab.stop();
+  const rivals = async () =>
+    (await lab.consumers())
+      .filter(({ id }) => id.startsWith('rival'))
+      .map(({ device, state }) => [device?.uuid, state]);
+  await expect.poll(rivals, { timeout: 30_000 }).toEqual([
+    [gpu(1).uuid, 'ready'],
+    // A GPU that is divided cannot be had as a whole.
+    [divided.uuid, 'quarantined'],
+  ]);
+  await rival.stop();
 }, 120_000);

@@ -91,6 +91,13 @@ export async function openGpuLab() {
       app = await start(settings, ready);
     },
 
+    /** Another process on the same host, of which nothing is waited for. */
+    startRival: (settings: Record<string, string>) =>
+      start(
+        { CONSUMER_TOKEN: consumerToken(server.token, 'rival'), ...settings },
+        async () => true,
+      ),
+
     post: (model: ModelName, script: string) =>
       server.client.postTask({ human_readable_id: model, zip: zipOfScript(script) }),
 

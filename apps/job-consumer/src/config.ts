@@ -30,6 +30,13 @@ export const Config = Type.Object({
         'Tasks without a GPU side by side; 0: none. Default: the cores of its share of the host, 0 where GPUs are named.',
     }),
   ),
+  HOST_SHARE: Type.Number({
+    exclusiveMinimum: 0,
+    maximum: 1,
+    default: 1,
+    description:
+      'How much of the cores and memory of its host is for this process: those that use one engine have 1 together.',
+  }),
   GPUS: Type.String({
     default: 'none',
     // Devices beside a word for others would be a contradiction.

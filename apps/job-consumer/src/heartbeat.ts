@@ -13,8 +13,8 @@ export interface Heartbeat {
 }
 
 /**
- * Registers, however long private-api is away, and keeps registered from then on. `registration` is
- * asked every time. While another process is the consumer it is waited for, `predecessorMs` at most:
+ * Registers, however long private-api is away, or another has its device, and keeps registered from then on.
+ * `registration` is asked every time. While another process is the consumer it is waited for, `predecessorMs` at most:
  * one that was killed is heard of no more by then. Throws when private-api refuses.
  */
 export async function startHeartbeat(
@@ -34,11 +34,19 @@ export async function startHeartbeat(
     onReplaced: (error: AppError) => void;
   },
 ): Promise<Heartbeat> {
+  let told: string | undefined;
+  /** Once: it may be long. */
+  const tell = (error: unknown) => {
+    const reason = messageOf(error);
+    if (reason === told) return;
+    told = reason;
+    logger.warn({ reason }, 'not registered yet');
+  };
   const register = () =>
     retryPassing(() => api.register(registration(), starting), {
       signal: starting,
       forMs: Infinity,
-      onRetry: (error) => logger.warn({ reason: messageOf(error) }, 'not registered yet'),
+      onRetry: tell,
     });
   const registered = await retryPassing(register, {
     signal: starting,

@@ -3,7 +3,7 @@ import { parseLabels, type ConsumerRegistration, type Labels } from '@inference-
 import { AppError } from '@inference-server/errors';
 import { consumerNameOf, partToken } from '@inference-server/service-kit';
 import type { Config } from './config.js';
-import type { Device } from './devices/find-devices.js';
+import { isOn, type Device } from './devices/find-devices.js';
 
 /** What the engine's host has for the consumers of this process. */
 export interface HostResources {
@@ -30,8 +30,8 @@ export interface ConsumerIdentity {
 }
 
 /**
- * The consumers that the settings ask for, on this host. Its cores and memory (a tenth stays free) are
- * shared out evenly between them. Throws VALIDATION_FAILED when the settings contradict each other, or the host.
+ * The consumers that the settings ask for, on this host. What this process has of its cores and memory (a tenth
+ * of that stays free) is shared out evenly between them. Throws VALIDATION_FAILED when the settings contradict each other, or the host.
  */
 export function consumersOf(
   config: Settings,
@@ -41,9 +41,18 @@ export function consumersOf(
   const labels = parseLabels(config.CONSUMER_LABELS);
   if (labels === undefined) throw invalid('CONSUMER_LABELS has a key twice.');
   const areNamed = config.GPU_UUID !== undefined || !['auto', 'none'].includes(config.GPUS);
+  const ownCpus = host.cpus * config.HOST_SHARE;
   const cpuSlots =
-    config.CPU_SLOTS ?? (areNamed ? 0 : Math.max(1, Math.floor(host.cpus / (1 + devices.length))));
+    config.CPU_SLOTS ?? (areNamed ? 0 : Math.max(1, Math.floor(ownCpus / (1 + devices.length))));
   const count = devices.length + (cpuSlots > 0 ? 1 : 0);
+  for (const [at, device] of devices.entries()) {
+    const same = devices
+      .slice(at + 1)
+      .find((other) => isOn(device, other.uuid) || isOn(other, device.uuid));
+    if (same !== undefined) {
+      throw invalid(`One device, or a part of it, is named twice: ${device.uuid}, ${same.uuid}`);
+    }
+  }
   const process = callerOf(config);
   const identityOf = (
     part: string | null,
@@ -117,9 +126,10 @@ function resourcesOf(
   { slots, device }: Pick<ConsumerIdentity, 'slots' | 'device'>,
 ): Pick<ConsumerIdentity, 'host' | 'share' | 'limits' | 'cpusPerTask'> {
   const host = { cpus, memory_mib: memoryMib };
+  const part = config.HOST_SHARE / consumers;
   const share = {
-    cpus: cpus / consumers,
-    memory_mib: Math.floor((memoryMib * 0.9) / consumers),
+    cpus: cpus * part,
+    memory_mib: Math.floor(memoryMib * 0.9 * part),
     memory_per_task_mib: config.CONTAINER_MEMORY_MIB ?? null,
   };
   const parts = device === null ? slots : 1;

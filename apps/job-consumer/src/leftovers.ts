@@ -7,6 +7,7 @@ import {
 import { messageOf } from '@inference-server/errors';
 import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
+import { isOn, type Device } from './devices/find-devices.js';
 import { isComplete } from './model-volume.js';
 import { labelNames, type Names } from './names.js';
 
@@ -62,17 +63,19 @@ export async function listOwn(
   }
 }
 
-/** The attempts of other consumers, of whatever process, whose containers run on this device. */
+/** The attempts of other consumers, of whatever process and by whatever name, whose containers run on this device. */
 export async function listOthersOn(
   { engine, names }: { engine: ContainerEngine; names: Names },
-  device: string,
+  device: Device,
   signal: AbortSignal,
 ): Promise<Ticket[]> {
   const runs = await engine.listContainers(names.ofAll('run'), signal);
   return runs
     .filter(({ state }) => state !== 'created' && !hasEnded(state))
     .filter(({ labels }) => labels[labelNames.consumer] !== names.own[labelNames.consumer])
-    .filter(({ labels }) => labels[labelNames.devices]?.split(' ').includes(device) === true)
+    .filter(({ labels }) =>
+      labels[labelNames.devices]?.split(' ').some((name) => isOn(device, name)),
+    )
     .flatMap(({ labels }) => attemptOf(labels) ?? []);
 }
 

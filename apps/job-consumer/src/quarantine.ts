@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { faultCauses } from '@inference-server/contracts';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
+import { quarantinePauses } from './quarantine-pauses.js';
 import type { Outcome } from './run/outcome.js';
 
 /**
@@ -12,6 +13,7 @@ import type { Outcome } from './run/outcome.js';
  *                                          └────┘  └── untested: so it begins, where that is asked for
  *                      a probe fails: the next one after twice the pause
  *
+ * Who is back in quarantine soon after it has left it waits for longer than the last time.
  * Attempts that are under way together meet the same trouble: of their faults one counts. Of a lost device
  * `accuse` tells, for it may be another consumer's: it counts at once.
  */
@@ -20,7 +22,7 @@ export interface Quarantine {
   readonly reason: string | undefined;
   /** For an attempt that begins: what takes note of how private-api knows that it ended. */
   begin(): (outcome: Outcome) => void;
-  /** Its device has been shown to be lost: a probe is made after the pause. */
+  /** Its device has been shown to be lost: a probe is made after the pause. What passes one before that is not enough. */
   accuse(reason: string): void;
   /** Its device may be lost: a probe is made at once. */
   suspect(reason: string): void;
@@ -32,7 +34,7 @@ export interface Quarantine {
 export function createQuarantine(options: {
   /** So many faults in a row. */
   after: number;
-  /** Before the first probe; doubled up to ten times as much. */
+  /** Before the first probe, see {@link quarantinePauses}. */
   pauseMs: number;
   /** Whether it is quarantined until a probe has passed. */
   untested?: boolean;
@@ -51,34 +53,56 @@ export function createQuarantine(options: {
   let reason =
     options.untested === true ? 'Its device, or its engine, is being looked at.' : undefined;
   let recovering = Promise.resolve();
+  const pauses = quarantinePauses(options.pauseMs);
+  /** The last one that began with a pause. */
+  let last: { firstPauseMs: number; endedAt: number } | undefined;
+  /** Of this one; 0: the device is only to be looked at. */
+  let firstPauseMs = 0;
+
+  const beginPause = () => {
+    const before = last && {
+      firstPauseMs: last.firstPauseMs,
+      endedMsAgo: performance.now() - last.endedAt,
+    };
+    firstPauseMs = pauses.first(before);
+  };
 
   const setReason = (next: string | undefined) => {
     reason = next;
     onChange();
   };
 
-  const recover = async (firstPauseMs: number) => {
-    const { pauseMs: shortestMs } = options;
-    const longer = (ms: number) => Math.min(Math.max(2 * ms, shortestMs), 10 * shortestMs);
-    for (let pauseMs = firstPauseMs; ; pauseMs = longer(pauseMs)) {
+  const recover = async () => {
+    for (let pauseMs = firstPauseMs; ;) {
+      const wasAccused = firstPauseMs > 0;
       await sleep(pauseMs, undefined, { signal: closing.signal }).catch(() => undefined);
       if (isClosing()) return;
       try {
         await probe(closing.signal);
-        break;
+        if (wasAccused || firstPauseMs === 0) break;
+        // It was accused since.
+        pauseMs = firstPauseMs;
       } catch (error) {
         if (!isClosing()) setReason(messageOf(error));
+        pauseMs = pauses.next(pauseMs);
       }
     }
     faults = 0;
+    if (firstPauseMs > 0) last = { firstPauseMs, endedAt: performance.now() };
+    firstPauseMs = 0;
     logger.info('out of quarantine: a probe passed');
     setReason(undefined);
   };
 
-  const confine = (why: string, firstPauseMs = options.pauseMs) => {
+  const say = (why: string) => {
     logger.error({ faults, reason: why }, 'in quarantine: it takes no tasks');
     setReason(why);
-    recovering = recover(firstPauseMs);
+  };
+
+  const confine = (why: string) => {
+    beginPause();
+    say(why);
+    recovering = recover();
   };
 
   return {
@@ -99,13 +123,20 @@ export function createQuarantine(options: {
       };
     },
     accuse(why) {
-      if (reason === undefined && !isClosing()) confine(why);
+      if (isClosing()) return;
+      if (reason === undefined) confine(why);
+      else if (firstPauseMs === 0) {
+        beginPause();
+        say(why);
+      }
     },
     suspect(why) {
-      if (reason === undefined && !isClosing()) confine(why, 0);
+      if (reason !== undefined || isClosing()) return;
+      say(why);
+      recovering = recover();
     },
     test() {
-      recovering = recover(0);
+      recovering = recover();
     },
     async close() {
       closing.abort();

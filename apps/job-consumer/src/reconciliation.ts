@@ -145,13 +145,13 @@ function createAdoption(
   { engine, api, names, attempts, member, isInUse, logger }: ReconciliationDeps,
   { holder, signal, outOfTime }: { holder: string; signal: AbortSignal; outOfTime: AbortSignal },
 ): Adoption {
-  const device = member.identity.device?.uuid;
+  const { device, slots } = member.identity;
   /** What containers have that are not under way here, by attempt: to be given back. */
   const held = new Map<string, () => void>();
   /** The same of containers of other consumers that have the device, and are not under way here either. */
   const foreign = new Map<string, () => void>();
   const lookForForeign = async () => {
-    if (device === undefined) return;
+    if (device === null) return;
     const there = await listOthersOn({ engine, names }, device, signal);
     const strange = there.filter((ticket) => !member.isAllotted(ticket)).map(keyOf);
     for (const key of strange) if (!foreign.has(key)) foreign.set(key, member.keep());
@@ -231,11 +231,16 @@ function createAdoption(
         giveBack();
       });
     },
-    // A device may be all theirs; a slot of a host is one of many.
-    blockedBy: () =>
-      device !== undefined && held.size + foreign.size > 0
-        ? 'A container that nobody is in charge of still has its device.'
-        : undefined,
+    blockedBy() {
+      // A device may be all theirs; a slot of a host is one of many.
+      if (device !== null && held.size + foreign.size > 0) {
+        return 'A container that nobody is in charge of still has its device.';
+      }
+      if (device === null && held.size >= slots) {
+        return 'Containers that nobody is in charge of still have all of its slots.';
+      }
+      return undefined;
+    },
   };
 }
 

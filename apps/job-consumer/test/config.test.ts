@@ -73,9 +73,29 @@ it.each([
   expect(only.device?.memory_mib).toBeNull();
 });
 
-it('refuses two names of one device', () => {
-  const twice = [uuids[0]!, `nvidia.com/gpu=${uuids[0]}`].map((uuid) => testDevice(uuid));
-  expect(() => consumers({ GPUS: 'auto' }, { devices: twice })).toThrow(/one name/);
+it.each([
+  ['by two names', [uuids[0]!, `nvidia.com/gpu=${uuids[0]}`]],
+  ['a slice by two names', [`nvidia.com/gpu=${uuids[1]}`, uuids[1]!]],
+  ['with a slice of it', [uuids[0]!, uuids[1]!]],
+  [
+    'with a slice of it, by CDI names',
+    [`nvidia.com/gpu=${uuids[1]}`, `nvidia.com/gpu=${uuids[0]}`],
+  ],
+])('refuses a device that is named twice: %s', (_how, twice) => {
+  const asked = twice.map((uuid) => ({
+    ...testDevice(uuid),
+    ...(uuid.includes('MIG') && { gpu_uuid: uuids[0]! }),
+  }));
+  expect(() => consumers({ GPUS: twice.join() }, { devices: asked })).toThrow(
+    `named twice: ${twice.join(', ')}`,
+  );
+});
+
+it('refuses two devices whose consumers would have one name', () => {
+  const alike = ['GPU-6f1c2a3b-0000-4000-8000-000000000001', uuids[0]!].map((uuid) =>
+    testDevice(uuid),
+  );
+  expect(() => consumers({ GPUS: 'auto' }, { devices: alike })).toThrow(/one name/);
 });
 
 it.each(['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2'])(
@@ -110,6 +130,23 @@ it('shares the host out between consumers, and those between their slots', () =>
   expect(gpu.share).toEqual(second?.share);
   expect(gpu.share.cpus).toBe(cpu.share.cpus / 2);
   expect(gpu.limits.memoryBytes).toBe(gpu.share.memory_mib * 1024 ** 2);
+});
+
+it('shares out no more than its part of the host, so that two processes on one engine fit', () => {
+  const [cpu] = consumers({ HOST_SHARE: '0.25', CPU_SLOTS: '1' });
+  const gpus = consumers({ HOST_SHARE: '0.75', GPUS: 'auto', CPU_SLOTS: '0' }, { devices });
+  const all = [cpu, ...gpus];
+  const sumOf = (amountOf: (of: typeof cpu) => number) =>
+    all.reduce((sum, of) => sum + amountOf(of), 0);
+  expect(gpus).toHaveLength(2);
+  expect(sumOf(({ share }) => share.cpus)).toBe(12);
+  expect(sumOf(({ share }) => share.memory_mib)).toBe(9_000);
+  expect(sumOf(({ limits }) => limits.memoryBytes)).toBe(9_000 * 1024 ** 2);
+  expect(all.map(({ host }) => host.cpus)).toEqual([12, 12, 12]);
+  expect(consumers({ HOST_SHARE: '0.5' })[0].slots).toBe(6);
+  for (const none of ['0', '1.1', '-1', 'all']) {
+    expect(() => consumers({ HOST_SHARE: none }), none).toThrow(/HOST_SHARE/);
+  }
 });
 
 it('reads labels', () => {

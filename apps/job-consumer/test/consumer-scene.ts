@@ -43,6 +43,7 @@ export async function openConsumerScene(given?: TestEngine) {
     untilContainer,
     runOf,
     tracesOf,
+    leave,
   };
 
   async function start(options: StartOptions = {}): Promise<{ id: string }> {
@@ -85,6 +86,18 @@ export async function openConsumerScene(given?: TestEngine) {
 
   function runOf(id: string, task: TestTask): string {
     return createNames(own.installationId, id).attempt(task.uid, task.attempt).name('run');
+  }
+
+  /** A container of an attempt that another process has left: created, not started. */
+  async function leave(consumerId: string, task: TestTask): Promise<{ id: string; name: string }> {
+    const names = createNames(own.installationId, consumerId).attempt(task.uid, task.attempt);
+    const name = names.name('run');
+    const { Id: id } = (await own.api.call('POST', `/containers/create?name=${name}`, {
+      Image: own.image,
+      Cmd: ['sleep', '100'],
+      Labels: names.labels('run'),
+    })) as { Id: string };
+    return { id, name };
   }
 
   async function tracesOf(installation = own.installationId): Promise<string[]> {

@@ -78,8 +78,13 @@ describe('a consumer', () => {
     await untilContainer(id, task);
     await closeAll();
     expect(task.settlements).toMatchObject([{ kind: 'released' }]);
-    expect(api.signedOff).toContain(id);
+    // The other way round it could be given to this consumer again.
+    expect(api.order.slice(-2)).toEqual([`signed off ${id}`, `released ${task.uid}`]);
+    const { length } = registrationsOf(id);
     expect(await tracesOf()).toEqual([]);
+    // For a heartbeat and more.
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(registrationsOf(id)).toHaveLength(length);
   });
 
   it('adopts what its predecessor left: what runs is waited for, what ended is collected', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createLogger } from '@inference-server/service-kit';
 import { AppError } from '@inference-server/errors';
-import { findDevices } from '../src/devices/find-devices.js';
+import { findDevices, isOn } from '../src/devices/find-devices.js';
 
 const logger = createLogger('test', 'silent');
 const never = new AbortController().signal;
@@ -74,4 +74,33 @@ describe('devices', () => {
       expect(without).toEqual(asked === 'auto' ? [] : [unknown('GPU-1')]);
     },
   );
+});
+
+it('a slice tells of which GPU it is, as far as anybody knows', async () => {
+  const slices = [{ ...found[1]!, gpuUuid: 'GPU-1' }];
+  const sliced = async () => ({ gpus: slices, answering: [], failures: [] });
+  const asked = ['MIG-2', 'MIG-GPU-3/1/0', 'MIG-4'];
+  const devices = await findDevices(asked, { list: sliced, engine, logger }, never);
+  expect(devices).toEqual([
+    { ...known('MIG-2', 'MIG-2'), gpu_uuid: 'GPU-1' },
+    { ...unknown('MIG-GPU-3/1/0'), gpu_uuid: 'GPU-3' },
+    unknown('MIG-4'),
+  ]);
+});
+
+it.each([
+  ['GPU-1', 'GPU-1', true],
+  ['GPU-1', 'nvidia.com/gpu=GPU-1', true],
+  ['nvidia.com/gpu=GPU-1', 'GPU-1', true],
+  ['GPU-1', 'GPU-10', false],
+  ['GPU-1', 'MIG-GPU-1/1/0', true],
+  ['GPU-1', 'nvidia.com/gpu=MIG-GPU-1/1/0', true],
+  ['GPU-1', 'MIG-GPU-10/1/0', false],
+  ['MIG-2', 'GPU-1', true],
+  ['MIG-2', 'nvidia.com/gpu=GPU-1', true],
+  ['MIG-2', 'MIG-3', false],
+  ['MIG-2', 'GPU-2', false],
+])('of %s what has %s has something: %s', (uuid, name, is) => {
+  const slice = uuid.startsWith('MIG') ? { gpu_uuid: 'GPU-1' } : {};
+  expect(isOn({ ...unknown(uuid), ...slice }, name)).toBe(is);
 });

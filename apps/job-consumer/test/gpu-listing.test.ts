@@ -73,6 +73,9 @@ describe('the GPUs that nvidia-smi lists', () => {
     ['Reset', 'Reset'],
     ['Drain and Reset', 'Drain and Reset'],
     ['Reboot', 'Reboot'],
+    ['[GPU requires reset]', 'Reset'],
+    ['GPU requires reset', 'Reset'],
+    ['[GPU is lost]', 'Reboot'],
   ])('need what must be done to them: %s', async (action, needs) => {
     const details = { [newest]: `${first}, 46068, 550.90.07, [N/A], ${action}\n` };
     const { gpus } = await listGpus(smiOf({ list: twoGpus, details }).run);
@@ -98,9 +101,15 @@ describe('the GPUs that nvidia-smi lists', () => {
     expect(gpus[0]).toMatchObject({ memoryMib: 46068, driver: '440.33.01', needs });
   });
 
-  it.each(['[N/A]', '[Unknown Error]', '', 'GPU is lost', '1 GiB', '-5', '99999999999999'])(
-    'may not tell of their memory: "%s"',
-    async (memory) => {
+  it.each([
+    ...['[N/A]', '[Unknown Error]', '', '1 GiB', '-5', '99999999999999'].map(
+      (memory) => [memory, null] as const,
+    ),
+    ['GPU is lost', 'Reboot'],
+    ['[GPU requires reset]', 'Reset'],
+  ] as const)(
+    'may not tell of their memory, which "%s" may have a reason for',
+    async (memory, needs) => {
       const details = { [newest]: `${first}, ${memory}, [N/A], [N/A], [N/A]\n` };
       const { gpus } = await listGpus(smiOf({ list: twoGpus, details }).run);
       expect(gpus[0]).toEqual({
@@ -108,7 +117,7 @@ describe('the GPUs that nvidia-smi lists', () => {
         name: 'NVIDIA L40S',
         memoryMib: null,
         driver: null,
-        needs: null,
+        needs,
       });
     },
   );
@@ -152,7 +161,7 @@ describe('a GPU that is divided', () => {
     const report = logOf(first, sliceOf(0, '40192 MiB') + sliceOf(1, '9856 MiB'));
     const { run, asked } = smiOf({ list: divided, details, report });
     const { gpus } = await listGpus(run);
-    const common = { driver: '550.90.07', needs: 'Drain and Reset' };
+    const common = { gpuUuid: first, driver: '550.90.07', needs: 'Drain and Reset' };
     expect(gpus).toEqual([
       { uuid: slice, name: 'NVIDIA H100 80GB HBM3 MIG 3g.40gb', memoryMib: 40192, ...common },
       { uuid: other, name: 'NVIDIA H100 80GB HBM3 MIG 1g.10gb+me', memoryMib: 9856, ...common },
@@ -166,6 +175,15 @@ describe('a GPU that is divided', () => {
     const list = `GPU 0: NVIDIA H100 80GB HBM3 (UUID: ${first})\n`;
     const listing = await listGpus(smiOf({ list, details }).run);
     expect(listing).toEqual({ gpus: [], answering: [first], failures: [] });
+  });
+
+  it.each([
+    ['their own', [1, 2], [40_192, 40_193]],
+    ['an even part of what they have together', [1, 1], [20_096, 20_096]],
+  ] as const)('has slices with %s', async (_what, [one, two], mib) => {
+    const report = logOf(first, sliceOf(0, '40192 MiB', one) + sliceOf(1, '40193 MiB', two));
+    const { gpus } = await listGpus(smiOf({ list: divided, details, report }).run);
+    expect(gpus.slice(0, 2).map(({ memoryMib }) => memoryMib)).toEqual(mib);
   });
 
   it('may have slices with the names that old drivers give them', async () => {
@@ -325,8 +343,9 @@ describe('a GPU that does not answer', () => {
   });
 });
 
-function sliceOf(index: number, total: string): string {
-  return `<mig_device><index>${index}</index><fb_memory_usage><total>${total}</total></fb_memory_usage></mig_device>`;
+function sliceOf(index: number, total: string, instance?: number): string {
+  const of = instance === undefined ? '' : `<gpu_instance_id>${instance}</gpu_instance_id>`;
+  return `<mig_device><index>${index}</index>${of}<fb_memory_usage><total>${total}</total></fb_memory_usage></mig_device>`;
 }
 
 function logOf(uuid: string, slices: string, programName = 'python3'): string {

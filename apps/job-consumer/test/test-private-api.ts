@@ -24,10 +24,16 @@ export interface TestPrivateApi {
   url: string;
   registrations: (ConsumerRegistration & { id: string })[];
   signedOff: string[];
+  /** Sign-offs and settlements, as they came. */
+  order: string[];
   /** Consumers that another process speaks for by now, though a heartbeat has not said so yet. */
   replacedConsumers: Set<string>;
   /** How often one of these has asked for an attempt. */
   adoptionsOfReplaced: number;
+  /** Whose device is another's, with what they are told. */
+  takenDevices: Map<string, string>;
+  /** How often they were told. */
+  refusedRegistrations: number;
   /** How long the answer to a claim that was won takes. */
   claimAnswerMs: number;
   /** Tasks by uid, with what became of them. */
@@ -109,8 +115,11 @@ export async function startTestPrivateApi(
     url: '',
     registrations: [],
     signedOff: [],
+    order: [],
     replacedConsumers: new Set(),
     adoptionsOfReplaced: 0,
+    takenDevices: new Map(),
+    refusedRegistrations: 0,
     claimAnswerMs: 0,
     tasks,
     modelFetches: [],
@@ -171,11 +180,17 @@ export async function startTestPrivateApi(
     if (api.away) throw new AppError('SERVICE_UNAVAILABLE', 'away');
   });
   mountRoute(app, routes.registerConsumer, async ({ params, body }) => {
+    const taken = api.takenDevices.get(params.consumer_id);
+    if (taken !== undefined) {
+      api.refusedRegistrations += 1;
+      throw new AppError('DEVICE_TAKEN', taken);
+    }
     api.registrations.push({ id: params.consumer_id, ...body });
     return { installation_id: api.installationId, heartbeat_interval_ms: 300 };
   });
   mountRoute(app, routes.signOffConsumer, async ({ params }) => {
     api.signedOff.push(params.consumer_id);
+    api.order.push(`signed off ${params.consumer_id}`);
     return { returned_tickets: 0 };
   });
   mountRoute(app, routes.findUnusedModelVersions, async ({ body }) => ({
@@ -283,6 +298,7 @@ export async function startTestPrivateApi(
     const isResult = body.result.kind === 'finished' || body.result.kind === 'failed';
     if (task.cancelRequested && isResult) return { outcome: 'cancel_requested' } as const;
     task.settlements.push(body.result);
+    api.order.push(`${body.result.kind} ${task.uid}`);
     task.settle(body.result);
     return { outcome: 'settled' } as const;
   });

@@ -23,6 +23,13 @@ const asTold = needs({
   labels: { site: 'lab-2', disk: '' },
 });
 
+const deviceOf = (uuid: string, memoryMib: number) => ({
+  uuid,
+  name: null,
+  memory_mib: memoryMib,
+  driver: null,
+});
+
 async function post(id: string, query: string): Promise<Model> {
   const address = `/api/models/?human_readable_id=${id}&container_tag=a:1&${query}`;
   return (await (await api.call(address, { method: 'POST' })).json()) as Model;
@@ -161,7 +168,7 @@ describe('a model whose run takes more of a GPU than it says', () => {
       gpu_memory_peak_mib: null,
     });
     await consumer().register({
-      ...{ device: gpu(16_000).device, slots: 8, labels: { site: 'greedy' } },
+      ...{ device: deviceOf('GPU-2', 16_000), slots: 8, labels: { site: 'greedy' } },
     });
     const first = await api.postTask('greedy');
     const second = await api.postTask('greedy');
@@ -207,6 +214,40 @@ describe('a model whose run takes more of a GPU than it says', () => {
       await end(uid, null);
     }
     await consumer().signOff();
+  });
+
+  it('goes to no GPU that has less than that, while one is there that has as much', async () => {
+    await post('peaks', 'use_gpu=true&gpu_memory_mib=1000&labels=site=peaks');
+    const [small, large] = [api.consumer('small'), api.consumer('large')];
+    const at = { slots: 1, labels: { site: 'peaks' } };
+    await small.register({ ...at, device: deviceOf('GPU-3', 2_000) });
+    await large.register({ ...at, device: deviceOf('GPU-4', 8_000) });
+    const consumerOf = async (uid: string) => {
+      expect(await waitUntil(isQueued(uid), { timeoutMs: 10_000 })).toBe(true);
+      const [row] = await api.database.query<{ id: string }>(
+        'SELECT consumer_id AS id FROM tasks WHERE uid = $1',
+        [uid],
+      );
+      return row?.id;
+    };
+    const first = await api.postTask('peaks');
+    expect(await consumerOf(first)).toBe('small');
+    await small.claim(first);
+    await small.renew(first, { peakMib: 3_000 });
+    await small.settle(first, { kind: 'failed', reason: 'exit_code', ...ended });
+    const second = await api.postTask('peaks');
+    expect(await consumerOf(second)).toBe('large');
+    const third = await api.postTask('peaks');
+    const plain = await api.postTask(await plainModel());
+    expect(await waitUntil(isQueued(plain), { timeoutMs: 10_000 })).toBe(true);
+    expect((await stateOfTask(api, third))?.state).toBe('PENDING');
+    // Not unservable for that: the largest that is there may do.
+    await large.signOff();
+    await api.database.query(
+      `UPDATE consumers SET heartbeat_at = now() - interval '1 day' WHERE id = 'large'`,
+    );
+    expect(await consumerOf(second)).toBe('small');
+    await small.signOff();
   });
 
   async function plainModel(): Promise<string> {

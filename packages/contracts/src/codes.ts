@@ -13,6 +13,7 @@ export const errorCodes = {
   UPLOAD_TOO_SLOW: { status: 408, title: 'Upload too slow', retryable: false },
   MODEL_EXISTS: { status: 409, title: 'Model exists', retryable: false },
   CONSUMER_EXISTS: { status: 409, title: 'Consumer exists', retryable: false },
+  DEVICE_TAKEN: { status: 409, title: 'Device taken', retryable: true },
   TASK_ENDED: { status: 409, title: 'Task has ended', retryable: false },
   IDEMPOTENCY_KEY_REUSED: { status: 409, title: 'Idempotency key reused', retryable: false },
   CONFLICT: { status: 409, title: 'Conflict', retryable: false },

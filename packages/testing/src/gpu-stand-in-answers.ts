@@ -8,6 +8,8 @@ export interface StandInGpu {
   utilization?: number;
   /** What must be done before it can be relied on, e.g. `Reset`. */
   recoveryAction?: string;
+  /** What stands in place of all that could be told of it, e.g. `[GPU requires reset]`. */
+  instead?: string | undefined;
 }
 
 /** What one process has of the memory of one GPU. */
@@ -89,9 +91,10 @@ function listOf(gpus: readonly StandInGpu[]): string {
 /** In the form of `--query-gpu=uuid,memory.total,driver_version,mig.mode.current,gpu_recovery_action`. */
 function detailsOf(gpus: readonly StandInGpu[]): string {
   return gpus
-    .map(({ uuid, memoryMib, slices, recoveryAction = 'None' }) => {
+    .map(({ uuid, memoryMib, slices, recoveryAction = 'None', instead }) => {
       const mode = slices === undefined ? 'Disabled' : 'Enabled';
-      return `${uuid}, ${memoryMib}, ${driver}, ${mode}, ${recoveryAction}\n`;
+      const fields = [memoryMib, driver, mode, recoveryAction].map((field) => instead ?? field);
+      return `${[uuid, ...fields].join(', ')}\n`;
     })
     .join('');
 }

@@ -17,8 +17,14 @@ export interface GpuStandIn {
   readonly uuids: readonly string[];
   /** What nvidia-smi says of the processes on all GPUs, in place of what it said. */
   setProcesses(processes: readonly StandInProcess[]): Promise<void>;
-  /** What it says of a whole GPU: how busy it is (percent), and what must be done to it (`None`: nothing). */
-  tell(uuid: string, told: Pick<StandInGpu, 'utilization' | 'recoveryAction'>): Promise<void>;
+  /**
+   * What it says of a whole GPU: how busy it is (percent), what must be done to it (`None`: nothing), or the
+   * same in place of all else (undefined: not any more).
+   */
+  tell(
+    uuid: string,
+    told: Pick<StandInGpu, 'utilization' | 'recoveryAction' | 'instead'>,
+  ): Promise<void>;
   /** A GPU with its slices, or one slice: nvidia-smi does not know it any more, no container gets it. */
   lose(uuid: string): Promise<void>;
   /** No container gets the device (`all`: who asks for all of them); the engine says why. */

@@ -66,6 +66,17 @@ export function uuidOf(name: string): string {
   return name.slice(name.indexOf('=') + 1);
 }
 
+/** The GPU that a slice is of, as far as its name tells: only those of drivers before R470 do. */
+function gpuInName(name: string): string | undefined {
+  return /^MIG-(GPU-[^/]+)\//.exec(uuidOf(name))?.[1];
+}
+
+/** Whether a container that has a device of this name has this one, a slice of it, or the GPU that it is of. */
+export function isOn({ uuid, gpu_uuid: gpu }: Device, name: string): boolean {
+  const [own, other] = [uuidOf(uuid), uuidOf(name)];
+  return other === own || other === gpu || gpuInName(name) === own;
+}
+
 /** An engine without NVIDIA's runtime may know the devices by their CDI names (docker from 28.2). */
 function nameFor(
   uuid: string,
@@ -76,8 +87,10 @@ function nameFor(
 }
 
 function deviceOf(uuid: string, gpu: FoundGpu | undefined): Device {
+  const gpuUuid = gpu?.gpuUuid ?? gpuInName(uuid);
   return {
     uuid,
+    ...(gpuUuid !== undefined && { gpu_uuid: gpuUuid }),
     name: gpu?.name ?? null,
     memory_mib: gpu?.memoryMib ?? null,
     driver: gpu?.driver ?? null,

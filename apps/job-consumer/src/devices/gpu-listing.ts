@@ -101,7 +101,7 @@ async function listOneByOne(
 const csv = '--format=csv,noheader,nounits';
 
 /** What is said of one that does not answer, be it alone or among others. */
-const ofOneGpu = /unable to determine the device handle|is lost|unknown error/i;
+const ofOneGpu = /unable to determine the device handle|is lost|requires reset|unknown error/i;
 
 /** It is not a GPU that is in trouble, and each alone would say the same. */
 const ofDriver = /failed to initialize NVML|communicate with the NVIDIA driver/i;
@@ -132,7 +132,7 @@ async function describe(
   return listed.flatMap((gpu): FoundGpu[] => {
     const row = rows.get(gpu.uuid) ?? [];
     const fieldOf = (name: string) => known(row[fields.indexOf(name)]);
-    const common = { driver: fieldOf('driver_version'), needs: needsIn(fieldOf) };
+    const common = { driver: fieldOf('driver_version'), needs: needsIn(row, fieldOf) };
     const slices = gpu.slices ?? [];
     if (slices.length === 0 && fieldOf('mig.mode.current') !== 'Enabled') {
       const memoryMib = mibIn(fieldOf('memory.total'));
@@ -141,6 +141,7 @@ async function describe(
     if (gpu.slices === null) throw notUnderstood(`it does not list the slices of ${gpu.uuid}`);
     return slices.map(({ uuid, profile, index }) => ({
       uuid,
+      gpuUuid: gpu.uuid,
       name: `${gpu.name} MIG ${profile}`,
       memoryMib: memoryOf.get(`${gpu.uuid} ${index}`) ?? null,
       ...common,
@@ -173,8 +174,13 @@ const newerFields = [
   [],
 ];
 
-/** What concerns the links between GPUs alone (`Drain P2P`) keeps nobody from working on one. */
-function needsIn(fieldOf: (name: string) => string | null): string | null {
+/**
+ * What concerns the links between GPUs alone (`Drain P2P`) keeps nobody from working on one. A driver that can
+ * tell nothing of a GPU any more says why in place of each field.
+ */
+function needsIn(row: readonly string[], fieldOf: (name: string) => string | null): string | null {
+  if (row.some((field) => /\bis lost\b/i.test(field))) return 'Reboot';
+  if (row.some((field) => /\brequires reset\b/i.test(field))) return 'Reset';
   const action = fieldOf('gpu_recovery_action') ?? '';
   if (/\b(?:reset|reboot)\b/i.test(action)) return action;
   return fieldOf('gpu_reset_status.reset_required') === 'Yes' ? 'Reset' : null;

@@ -9,6 +9,8 @@ import { AppError } from '@inference-server/errors';
 export interface FoundGpu {
   /** As an engine is asked for it: `GPU-…`, or `MIG-…` of a slice. */
   uuid: string;
+  /** Of a slice: its GPU. */
+  gpuUuid?: string;
   /** Of a slice: the name of its GPU and that of its profile. */
   name: string | null;
   memoryMib: number | null;
@@ -73,14 +75,19 @@ const unknowns =
 
 /**
  * The memory of the slices of this GPU (MiB), by their index there, as `nvidia-smi -q -x` tells it: where it
- * does, and not in two ways.
+ * does, and not in two ways. Slices that are compute instances of one GPU instance have its memory together, and
+ * each is told all of it: an even part is each one's own.
  */
 export function readSliceMemory(xml: string, gpuUuid: string): Map<number, number> {
   const found = new Map<number, number>();
   const doubtful = new Set<number>();
+  /** The GPU instances that they are parts of. */
+  const instances = new Map<number, string>();
   const gpus = elementsAt(parseLog(xml), 'gpu').filter((gpu) => textAt(gpu, 'uuid') === gpuUuid);
   for (const slice of gpus.flatMap((gpu) => elementsAt(gpu, 'mig_devices', 'mig_device'))) {
     const index = Number(textAt(slice, 'index'));
+    const instance = textAt(slice, 'gpu_instance_id');
+    if (instance !== '') instances.set(index, instance);
     const [, text] = /^(\d{1,9}) MiB$/.exec(textAt(slice, 'fb_memory_usage', 'total')) ?? [];
     if (text === undefined) continue;
     const mib = Number(text);
@@ -88,7 +95,13 @@ export function readSliceMemory(xml: string, gpuUuid: string): Map<number, numbe
     found.set(index, mib);
   }
   for (const index of doubtful) found.delete(index);
-  return found;
+  return new Map(
+    [...found].map(([index, mib]) => {
+      const own = instances.get(index);
+      const sharing = [...instances.values()].filter((instance) => instance === own).length;
+      return [index, own === undefined ? mib : Math.floor(mib / sharing)];
+    }),
+  );
 }
 
 /** Undefined for what is none. Some drivers write a warning before or after the document. */

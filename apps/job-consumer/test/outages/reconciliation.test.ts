@@ -4,7 +4,6 @@ import { AppError } from '@inference-server/errors';
 import { createNames, labelNames } from '../../src/names.js';
 import { openConsumerScene, type ConsumerScene } from '../consumer-scene.js';
 import { makeScriptImage } from '../images.js';
-import type { TestTask } from '../test-private-api.js';
 import { scriptZip } from '../zips.js';
 
 let scene: ConsumerScene;
@@ -44,7 +43,7 @@ describe('a consumer that cannot take up what was left behind', () => {
   });
 
   it('goes on when only the engine does not remove something, and tries again', async () => {
-    const left = await leave(scene.nextId(), scene.addTask('true'));
+    const left = await scene.leave(scene.nextId(), scene.addTask('true'));
     let isBroken = true;
     const { id } = await scene.start({
       wrap: (engine) => ({
@@ -67,7 +66,7 @@ describe('a consumer that cannot take up what was left behind', () => {
     const poor = scene.addTask('true');
     poor.holder = 'predecessor';
     poor.refuseAdoption = new AppError('INTERNAL', 'a fault of its own');
-    const left = await leave(scene.nextId(), poor);
+    const left = await scene.leave(scene.nextId(), poor);
     const { id } = await scene.start();
     const task = scene.addTask('true');
     await scene.send(id, [task]);
@@ -97,20 +96,46 @@ describe('a consumer that cannot take up what was left behind', () => {
       const poor = scene.addTask('true');
       poor.holder = 'predecessor';
       poor.refuseAdoption = new AppError(code, 'not now');
-      const left = await leave(scene.nextId(), poor);
+      const left = await scene.leave(scene.nextId(), poor);
       await scene.own.api.call('POST', `/containers/${left.id}/start`);
       const { id } = await scene.start({ slots: 1 });
-      await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
+      await expect
+        .poll(() => lastOf(id), { timeout: 10_000 })
+        .toMatchObject({ state: 'reconciling', reason: expect.stringMatching(/all of its slots/) });
       const task = scene.addTask('true');
       await scene.send(id, [task]);
       // For a look and more.
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       expect(task).toMatchObject({ holder: undefined, settlements: [] });
+      expect(lastOf(id)?.state).toBe('reconciling');
       delete poor.refuseAdoption;
       expect(await task.settled).toMatchObject({ kind: 'finished' });
+      await expect.poll(() => lastOf(id), { timeout: 10_000 }).toMatchObject({ state: 'ready' });
       expect(await scene.tracesOf()).not.toContain(`container ${left.name}`);
     },
   );
+
+  it('is at work with the slots that are left, and with none of them when all are held', async () => {
+    const others = [1, 2].map(() => scene.addTask('true'));
+    for (const one of others) {
+      one.holder = 'predecessor';
+      one.refuseAdoption = new AppError('INTERNAL', 'not now');
+    }
+    const first = await scene.leave(scene.nextId(), others[0]!);
+    const second = await scene.leave(scene.nextId(), others[1]!);
+    await scene.own.api.call('POST', `/containers/${first.id}/start`);
+    const { id } = await scene.start({ slots: 2 });
+    await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
+    await scene.own.api.call('POST', `/containers/${second.id}/start`);
+    await expect.poll(() => lastOf(id)?.reason, { timeout: 10_000 }).toContain('all of its slots');
+    await scene.own.api.call('POST', `/containers/${first.id}/kill`);
+    await expect.poll(() => lastOf(id)?.state, { timeout: 10_000 }).toBe('ready');
+    const task = scene.addTask('true');
+    await scene.send(id, [task]);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    for (const one of others) delete one.refuseAdoption;
+    await expect.poll(() => scene.tracesOf(), { timeout: 10_000 }).toEqual([]);
+  });
 
   it('is ready though one attempt cannot be lent, and nothing else is to be asked for', async () => {
     const poor = scene.addTask('true');
@@ -146,7 +171,7 @@ describe('a consumer that cannot take up what was left behind', () => {
   });
 
   it('is ready while the removal of a leftover hangs', async () => {
-    const left = await leave(scene.nextId(), scene.addTask('true'));
+    const left = await scene.leave(scene.nextId(), scene.addTask('true'));
     let isBroken = true;
     const { id } = await scene.start({
       wrap: (engine) => ({
@@ -213,7 +238,7 @@ it('a consumer that stops while it adopts an attempt leaves it parked', async ()
   const task = scene.addTask('true');
   task.holder = 'predecessor';
   task.parked = true;
-  const left = await leave(scene.nextId(), task);
+  const left = await scene.leave(scene.nextId(), task);
   await scene.own.api.call('POST', `/containers/${left.id}/start`);
   let isAsked = false;
   await scene.start({
@@ -298,7 +323,7 @@ it('a consumer removes the probe of an attempt that it could not remove at once'
 it('a consumer removes from time to time what it has lost sight of', async () => {
   const { id } = await scene.start();
   await expect.poll(() => lastOf(id)?.state).toBe('ready');
-  await leave(id, scene.addTask('true'));
+  await scene.leave(id, scene.addTask('true'));
   await expect.poll(() => scene.tracesOf(), { timeout: 10_000 }).toEqual([]);
 });
 
@@ -342,7 +367,7 @@ it('a consumer that was replaced, and has not heard of it, touches nothing', asy
   const ofSuccessor = scene.addTask('sleep 100');
   ofSuccessor.holder = 'successor';
   const over = scene.addTask('true');
-  const left = [await leave(id, ofSuccessor), await leave(id, over)];
+  const left = [await scene.leave(id, ofSuccessor), await scene.leave(id, over)];
   // In two passes.
   await expect.poll(() => scene.api.adoptionsOfReplaced, { timeout: 10_000 }).toBeGreaterThan(2);
   const names = left.map(({ name }) => `container ${name}`).sort();
@@ -366,13 +391,3 @@ function awayDuring(absence: { isAway: boolean }) {
 }
 
 /** A container of an attempt that was never started. */
-async function leave(consumerId: string, task: TestTask): Promise<{ id: string; name: string }> {
-  const names = createNames(scene.own.installationId, consumerId).attempt(task.uid, task.attempt);
-  const name = names.name('run');
-  const { Id: id } = (await scene.own.api.call('POST', `/containers/create?name=${name}`, {
-    Image: scene.own.image,
-    Cmd: ['sleep', '100'],
-    Labels: names.labels('run'),
-  })) as { Id: string };
-  return { id, name };
-}

@@ -10,6 +10,7 @@ import type { BlobService } from '../modules/blobs/service.js';
 import type { ConsumerRepository } from '../modules/consumers/repository.js';
 import { askOf, assignTickets, openBooks, type Assignment } from './policy.js';
 import type { DispatcherRepository, WaitingVersion } from './repository.js';
+import { withSeenMemory } from './seen-memory.js';
 
 export interface Dispatcher {
   /** Asks for a pass now. */
@@ -123,8 +124,10 @@ export function startDispatcher(deps: {
     const busy = await rows.busy();
     const books = openBooks(consumers, busy);
     if (books.every(({ isFull }) => isFull)) return [];
-    const asked = versions.flatMap(({ id, needs }) => askOf(id, needs, books) ?? []);
-    const needs = new Map(versions.map((version) => [version.id, version.needs]));
+    const needs = new Map(
+      versions.map((of) => [of.id, withSeenMemory(of.needs, of.gpuMemoryPeakMib, there)]),
+    );
+    const asked = [...needs].flatMap(([id, of]) => askOf(id, of, books) ?? []);
     const waiting = (await rows.backlog(asked)).flatMap((task) => {
       const of = needs.get(task.versionId);
       return of === undefined ? [] : { ...task, needs: of };

@@ -31,6 +31,14 @@ const Device = Type.Object(
       pattern: storable,
       description: 'As the engine is asked for it: a GPU UUID, a MIG UUID, or a CDI name.',
     }),
+    gpu_uuid: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        pattern: storable,
+        description: 'Of a slice: the UUID of its GPU, where that is known.',
+      }),
+    ),
     name: Type.Union([Words, Type.Null()], { description: 'Its model; null: nobody could tell.' }),
     memory_mib: Type.Union([Mib, Type.Null()], {
       description: 'What tasks may have of its memory; null: nobody could tell how much it has.',

@@ -1,5 +1,5 @@
 import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
-import type { Database } from '../../database/database.js';
+import type { Database, Queryable } from '../../database/database.js';
 import { writeAudit, type Actor } from '../audit/repository.js';
 import { isResumable } from '../attempts/held-attempt.js';
 import { asBeforeTicket, transition } from '../tasks/transitions.js';
@@ -52,19 +52,18 @@ export function createConsumerRepository(
     });
   }
 
-  return {
-    /**
-     * Registers, or keeps registered. Undefined, and nothing changed, while another process is heard
-     * of under this id: two would run each other's tasks. The tickets of the process before it go back: they were
-     * for what that had. One that somebody else is at is skipped, as in `signOff`.
-     */
-    async register(
-      id: string,
-      registration: ConsumerRegistration,
-    ): Promise<{ isNews: boolean } | undefined> {
-      const { holder, version, state, reason, ...having } = registration;
-      const [row] = await database.query<{ isNews: boolean }>(
-        `WITH before AS (SELECT state, holder, slots, device, host, share, process, labels FROM consumers WHERE id = $1),
+  /**
+   * The tickets of the process before it go back: they were for what that had. One that somebody else is at is
+   * skipped, as in `signOff`. Undefined: another process is heard of under this id.
+   */
+  async function keep(
+    on: Queryable,
+    id: string,
+    registration: ConsumerRegistration,
+  ): Promise<{ isNews: boolean } | undefined> {
+    const { holder, version, state, reason, ...having } = registration;
+    const [row] = await on.query<{ isNews: boolean }>(
+      `WITH before AS (SELECT state, holder, slots, device, host, share, process, labels FROM consumers WHERE id = $1),
          kept AS (
          INSERT INTO consumers (id, holder, version, state, reason, slots, device, host, share, process, labels, heartbeat_at)
          SELECT $1, $2, $3, $4::consumer_state, $5, slots, device, host, share, process, labels, now()
@@ -91,9 +90,39 @@ export function createConsumerRepository(
                      AND EXISTS (SELECT FROM kept) AND EXISTS (SELECT FROM before WHERE holder <> $2)
                      FOR UPDATE SKIP LOCKED))
          SELECT "isNews" FROM kept`,
-        [id, holder, version, state, reason, JSON.stringify(having), heartbeatTimeoutMs],
-      );
-      return row;
+      [id, holder, version, state, reason, JSON.stringify(having), heartbeatTimeoutMs],
+    );
+    return row;
+  }
+
+  return {
+    /**
+     * Registers, or keeps registered. Nothing is changed while another process is heard of under this id, since
+     * two would run each other's tasks: undefined; nor while another consumer is that has the device, by whatever
+     * name, or a part of it: `deviceOf` is that one.
+     */
+    async register(
+      id: string,
+      registration: ConsumerRegistration,
+    ): Promise<{ isNews: boolean } | { deviceOf: string } | undefined> {
+      const { device } = registration;
+      const [uuid] = uuidInName.exec(device?.uuid ?? '') ?? [];
+      // A number is another device on each host.
+      if (uuid === undefined) return keep(database, id, registration);
+      const gpu = device?.gpu_uuid ?? null;
+      return database.transaction(async (tx) => {
+        // Of two that register together one comes first.
+        await tx.query(`SELECT pg_advisory_xact_lock(hashtext('device ' || $1))`, [gpu ?? uuid]);
+        const [other] = await tx.query<{ id: string }>(
+          `SELECT c.id FROM consumers c, substring(c.device->>'uuid' FROM '${uuidInName.source}') AS uuid
+            WHERE c.id <> $1 AND c.state <> 'gone'
+              AND c.heartbeat_at > now() - $4 * interval '1 millisecond'
+              AND (uuid IN ($2, $3) OR c.device->>'gpu_uuid' = $2)
+            ORDER BY c.id LIMIT 1`,
+          [id, uuid, gpu, heartbeatTimeoutMs],
+        );
+        return other === undefined ? keep(tx, id, registration) : { deviceOf: other.id };
+      });
     },
 
     /**
@@ -198,5 +227,8 @@ export function createConsumerRepository(
     },
   };
 }
+
+/** A CDI name has it behind its kind. */
+const uuidInName = /(?:GPU|MIG)-.*$/;
 
 type DetailsRow = Omit<ConsumerDetails, 'heartbeat_at'> & { heartbeat_at: Date };

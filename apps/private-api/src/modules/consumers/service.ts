@@ -32,12 +32,17 @@ export function createConsumerService(deps: {
   };
 
   return {
-    /** Throws CONSUMER_EXISTS while another process is heard of under this id. */
+    /** Throws CONSUMER_EXISTS while another process is heard of under this id, DEVICE_TAKEN while one has its device. */
     async register(id: string, registration: ConsumerRegistration): Promise<ConsumerRegistered> {
       const ownId = await installationId();
       const registered = await consumers.register(id, registration);
       if (registered === undefined) {
         throw new AppError('CONSUMER_EXISTS', `Another process is the consumer ${id} already.`);
+      }
+      if ('deviceOf' in registered) {
+        const { deviceOf: other } = registered;
+        const detail = `The device, or a part of it, is that of the consumer ${other} until nothing is heard of that any more.`;
+        throw new AppError('DEVICE_TAKEN', detail);
       }
       if (registered.isNews) deps.onNews();
       return {

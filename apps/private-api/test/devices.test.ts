@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+
+let api: RunningPrivateApi;
+let count = 0;
+let gpu: string;
+let slice: string;
+let other: string;
+
+beforeAll(async () => {
+  api = await runPrivateApi();
+});
+afterAll(() => api.close());
+beforeEach(() => {
+  const end = `0000-4000-8000-${String((count += 1)).padStart(12, '0')}`;
+  gpu = `GPU-11111111-${end}`;
+  slice = `MIG-22222222-${end}`;
+  other = `MIG-33333333-${end}`;
+});
+
+interface Named {
+  uuid: string;
+  gpu_uuid?: string;
+}
+/** Names of devices, made for each test. */
+type Names = () => Named;
+
+const whole: Names = () => ({ uuid: gpu });
+const wholeByCdi: Names = () => ({ uuid: `nvidia.com/gpu=${gpu}` });
+const part: Names = () => ({ uuid: slice, gpu_uuid: gpu });
+const partByCdi: Names = () => ({ uuid: `nvidia.com/gpu=${slice}`, gpu_uuid: gpu });
+const partUnknown: Names = () => ({ uuid: slice });
+const otherPart: Names = () => ({ uuid: other, gpu_uuid: gpu });
+const oldPart: Names = () => ({ uuid: `MIG-${gpu}/1/0`, gpu_uuid: gpu });
+const numbered: Names = () => ({ uuid: 'nvidia.com/gpu=0' });
+
+const register = (id: string, { uuid, gpu_uuid }: Named, holder = id) =>
+  api.consumer(`${id}${count}`, holder).register({
+    device: {
+      ...{ uuid, name: null, memory_mib: null, driver: null },
+      ...(gpu_uuid !== undefined && { gpu_uuid }),
+    },
+  });
+
+it.each<[string, Names, Names]>([
+  ['the same', whole, whole],
+  ['the same, by its CDI name', whole, wholeByCdi],
+  ['the same, by its UUID', wholeByCdi, whole],
+  ['the same slice, by its CDI name', part, partByCdi],
+  ['the same slice, of which the other does not know the GPU', partUnknown, part],
+  ['a slice of it', whole, part],
+  ['a slice of it, by CDI names', wholeByCdi, partByCdi],
+  ['the GPU that it is a slice of', part, wholeByCdi],
+  ['the GPU that it is a slice of, by an old name', oldPart, whole],
+])('one process at a time has a device: %s', async (_what, first, second) => {
+  await register('first', first());
+  const refused = register('second', second());
+  await expect(refused).rejects.toThrow(/409.*DEVICE_TAKEN/);
+  await expect(refused).rejects.toThrow(`first${count}`);
+  // Whoever has it keeps it.
+  await register('first', first());
+  await api.consumer(`first${count}`, 'first').signOff();
+  await register('second', second());
+  await expect(register('first', first())).rejects.toThrow(/409.*DEVICE_TAKEN/);
+});
+
+it.each<[string, Names, Names]>([
+  ['another slice of the same GPU', part, otherPart],
+  // Of which GPU of which host nobody knows.
+  ['a number', numbered, numbered],
+])('another is let in with %s', async (_what, first, second) => {
+  await register('first', first());
+  await register('second', second());
+});
+
+it('a process of which nothing is heard has its device no more', async () => {
+  await register('first', whole());
+  await api.database.query(
+    `UPDATE consumers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1`,
+    [`first${count}`],
+  );
+  await register('second', part());
+  await expect(register('first', whole())).rejects.toThrow('DEVICE_TAKEN');
+});
+
+it('of two that come together one is let in', async () => {
+  const answers = await Promise.allSettled(
+    Array.from({ length: 8 }, (_, at) => register(`racer-${at}-`, at % 2 === 0 ? whole() : part())),
+  );
+  expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+});
