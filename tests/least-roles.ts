@@ -39,12 +39,15 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   putUser: 'admin',
   listUsers: 'admin',
   lockUser: 'admin',
+  // Who did what.
+  exportAudit: 'admin',
   // For whoever shows a key, or a password in the body.
   issueToken: 'open',
 
   // Between the parts of the server: reached by nobody from outside.
   identifyCaller: 'internal',
   getSetUp: 'internal',
+  noteRefusals: 'internal',
   registerConsumer: 'internal',
   signOffConsumer: 'internal',
   listHeldAttempts: 'internal',

@@ -81,6 +81,12 @@ function faultOfSuccess(
     }
     case 'text':
       return status === 200 && type.startsWith('text/plain') ? undefined : 'no text';
+    case 'lines': {
+      if (status !== 200 || type !== 'application/x-ndjson') return 'no lines of JSON';
+      const lines = body.toString('utf8').split('\n').slice(0, -1);
+      const isValid = lines.every((line) => Value.Check(success.schema, JSON.parse(line)));
+      return isValid ? undefined : 'not as the schema says';
+    }
     case 'zip':
       if (status === 304) return body.length === 0 ? undefined : 'a 304 with a body';
       if (type !== 'application/zip') return 'no zip';

@@ -64,7 +64,10 @@ export function createRefusalTally({
   }
 
   function later(): void {
-    if (!isClosed) timer ??= setTimeout(() => (telling = flush()), everyMs).unref();
+    if (isClosed) return;
+    timer ??= setTimeout(() => {
+      telling = flush();
+    }, everyMs).unref();
   }
 
   function add(refusal: Refusal): void {
