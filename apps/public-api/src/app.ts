@@ -12,7 +12,9 @@ import { allowOrigins } from './plugins/cors.js';
 import { servePublicDocs } from './plugins/docs.js';
 import { answerHealth } from './plugins/health.js';
 import { limitRequests } from './plugins/limits.js';
+import { limitRates } from './plugins/rates.js';
 import { relayRoutes } from './plugins/relay.js';
+import { createRateCounters } from './rate-counters.js';
 
 export type PublicApiOptions = Omit<PublicApiConfig, 'host' | 'port' | 'logLevel' | 'stopGraceMs'>;
 
@@ -40,7 +42,10 @@ export async function createPublicApi(
 
   const directory = createCallerDirectory({ ...options, upstream });
   await allowOrigins(app, options.corsOrigins);
-  authorizeCallers(app, { ...options, directory });
+  const { redisUrl, queuePrefix: prefix } = options;
+  const counters = createRateCounters({ redisUrl, prefix, logger });
+  const rates = limitRates(app, { rates: options.rates, counters });
+  authorizeCallers(app, { ...options, directory, rates });
   refuseOtherMethods(app, publicRoutes);
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });

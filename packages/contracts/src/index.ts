@@ -69,7 +69,10 @@ export {
   type UnusedModelVersions,
 } from './schemas/consumer.js';
 export {
+  hasFormOfCredential,
+  keyForm,
   maxTokenLifeS,
+  tokenForm,
   type IdentifiedCaller,
   type IssuedToken,
   type ShownCredential,
@@ -82,6 +85,7 @@ export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export type { Quota } from './schemas/quota.js';
 export { Capability, NetworkName, usualRights, type Rights } from './schemas/rights.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskList, type TaskStatus } from './schemas/task.js';

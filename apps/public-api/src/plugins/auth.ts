@@ -1,15 +1,18 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
   anonymousOwner,
+  hasFormOfCredential,
   includesRole,
   type CallerIdentity,
   type IdentifiedCaller,
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { callerAddress } from '@inference-server/service-kit';
 import type { CallerDirectory } from '../caller-directory.js';
 import type { PublicApiConfig } from '../config.js';
 import { createRevocationWatch } from '../revocation-watch.js';
+import type { Rates } from './rates.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -24,6 +27,7 @@ type AuthOptions = Pick<PublicApiConfig, 'anonymousRole' | 'allowPublicPostModel
   /** Whether other machines can reach this server. */
   isExposed: boolean;
   directory: CallerDirectory;
+  rates: Rates;
 };
 
 /**
@@ -42,12 +46,13 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     const caller =
       bearer === undefined
         ? await anonymous(request, contract, options)
-        : await options.directory.identify(bearer, request.ip);
+        : await known(bearer, request, options);
+    if (bearer !== undefined) await options.rates.countCaller(request, reply, caller.credential);
     const isToken = bearer?.startsWith('ist_') === true;
     requireRight(caller, contract, request, { ...options, isToken });
     request.caller = identityOf(caller);
     if (bearer === undefined) return;
-    const lasting = watch.begin(bearer, request.ip, contract);
+    const lasting = watch.begin(bearer, caller.address, contract);
     request.revoked = lasting.revoked;
     reply.raw.once('close', lasting.end);
   });
@@ -100,13 +105,37 @@ function bearerOf({ headers }: FastifyRequest): string | undefined {
   return bearer ?? (isToken ? token : undefined);
 }
 
+/**
+ * Who shows a key or token. Where much was shown that opens nothing, only what has opened lately is looked
+ * at; what is no key or token at all is not asked for. Throws UNAUTHORIZED, TOO_MANY_REQUESTS.
+ */
+async function known(
+  bearer: string,
+  request: FastifyRequest,
+  { directory, rates }: AuthOptions,
+): Promise<IdentifiedCaller> {
+  if (!hasFormOfCredential(bearer)) throw unknown();
+  if (!directory.hasOpened(bearer)) await rates.requireFewRefusals(request);
+  try {
+    return await directory.identify(bearer, callerAddress(request));
+  } catch (error) {
+    const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
+    if (isRefused) await rates.countRefusal(request);
+    throw error;
+  }
+}
+
 /** A caller who shows nothing, as far as such are let in. */
 async function anonymous(
   request: FastifyRequest,
   { access }: RouteContract,
   { anonymousRole, isExposed, directory }: AuthOptions,
 ): Promise<CallerIdentity> {
-  const caller = { owner: anonymousOwner, credential: anonymousOwner, address: request.ip };
+  const caller = {
+    owner: anonymousOwner,
+    credential: anonymousOwner,
+    address: callerAddress(request),
+  };
   // Whoever logs in shows it in the body.
   if (access === 'open') return { ...caller, role: 'submit' };
   if (anonymousRole === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
