@@ -4,14 +4,27 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { weaknessOf } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  newOperatorToken,
+  publicApiToken,
+  weaknessOf,
+} from '@inference-server/service-kit';
 import { freePort, testFolder, waitUntil, whenFileEnds } from '@inference-server/testing';
 import { readCompose, readText, repository } from './deployment-files.js';
 
 const run = promisify(execFile);
 const script = join(repository, 'secrets/generate_secrets');
 const { services, secrets } = readCompose();
-const names = ['bootstrap_password', 'postgres_password', 'private_api_token', 'redis_password'];
+const names = [
+  'bootstrap_password',
+  'consumer_token_cpu',
+  'consumer_token_gpu',
+  'postgres_password',
+  'private_api_token',
+  'public_api_token',
+  'redis_password',
+];
 
 describe('the secrets of docker-compose.yaml', () => {
   it('are files, in a folder that neither git nor an image takes', () => {
@@ -40,7 +53,13 @@ describe('the secrets of docker-compose.yaml', () => {
         given.toSorted(),
       );
     }
-    expect(services['public-api']?.secrets).toEqual(['private_api_token']);
+    const holders = (secret: string) =>
+      Object.keys(services).filter((name) => services[name]?.secrets?.includes(secret));
+    // Each service its own: nobody but private-api has that of which all are derived.
+    expect(holders('private_api_token')).toEqual(['private-api']);
+    expect(holders('public_api_token')).toEqual(['public-api']);
+    expect(holders('consumer_token_cpu')).toEqual(['job-consumer']);
+    expect(holders('consumer_token_gpu')).toEqual(['job-consumer-gpu']);
     expect(services['traefik']?.secrets).toBeUndefined();
   });
 
@@ -61,12 +80,38 @@ describe('the secrets of docker-compose.yaml', () => {
     expect(await read()).toEqual(made);
     await writeFile(join(folder, 'redis_password'), '');
     await run(script, [folder]);
-    expect((await read()).slice(0, 2)).toEqual(made.slice(0, 2));
-    expect((await read())[2]).toMatch(/^[0-9a-f]{64}\n$/);
+    expect((await read()).slice(0, -1)).toEqual(made.slice(0, -1));
+    expect((await read()).at(-1)).toMatch(/^[0-9a-f]{64}\n$/);
+  });
+
+  it('of the services are derived from private-api’s, which knows them by it, and follow it', async () => {
+    const folder = await testFolder();
+    const read = async (name: string) => (await readFile(join(folder, name), 'utf8')).trimEnd();
+    const derived = async () => {
+      const operator = await read('private_api_token');
+      expect(await read('public_api_token')).toBe(publicApiToken(operator));
+      for (const name of ['cpu', 'gpu', 'ward-7.gpu']) {
+        expect(await read(`consumer_token_${name}`)).toBe(consumerToken(operator, name));
+      }
+    };
+    await run(script, [folder, 'ward-7.gpu']);
+    await derived();
+    // Also shorter than a block of the hash, and as long as one.
+    for (const operator of [newOperatorToken(), 'x'.repeat(64)]) {
+      await writeFile(join(folder, 'private_api_token'), operator);
+      await run(script, [folder, 'ward-7.gpu']);
+      await derived();
+    }
+    await writeFile(join(folder, 'private_api_token'), 'x'.repeat(66));
+    await expect(run(script, [folder])).rejects.toMatchObject({ code: 2 });
   });
 
   it('are told by the script’s usage where they cannot be made', async () => {
-    await expect(run(script, ['a', 'b'])).rejects.toMatchObject({ code: 2 });
+    const folder = await testFolder();
+    for (const name of ['../up', 'a b', '-', 'a'.repeat(59)]) {
+      await expect(run(script, [folder, name])).rejects.toMatchObject({ code: 2 });
+    }
+    expect(await readdir(folder)).toEqual([]);
     await expect(run(script, ['/nowhere'])).rejects.toMatchObject({ code: 2 });
   });
 });

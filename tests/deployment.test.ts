@@ -142,7 +142,7 @@ describe('docker-compose.yaml', () => {
     }
     const all = (setting: string) =>
       new Set(apps.map((name) => services[name]?.environment?.[setting]).filter(Boolean));
-    const common = ['PRIVATE_API_URL', 'PRIVATE_API_TOKEN_FILE', 'REDIS_URL', 'QUEUE_PREFIX'];
+    const common = ['PRIVATE_API_URL', 'REDIS_URL', 'QUEUE_PREFIX'];
     for (const setting of common) {
       expect(all(setting).size, setting).toBe(1);
     }

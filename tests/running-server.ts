@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createClient, type ModelRegistration } from '@inference-server/sdk';
-import { newOperatorToken } from '@inference-server/service-kit';
+import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import {
   createTestDatabase,
   freePort,
@@ -36,14 +36,14 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
   const publicPort = await freePort();
   const privateApiUrl = `http://127.0.0.1:${privatePort}`;
   const publicApiUrl = `http://127.0.0.1:${publicPort}`;
-  const shared = { PRIVATE_API_TOKEN: token, LOG_LEVEL: 'debug' };
   await makeScriptImage(engine.api, engine.image);
 
   const startPrivateApi = (settings: Record<string, string> = {}) =>
     startApp({
       app: 'private-api',
       settings: {
-        ...shared,
+        PRIVATE_API_TOKEN: token,
+        LOG_LEVEL: 'debug',
         PORT: String(privatePort),
         DATABASE_URL: database.url,
         REDIS_URL: redisUrl,
@@ -59,7 +59,8 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
     startApp({
       app: 'public-api',
       settings: {
-        ...shared,
+        PUBLIC_API_TOKEN: publicApiToken(token),
+        LOG_LEVEL: 'debug',
         PORT: String(publicPort),
         PRIVATE_API_URL: privateApiUrl,
         ANONYMOUS_ROLE: 'publish',
@@ -69,7 +70,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
       ready: `${publicApiUrl}/readyz`,
     });
   const usualSettings = {
-    ...shared,
+    LOG_LEVEL: 'debug',
     PRIVATE_API_URL: privateApiUrl,
     REDIS_URL: redisUrl,
     QUEUE_PREFIX: redis.prefix,
@@ -83,7 +84,7 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
   const startConsumer = (id = 'cpu', settings: Record<string, string> = {}): Promise<TestApp> =>
     startApp({
       app: 'job-consumer',
-      settings: { ...usualSettings, CONSUMER_ID: id, ...settings },
+      settings: { ...usualSettings, CONSUMER_TOKEN: consumerToken(token, id), ...settings },
       ready: async () => {
         const rows = await database.query<{ id: string }>(
           `SELECT id FROM consumers WHERE id = $1 AND state = 'ready'

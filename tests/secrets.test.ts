@@ -67,6 +67,17 @@ it('hands on no file of a secret, and the password of the database to private-ap
   }
 });
 
+it('gives each process a token of its own', async () => {
+  const pids = recordedPids(dataDir);
+  const operator = canaries['the operator’s token'] ?? '';
+  for (const name of ['private-api', 'public-api', 'job-consumer']) {
+    const environment = await readFile(`/proc/${pids[name]}/environ`, 'utf8');
+    const tokens = environment.split('\0').filter((line) => /^\w*TOKEN=/.test(line));
+    expect(tokens.length, name).toBe(1);
+    expect(environment.includes(operator), name).toBe(name === 'private-api');
+  }
+});
+
 it('keeps secrets out of the environment and the files of a model’s container', () => {
   expect(seenByModel).toMatch(/^PATH=/m);
   expect(seenByModel).toContain('run.sh');

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { findFreePort, startPostgres, startRedis } from '@inference-server/local-services';
 import { createClient, type Client, type Readiness } from '@inference-server/sdk';
+import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import type { Scene } from './scene.js';
 
 /** Our server, as `npm start` runs it, on ports of its own. */
@@ -22,7 +22,7 @@ export interface Server {
 /** Starts it with durable storage; without `consumer` nothing is ever run. */
 export async function startServer(
   scene: Scene,
-  consumer?: { settings: Record<string, string> },
+  consumer?: { id: string; settings: Record<string, string> },
 ): Promise<Server> {
   const { folder, environment, signal } = scene;
   const service = { dataDir: folder, environment, signal };
@@ -35,13 +35,12 @@ export async function startServer(
   const [privateApiPort, publicApiPort] = [await findFreePort(), await findFreePort()];
   const privateApiUrl = `http://127.0.0.1:${privateApiPort}`;
   const publicApiUrl = `http://127.0.0.1:${publicApiPort}`;
-  const operatorToken = randomBytes(32).toString('base64url');
+  const operatorToken = newOperatorToken();
   const operator = createClient({ baseUrl: privateApiUrl, token: operatorToken });
   const caller = createClient({ baseUrl: publicApiUrl });
 
   const common = {
     PRIVATE_API_URL: privateApiUrl,
-    PRIVATE_API_TOKEN: operatorToken,
     REDIS_URL: redis.url,
   };
   const start = async (
@@ -63,6 +62,7 @@ export async function startServer(
     'private-api',
     {
       PORT: String(privateApiPort),
+      PRIVATE_API_TOKEN: operatorToken,
       DATABASE_URL: postgres.url,
       STORAGE_URL: join(folder, 'storage'),
     },
@@ -70,12 +70,20 @@ export async function startServer(
   );
   const publicApi = await start(
     'public-api',
-    { PORT: String(publicApiPort), ANONYMOUS_ROLE: 'publish' },
+    {
+      PORT: String(publicApiPort),
+      PUBLIC_API_TOKEN: publicApiToken(operatorToken),
+      ANONYMOUS_ROLE: 'publish',
+    },
     () => says(caller, ['ready', 'degraded']),
   );
   const processes = [publicApi, privateApi];
   if (consumer !== undefined) {
-    const settings = { WORK_DIR: join(folder, 'work'), ...consumer.settings };
+    const settings = {
+      CONSUMER_TOKEN: consumerToken(operatorToken, consumer.id),
+      WORK_DIR: join(folder, 'work'),
+      ...consumer.settings,
+    };
     processes.push(await start('job-consumer', settings, () => says(caller, ['ready'])));
   }
   return {

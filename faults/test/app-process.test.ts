@@ -91,7 +91,7 @@ async function openBench(more: Partial<Pick<AppProcessSpec, 'isReady' | 'saysRea
   const app = await appProcess({
     ...{ name: 'public-api-1', app: 'public-api', workFolder, folder },
     settings: {
-      PRIVATE_API_TOKEN: newOperatorToken(),
+      PUBLIC_API_TOKEN: newOperatorToken(),
       PRIVATE_API_URL: 'http://127.0.0.1:9',
       ANONYMOUS_ROLE: 'publish',
       STOP_GRACE_S: '2',

@@ -29,11 +29,12 @@ export async function openScene() {
   const token = newOperatorToken();
   const ports = { 'private-api': await freePort(), 'public-api': await freePort() };
   const base = `http://127.0.0.1:${ports['private-api']}`;
-  const shared = { PRIVATE_API_TOKEN: token, LOG_LEVEL: 'error', MAX_UPLOAD_BYTES: '65536' };
+  const shared = { LOG_LEVEL: 'error', MAX_UPLOAD_BYTES: '65536' };
   const privateApi = await startApp({
     app: 'private-api',
     settings: {
       ...shared,
+      PRIVATE_API_TOKEN: token,
       PORT: String(ports['private-api']),
       DATABASE_URL: database.url,
       REDIS_URL: redis.url,
@@ -50,6 +51,7 @@ export async function openScene() {
     app: 'public-api',
     settings: {
       ...shared,
+      PUBLIC_API_TOKEN: publicApiToken(token),
       PORT: String(ports['public-api']),
       PRIVATE_API_URL: base,
       ANONYMOUS_ROLE: 'publish',

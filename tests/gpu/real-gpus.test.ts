@@ -4,6 +4,7 @@ import AdmZip from 'adm-zip';
 import { beforeAll, expect, inject, it } from 'vitest';
 import type { ConsumerDetails } from '@inference-server/contracts';
 import type { ModelRegistration } from '@inference-server/sdk';
+import { consumerToken } from '@inference-server/service-kit';
 import { startApp, type ContainerRun } from '@inference-server/testing';
 import { makeScriptImage, runServer, type RunningServer } from '../running-server.js';
 import { scriptTasks, zipOfScript, type ScriptTasks } from '../script-tasks.js';
@@ -44,7 +45,8 @@ beforeAll(async () => {
     app: 'job-consumer',
     settings: {
       ...server.consumerSettings,
-      ...{ CONSUMER_ID: 'lab', GPUS: 'auto', CONTAINER_MEMORY_MIB: '' },
+      ...{ GPUS: 'auto', CONTAINER_MEMORY_MIB: '' },
+      CONSUMER_TOKEN: consumerToken(server.token, 'lab'),
       PATH: environment['PATH'] ?? '',
     },
     ready: async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import AdmZip from 'adm-zip';
 import { beforeAll, expect, inject, it } from 'vitest';
+import { consumerToken } from '@inference-server/service-kit';
 import { waitUntil, type TestApp } from '@inference-server/testing';
 import { runServer, type RunningServer } from '../running-server.js';
 
@@ -145,9 +146,8 @@ async function sweepCommand(...args: string[]): Promise<string> {
   const file = join(inject('repository'), 'apps', 'job-consumer', 'dist', 'sweep.js');
   const { stdout } = await promisify(execFile)(process.execPath, [file, ...args], {
     env: {
-      CONSUMER_ID: 'leaves',
       PRIVATE_API_URL: server.privateApiUrl,
-      PRIVATE_API_TOKEN: server.token,
+      CONSUMER_TOKEN: consumerToken(server.token, 'leaves'),
       DOCKER_HOST: server.engine.dockerHost,
       LOG_LEVEL: 'silent',
     },

@@ -2,6 +2,7 @@ import AdmZip from 'adm-zip';
 import { expect } from 'vitest';
 import type { ConsumerDetails } from '@inference-server/contracts';
 import type { ModelRegistration } from '@inference-server/sdk';
+import { consumerToken } from '@inference-server/service-kit';
 import {
   createGpuStandIn,
   ownEngine,
@@ -184,7 +185,8 @@ export async function openGpuLab() {
       app: 'job-consumer',
       settings: {
         ...server.consumerSettings,
-        ...{ CONSUMER_ID: 'lab', GPUS: 'auto', GPU_RESERVE_MIB: String(reserveMib) },
+        CONSUMER_TOKEN: consumerToken(server.token, 'lab'),
+        ...{ GPUS: 'auto', GPU_RESERVE_MIB: String(reserveMib) },
         ...{ CPU_SLOTS: '2', CONTAINER_MEMORY_MIB: '', SWEEP_INTERVAL_S: '2' },
         ...{ QUARANTINE_S: '1', GPU_CHECK_S: '1', GPU_CHECK_INSIDE: 'always' },
         PATH: `${gpus.path}:/usr/bin:/bin`,

@@ -16,18 +16,9 @@ const Optional = {
 
 /** The settings of the job consumer. */
 export const Config = Type.Object({
-  CONSUMER_ID: Type.Optional(
-    Type.String({
-      maxLength: 58,
-      pattern: '^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$',
-      description: 'Default: from the name of the host. With GPUS each gets its device behind it.',
-    }),
-  ),
   PRIVATE_API_URL: Type.String({ pattern: '^https?://' }),
-  /** The operator's token, of which the consumer's own is made. */
-  PRIVATE_API_TOKEN: Type.Optional(Secret()),
-  /** In place of PRIVATE_API_TOKEN: the token of this one consumer. */
-  CONSUMER_TOKEN: Type.Optional(Secret()),
+  /** `consumer.<name>.<…>`: its consumers have this name, with GPUS each its device behind it. */
+  CONSUMER_TOKEN: Secret(),
   REDIS_URL: SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' }),
   QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
   DOCKER_HOST: Type.String({ default: 'unix:///var/run/docker.sock' }),

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { tarEnd, tarHeader } from '@inference-server/archive';
 import type { ContainerEngine } from '@inference-server/container-engine';
+import { helperImageName } from '@inference-server/contracts';
 import { uncut } from './uncut.js';
 
 /**
@@ -19,7 +20,7 @@ export async function requireEmptyImage(engine: ContainerEngine): Promise<string
 }
 
 /** Stays in the engine; all consumers share it. */
-const image = 'inference-server/empty:1';
+const image = `${helperImageName}:1`;
 
 /** Under way now; whoever comes meanwhile waits for the same. */
 const makings = new WeakMap<ContainerEngine, Promise<void>>();

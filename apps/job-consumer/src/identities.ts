@@ -1,8 +1,7 @@
-import { hostname } from 'node:os';
 import type { ContainerLimits } from '@inference-server/container-engine';
 import { parseLabels, type ConsumerRegistration, type Labels } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { consumerToken } from '@inference-server/service-kit';
+import { consumerNameOf, partToken } from '@inference-server/service-kit';
 import type { Config } from './config.js';
 import type { Device } from './devices/find-devices.js';
 
@@ -45,24 +44,24 @@ export function consumersOf(
   const cpuSlots =
     config.CPU_SLOTS ?? (areNamed ? 0 : Math.max(1, Math.floor(host.cpus / (1 + devices.length))));
   const count = devices.length + (cpuSlots > 0 ? 1 : 0);
-  if (count > 1 && config.CONSUMER_TOKEN !== undefined) {
-    throw invalid('CONSUMER_TOKEN is of one consumer: with several give PRIVATE_API_TOKEN.');
-  }
+  const process = callerOf(config);
   const identityOf = (
-    id: string,
+    part: string | null,
     of: Pick<ConsumerIdentity, 'slots' | 'device'>,
   ): ConsumerIdentity => {
-    const token = tokenOf(config, id);
-    return { id, token, labels, ...of, ...resourcesOf(config, host, count, of) };
+    const caller =
+      part === null
+        ? process
+        : { id: `${process.id}-${part}`, token: partToken(process.token, part) };
+    return { ...caller, labels, ...of, ...resourcesOf(config, host, count, of) };
   };
-  const cpuId =
-    config.CONSUMER_ID === undefined
-      ? `${hostId()}-cpu`
-      : `${config.CONSUMER_ID}${config.GPUS === 'none' && config.GPU_UUID === undefined ? '' : '-cpu'}`;
+  const isAlone = config.GPUS === 'none' && config.GPU_UUID === undefined;
   const [first, ...more] = [
-    ...(cpuSlots > 0 ? [identityOf(cpuId, { slots: cpuSlots, device: null })] : []),
+    ...(cpuSlots > 0
+      ? [identityOf(isAlone ? null : 'cpu', { slots: cpuSlots, device: null })]
+      : []),
     ...devices.map((device) =>
-      identityOf(`${config.CONSUMER_ID ?? hostId()}-gpu-${idOf(device)}`, {
+      identityOf(`gpu-${idOf(device)}`, {
         slots: config.GPU_SLOTS,
         device: withoutReserve(device, config),
       }),
@@ -79,22 +78,19 @@ export function consumersOf(
 }
 
 /** Under whose name a process of these settings speaks to private-api that runs no tasks. */
-export function callerOf(config: Settings): Pick<ConsumerIdentity, 'id' | 'token'> {
-  const [, ofToken] = /^consumer\.(.+)\.[^.]+$/.exec(config.CONSUMER_TOKEN ?? '') ?? [];
-  const id = ofToken ?? config.CONSUMER_ID ?? `${hostId()}-cpu`;
-  return { id, token: tokenOf(config, id) };
+export function callerOf({ CONSUMER_TOKEN: token }: Pick<Config, 'CONSUMER_TOKEN'>): Caller {
+  const id = consumerNameOf(token);
+  if (id === undefined || !nameForm.test(id)) {
+    throw invalid('CONSUMER_TOKEN is not the token of a consumer: consumer.<name>.<…>.');
+  }
+  return { id, token };
 }
 
+type Caller = Pick<ConsumerIdentity, 'id' | 'token'>;
 type Settings = Omit<Config, 'REDIS_URL'>;
 
-function hostId(): string {
-  return hostname()
-    .replace(/[^A-Za-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '')
-    .slice(0, longestHostId);
-}
-
-const longestHostId = 58;
+/** As long as leaves room for the device behind it. */
+const nameForm = /^(?=.{1,58}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$/;
 
 /** Of the device alone, so that what runs on it is found again whatever else the host has. */
 function idOf({ uuid }: Device): string {
@@ -111,12 +107,6 @@ function idOf({ uuid }: Device): string {
 function withoutReserve(device: Device, { GPU_RESERVE_MIB: reserveMib }: Settings): Device {
   const { memory_mib: memoryMib } = device;
   return { ...device, memory_mib: memoryMib && Math.max(0, memoryMib - reserveMib) };
-}
-
-function tokenOf(config: Settings, id: string): string {
-  if (config.CONSUMER_TOKEN !== undefined) return config.CONSUMER_TOKEN;
-  if (config.PRIVATE_API_TOKEN !== undefined) return consumerToken(config.PRIVATE_API_TOKEN, id);
-  throw invalid('PRIVATE_API_TOKEN or CONSUMER_TOKEN: one of them is required.');
 }
 
 /** What is a consumer's is, unless the settings say otherwise, shared out between its CPU slots. */

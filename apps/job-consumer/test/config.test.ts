@@ -1,5 +1,10 @@
 import { expect, it } from 'vitest';
-import { consumerToken, loadConfig, verifyToken } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  loadConfig,
+  publicApiToken,
+  verifyToken,
+} from '@inference-server/service-kit';
 import { Config } from '../src/config.js';
 import { consumersOf, type HostResources } from '../src/identities.js';
 import { testDevice } from './test-identity.js';
@@ -8,7 +13,7 @@ const operator = 'an-operator-token-of-some-length';
 const required = {
   PRIVATE_API_URL: 'http://127.0.0.1:7000',
   REDIS_URL: 'redis://127.0.0.1:6379',
-  PRIVATE_API_TOKEN: operator,
+  CONSUMER_TOKEN: consumerToken(operator, 'host'),
 };
 const consumers = (environment: Record<string, string>, host: Partial<HostResources> = {}) =>
   consumersOf(loadConfig(Config, { ...required, ...environment }), {
@@ -26,28 +31,30 @@ it('makes one CPU consumer by default, with the cores as its slots', () => {
   expect(more).toEqual([]);
   expect(only.device).toBeNull();
   expect(only.slots).toBe(12);
-  expect(only.id).toMatch(/-cpu$/);
+  expect(only.id).toBe('host');
   expect(verifyToken(operator, only.token)).toEqual({
     kind: 'consumer',
     consumerId: only.id,
   });
-  expect(consumers({ CONSUMER_ID: 'host' })[0].id).toBe('host');
 });
 
 it('makes a consumer of each device that is found, and one for the rest of the host', () => {
-  const found = consumers({ CONSUMER_ID: 'host', GPUS: 'auto' }, { devices });
+  const found = consumers({ GPUS: 'auto' }, { devices });
   expect(found.map(({ id, slots, device }) => ({ id, slots, device }))).toEqual([
     { id: 'host-cpu', slots: 4, device: null },
     { id: 'host-gpu-6f1c2a3b', slots: 16, device: { ...devices[0], memory_mib: 7_488 } },
     { id: 'host-gpu-0a1b2c3d', slots: 16, device: { ...devices[1], memory_mib: 7_488 } },
   ]);
-  const without = consumers({ CONSUMER_ID: 'host', GPUS: 'auto' });
+  for (const { id, token } of found) {
+    expect(verifyToken(operator, token)).toEqual({ kind: 'consumer', consumerId: id });
+  }
+  const without = consumers({ GPUS: 'auto' });
   expect(without.map(({ id, slots }) => ({ id, slots }))).toEqual([{ id: 'host-cpu', slots: 12 }]);
 });
 
 it('makes none for the rest of the host where devices are named, unless it is asked for', () => {
   const idsOf = (environment: Record<string, string>) =>
-    consumers({ CONSUMER_ID: 'host', ...environment }, { devices }).map(({ id }) => id);
+    consumers(environment, { devices }).map(({ id }) => id);
   const ids = ['host-gpu-6f1c2a3b', 'host-gpu-0a1b2c3d'];
   expect(idsOf({ GPUS: uuids.join(',') })).toEqual(ids);
   expect(idsOf({ GPUS: uuids.join(','), CPU_SLOTS: '3' })).toEqual(['host-cpu', ...ids]);
@@ -61,8 +68,8 @@ it.each([
   ['GPU-1', '1'],
   ['MIG-GPU-6f1c2a3b-0000-4000-8000-0123456789ab/1/0', '6f1c2a3b-1-0'],
 ])('names the consumer of %s by it', (uuid, name) => {
-  const [only] = consumers({ CONSUMER_ID: 'h', GPUS: uuid }, { devices: [testDevice(uuid)] });
-  expect(only.id).toBe(`h-gpu-${name}`);
+  const [only] = consumers({ GPUS: uuid }, { devices: [testDevice(uuid)] });
+  expect(only.id).toBe(`host-gpu-${name}`);
   expect(only.device?.memory_mib).toBeNull();
 });
 
@@ -78,10 +85,9 @@ it.each(['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2'])(
   },
 );
 
-it('takes limits and a derived token as they are given', () => {
+it('takes limits and its name as they are given', () => {
   const token = consumerToken(operator, 'mine');
   const [only] = consumers({
-    CONSUMER_ID: 'mine',
     CONSUMER_TOKEN: token,
     CPU_SLOTS: '3',
     CONTAINER_MEMORY_MIB: '100',
@@ -117,9 +123,9 @@ it('reads labels', () => {
 });
 
 it('refuses settings that contradict each other, or are missing', () => {
-  const several = { GPUS: uuids.join(','), CONSUMER_TOKEN: consumerToken(operator, 'mine') };
-  expect(() => consumers(several, { devices })).toThrow(/CONSUMER_TOKEN/);
-  expect(() => consumers({ PRIVATE_API_TOKEN: '' })).toThrow(/PRIVATE_API_TOKEN/);
+  for (const token of ['', operator, publicApiToken(operator), consumerToken(operator, '-')]) {
+    expect(() => consumers({ CONSUMER_TOKEN: token })).toThrow(/CONSUMER_TOKEN/);
+  }
   expect(() => consumers({ REDIS_URL: '', CPU_SLOTS: 'many' })).toThrow(/REDIS_URL[^]*CPU_SLOTS/);
 });
 

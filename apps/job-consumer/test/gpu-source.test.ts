@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createDockerEngine } from '@inference-server/container-engine';
-import { createLogger, loadConfig } from '@inference-server/service-kit';
+import { consumerToken, createLogger, loadConfig } from '@inference-server/service-kit';
 import { createGpuStandIn, testFolder, type GpuStandIn } from '@inference-server/testing';
 import { Config } from '../src/config.js';
 import { createGpuSource, type GpuSource } from '../src/devices/gpu-source.js';
@@ -88,7 +88,7 @@ it('a look that is under way ends when nothing is to be asked any more', async (
 function sourceOf(path: string, settings: Record<string, string> = {}): GpuSource {
   const config = loadConfig(Config, {
     PRIVATE_API_URL: 'http://127.0.0.1:7000',
-    PRIVATE_API_TOKEN: 'an-operator-token-of-some-length',
+    CONSUMER_TOKEN: consumerToken('an-operator-token-of-some-length', 'own'),
     REDIS_URL: 'redis://127.0.0.1:6379',
     PATH: `${path}:/usr/bin:/bin`,
     ...settings,

@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { beforeAll, expect, inject, it } from 'vitest';
+import { consumerToken } from '@inference-server/service-kit';
 import { startApp, testEngine, testFolder, testRedis } from '@inference-server/testing';
 import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
+
+const operator = 'an-operator-token-of-some-length';
 
 let api: TestPrivateApi;
 let settings: Record<string, string>;
@@ -15,9 +18,8 @@ beforeAll(async () => {
 
   api = await startTestPrivateApi(own.installationId);
   settings = {
-    CONSUMER_ID: 'main-test',
     PRIVATE_API_URL: api.url,
-    PRIVATE_API_TOKEN: 'an-operator-token-of-some-length',
+    CONSUMER_TOKEN: consumerToken(operator, 'main-test'),
     REDIS_URL: redis.url,
     QUEUE_PREFIX: redis.prefix,
     DOCKER_HOST: own.dockerHost,
@@ -46,7 +48,10 @@ it('ends with 0 on SIGTERM while it still waits for private-api', async () => {
 it('runs beside others: one consumer for each GPU', async () => {
   const app = await startApp({
     app: 'job-consumer',
-    settings: { ...settings, CONSUMER_ID: 'gpus', GPUS: 'GPU-1,GPU-2', PATH: '/nowhere' },
+    settings: {
+      ...{ ...settings, GPUS: 'GPU-1,GPU-2', PATH: '/nowhere' },
+      CONSUMER_TOKEN: consumerToken(operator, 'gpus'),
+    },
     ready: () =>
       ['gpus-gpu-1', 'gpus-gpu-2'].every((id) => api.registrations.some((r) => r.id === id)),
   });

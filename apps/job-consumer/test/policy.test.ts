@@ -33,6 +33,18 @@ it('runs nothing that the policy of its host does not allow', async () => {
   expect(await scene.traces()).toEqual([]);
 });
 
+it('runs no image by the beginning of its id', async () => {
+  const found = await scene.bench.engine.inspectImage(scene.own.image, never);
+  const image = /^sha256:([0-9a-f]{12})/.exec(found?.id ?? '')?.[1] ?? '';
+  const { result } = await scene.run('true', { image, pullPolicy: 'never' });
+  expect(result).toMatchObject({ kind: 'failed', reason: 'image_unavailable' });
+});
+
+it('runs nothing of the image that it makes for its own containers', async () => {
+  const { result } = await scene.run('true', { image: 'inference-server/empty:1' });
+  expect(result).toMatchObject({ kind: 'failed', reason: 'not_allowed' });
+});
+
 describe('a container under a policy', () => {
   it.each([
     ['no image that runs as root', undefined, /runs as root/],
@@ -72,6 +84,20 @@ describe('a container under a policy', () => {
       'ran',
     ]);
     expect(Object.keys(readZip(task.outputs[0] ?? Buffer.alloc(0)))).toEqual(['x']);
+  });
+
+  it('has memory where its image wants volumes, and no folder of the host', async () => {
+    const settings = { policy: { read_only_root: { tmp_mib: 3 } } };
+    const script = `for f in /data /srv/deep /output /tmp; do echo > $f/x; done
+      df -k -P /data /srv/deep | tail -n 2 | awk '{ print $1, $2, $6 }'`;
+    const image = await imageOf(['VOLUME /data /srv/deep/', 'VOLUME /output /tmp /input']);
+    const { result, task } = await runWith(settings, script, image);
+    expect(result).toMatchObject({
+      kind: 'finished',
+      log: 'tmpfs 3072 /data\ntmpfs 3072 /srv/deep\n',
+    });
+    expect(Object.keys(readZip(task.outputs[0] ?? Buffer.alloc(0)))).toEqual(['x']);
+    expect(await scene.traces()).toEqual([]);
   });
 
   it('is run by the runtime of that name', async () => {

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { randomUUID } from 'node:crypto';
 import { beforeAll, expect, it } from 'vitest';
 import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
+import { consumerToken } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
 import { createNames, labelNames } from '../src/names.js';
 import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
@@ -24,9 +25,8 @@ beforeAll(async () => {
 const sweep = (args: string[], settings: Record<string, string> = {}) =>
   promisify(execFile)(process.execPath, [command, ...args], {
     env: {
-      CONSUMER_ID: 'own',
       PRIVATE_API_URL: api.url,
-      PRIVATE_API_TOKEN: 'an-operator-token-of-some-length',
+      CONSUMER_TOKEN: consumerToken('an-operator-token-of-some-length', 'own'),
       DOCKER_HOST: own.dockerHost,
       ...settings,
     },
@@ -72,8 +72,8 @@ it('refuses what it does not know, and fails when private-api or the engine is a
   await expect(sweep(['--dryrun'])).rejects.toMatchObject({ code: 2 });
   await expect(sweep(['--dry-run', '--x'])).rejects.toMatchObject({ code: 2 });
   await expect(sweep([], { PRIVATE_API_URL: 'x' })).rejects.toMatchObject({ code: 2 });
-  await expect(sweep([], { PRIVATE_API_TOKEN: '' })).rejects.toMatchObject({
-    code: 1,
+  await expect(sweep([], { CONSUMER_TOKEN: '' })).rejects.toMatchObject({
+    code: 2,
     stderr: expect.stringContaining('CONSUMER_TOKEN'),
   });
   await expect(sweep([], { DOCKER_HOST: 'unix:///nobody' })).rejects.toMatchObject({ code: 1 });

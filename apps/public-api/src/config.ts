@@ -4,7 +4,6 @@ import {
   loadConfig,
   logLevels,
   isLoopbackAddress,
-  publicApiToken,
   Secret,
   SecretUrl,
   type UploadPace,
@@ -14,8 +13,7 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PORT: Type.Integer({ default: 8000, minimum: 0, maximum: 65_535 }),
   PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
-  PRIVATE_API_TOKEN: Type.Optional(Secret()),
-  PUBLIC_API_TOKEN: Type.Optional(Secret()),
+  PUBLIC_API_TOKEN: Secret(),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },
@@ -83,7 +81,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     host: settings.HOST,
     port: settings.PORT,
     privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
-    privateApiToken: tokenOf(settings),
+    privateApiToken: settings.PUBLIC_API_TOKEN,
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
     isExposed: !isLoopbackAddress(settings.HOST),
@@ -123,10 +121,4 @@ function originsIn(text: string): string[] {
 
 function isOrigin(text: string): boolean {
   return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
-}
-
-function tokenOf(settings: Static<typeof Settings>): string {
-  if (settings.PUBLIC_API_TOKEN !== undefined) return settings.PUBLIC_API_TOKEN;
-  if (settings.PRIVATE_API_TOKEN !== undefined) return publicApiToken(settings.PRIVATE_API_TOKEN);
-  throw new ConfigError('PUBLIC_API_TOKEN or PRIVATE_API_TOKEN: one of them is required');
 }

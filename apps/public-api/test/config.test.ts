@@ -2,14 +2,14 @@ import { expect, test } from 'vitest';
 import { ConfigError, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import { readConfig } from '../src/config.js';
 
-const PRIVATE_API_TOKEN = newOperatorToken();
+const PUBLIC_API_TOKEN = publicApiToken(newOperatorToken());
 
 test('the defaults are those of the README', () => {
-  expect(readConfig({ PRIVATE_API_TOKEN })).toEqual({
+  expect(readConfig({ PUBLIC_API_TOKEN })).toEqual({
     host: '127.0.0.1',
     port: 8000,
     privateApiUrl: 'http://127.0.0.1:7000',
-    privateApiToken: publicApiToken(PRIVATE_API_TOKEN),
+    privateApiToken: PUBLIC_API_TOKEN,
     anonymousRole: 'none',
     allowPublicPostModel: false,
     isExposed: false,
@@ -31,14 +31,8 @@ test('the defaults are those of the README', () => {
   });
 });
 
-test('a token of its own is taken before one that is derived', () => {
-  const PUBLIC_API_TOKEN = publicApiToken(newOperatorToken());
-  const config = readConfig({ PRIVATE_API_TOKEN, PUBLIC_API_TOKEN });
-  expect(config.privateApiToken).toBe(PUBLIC_API_TOKEN);
-});
-
 test('ALLOW_PUBLIC_POST_MODEL may be set to anything', () => {
-  const config = readConfig({ PRIVATE_API_TOKEN, ALLOW_PUBLIC_POST_MODEL: 'False' });
+  const config = readConfig({ PUBLIC_API_TOKEN, ALLOW_PUBLIC_POST_MODEL: 'False' });
   expect(config.allowPublicPostModel).toBe(true);
 });
 
@@ -47,5 +41,5 @@ test('problems are named, all at once', () => {
   expect(read).toThrow(ConfigError);
   expect(read).toThrow(/PORT[^]*PRIVATE_API_URL|PRIVATE_API_URL[^]*PORT/);
   expect(read).toThrow(/ANONYMOUS_ROLE/);
-  expect(() => readConfig({})).toThrow(/PUBLIC_API_TOKEN or PRIVATE_API_TOKEN/);
+  expect(() => readConfig({})).toThrow(/PUBLIC_API_TOKEN/);
 });

@@ -102,7 +102,7 @@ describe('with CORS_ORIGINS', () => {
 
 describe('the setting', () => {
   const read = (CORS_ORIGINS: string) =>
-    readConfig({ CORS_ORIGINS, PRIVATE_API_TOKEN: newOperatorToken() }).corsOrigins;
+    readConfig({ CORS_ORIGINS, PUBLIC_API_TOKEN: newOperatorToken() }).corsOrigins;
 
   test('holds origins, with commas between', () => {
     expect(read('')).toEqual([]);

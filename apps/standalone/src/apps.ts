@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startProcess, untilServing } from '@inference-server/local-services';
 import { createClient, type Readiness } from '@inference-server/sdk';
-import { isLoopbackAddress } from '@inference-server/service-kit';
+import { consumerToken, isLoopbackAddress, publicApiToken } from '@inference-server/service-kit';
 import { addressesOf, privateHost } from './addresses.js';
 import { appFile } from './app-files.js';
 import type { StandaloneConfig } from './config.js';
@@ -19,7 +19,6 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   const addresses = addressesOf(config);
   const common = {
     PRIVATE_API_URL: addresses.privateApi,
-    PRIVATE_API_TOKEN: folder.token,
     REDIS_URL: services.redisUrl,
     QUEUE_PREFIX: `inference-server-${folder.hash}`,
     LOG_LEVEL: config.logLevel,
@@ -31,6 +30,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
     settings: {
       HOST: privateHost,
       PORT: String(config.privateApiPort),
+      PRIVATE_API_TOKEN: folder.token,
       DATABASE_URL: services.databaseUrl,
       STORAGE_URL: config.storageUrl ?? join(folder.path, 'storage'),
       DATA_DIR: folder.path,
@@ -45,6 +45,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
     settings: {
       HOST: config.host,
       PORT: String(config.publicApiPort),
+      PUBLIC_API_TOKEN: publicApiToken(folder.token),
       // Whoever else can reach it shows a key.
       ANONYMOUS_ROLE: isLoopbackAddress(config.host) ? 'publish' : 'none',
       ...(config.allowPublicPostModel === undefined
@@ -61,7 +62,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
     app: 'job-consumer',
     settings: {
       // The ids stay, so that the next start finds what this one may leave in the engine.
-      CONSUMER_ID: gpus === 'none' ? 'local-cpu' : 'local',
+      CONSUMER_TOKEN: consumerToken(folder.token, gpus === 'none' ? 'local-cpu' : 'local'),
       DOCKER_HOST: services.dockerHost,
       // What runs in an engine that is about to stop would only wait for its end.
       HAND_OVER: String(!services.engineIsOwn),

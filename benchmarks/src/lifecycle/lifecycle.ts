@@ -28,9 +28,9 @@ export async function measureLifecycle(scene: Scene, quick: boolean): Promise<Me
   };
   const { engine, image, consumerId, ownLabels, untilTidy } = bench;
   const server = await startServer(scene, {
+    id: consumerId,
     settings: {
       ...limitSettings,
-      CONSUMER_ID: consumerId,
       DOCKER_HOST: bench.dockerHost,
       CPU_SLOTS: '1',
     },

@@ -26,9 +26,9 @@ export async function measureTransfer(scene: Scene, quick: boolean): Promise<Mea
   const bench = await useEngine(scene);
   const settings = { inputMib: quick ? 128 : 1024, rounds: quick ? 1 : 3, engine: bench.version };
   const server = await startServer(scene, {
+    id: bench.consumerId,
     settings: {
       ...limitSettings,
-      CONSUMER_ID: bench.consumerId,
       DOCKER_HOST: bench.dockerHost,
       CPU_SLOTS: '1',
     },

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { newOperatorToken } from '@inference-server/service-kit';
+import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import { appProcess, stopGraceS, type AppProcess } from './app-process.js';
 import type { EndedProcess } from './ended-process.js';
 import type { Engine } from './engine.js';
@@ -76,7 +76,6 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
   const temporaryFolder = join(folder, 'tmp');
   await mkdir(temporaryFolder);
   const shared = {
-    PRIVATE_API_TOKEN: operatorToken,
     QUEUE_PREFIX: queuePrefix,
     LOG_LEVEL: 'debug',
     STOP_GRACE_S: String(stopGraceS),
@@ -112,6 +111,7 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
     url.searchParams.set('application_name', name);
     const settings = {
       PORT: String(port),
+      PRIVATE_API_TOKEN: operatorToken,
       DATABASE_URL: url.href,
       REDIS_URL: await redisUrl(name),
       STORAGE_URL: storageFolder,
@@ -137,6 +137,7 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
     const name = `public-api-${at + 1}`;
     const settings = {
       PORT: String(port),
+      PUBLIC_API_TOKEN: publicApiToken(operatorToken),
       PRIVATE_API_URL: await toPrivate(name),
       ANONYMOUS_ROLE: 'publish',
       ALLOW_PUBLIC_POST_MODEL: '1',
@@ -150,7 +151,7 @@ export async function openApps(spec: AppsSpec): Promise<Apps> {
   ) => {
     const settings = {
       ...offered,
-      CONSUMER_ID: name,
+      CONSUMER_TOKEN: consumerToken(operatorToken, name),
       PRIVATE_API_URL: await toPrivate(name),
       REDIS_URL: await redisUrl(name),
       DOCKER_HOST: `tcp://127.0.0.1:${await links.open(`${name}-engine`, { path: socketPath })}`,

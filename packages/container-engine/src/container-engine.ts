@@ -146,6 +146,8 @@ export interface ImageDetails {
   id: string;
   /** The user that its containers run as; empty: root. */
   user: string;
+  /** Paths that are a volume each of every container, empty or with what the image has there. */
+  volumes: readonly string[];
 }
 
 export interface Volume {
@@ -188,8 +190,11 @@ export interface SandboxOptions {
   network?: string | undefined;
   /** What root has in it. */
   addedCapabilities?: readonly string[] | undefined;
-  /** Nothing of its root can be written; /tmp is memory of this size, which counts towards its own. */
-  readOnlyRoot?: { tmpBytes: number } | undefined;
+  /**
+   * Nothing of its root can be written. /tmp is memory of this size, which counts towards its own, and so is
+   * each volume that its image wants, which would be a folder of the host's.
+   */
+  readOnlyRoot?: { tmpBytes: number; imageVolumes: readonly string[] } | undefined;
   /** By its name in the engine; default: the engine's own. */
   runtime?: string | undefined;
 }

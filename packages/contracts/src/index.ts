@@ -17,7 +17,12 @@ export {
   type Capacity,
   type Part,
 } from './matching.js';
-export { fullImageName, parseImageReference, type ImageReference } from './image-reference.js';
+export {
+  fullImageName,
+  helperImageName,
+  parseImageReference,
+  type ImageReference,
+} from './image-reference.js';
 export { openApiDocument } from './openapi.js';
 export {
   lackOfEngine,

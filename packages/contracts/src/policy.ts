@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { fullImageName, parseImageReference } from './image-reference.js';
+import { fullImageName, helperImageName, parseImageReference } from './image-reference.js';
 import { Capability, NetworkName, type Rights } from './schemas/rights.js';
 import { maxStoredInteger } from './schemas/stored-integer.js';
 
@@ -91,7 +91,10 @@ export function refusalOfImage(
   { images, require_digest: requireDigest = false }: Policy,
   image: string,
 ): PolicyRefusal | undefined {
-  const { digest } = parseImageReference(image);
+  const { digest, name } = parseImageReference(image);
+  if (name === fullImageName(helperImageName)) {
+    return { rule: 'images', detail: 'the image is one of the server’s own.' };
+  }
   if (requireDigest && digest === undefined) {
     return { rule: 'require_digest', detail: 'the image is not named by its digest.' };
   }

@@ -24,6 +24,10 @@ describe('names', () => {
     'inference-server/copy:1',
     'registry.example.org:5000/team/model:v2',
     'localhost:5000/x',
+    'localhost/x',
+    'Registry:5000/x',
+    'Registry.Example/x',
+    'my-team/x',
     `x@sha256:${'a'.repeat(64)}`,
     `x:1@sha256:${'0'.repeat(64)}`,
   ])('takes the image reference %j', (tag) => {
@@ -42,6 +46,9 @@ describe('names', () => {
     'x/',
     '../x',
     'x:1;rm -rf',
+    // Of docker.io for some engines, of a host with this name for others.
+    'Registry/x',
+    'teaM/x:1',
     `x:${'a'.repeat(129)}`,
   ])('refuses the image reference %j', (tag) => {
     expect(accepts(ContainerTag, tag)).toBe(false);

@@ -12,14 +12,34 @@ import {
 const digest = `sha256:${'0123456789abcdef'.repeat(4)}`;
 
 it.each([
-  ['busybox', 'docker.io', 'docker.io/library/busybox', undefined],
-  ['busybox:1', 'docker.io', 'docker.io/library/busybox', undefined],
-  ['lab/copy:1', 'docker.io', 'docker.io/lab/copy', undefined],
-  ['localhost/copy', 'localhost', 'localhost/copy', undefined],
-  ['host:5000/lab/copy:1', 'host:5000', 'host:5000/lab/copy', undefined],
-  [`r.example/copy:1@${digest}`, 'r.example', 'r.example/copy', digest],
-])('reads %s as an engine does', (reference, registry, name, found) => {
-  expect(parseImageReference(reference)).toEqual({ registry, name, digest: found });
+  ['busybox', 'docker.io', 'docker.io/library/busybox', ':latest'],
+  ['busybox:1', 'docker.io', 'docker.io/library/busybox', ':1'],
+  ['docker.io/busybox:1', 'docker.io', 'docker.io/library/busybox', ':1'],
+  ['index.docker.io/lab/copy:1', 'docker.io', 'docker.io/lab/copy', ':1'],
+  ['lab/copy:1', 'docker.io', 'docker.io/lab/copy', ':1'],
+  ['localhost/copy', 'localhost', 'localhost/copy', ':latest'],
+  ['host:5000/lab/copy:1', 'host:5000', 'host:5000/lab/copy', ':1'],
+  [`r.example/copy@${digest}`, 'r.example', 'r.example/copy', `@${digest}`],
+  [`r.example/copy:1@${digest}`, 'r.example', 'r.example/copy', `:1@${digest}`],
+  // What engines could take for the beginning of an image's id.
+  ['4f53cda18c2b', 'docker.io', 'docker.io/library/4f53cda18c2b', ':latest'],
+])('reads %s as an engine does', (reference, registry, name, rest) => {
+  expect(parseImageReference(reference)).toEqual({
+    ...{ registry, name, full: `${name}${rest}` },
+    digest: rest.includes('@') ? digest : undefined,
+  });
+});
+
+it('lets no model have the image of the server’s own containers, whatever the policy', () => {
+  for (const name of [
+    'inference-server/empty:1',
+    'docker.io/inference-server/empty',
+    `index.docker.io/inference-server/empty@${digest}`,
+  ]) {
+    expect(refusalOfImage({}, name)?.rule).toBe('images');
+    expect(refusalOfImage({ images: [{ name: '**' }] }, name)?.rule).toBe('images');
+  }
+  expect(refusalOfImage({}, 'inference-server/empty-hand')).toBeUndefined();
 });
 
 describe('which images a policy lets run', () => {

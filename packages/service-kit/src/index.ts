@@ -23,8 +23,10 @@ export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
 export { isLoopbackAddress, networkOf } from './addresses.js';
 export {
+  consumerNameOf,
   consumerToken,
   newOperatorToken,
+  partToken,
   publicApiToken,
   rpcGatewayToken,
   verifyToken,

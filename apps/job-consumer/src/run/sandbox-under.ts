@@ -17,7 +17,9 @@ export function sandboxUnder(
     network: network ?? undefined,
     addedCapabilities,
     runtime,
-    readOnlyRoot: isReadOnly ? { tmpBytes: (always?.tmp_mib ?? usualTmpMib) * mib } : undefined,
+    readOnlyRoot: isReadOnly
+      ? { tmpBytes: (always?.tmp_mib ?? usualTmpMib) * mib, imageVolumes: image.volumes }
+      : undefined,
   };
 }
 

@@ -10,7 +10,7 @@ import {
   type ContainerSpec,
   type SandboxOptions,
 } from '@inference-server/container-engine';
-import { refusalOfImage, refusalOfRights } from '@inference-server/contracts';
+import { parseImageReference, refusalOfImage, refusalOfRights } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { requireEmptyImage } from '../empty-image.js';
 import { requireModelVolume, requireMounted } from '../model-volume.js';
@@ -112,15 +112,16 @@ async function prepare(run: AttemptRun, signal: AbortSignal): Promise<Prepared |
     refusalOfImage(settings.policy, tag) ??
     refusalOfRights(settings.policy, { humanReadableId, image: tag, rights });
   if (forbidden !== undefined) return notAllowed(forbidden);
+  const reference = parseImageReference(tag).full;
   const [image] = await sideBySide(
     signal,
     (bounds) =>
       requireImage(
         engine,
         {
-          reference: work.container_tag,
+          reference,
           policy: work.pull_policy,
-          credentials: settings.credentialsOf(work.container_tag),
+          credentials: settings.credentialsOf(reference),
           retryMs: settings.imageRetryMs,
         },
         bounds,
@@ -224,7 +225,7 @@ function createModelContainer(
   const { own, work, allotment } = run;
   const spec = modelContainer({
     name: own.name('run'),
-    image: work.container_tag,
+    image: parseImageReference(work.container_tag).full,
     labels: { ...own.labels('run'), [labelNames.devices]: allotment.gpus.join(' ') },
     volumes: { input: own.name('input'), output: own.name('output'), model: modelVolume },
     limits: allotment.limits,

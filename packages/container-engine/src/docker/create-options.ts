@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import type Docker from 'dockerode';
 import type { ContainerSpec } from '../container-engine.js';
 
@@ -36,7 +37,7 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       ...(runtime !== undefined && { Runtime: runtime }),
       ...(readOnlyRoot !== undefined && {
         ReadonlyRootfs: true,
-        Tmpfs: { '/tmp': `rw,nosuid,nodev,exec,mode=1777,size=${readOnlyRoot.tmpBytes}` },
+        Tmpfs: memoryFolders(readOnlyRoot, spec),
       }),
       Ulimits: ulimits(limits.fileBytes),
       LogConfig: { Type: 'json-file', Config: logConfig(limits.logBytes) },
@@ -50,6 +51,17 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       ...(spec.gpus.length === 0 ? {} : { DeviceRequests: deviceRequests(spec.gpus) }),
     },
   };
+}
+
+function memoryFolders(
+  { tmpBytes, imageVolumes }: { tmpBytes: number; imageVolumes: readonly string[] },
+  { mounts }: ContainerSpec,
+): Record<string, string> {
+  const options = `rw,nosuid,nodev,exec,mode=1777,size=${tmpBytes}`;
+  const mounted = new Set(mounts.map(({ path }) => path));
+  const volumes = imageVolumes.map((path) => posix.resolve('/', path));
+  const paths = ['/tmp', ...volumes].filter((path) => !mounted.has(path));
+  return Object.fromEntries(paths.map((path) => [path, options]));
 }
 
 /**

@@ -16,8 +16,10 @@ export async function inspectImage(
       docker.getImage(reference).inspect(),
     );
     // Newer engines leave the configuration out where it is empty.
-    const config = image.Config as { User?: string } | null | undefined;
-    return { id: image.Id, user: config?.User ?? '' };
+    const config = image.Config as
+      { User?: string; Volumes?: Record<string, object> | null } | null | undefined;
+    const volumes = Object.keys(config?.Volumes ?? {});
+    return { id: image.Id, user: config?.User ?? '', volumes };
   } catch (error) {
     if (isEngineProblem(error, 'image_absent')) return undefined;
     throw error;

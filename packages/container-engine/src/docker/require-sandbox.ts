@@ -102,9 +102,9 @@ const HostConfig = Type.Object(
     Runtime: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' })),
     ReadonlyRootfs: Type.Optional(Type.Literal(true)),
     Tmpfs: Type.Optional(
-      Type.Object(
-        { '/tmp': Type.String({ pattern: '^rw,nosuid,nodev,exec,mode=1777,size=\\d+$' }) },
-        only,
+      Type.Record(
+        Type.String({ pattern: '^/' }),
+        Type.String({ pattern: '^rw,nosuid,nodev,exec,mode=1777,size=\\d+$' }),
       ),
     ),
     RestartPolicy: Type.Object({ Name: Type.Literal('no') }, only),

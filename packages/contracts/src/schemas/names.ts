@@ -9,8 +9,9 @@ export const HumanReadableId = Type.String({
   examples: ['copy'],
 });
 
-const registryHost =
-  '(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]{1,5})?/)?';
+const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
+// With a dot, a port or as localhost: some engines take any other first part with a capital for a host too.
+const registryHost = `(?:(?:localhost|(?:${label}\\.)+${label})(?::[0-9]{1,5})?/|${label}:[0-9]{1,5}/)?`;
 const repository =
   '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*)*';
 const tagAndDigest = '(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[a-f0-9]{64})?';
