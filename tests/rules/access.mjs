@@ -132,8 +132,8 @@ export const rulesOfAccess = [
   {
     name: 'after wrong passwords none is looked at for a while',
     file: 'apps/private-api/src/modules/callers/login.ts',
-    text: 'if (blockedS > 0) {',
-    without: 'if (blockedS < 0) {',
+    text: 'if (blockedS === 0) return;',
+    without: 'if (blockedS >= 0) return;',
     tests: [[people, 'are slowed down: for a name from there, not for others']],
   },
   {

@@ -33,6 +33,7 @@ import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js
 import { createCallerService } from './modules/callers/service.js';
 import { createLogIn } from './modules/callers/login.js';
 import { createLoginFailures } from './modules/callers/login-failures.js';
+import { createLoginPlaces } from './modules/callers/login-places.js';
 import { mountCallerRoutes } from './modules/callers/routes.js';
 import { createConsumerRepository } from './modules/consumers/repository.js';
 import { mountConsumerRoutes } from './modules/consumers/routes.js';
@@ -46,6 +47,7 @@ import { createModelService } from './modules/models/service.js';
 import { watchEviction } from './modules/operations/eviction-watch.js';
 import { mountOperationsRoutes } from './modules/operations/routes.js';
 import { createOperationsService } from './modules/operations/service.js';
+import { createQuotas } from './modules/quotas/quotas.js';
 import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
@@ -76,6 +78,10 @@ export async function startPrivateApi(
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
+  const quotas = createQuotas(database, {
+    storedBytes: config.MAX_STORED_BYTES_PER_OWNER,
+    gpuSPerDay: config.MAX_DAILY_GPU_S_PER_OWNER,
+  });
   const changes = listenToTaskChanges(config.DATABASE_URL, logger);
   const tickets = createTicketSender({
     redisUrl: config.REDIS_URL,
@@ -96,6 +102,7 @@ export async function startPrivateApi(
   });
   const keys = createKeyRepository(database);
   const users = createUserRepository(database);
+  const places = createLoginPlaces(database);
   const passwordCost = config.PASSWORD_HASH_COST;
   const userService = createUserService({ users, passwordCost });
   const gate = createZipGate({ threads: config.GATE_THREADS });
@@ -199,6 +206,7 @@ export async function startPrivateApi(
       models,
       consumers,
       blobs,
+      quotas,
       newVersionId: randomUUID,
       installation,
       policy,
@@ -224,7 +232,12 @@ export async function startPrivateApi(
       users,
       models,
       clock: database,
-      logIn: createLogIn({ users, failures: createLoginFailures(database), passwordCost }),
+      logIn: createLogIn({
+        users,
+        failures: createLoginFailures(database, places),
+        places,
+        passwordCost,
+      }),
       secret: config.PRIVATE_API_TOKEN,
       logger,
     }),
@@ -238,6 +251,7 @@ export async function startPrivateApi(
           total: config.MAX_WAITING_TASKS,
           perOwner: config.MAX_WAITING_TASKS_PER_OWNER,
         }),
+        quotas,
       ),
       models,
       blobs,

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import type { Database } from '../src/database/database.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
+import { createQuotas } from '../src/modules/quotas/quotas.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../src/retention/sweeps.js';
 import { openSweepScene, type SweepScene } from './sweep-scene.js';
@@ -34,6 +35,9 @@ beforeAll(async () => {
   await scene.query(
     `INSERT INTO idempotency_keys (owner, key, task_uid, human_readable_id, sha256)
      SELECT 'a', n::text, '', '', '' FROM generate_series(1, ${rows}) AS n`,
+  );
+  await scene.query(
+    `INSERT INTO gpu_use SELECT n::text, current_date, 1 FROM generate_series(1, ${rows}) AS n`,
   );
   await scene.query('ANALYZE');
 }, 120_000);
@@ -105,6 +109,19 @@ it('no post counts the whole queue', async () => {
   for (const [sql, values] of asked) {
     const plan = await planOf(sql, values);
     expect(plan).toMatch(/tasks_waiting_(owner_)?idx/);
+    expect(plan).not.toMatch(wholeTable);
+  }
+});
+
+it('no post reads all that is stored, nor the attempts of the day', async () => {
+  const { asked, database } = recording();
+  const quotas = createQuotas(database, { storedBytes: 1, gpuSPerDay: 1 });
+  await quotas.refusalOfBytes('b', 1);
+  await quotas.refusalOfGpus('b');
+  expect(asked).toHaveLength(2);
+  for (const [sql, values] of asked) {
+    const plan = await planOf(sql, values);
+    expect(plan).toMatch(/blobs_stored_owner_idx|gpu_use_pkey/);
     expect(plan).not.toMatch(wholeTable);
   }
 });

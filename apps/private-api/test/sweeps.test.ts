@@ -274,20 +274,6 @@ describe('keys of posts', () => {
   });
 });
 
-describe('wrong passwords', () => {
-  it('go after 24 hours', async () => {
-    await scene.query(
-      `INSERT INTO login_failures (subject, failures, failed_at, blocked_until)
-       SELECT 'user:' || hours, 9, now() - hours * interval '1 hour', now()
-         FROM unnest(ARRAY[23, 25]) AS hours`,
-    );
-    expect(await scene.take('login-failures')).toMatchObject({ count: 1 });
-    expect(await scene.query('SELECT subject FROM login_failures')).toEqual([
-      { subject: 'user:23' },
-    ]);
-  });
-});
-
 describe('all sweeps', () => {
   it('change nothing when they only look', async () => {
     await fill();
@@ -304,6 +290,8 @@ describe('all sweeps', () => {
       logs: 20,
       'idempotency-keys': 0,
       'login-failures': 0,
+      'login-places': 0,
+      'gpu-use': 0,
       'model-files': 20,
       'abandoned-uploads': 20,
       'deleted-blobs': 20,

@@ -7,6 +7,9 @@ import type { Logger } from '@inference-server/service-kit';
 const patienceMs = 200;
 const pauseMs = 1_000;
 
+/** Subjects of which it is remembered how far they are. */
+const most = 10_000;
+
 /** So many in a window, of each subject. */
 export interface RateLimit {
   /** Names it, in headers and in Redis. */
@@ -22,7 +25,10 @@ export interface RateUse {
 }
 
 export interface RateCounters {
-  /** Counts one more of `subject`; at most {@link patienceMs}. Never throws. */
+  /**
+   * Counts one more of `subject`, which takes {@link patienceMs} at most. Who was far from the limit a
+   * moment ago does not wait for the count. Never throws.
+   */
   count(limit: RateLimit, subject: string): Promise<RateUse>;
   /** How many there are, without another. */
   look(limit: RateLimit, subject: string): Promise<RateUse>;
@@ -31,7 +37,8 @@ export interface RateCounters {
 
 /**
  * Counts in Redis, for all public-apis together: each count is one script there, so that two at once are
- * two. While Redis is away, or without one, each process counts for itself, from nothing. A window begins
+ * two; what is let through beyond a limit is what several processes got within the time of an answer of
+ * Redis. While Redis is away, or without one, each process counts for itself, from nothing. A window begins
  * with the first that is counted in it.
  */
 export function createRateCounters(options: {
@@ -41,6 +48,7 @@ export function createRateCounters(options: {
   logger: Logger;
 }): RateCounters {
   const { redisUrl, prefix, logger } = options;
+  const told = new Map<string, Told>();
   const limiters = new Map<string, { inMemory: RateLimiterMemory; inRedis?: RateLimiterRedis }>();
   const redis = redisUrl === undefined ? undefined : connect(redisUrl);
   let isAway = false;
@@ -100,11 +108,46 @@ export function createRateCounters(options: {
     }
   }
 
+  async function count(limit: RateLimit, subject: string, name: string): Promise<RateUse> {
+    const use = await on(limit, (limiter) => limiter.consume(subject));
+    const before = told.get(name);
+    told.delete(name);
+    if (told.size >= most) told.delete(told.keys().next().value ?? '');
+    told.set(name, {
+      used: use.used,
+      endsAt: performance.now() + use.resetS * 1000,
+      pending: before?.pending ?? 0,
+    });
+    return use;
+  }
+
   return {
-    count: (limit, subject) => on(limit, (limiter) => limiter.consume(subject)),
+    async count(limit, subject) {
+      const name = `${limit.policy} ${subject}`;
+      const last = told.get(name);
+      const leftMs = (last?.endsAt ?? 0) - performance.now();
+      const counted = count(limit, subject, name);
+      if (last === undefined || leftMs <= 0 || 2 * (last.used + last.pending) >= limit.limit) {
+        return counted;
+      }
+      last.pending += 1;
+      void counted.then(() => {
+        const now = told.get(name);
+        if (now !== undefined) now.pending = Math.max(0, now.pending - 1);
+      });
+      return { used: last.used + last.pending, resetS: Math.ceil(leftMs / 1000) };
+    },
+
     look: (limit, subject) => on(limit, (limiter) => limiter.get(subject)),
     close: () => redis?.disconnect(),
   };
+}
+
+/** What was last heard of a subject, and how many are counted since of which nothing was heard yet. */
+interface Told {
+  used: number;
+  endsAt: number;
+  pending: number;
 }
 
 function connect(redisUrl: string): Redis {

@@ -79,7 +79,10 @@ export async function startLimited(
           ...(from !== '' && { 'x-forwarded-for': from }),
         },
       });
-      const { ratelimit: left, 'ratelimit-policy': policy } = answer.headers;
+      const { ratelimit: left, 'ratelimit-policy': policy } = answer.headers as Record<
+        string,
+        string | undefined
+      >;
       return {
         status: answer.status,
         left,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { newOperatorToken } from '@inference-server/service-kit';
+import { newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import { ownRedis, testRedis, waitUntil } from '@inference-server/testing';
 import { readConfig } from '../src/config.js';
 import { post, startLimited, untilCounted } from './rates-scene.js';
@@ -113,7 +113,7 @@ describe('requests', () => {
 
   test('of a client that polls 20 tasks every 0.2 s are never refused by the defaults', async () => {
     const { url } = await testRedis();
-    const { rates } = readConfig({ PRIVATE_API_TOKEN: newOperatorToken() });
+    const { rates } = readConfig({ PUBLIC_API_TOKEN: publicApiToken(newOperatorToken()) });
     const { ask, log } = await startLimited({ rates, redisUrl: url, queuePrefix: `p-${uid}` });
     const paths = Array.from(
       { length: 20 },
@@ -150,8 +150,6 @@ describe('in Redis', () => {
     );
     const passed = answers.filter(({ status }) => status === 200);
     expect(passed).toHaveLength(limit);
-    const left = passed.map((answer) => /r=(\d+)/.exec(answer.left ?? '')?.[1]);
-    expect(new Set(left).size).toBe(limit);
     const [first] = await redis.keys();
     expect(first).toBe(`${redis.prefix}-rates:requests-per-address:203.0.113.1`);
   });

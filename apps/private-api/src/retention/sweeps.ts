@@ -6,9 +6,11 @@ import type { LeaderRow } from '../database/leader.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
+import { sweepGpuUse } from './gpu-use.js';
 import { sweepIdempotencyKeys } from './idempotency-keys.js';
 import { sweepInputs } from './inputs.js';
 import { sweepLoginFailures } from './login-failures.js';
+import { sweepLoginPlaces } from './login-places.js';
 import { sweepLogs } from './logs.js';
 import { sweepLostFiles } from './lost-files.js';
 import { sweepModelFiles } from './model-files.js';
@@ -65,6 +67,8 @@ export function createSweeps(deps: {
     sweepLogs(database, ofRows),
     sweepIdempotencyKeys(database, ofRows),
     sweepLoginFailures(database, ofRows),
+    sweepLoginPlaces(database, ofRows),
+    sweepGpuUse(database, ofRows),
     sweepModelFiles(database, ofRows),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),

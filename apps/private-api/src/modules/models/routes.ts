@@ -2,7 +2,7 @@ import { routes } from '@inference-server/contracts';
 import { abortedByClient, mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { callerOf, ownerFilterOf } from '../../http/authorization.js';
-import { zipUploadOf } from '../../http/zip-upload.js';
+import { declaredBytesOf, zipUploadOf } from '../../http/zip-upload.js';
 import type { ModelService, Publisher } from './service.js';
 
 export function mountModelRoutes(app: FastifyInstance, models: ModelService): void {
@@ -29,5 +29,9 @@ export function mountModelRoutes(app: FastifyInstance, models: ModelService): vo
 }
 
 function publisherOf(http: FastifyRequest): Publisher {
-  return { owner: callerOf(http).owner, onlyOf: ownerFilterOf(http) };
+  return {
+    owner: callerOf(http).owner,
+    onlyOf: ownerFilterOf(http),
+    declaredBytes: declaredBytesOf(http),
+  };
 }

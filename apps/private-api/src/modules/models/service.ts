@@ -23,6 +23,7 @@ import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
+import type { Quotas } from '../quotas/quotas.js';
 import { modelNotFound, type ModelRepository, type NewModel } from './repository.js';
 
 export type ModelService = ReturnType<typeof createModelService>;
@@ -34,6 +35,8 @@ export interface Publisher {
   owner: string;
   /** Whose models alone they may change; null: everybody's. */
   onlyOf: string | null;
+  /** What the files have at least, as far as it is declared. */
+  declaredBytes: number;
 }
 
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
@@ -41,6 +44,7 @@ export function createModelService(deps: {
   models: ModelRepository;
   consumers: Pick<ConsumerRepository, 'capacities'>;
   blobs: BlobService;
+  quotas: Quotas;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
   /** What the operator allows. */
@@ -63,17 +67,19 @@ export function createModelService(deps: {
   return {
     async register(
       registration: Registration,
-      { owner }: Publisher,
+      { owner, declaredBytes }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
       requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
+      if (registration.model_available === true) await requireRoom(owner, declaredBytes);
       const there = await deps.consumers.capacities();
       const model = await receive(registration, owner, upload, signal);
       const insert = () => models.insert(model);
       try {
+        await requireStorable(model);
         const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));
         return withWarnings(inserted, there);
       } catch (error) {
@@ -89,7 +95,7 @@ export function createModelService(deps: {
      */
     async put(
       registration: Registration,
-      { owner, onlyOf }: Publisher,
+      { owner, onlyOf, declaredBytes }: Publisher,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
@@ -97,9 +103,11 @@ export function createModelService(deps: {
       requireAllowed(registration);
       const there = await deps.consumers.capacities();
       await models.requireOwner(registration.human_readable_id, onlyOf);
+      if (registration.model_available === true) await requireRoom(owner, declaredBytes);
       const model = await receive(registration, owner, upload, signal);
       const put = () => models.put(model, onlyOf);
       try {
+        await requireStorable(model);
         const { model: after, isNewVersion } = await put().catch((error: unknown) =>
           readAgain(error, put, logger),
         );
@@ -131,6 +139,19 @@ export function createModelService(deps: {
       };
     },
   };
+
+  /** Throws QUOTA_EXCEEDED when the owner may not store so many bytes more. */
+  async function requireRoom(owner: string, bytes: number): Promise<void> {
+    const refusal = await deps.quotas.refusalOfBytes(owner, bytes);
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** The same for what was received. */
+  async function requireStorable({ owner, files }: NewModel): Promise<void> {
+    if (files === null) return;
+    await requireRoom(owner, files.bytes);
+    deps.quotas.addBytes(owner, files.bytes);
+  }
 
   /** Throws FORBIDDEN, with the rule of the policy. */
   function requireAllowed(asked: Registration): void {

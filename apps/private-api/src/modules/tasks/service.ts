@@ -19,7 +19,7 @@ import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
-import { requireSamePost } from './idempotency-keys.js';
+import { requireSamePost, type PostKey } from './idempotency-keys.js';
 import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
@@ -27,7 +27,9 @@ export type TaskService = ReturnType<typeof createTaskService>;
 export interface TaskPost {
   owner: string;
   humanReadableId: string;
-  idempotencyKey: string | undefined;
+  idempotencyKey: PostKey | undefined;
+  /** What the zip has at least, as far as it is declared. */
+  declaredBytes: number;
 }
 
 /** How many of the container's last lines a 552 shows. */
@@ -49,17 +51,18 @@ export function createTaskService(deps: {
      * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      { owner, humanReadableId, idempotencyKey }: TaskPost,
+      { owner, humanReadableId, idempotencyKey, declaredBytes }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
-      const earlier = idempotencyKey && (await tasks.keyedPost(owner, idempotencyKey));
+      const earlier = idempotencyKey && (await tasks.keyedPost(idempotencyKey));
       // Before the body is read.
       if (earlier) requireSamePost(earlier, { humanReadableId });
       else {
         // Whose model is deleted meanwhile is told by the insert.
-        if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
-        await tasks.requireRoom(owner);
+        const model = await models.find(humanReadableId);
+        if (model === undefined) throw modelNotFound();
+        await tasks.requireRoom(owner, { bytes: declaredBytes, usesGpu: model.use_gpu });
       }
       const input = await upload.read(
         (zip) => blobs.receive(zip, { kind: 'upload', signal }),
