@@ -174,7 +174,7 @@ export const rulesOfAccess = [
     file: auth,
     text: 'if (!hasFormOfCredential(bearer)) throw unknown();',
     without: '',
-    tests: [[refused, 'for what is no key and no token: a word']],
+    tests: [[refused, 'for what is no key and no token']],
   },
   {
     name: 'an address that shows much that opens nothing waits',

@@ -1,6 +1,5 @@
 import { networkOf } from '@inference-server/service-kit';
 import type { Database } from '../../database/database.js';
-import type { LoginPlaces } from './login-places.js';
 
 export type LoginFailures = ReturnType<typeof createLoginFailures>;
 
@@ -29,7 +28,10 @@ const limits = [
   { subject: ({ userName }: Login) => `user:${userName}`, free: 50, maxS: 10 },
 ];
 
-export function createLoginFailures(database: Database, places: Pick<LoginPlaces, 'isKnown'>) {
+export function createLoginFailures(
+  database: Database,
+  places: { isKnown: (login: Login) => Promise<boolean> },
+) {
   return {
     /** How long (s) no password is looked at; 0: now. */
     async blockedS(login: Login): Promise<number> {

@@ -1,7 +1,5 @@
 import type { Database } from '../../database/database.js';
 
-export type StoredBytes = ReturnType<typeof createStoredBytes>;
-
 /** At most a twentieth of the time of an owner goes into counting. */
 const countedForMs = (tookMs: number) => 20 * tookMs;
 /** Owners whose count is kept. */
