@@ -48,8 +48,8 @@ describe('docker-compose.yaml', () => {
         .toSorted();
     expect(reachable('traefik')).toEqual(['public-api']);
     expect(reachable('postgres')).toEqual(['private-api']);
-    expect(reachable('redis')).toEqual([...consumers, 'private-api']);
-    expect(reachable('public-api')).toEqual([...consumers, 'private-api', 'traefik']);
+    expect(reachable('redis')).toEqual([...consumers, 'private-api', 'public-api']);
+    expect(reachable('public-api')).toEqual([...consumers, 'private-api', 'redis', 'traefik']);
 
     for (const [name, { networks: joined }] of Object.entries(services)) {
       const open = joined.filter((network) => networks[network]?.internal !== true);

@@ -82,7 +82,7 @@ function faultOfSuccess(
     case 'text':
       return status === 200 && type.startsWith('text/plain') ? undefined : 'no text';
     case 'lines': {
-      if (status !== 200 || type !== 'application/x-ndjson') return 'no lines of JSON';
+      if (status !== 200 || !type.startsWith('application/x-ndjson')) return 'no lines of JSON';
       const lines = body.toString('utf8').split('\n').slice(0, -1);
       const isValid = lines.every((line) => Value.Check(success.schema, JSON.parse(line)));
       return isValid ? undefined : 'not as the schema says';

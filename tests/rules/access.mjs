@@ -3,6 +3,11 @@ const keys = 'apps/private-api/test/keys.test.ts';
 const people = 'apps/private-api/test/people.test.ts';
 const atTheDoor = 'apps/public-api/test/keys.test.ts';
 const stolen = 'apps/private-api/test/stolen-token.test.ts';
+const rates = 'apps/public-api/test/rates.test.ts';
+const refused = 'apps/public-api/test/refused-credentials.test.ts';
+const owned = 'apps/private-api/test/quotas.test.ts';
+const logins = 'apps/private-api/test/logins.test.ts';
+const quotas = 'apps/private-api/src/modules/quotas/quotas.ts';
 const authorization = 'apps/private-api/src/http/authorization.ts';
 const auth = 'apps/public-api/src/plugins/auth.ts';
 const keyRows = 'apps/private-api/src/modules/keys/repository.ts';
@@ -154,8 +159,8 @@ export const rulesOfAccess = [
   {
     name: 'after wrong passwords none is looked at for a while',
     file: 'apps/private-api/src/modules/callers/login.ts',
-    text: 'if (blockedS > 0) {',
-    without: 'if (blockedS < 0) {',
+    text: 'if (blockedS === 0) return;',
+    without: 'if (blockedS >= 0) return;',
     tests: [[people, 'are slowed down: for a name from there, not for others']],
   },
   {
@@ -171,5 +176,77 @@ export const rulesOfAccess = [
     text: '|| !includesRole(role, caller.role)) end.abort(isRevoked());',
     without: ') end.abort(isRevoked());',
     tests: [[atTheDoor, 'what is held for ']],
+  },
+  {
+    name: 'who is over a limit is refused',
+    file: 'apps/public-api/src/plugins/rates.ts',
+    text: 'if (passed !== undefined) throw tooMany(passed);',
+    without: '',
+    tests: [[rates, 'of an address are limited, whatever the keys']],
+  },
+  {
+    name: 'another machine is not this one, whatever it says of itself',
+    file: 'apps/public-api/src/plugins/rates.ts',
+    text: "const addresses = [request.socket.remoteAddress ?? '', callerAddress(request)];",
+    without: 'const addresses = [callerAddress(request)];',
+    tests: [[rates, 'of this machine are not limited']],
+  },
+  {
+    name: 'a proxy that names no address is believed no further',
+    file: 'packages/service-kit/src/http/caller-address.ts',
+    text: 'ips.findLast((address) => isIP(address) !== 0)',
+    without: 'ips.findLast((address) => isIP(address) !== 0 || address !== undefined)',
+    tests: [[rates, 'of which a proxy does not say from where they come']],
+  },
+  {
+    name: 'what is no key and no token is not asked for',
+    file: auth,
+    text: 'if (!hasFormOfCredential(bearer)) throw unknown();',
+    without: '',
+    tests: [[refused, 'for what is no key and no token']],
+  },
+  {
+    name: 'an address that shows much that opens nothing waits',
+    file: 'apps/public-api/src/plugins/rates.ts',
+    text: 'if (use.used >= refusals.limit) throw tooMany(quotaOf(refusals, use));',
+    without: '',
+    tests: [[refused, 'an address that shows much that opens nothing']],
+  },
+  {
+    name: 'only so many that opened nothing are asked for at a time',
+    file: 'apps/public-api/src/caller-directory.ts',
+    text: 'if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);',
+    without: '',
+    tests: [[refused, 'keys that are made up keep nobody waiting']],
+  },
+  {
+    name: 'who has stored as much as one may stores no more',
+    file: quotas,
+    text: 'if (used < storedBytes && used + bytes <= storedBytes) return undefined;',
+    without: 'if (used + bytes >= 0) return undefined;',
+    tests: [[owned, 'is limited, told in body and headers']],
+  },
+  {
+    name: 'who has had GPUs for as long as one may has them no more today',
+    file: quotas,
+    text: 'if (gpuS < gpuSPerDay) return undefined;',
+    without: 'if (gpuS >= 0) return undefined;',
+    tests: [[owned, 'of a day are limited']],
+  },
+  {
+    name: 'callers without credentials do not share the keys of posts',
+    file: 'apps/private-api/src/modules/tasks/routes.ts',
+    text: 'return owner === anonymousOwner ? `${owner} from ${networkOf(address)}` : owner;',
+    without: 'return owner === anonymousOwner ? `${owner}${networkOf(address).slice(99)}` : owner;',
+    tests: [
+      ['apps/private-api/test/idempotent-posts.test.ts', 'of a caller without credentials is that'],
+    ],
+  },
+  {
+    name: 'where a person has logged in of late they are not kept out by others',
+    file: 'apps/private-api/src/modules/callers/login-failures.ts',
+    text: '!isKnown || subject !== fromEverywhere',
+    without: '!isKnown || subject !== `${fromEverywhere}?`',
+    tests: [[logins, 'where a person has logged in of late nobody else’s wrong passwords']],
   },
 ];

@@ -43,8 +43,8 @@ export const rulesOfPosts = [
   {
     name: 'so many tasks may wait in all',
     file: `${tasks}waiting-limits.ts`,
-    text: 'if (await isFull()) return',
-    without: 'if ((await isFull()) && limits.total < 0) return',
+    text: 'if (await isFull()) {',
+    without: 'if ((await isFull()) && limits.total < 0) {',
     tests: [[waiting, 'is limited in all']],
   },
   {
@@ -57,7 +57,7 @@ export const rulesOfPosts = [
   {
     name: 'the limit of waiting tasks is looked at before the body is asked for',
     file: `${tasks}service.ts`,
-    text: 'await tasks.requireRoom(owner);',
+    text: 'await tasks.requireRoom(owner, { bytes: declaredBytes, usesGpu: model.use_gpu });',
     without: '',
     tests: [[waiting, 'is looked at before a byte of the body is asked for']],
   },
@@ -112,8 +112,8 @@ export const rulesOfPosts = [
   {
     name: 'no task without an input that is there',
     file: `${tasks}repository.ts`,
-    text: 'await requireStored(tx, input);',
-    without: 'if (input.bytes < 0) await requireStored(tx, input);',
+    text: 'await requireStored(tx, input, task.owner);',
+    without: 'if (input.bytes < 0) await requireStored(tx, input, task.owner);',
     tests: [
       [
         'apps/private-api/test/task-repository.test.ts',

@@ -50,8 +50,8 @@ export const rulesOfSandbox = [
   {
     name: 'the policy holds for what is registered',
     file: 'apps/private-api/src/modules/models/service.ts',
-    text: 'if (refusal !== undefined) throw',
-    without: "if (refusal?.detail === '') throw",
+    text: "if (refusal !== undefined) throw notAllowed('container_tag', refusal);",
+    without: "if (refusal?.detail === '') throw notAllowed('container_tag', refusal);",
     tests: [['apps/private-api/test/allowed-models.test.ts', 'registers what the policy allows']],
   },
   {

@@ -37,6 +37,7 @@ import { tellOfBlobsUnderWay, toldOfEveryMs } from './modules/blobs/under-way.js
 import { createCallerService } from './modules/callers/service.js';
 import { createLogIn } from './modules/callers/login.js';
 import { createLoginFailures } from './modules/callers/login-failures.js';
+import { createLoginPlaces } from './modules/callers/login-places.js';
 import { mountCallerRoutes } from './modules/callers/routes.js';
 import { createConsumerRepository } from './modules/consumers/repository.js';
 import { mountConsumerRoutes } from './modules/consumers/routes.js';
@@ -50,6 +51,7 @@ import { createModelService } from './modules/models/service.js';
 import { watchEviction } from './modules/operations/eviction-watch.js';
 import { mountOperationsRoutes } from './modules/operations/routes.js';
 import { createOperationsService } from './modules/operations/service.js';
+import { createQuotas } from './modules/quotas/quotas.js';
 import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
@@ -80,6 +82,10 @@ export async function startPrivateApi(
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
+  const quotas = createQuotas(database, {
+    storedBytes: config.MAX_STORED_BYTES_PER_OWNER,
+    gpuSPerDay: config.MAX_DAILY_GPU_S_PER_OWNER,
+  });
   const changes = listenToTaskChanges(config.DATABASE_URL, logger);
   const tickets = createTicketSender({
     redisUrl: config.REDIS_URL,
@@ -101,6 +107,7 @@ export async function startPrivateApi(
   const audit = createAuditRepository(database);
   const keys = createKeyRepository(database);
   const users = createUserRepository(database);
+  const places = createLoginPlaces(database);
   const passwordCost = config.PASSWORD_HASH_COST;
   const userService = createUserService({ users, passwordCost });
   const gate = createZipGate({ threads: config.GATE_THREADS });
@@ -206,6 +213,7 @@ export async function startPrivateApi(
       models,
       consumers,
       blobs,
+      quotas,
       newVersionId: randomUUID,
       installation,
       policy,
@@ -236,7 +244,8 @@ export async function startPrivateApi(
         users,
         audit,
         refusals,
-        failures: createLoginFailures(database),
+        failures: createLoginFailures(database, places),
+        places,
         passwordCost,
       }),
       audit,
@@ -253,6 +262,7 @@ export async function startPrivateApi(
           total: config.MAX_WAITING_TASKS,
           perOwner: config.MAX_WAITING_TASKS_PER_OWNER,
         }),
+        quotas,
       ),
       models,
       blobs,

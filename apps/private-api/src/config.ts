@@ -52,6 +52,9 @@ export const Config = Type.Object({
   /** How many tasks may wait, in all and of one owner (0: as many); what comes beyond is a 429. */
   MAX_WAITING_TASKS: Type.Integer({ minimum: 1, default: 1_000_000 }),
   MAX_WAITING_TASKS_PER_OWNER: Type.Integer({ minimum: 0, default: 0 }),
+  /** What one owner may have stored, and how long GPUs on one day (UTC); 0: as much. More is a 403. */
+  MAX_STORED_BYTES_PER_OWNER: Type.Integer({ minimum: 0, default: 0 }),
+  MAX_DAILY_GPU_S_PER_OWNER: Type.Integer({ minimum: 0, default: 0 }),
   /** From the post of a task: what has not been started by then expires. */
   QUEUE_TTL_S: Age(7 * day),
   /** How long a run of a model may take that has no `timeout_s`, and of any model. */

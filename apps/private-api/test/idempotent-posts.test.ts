@@ -88,6 +88,30 @@ describe('a post with an Idempotency-Key', () => {
     expect(await api.stored()).toEqual(before);
   });
 
+  it('of a caller without credentials is that of the address, so that nobody else learns a uid by it', async () => {
+    const body = zipOf({ of: 'nobody' });
+    const from = async (address: string) =>
+      uidOf(
+        await api.call(
+          '/api/tasks/?human_readable_id=copy',
+          {
+            method: 'POST',
+            body,
+            headers: {
+              'content-type': 'application/zip',
+              'idempotency-key': 'nobody',
+              ...actingFor('anonymous', 'submit', address),
+            },
+          },
+          publicApiToken(api.operatorToken),
+        ),
+      );
+    const uid = await from('127.0.0.1');
+    expect(await from('127.0.0.1')).toBe(uid);
+    expect(await from('::ffff:127.0.0.1')).toBe(uid);
+    expect(await from('192.0.2.2')).not.toBe(uid);
+  });
+
   it('is its owner’s: the same key of another makes a task of its own', async () => {
     const uids = [
       await uidOf(await post('shared', { owner: 'a' })),

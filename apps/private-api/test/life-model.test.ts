@@ -18,8 +18,6 @@ import { createAttemptRepository } from '../src/modules/attempts/repository.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
-import { createTaskRepository } from '../src/modules/tasks/repository.js';
-import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { sweepExpiredTasks } from '../src/retention/expired-tasks.js';
 import {
   allMoves,
@@ -36,6 +34,7 @@ import {
   type TicketBack,
 } from './life-stories.js';
 import { plenty } from './capacities.js';
+import { tasksIn } from './task-helpers.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -106,8 +105,7 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   });
   const leadership = createLeadership(database, 'dispatcher', 'the test', logger);
   await leadership.lead();
-  const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 0 });
-  const tasks = createTaskRepository(database, limits);
+  const tasks = tasksIn(database);
   const blobs = createBlobRepository(database);
   const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0, goneAfterMs: 0 });
   const uid = randomBytes(32).toString('base64url');

@@ -50,6 +50,8 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     GATE_THREADS: 1,
     MAX_WAITING_TASKS: 1_000_000,
     MAX_WAITING_TASKS_PER_OWNER: 0,
+    MAX_STORED_BYTES_PER_OWNER: 0,
+    MAX_DAILY_GPU_S_PER_OWNER: 0,
     QUEUE_TTL_S: 7 * day,
     RUN_TIMEOUT_S: day,
     MAX_RUN_TIMEOUT_S: 30 * day,
@@ -134,8 +136,9 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
 export function actingFor(
   owner: string,
   role: CallerIdentity['role'] = 'submit',
+  address = '192.0.2.1',
 ): Record<string, string> {
-  const caller = { owner, role, credential: owner, address: '192.0.2.1' };
+  const caller = { owner, role, credential: owner, address };
   return { [callerHeader]: writeCaller(caller) };
 }
 

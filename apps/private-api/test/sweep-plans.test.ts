@@ -5,6 +5,7 @@ import type { Database } from '../src/database/database.js';
 import { createDispatcherRepository } from '../src/dispatcher/repository.js';
 import { createAuditRepository } from '../src/modules/audit/repository.js';
 import { createConsumerRepository } from '../src/modules/consumers/repository.js';
+import { createQuotas } from '../src/modules/quotas/quotas.js';
 import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../src/retention/sweeps.js';
 import { openSweepScene, type SweepScene } from './sweep-scene.js';
@@ -39,6 +40,9 @@ beforeAll(async () => {
   await scene.query(
     `INSERT INTO audit_events (action, owner, credential, address, object_kind)
      SELECT 'post_task', 'a', 'a', 'a', 'none' FROM generate_series(1, ${rows})`,
+  );
+  await scene.query(
+    `INSERT INTO gpu_use SELECT n::text, current_date, 1 FROM generate_series(1, ${rows}) AS n`,
   );
   await scene.query('ANALYZE');
 }, 120_000);
@@ -127,6 +131,19 @@ it('no post counts the whole queue', async () => {
   for (const [sql, values] of asked) {
     const plan = await planOf(sql, values);
     expect(plan).toMatch(/tasks_waiting_(owner_)?idx/);
+    expect(plan).not.toMatch(wholeTable);
+  }
+});
+
+it('no post reads all that is stored, nor the attempts of the day', async () => {
+  const { asked, database } = recording();
+  const quotas = createQuotas(database, { storedBytes: 1, gpuSPerDay: 1 });
+  await quotas.refusalOfBytes('b', 1);
+  await quotas.refusalOfGpus('b');
+  expect(asked).toHaveLength(2);
+  for (const [sql, values] of asked) {
+    const plan = await planOf(sql, values);
+    expect(plan).toMatch(/blobs_stored_owner_idx|gpu_use_pkey/);
     expect(plan).not.toMatch(wholeTable);
   }
 });

@@ -1,6 +1,10 @@
 import { expect } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
+import type { Database } from '../src/database/database.js';
+import { createQuotas } from '../src/modules/quotas/quotas.js';
+import { createTaskRepository, type TaskRepository } from '../src/modules/tasks/repository.js';
+import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
 import { gpu } from './capacities.js';
 import type { RunningPrivateApi } from './running-private-api.js';
 
@@ -30,4 +34,11 @@ export async function claimTask(api: RunningPrivateApi, uid: string) {
 export async function registerBoth(api: RunningPrivateApi): Promise<void> {
   await api.consumer('cpu').register();
   await api.consumer('gpu').register({ device: gpu(16_384).device, slots: 1 });
+}
+
+/** Tasks of which nobody has too many. */
+export function tasksIn(database: Database): TaskRepository {
+  const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 0 });
+  const quotas = createQuotas(database, { storedBytes: 0, gpuSPerDay: 0 });
+  return createTaskRepository(database, limits, quotas);
 }

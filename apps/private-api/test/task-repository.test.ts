@@ -13,8 +13,7 @@ import {
   type ModelRepository,
   type NewModel,
 } from '../src/modules/models/repository.js';
-import { createTaskRepository } from '../src/modules/tasks/repository.js';
-import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
+import { tasksIn } from './task-helpers.js';
 
 let test: TestDatabase;
 let database: Database;
@@ -51,7 +50,7 @@ async function pendingBlob() {
   return blob;
 }
 const insert = (uid: string, humanReadableId: string, input: PendingBlob) =>
-  createTaskRepository(database, createWaitingLimits(database, { total: 10, perOwner: 0 })).insert({
+  tasksIn(database).insert({
     uid: uid.repeat(43),
     by: atTheStart,
     humanReadableId,

@@ -43,7 +43,12 @@ describe('the number of waiting tasks', () => {
     for (let i = 0; i < 3; i += 1) uids.push((await (await post()).json()) as string);
     const before = await api.stored();
     const refused = await post();
-    expect(await refused.json()).toMatchObject(tooMany);
+    expect(await refused.json()).toMatchObject({
+      ...tooMany,
+      quota: { policy: 'waiting-tasks', unit: 'tasks', limit: 3, used: 3, reset_s: null },
+    });
+    expect(refused.headers.get('ratelimit-policy')).toBe('"waiting-tasks";q=3;qu="tasks"');
+    expect(refused.headers.get('ratelimit')).toBe('"waiting-tasks";r=0');
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(await api.stored()).toEqual(before);
 
@@ -112,7 +117,10 @@ describe('the number of waiting tasks', () => {
       expect((await post(owner)).status).toBe(200);
       expect((await post(owner)).status).toBe(200);
       const refused = await post(owner);
-      expect(await refused.json()).toMatchObject(tooMany);
+      expect(await refused.json()).toMatchObject({
+        ...tooMany,
+        quota: { policy: 'waiting-tasks-per-owner', limit: 2, used: 2 },
+      });
       expect(refused.headers.has('retry-after')).toBe(true);
     }
     expect((await post()).status).toBe(200);

@@ -5,6 +5,7 @@ import { Agent } from 'undici';
 import { publicRoutes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
+  callerAddress,
   createHttpServer,
   createRefusalTally,
   refuseOtherMethods,
@@ -19,7 +20,9 @@ import { allowOrigins } from './plugins/cors.js';
 import { servePublicDocs } from './plugins/docs.js';
 import { answerHealth } from './plugins/health.js';
 import { limitRequests } from './plugins/limits.js';
+import { limitRates } from './plugins/rates.js';
 import { relayRoutes } from './plugins/relay.js';
+import { createRateCounters } from './rate-counters.js';
 
 export type PublicApiOptions = Omit<PublicApiConfig, 'host' | 'port' | 'logLevel' | 'stopGraceMs'>;
 
@@ -47,12 +50,19 @@ export async function createPublicApi(
 
   const directory = createCallerDirectory({ ...options, upstream });
   await allowOrigins(app, options.corsOrigins);
-  authorizeCallers(app, { ...options, directory });
+  const { redisUrl, queuePrefix: prefix } = options;
+  const counters = createRateCounters({ redisUrl, prefix, logger });
+  const rates = limitRates(app, { rates: options.rates, counters });
+  authorizeCallers(app, { ...options, directory, rates });
   const refusals = createRefusalTally({
     tell: (those) => directory.noteRefusals(those),
     logger,
   });
-  tallyRefusals(app, refusals, ({ caller, ip }) => caller ?? { ...stranger, address: ip });
+  tallyRefusals(
+    app,
+    refusals,
+    (request) => request.caller ?? { ...stranger, address: callerAddress(request) },
+  );
   // Before the connections to private-api are closed: what comes later is closed first.
   app.addHook('onClose', () => refusals.close());
   refuseOtherMethods(app, publicRoutes);

@@ -13,12 +13,18 @@ import { AppError, errorOfProblem, messageOf } from '@inference-server/errors';
 /** What a credential is taken for without asking again: a revoked one is refused after that (ms). */
 export const knownForMs = 400;
 const askedForMs = 5_000;
-/** Credentials that are remembered at a time. */
+/** Credentials that are remembered at a time, of answers and of what has opened lately. */
 const most = 10_000;
+/** How long what has opened something is preferred to what never has (ms). */
+const preferredForMs = 10 * 60_000;
+/** How many that have opened nothing yet are asked for at a time. */
+const mostStrangers = 100;
 
 export interface CallerDirectory {
   /** Who shows this key or token. Throws UNAUTHORIZED, SERVICE_UNAVAILABLE. */
   identify(bearer: string, address: string): Promise<IdentifiedCaller>;
+  /** Whether it has opened something of late, as far as this process knows. */
+  hasOpened(bearer: string): boolean;
   /** Whether a key was ever made. */
   hasKeys(): Promise<boolean>;
   /** For the audit. */
@@ -27,15 +33,18 @@ export interface CallerDirectory {
 
 /**
  * Asks private-api, which has the keys. An answer, a refusal too, is good for {@link knownForMs}, and
- * those who ask at the same time share one. Without private-api nobody is let in; nothing could be had
- * from it either.
+ * those who ask while there is none yet share one. Only so many that never opened anything are asked for at
+ * a time, so that somebody who makes them up keeps nobody else waiting. Without private-api nobody is let
+ * in; nothing could be had from it either.
  */
 export function createCallerDirectory(options: {
   privateApiUrl: string;
   privateApiToken: string;
   upstream: Agent;
 }): CallerDirectory {
-  const known = new Map<string, { at: number; answer: Promise<IdentifiedCaller> }>();
+  const known = new Map<string, Answer>();
+  const opened = new Map<string, number>();
+  let strangers = 0;
   let wasSetUp = false;
 
   async function ask<Answer>(contract: RouteContract, body?: unknown): Promise<Answer> {
@@ -63,25 +72,46 @@ export function createCallerDirectory(options: {
     throw new AppError('INTERNAL', `private-api does not identify callers: ${statusCode}`);
   }
 
+  function hasOpened(name: string): boolean {
+    const at = opened.get(name);
+    return at !== undefined && performance.now() - at < preferredForMs;
+  }
+
+  function askWho(name: string, bearer: string, address: string): Answer {
+    const isStranger = !hasOpened(name);
+    if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);
+    if (isStranger) strangers += 1;
+    const caller = ask<IdentifiedCaller>(routes.identifyCaller, { bearer, address });
+    const answer: Answer = { at: performance.now(), isPending: true, caller };
+    remember(known, name, answer);
+    void caller
+      .then(
+        () => remember(opened, name, performance.now()),
+        (error: unknown) => {
+          // That private-api was away says nothing of the credential.
+          const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
+          if (isRefused) opened.delete(name);
+          else if (known.get(name) === answer) known.delete(name);
+        },
+      )
+      .finally(() => {
+        answer.isPending = false;
+        if (isStranger) strangers -= 1;
+      });
+    return answer;
+  }
+
   return {
     async identify(bearer, address) {
-      // The credentials themselves are kept nowhere.
-      const name = createHash('sha256').update(bearer).digest('base64');
+      const name = nameOf(bearer);
       const before = known.get(name);
-      if (before !== undefined && performance.now() - before.at < knownForMs) {
-        return { ...(await before.answer), address };
-      }
-      const answer = ask<IdentifiedCaller>(routes.identifyCaller, { bearer, address });
-      known.delete(name);
-      if (known.size >= most) known.delete(known.keys().next().value ?? '');
-      known.set(name, { at: performance.now(), answer });
-      answer.catch((error: unknown) => {
-        // That private-api was away says nothing of the credential.
-        const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
-        if (!isRefused && known.get(name)?.answer === answer) known.delete(name);
-      });
-      return { ...(await answer), address };
+      const isGood =
+        before !== undefined && (before.isPending || performance.now() - before.at < knownForMs);
+      const { caller } = isGood ? before : askWho(name, bearer, address);
+      return { ...(await caller), address };
     },
+
+    hasOpened: (bearer) => hasOpened(nameOf(bearer)),
 
     async hasKeys() {
       if (!wasSetUp) wasSetUp = (await ask<{ has_keys: boolean }>(routes.getSetUp)).has_keys;
@@ -92,6 +122,24 @@ export function createCallerDirectory(options: {
       await ask(routes.noteRefusals, { refusals });
     },
   };
+}
+
+interface Answer {
+  /** When it was asked for. */
+  at: number;
+  isPending: boolean;
+  caller: Promise<IdentifiedCaller>;
+}
+
+/** The credentials themselves are kept nowhere. */
+function nameOf(bearer: string): string {
+  return createHash('sha256').update(bearer).digest('base64');
+}
+
+function remember<Value>(map: Map<string, Value>, name: string, value: Value): void {
+  map.delete(name);
+  if (map.size >= most) map.delete(map.keys().next().value ?? '');
+  map.set(name, value);
 }
 
 /** A refusal of our own token has the same status. */

@@ -5,6 +5,7 @@ import {
   logLevels,
   isLoopbackAddress,
   Secret,
+  SecretUrl,
   type UploadPace,
 } from '@inference-server/service-kit';
 
@@ -21,6 +22,16 @@ const Settings = Type.Object({
   /** In front of the server: addresses and networks, with commas between. */
   TRUSTED_PROXIES: Type.String({ default: '', pattern: '^[A-Za-z0-9.:/, ]*$' }),
   CORS_ORIGINS: Type.String({ default: '' }),
+  /** Where requests are counted for all public-apis together. Unset: each counts for itself. */
+  REDIS_URL: Type.Optional(SecretUrl({ pattern: '^rediss?://', password: 'REDIS_PASSWORD' })),
+  /** Of every key in Redis. */
+  QUEUE_PREFIX: Type.String({ default: 'inference-server', pattern: '^[A-Za-z0-9_-]+$' }),
+  /** Of one key or person, and of one address, in RATE_WINDOW_S; posts of tasks and models. 0: any. */
+  MAX_REQUESTS_PER_KEY: Type.Integer({ default: 3_000, minimum: 0 }),
+  MAX_REQUESTS_PER_ADDRESS: Type.Integer({ default: 10_000, minimum: 0 }),
+  MAX_POSTS_PER_KEY: Type.Integer({ default: 1_000, minimum: 0 }),
+  MAX_POSTS_PER_ADDRESS: Type.Integer({ default: 3_000, minimum: 0 }),
+  RATE_WINDOW_S: Type.Integer({ default: 10, minimum: 1, maximum: 86_400 }),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
@@ -46,6 +57,17 @@ export interface PublicApiConfig {
   trustedProxies: string[];
   /** Whose pages may read answers: scheme, host and port. */
   corsOrigins: readonly string[];
+  /** Undefined: requests are counted in this process alone. */
+  redisUrl: string | undefined;
+  queuePrefix: string;
+  /** How many requests there may be in a window; 0: any number. */
+  rates: {
+    requestsPerKey: number;
+    requestsPerAddress: number;
+    postsPerKey: number;
+    postsPerAddress: number;
+    windowS: number;
+  };
   maxUploadBytes: number;
   uploadPace: UploadPace;
   logLevel: string;
@@ -65,6 +87,15 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     isExposed: !isLoopbackAddress(settings.HOST),
     trustedProxies: settings.TRUSTED_PROXIES.split(',').flatMap((part) => part.trim() || []),
     corsOrigins: originsIn(settings.CORS_ORIGINS),
+    redisUrl: settings.REDIS_URL,
+    queuePrefix: settings.QUEUE_PREFIX,
+    rates: {
+      requestsPerKey: settings.MAX_REQUESTS_PER_KEY,
+      requestsPerAddress: settings.MAX_REQUESTS_PER_ADDRESS,
+      postsPerKey: settings.MAX_POSTS_PER_KEY,
+      postsPerAddress: settings.MAX_POSTS_PER_ADDRESS,
+      windowS: settings.RATE_WINDOW_S,
+    },
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,

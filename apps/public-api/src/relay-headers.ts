@@ -47,10 +47,24 @@ const hopByHop = new Set([
   'upgrade',
 ]);
 
-/** The answer's headers without those that belong to the connection it came over. */
-export function answerHeaders(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+/** Lists to which each process adds the limits that it counts itself. */
+const ofLimits = ['ratelimit-policy', 'ratelimit'];
+
+/**
+ * The answer's headers without those that belong to the connection it came over; its limits behind those of
+ * `own`, which stand there already.
+ */
+export function answerHeaders(
+  headers: IncomingHttpHeaders,
+  own: Readonly<Record<string, unknown>>,
+): IncomingHttpHeaders {
   const named = (headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase());
-  return Object.fromEntries(
-    Object.entries(headers).filter(([name]) => !hopByHop.has(name) && !named.includes(name)),
+  const passed = Object.entries(headers).filter(
+    ([name]) => !hopByHop.has(name) && !named.includes(name),
   );
+  const joined = passed.map(([name, value]) => {
+    const before = ofLimits.includes(name) ? own[name] : undefined;
+    return [name, typeof before === 'string' ? `${before}, ${String(value)}` : value] as const;
+  });
+  return Object.fromEntries(joined);
 }

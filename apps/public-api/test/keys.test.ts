@@ -6,10 +6,21 @@ import { publicRoutes } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import type { PublicApiOptions } from '../src/app.js';
 import { knownForMs } from '../src/caller-directory.js';
-import { deferred, identifying, send, startPair, startPublicApi, uid } from './servers.js';
+import {
+  deferred,
+  identifying,
+  keyOf,
+  send,
+  someToken,
+  startPair,
+  startPublicApi,
+  uid,
+  wrongKey,
+} from './servers.js';
 
 const task = `/api/tasks/${uid}`;
 const models = '/api/models/';
+const aKey = keyOf('a');
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 
 /** Answers with what it was told of the caller. */
@@ -31,10 +42,10 @@ async function startMirror(
 
 describe('a key', () => {
   test.each([
-    ['Authorization: Bearer', { authorization: 'Bearer k' }],
-    ['Authorization: bearer', { authorization: 'bearer k' }],
-    ['X-Token', { 'x-token': 'k' }],
-    ['both, of one mind', { authorization: 'Bearer k', 'x-token': 'k' }],
+    ['Authorization: Bearer', bearer(aKey)],
+    ['Authorization: bearer', { authorization: `bearer ${aKey}` }],
+    ['X-Token', { 'x-token': aKey }],
+    ['both, of one mind', { ...bearer(aKey), 'x-token': aKey }],
   ])('may come as %s', async (_how, headers) => {
     const { url } = await startMirror({ owner: 'key:mine', credential: 'key:shown' });
     const answer = await send(url + task, { headers });
@@ -48,13 +59,13 @@ describe('a key', () => {
   });
 
   test.each([
-    ['unknown', { authorization: 'Bearer wrong' }],
-    ['unknown, as X-Token', { 'x-token': 'wrong' }],
-    ['two different ones', { authorization: 'Bearer a', 'x-token': 'b' }],
+    ['unknown', bearer(wrongKey)],
+    ['unknown, as X-Token', { 'x-token': wrongKey }],
+    ['two different ones', { ...bearer(aKey), 'x-token': keyOf('b') }],
     ['of another scheme', { authorization: 'Basic YTpi' }],
     ['empty', { authorization: 'Bearer ' }],
     ['empty, as X-Token', { 'x-token': '' }],
-    ['with a blank', { authorization: 'Bearer a b' }],
+    ['with a blank', { authorization: `Bearer ${aKey} b` }],
     ['too long', { authorization: `Bearer ${'a'.repeat(2001)}` }],
   ])('is refused: %s', async (_what, headers) => {
     // Whoever shows a wrong one is not taken for a caller who shows none.
@@ -67,14 +78,14 @@ describe('a key', () => {
 
   test('opens from any Host and Origin, unlike no key', async () => {
     const { url } = await startMirror();
-    const headers = { ...bearer('k'), host: 'inference.example', origin: 'https://else.example' };
+    const headers = { ...bearer(aKey), host: 'inference.example', origin: 'https://else.example' };
     expect((await send(url + task, { headers })).status).toBe(200);
   });
 
   test('is asked for once in a while, however many requests come', async () => {
     const { url, asked } = await startMirror();
     const since = performance.now();
-    const requests = Array.from({ length: 200 }, () => send(url + task, { headers: bearer('k') }));
+    const requests = Array.from({ length: 200 }, () => send(url + task, { headers: bearer(aKey) }));
     await Promise.all(requests);
     expect(asked()).toBeLessThanOrEqual(1 + (performance.now() - since) / knownForMs);
   });
@@ -86,7 +97,7 @@ describe('a key', () => {
       const asked = deferred();
       const { url } = await startPair(() => asked.resolve());
       const since = performance.now();
-      const answer = await send(url + task, { headers: bearer('k') });
+      const answer = await send(url + task, { headers: bearer(aKey) });
       await asked.promise;
       expect(answer.status).toBe(503);
       expect(JSON.parse(answer.text)).toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
@@ -98,7 +109,7 @@ describe('a key', () => {
 
   test('opens nothing while nobody can say whose it is', async () => {
     const { url } = await startPublicApi({ privateApiUrl: 'http://127.0.0.1:9' });
-    const answer = await send(url + task, { headers: bearer('k') });
+    const answer = await send(url + task, { headers: bearer(aKey) });
     expect(answer.status).toBe(503);
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
   });
@@ -107,7 +118,7 @@ describe('a key', () => {
     const { url } = await startPair((_request, response) => {
       response.writeHead(401).end('{"status":401}');
     });
-    expect((await send(url + task, { headers: bearer('k') })).status).toBe(500);
+    expect((await send(url + task, { headers: bearer(aKey) })).status).toBe(500);
   });
 });
 
@@ -123,7 +134,7 @@ describe('a token for one model', () => {
     ['POST', '/api/tokens/', 403],
   ])('%s %s: %i', async (method, path, status) => {
     const { url } = await startMirror({ role: 'admin', human_readable_id: 'a' });
-    expect((await send(url + path, { method, headers: bearer('ist_t') })).status).toBe(status);
+    expect((await send(url + path, { method, headers: bearer(someToken) })).status).toBe(status);
   });
 });
 
@@ -143,7 +154,7 @@ describe('a server that others can reach', () => {
       const { url } = await startPair(known, { isExposed: true });
       const address = url + path.replace(':uid', uid).replace(/:\w+/, 'a'.repeat(16));
       // Without anything, with a key, with a token; a password comes in the body, which is not looked at.
-      const callers = [{}, bearer('k'), bearer('ist_t')];
+      const callers = [{}, bearer(aKey), bearer('ist_t')];
       for (const headers of callers) {
         const answer = await send(address, { method, headers });
         expect(answer.status).toBe(403);
@@ -153,7 +164,7 @@ describe('a server that others can reach', () => {
       }
       expect([...asked]).toEqual(['/internal/set-up']);
       hasKeys = true;
-      const answer = await send(address, { method, headers: bearer('k') });
+      const answer = await send(address, { method, headers: bearer(aKey) });
       expect([operationId, answer.status]).toEqual([operationId, 200]);
     },
   );
@@ -168,7 +179,7 @@ describe('within a second of its end a key ends', () => {
       identifying(who, () => undefined),
       {},
     );
-    const answer = send(`${url}${task}?wait=60`, { headers: bearer('k') });
+    const answer = send(`${url}${task}?wait=60`, { headers: bearer(aKey) });
     await sleep(600);
     who.isGone = true;
     const since = performance.now();
@@ -190,7 +201,7 @@ describe('within a second of its end a key ends', () => {
     );
     const upload = httpRequest(`${url}/api/tasks/?human_readable_id=a`, {
       method: 'POST',
-      headers: { ...bearer('k'), 'content-type': 'application/zip' },
+      headers: { ...bearer(aKey), 'content-type': 'application/zip' },
     });
     const answered = once(upload, 'response') as Promise<[IncomingMessage]>;
     upload.on('error', () => undefined);
@@ -215,7 +226,7 @@ describe('within a second of its end a key ends', () => {
         response.once('close', () => clearInterval(feeding));
       }),
     );
-    const download = httpRequest(url + task, { headers: bearer('k') }).end();
+    const download = httpRequest(url + task, { headers: bearer(aKey) }).end();
     const [answer] = (await once(download, 'response')) as [IncomingMessage];
     let isCut = false;
     answer.on('error', () => (isCut = true)).resume();
@@ -232,7 +243,7 @@ describe('within a second of its end a key ends', () => {
   ])('what is held for %s', async (_what, path, change) => {
     const who: Parameters<typeof identifying>[0] = { role: 'operate' };
     const { url } = await startPair(identifying(who, () => undefined));
-    const answer = send(url + path, { headers: bearer('k') });
+    const answer = send(url + path, { headers: bearer(aKey) });
     await sleep(600);
     Object.assign(who, change);
     const since = performance.now();
@@ -246,7 +257,7 @@ describe('within a second of its end a key ends', () => {
     const { url } = await startPair(
       identifying(who, (_request, response) => held.resolve(() => response.end('{}'))),
     );
-    const answer = send(`${url}${task}?wait=60`, { headers: bearer('k') });
+    const answer = send(`${url}${task}?wait=60`, { headers: bearer(aKey) });
     const answerNow = await held.promise;
     who.role = 'operate';
     await sleep(3 * knownForMs);

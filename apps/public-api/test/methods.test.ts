@@ -4,7 +4,15 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
 import { notStored, securityHeaders } from '@inference-server/service-kit';
-import { identifying, problemType, send, startPair, startPublicApi, uid } from './servers.js';
+import {
+  identifying,
+  keyOf,
+  problemType,
+  send,
+  startPair,
+  startPublicApi,
+  uid,
+} from './servers.js';
 
 const nobody = 'http://127.0.0.1:9';
 const addressOf = (path: string) =>
@@ -40,7 +48,7 @@ describe('a method that an address does not have', () => {
         response.end('{}');
       }),
     );
-    const headers = { authorization: 'Bearer somebody' };
+    const headers = { authorization: `Bearer ${keyOf('a')}` };
     for (const method of others(methods)) {
       const answer = await send(url + address, { method, headers });
       expect([method, answer.status]).toEqual([method, 405]);

@@ -1,14 +1,26 @@
-import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
-import type { RequestListener, RequestOptions } from 'node:http';
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestListener,
+  type RequestOptions,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 import type { IdentifiedCaller } from '@inference-server/contracts';
-import { createLogger } from '@inference-server/service-kit';
+import { createLogger, type Logger } from '@inference-server/service-kit';
 import { createPublicApi, type PublicApiOptions } from '../src/app.js';
 
 export const problemType = 'application/problem+json; charset=utf-8';
 export const uid = 'A'.repeat(43);
+
+/** What has the form of a key, told from another by a letter; and of a token. */
+export const keyOf = (letter: string) => `isk_${letter.repeat(16)}_${'A'.repeat(43)}`;
+export const wrongKey = keyOf('w');
+export const someToken = `ist_claims.${'A'.repeat(43)}`;
 
 /** A real HTTP server in the place of private-api; closed when the test ends. */
 export async function startUpstream(
@@ -23,9 +35,19 @@ export async function startUpstream(
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
 }
 
+/** No limits. */
+export const noRates: PublicApiOptions['rates'] = {
+  requestsPerKey: 0,
+  requestsPerAddress: 0,
+  postsPerKey: 0,
+  postsPerAddress: 0,
+  windowS: 10,
+};
+
 /** The public API on a free port, open to anonymous callers unless told otherwise. */
 export async function startPublicApi(
   options: Partial<PublicApiOptions> & { privateApiUrl: string },
+  logger: Logger = createLogger('public-api', 'silent'),
 ): Promise<{ url: string; app: Awaited<ReturnType<typeof createPublicApi>> }> {
   const app = await createPublicApi(
     {
@@ -35,11 +57,14 @@ export async function startPublicApi(
       isExposed: false,
       trustedProxies: [],
       corsOrigins: [],
+      redisUrl: undefined,
+      queuePrefix: 'inference-server',
+      rates: noRates,
       maxUploadBytes: 1024 ** 3,
       uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
       ...options,
     },
-    createLogger('public-api', 'silent'),
+    logger,
   );
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   onTestFinished(async () => {
@@ -58,7 +83,7 @@ export async function startPair(
   return startPublicApi({ ...options, privateApiUrl: upstream.url });
 }
 
-/** private-api that takes everybody who shows anything but `wrong` for `who`, until that `isGone`. */
+/** private-api that takes everybody who shows anything but {@link wrongKey} for `who`, until that `isGone`. */
 export function identifying(
   who: Partial<IdentifiedCaller> & { isGone?: boolean },
   listener: RequestListener,
@@ -77,23 +102,28 @@ export function identifying(
         credential: 'key:a',
         human_readable_id: null,
       };
-      if (!isGone && bearer !== 'wrong') {
+      if (!isGone && bearer !== wrongKey) {
         response.end(JSON.stringify({ ...caller, ...known, address }));
         return;
       }
-      response.writeHead(401, { 'content-type': problemType });
-      response.end(
-        JSON.stringify({
-          type: 'about:blank',
-          title: 'Credentials missing or wrong',
-          status: 401,
-          detail: 'The credentials are not known.',
-          code: 'UNAUTHORIZED',
-          parameter: 'credential',
-        }),
-      );
+      refuseCredential(response);
     });
   };
+}
+
+/** As private-api does. */
+export function refuseCredential(response: ServerResponse): void {
+  response.writeHead(401, { 'content-type': problemType });
+  response.end(
+    JSON.stringify({
+      type: 'about:blank',
+      title: 'Credentials missing or wrong',
+      status: 401,
+      detail: 'The credentials are not known.',
+      code: 'UNAUTHORIZED',
+      parameter: 'credential',
+    }),
+  );
 }
 
 /** Sends headers that fetch does not let through. */

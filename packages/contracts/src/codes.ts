@@ -8,6 +8,7 @@ export const errorCodes = {
   UNAUTHORIZED: { status: 401, title: 'Credentials missing or wrong', retryable: false },
   LOGIN_FAILED: { status: 401, title: 'Login failed', retryable: false },
   FORBIDDEN: { status: 403, title: 'Not allowed', retryable: false },
+  QUOTA_EXCEEDED: { status: 403, title: 'Quota used up', retryable: false },
   NOT_FOUND: { status: 404, title: 'Nothing at this address', retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },
   UPLOAD_TOO_SLOW: { status: 408, title: 'Upload too slow', retryable: false },

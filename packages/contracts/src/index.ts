@@ -81,7 +81,10 @@ export {
   type Refusal,
 } from './schemas/audit.js';
 export {
+  hasFormOfCredential,
+  keyForm,
   maxTokenLifeS,
+  tokenForm,
   type IdentifiedCaller,
   type IssuedToken,
   type ShownCredential,
@@ -94,6 +97,7 @@ export { Model, type PullPolicy } from './schemas/model.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export type { Quota } from './schemas/quota.js';
 export { Capability, NetworkName, usualRights, type Rights } from './schemas/rights.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';
 export { type TaskList, type TaskStatus } from './schemas/task.js';

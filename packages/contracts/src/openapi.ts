@@ -3,21 +3,26 @@ import { errorCodes, type ErrorCode } from './codes.js';
 import type { RouteContract, SuccessResponse, ZipUpload } from './route.js';
 import { Model } from './schemas/model.js';
 import { Problem, TaskReport } from './schemas/problem.js';
+import { Quota } from './schemas/quota.js';
 import { Readiness } from './schemas/health.js';
 
 type Json = Record<string, unknown>;
 
-const shared: readonly TSchema[] = [Model, Problem, Readiness, TaskReport];
+const shared: readonly TSchema[] = [Model, Problem, Quota, Readiness, TaskReport];
 
-/** The OpenAPI 3.1 document of the given routes. Pure: the same routes give the same document. */
+/**
+ * The OpenAPI 3.1 document of the given routes. Pure: the same routes give the same document. `isLimited`:
+ * any of them may answer that too much is asked.
+ */
 export function openApiDocument(
   routes: readonly RouteContract[],
   info: { title: string; description: string; version: string },
+  { isLimited = false } = {},
 ): Json {
   const paths: Record<string, Json> = {};
   for (const route of routes) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, isLimited) };
   }
   return {
     openapi: '3.1.0',
@@ -33,7 +38,8 @@ export function openApiDocument(
   };
 }
 
-function operation(route: RouteContract): Json {
+function operation(route: RouteContract, isLimited: boolean): Json {
+  const codes = isLimited ? [...route.errors, 'TOO_MANY_REQUESTS' as const] : route.errors;
   return {
     operationId: route.operationId,
     tags: [route.tag],
@@ -46,7 +52,7 @@ function operation(route: RouteContract): Json {
       ...(route.success.kind === 'zip' ? downloadParameters : []),
     ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
-    responses: { ...success(route.success), ...errors(route.errors) },
+    responses: { ...success(route.success), ...errors(codes) },
     ...(route.callers.includes('anyone') ? {} : { security: securityOf(route) }),
   };
 }
@@ -163,7 +169,7 @@ const downloadParameters: Json[] = [
 /** One response a status: the codes that share a status are listed in its description. */
 function errors(codes: readonly ErrorCode[]): Json {
   const byStatus = new Map<number, ErrorCode[]>();
-  for (const code of [...codes, 'INTERNAL', 'SERVICE_UNAVAILABLE'] as const) {
+  for (const code of new Set([...codes, 'INTERNAL', 'SERVICE_UNAVAILABLE'] as const)) {
     const { status } = errorCodes[code];
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
@@ -172,15 +178,23 @@ function errors(codes: readonly ErrorCode[]): Json {
       status,
       {
         description: list.map((code) => `${errorCodes[code].title} (\`${code}\`)`).join(', or '),
-        ...(list.some((code) => errorCodes[code].retryable)
-          ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
-          : {}),
+        ...headersOf(list),
         content: {
           'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
         },
       },
     ]),
   );
+}
+
+function headersOf(codes: readonly ErrorCode[]): Json {
+  const isOfLimit = codes.some((code) => code === 'TOO_MANY_REQUESTS' || code === 'QUOTA_EXCEEDED');
+  const isRetryable = codes.some((code) => errorCodes[code].retryable);
+  const found = {
+    ...((isRetryable || isOfLimit) && { 'Retry-After': { schema: { type: 'integer' } } }),
+    ...(isOfLimit && headers(['RateLimit-Policy', 'RateLimit'])),
+  };
+  return Object.keys(found).length === 0 ? {} : { headers: found };
 }
 
 /** A named schema becomes a reference to its component; TypeBox's own references likewise. */

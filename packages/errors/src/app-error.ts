@@ -1,6 +1,14 @@
 import { errorCodes, type ErrorCode, type Problem } from '@inference-server/contracts';
 
-const extensionNames = ['parameter', 'reason', 'entry', 'offset', 'allowed', 'task'] as const;
+const extensionNames = [
+  'parameter',
+  'reason',
+  'entry',
+  'offset',
+  'allowed',
+  'quota',
+  'task',
+] as const;
 
 /** What a problem body may say beyond code and detail. */
 export type ProblemExtensions = Partial<Pick<Problem, (typeof extensionNames)[number]>>;

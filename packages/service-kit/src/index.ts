@@ -16,6 +16,7 @@ export { createHttpServer } from './http/http-server.js';
 export { refuseOtherMethods } from './http/methods.js';
 export { abortedByClient, mountRoute, type RouteRequest } from './http/mount-route.js';
 export { problemOf, problemType, sendError } from './http/problem-reply.js';
+export { callerAddress } from './http/caller-address.js';
 export {
   createRefusalTally,
   logInOperation,
@@ -23,10 +24,11 @@ export {
   tallyRefusals,
   type RefusalTally,
 } from './http/refusal-tally.js';
+export { rateLimitHeaders } from './http/rate-limit-headers.js';
 export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
-export { isLoopbackAddress } from './loopback.js';
+export { isLoopbackAddress, networkOf } from './addresses.js';
 export {
   consumerNameOf,
   consumerToken,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isLoopbackAddress } from '../src/loopback.js';
+import { isLoopbackAddress } from '../src/addresses.js';
 
 test.each(['localhost', '127.0.0.1', '127.255.0.9', '::1', '::ffff:127.0.0.1'])(
   'only this machine reaches %s',

@@ -59,6 +59,13 @@ export async function acceptZipUploads(
   });
 }
 
+/** What the zip has at least, as far as the length of the body is declared (bytes). */
+export function declaredBytesOf({ headers }: FastifyRequest): number {
+  const length = Number(headers['content-length'] ?? 0);
+  const isForm = headers['content-type']?.startsWith(formType) === true;
+  return Math.max(0, length - (isForm ? maxAroundZipBytes : 0));
+}
+
 /** `output`: what a consumer brings of a run; everything else is `posted`. */
 export function zipUploadOf(
   request: FastifyRequest,

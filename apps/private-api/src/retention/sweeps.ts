@@ -5,6 +5,8 @@ import type { Config } from '../config.js';
 import type { Database } from '../database/database.js';
 import type { LeaderRow } from '../database/leader.js';
 import { failuresCountS } from '../modules/callers/login-failures.js';
+import { placesCountS } from '../modules/callers/login-places.js';
+import { gpuUseKeptS } from '../modules/quotas/gpu-use.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
@@ -81,6 +83,22 @@ export function createSweeps(deps: {
       table: 'login_failures',
       since: 'failed_at',
       ageS: failuresCountS,
+    }),
+    sweepOldRows(database, {
+      name: 'login-places',
+      what: 'addresses of logins that are long ago',
+      everyMs,
+      table: 'login_places',
+      since: 'logged_in_at',
+      ageS: placesCountS,
+    }),
+    sweepOldRows(database, {
+      name: 'gpu-use',
+      what: 'counts of GPU seconds of days that are long over',
+      everyMs,
+      table: 'gpu_use',
+      since: 'day',
+      ageS: gpuUseKeptS,
     }),
     sweepAudit(database, ofRows),
     sweepModelFiles(database, ofRows),

@@ -1,16 +1,19 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
   anonymousOwner,
+  hasFormOfCredential,
   includesRole,
   type CallerIdentity,
   type IdentifiedCaller,
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { callerAddress } from '@inference-server/service-kit';
 import type { CallerDirectory } from '../caller-directory.js';
 import type { PublicApiConfig } from '../config.js';
 import { isFromHere } from '../local-caller.js';
 import { createRevocationWatch } from '../revocation-watch.js';
+import type { Rates } from './rates.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -25,6 +28,7 @@ type AuthOptions = Pick<PublicApiConfig, 'anonymousRole' | 'allowPublicPostModel
   /** Whether other machines can reach this server. */
   isExposed: boolean;
   directory: CallerDirectory;
+  rates: Rates;
 };
 
 /**
@@ -44,7 +48,8 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     const caller =
       bearer === undefined
         ? anonymous(request, contract, options)
-        : await options.directory.identify(bearer, request.ip);
+        : await known(bearer, request, options);
+    if (bearer !== undefined) await options.rates.countCaller(request, reply, caller.credential);
     const isToken = bearer?.startsWith('ist_') === true;
     // Before the right is looked at: the audit tells who was refused.
     request.caller = identityOf(caller);
@@ -116,13 +121,37 @@ async function refuseBeforeFirstKey({ isExposed, directory }: AuthOptions): Prom
   }
 }
 
+/**
+ * Who shows a key or token. Where much was shown that opens nothing, only what has opened lately is looked
+ * at; what is no key or token at all is not asked for. Throws UNAUTHORIZED, TOO_MANY_REQUESTS.
+ */
+async function known(
+  bearer: string,
+  request: FastifyRequest,
+  { directory, rates }: AuthOptions,
+): Promise<IdentifiedCaller> {
+  if (!hasFormOfCredential(bearer)) throw unknown();
+  if (!directory.hasOpened(bearer)) await rates.requireFewRefusals(request);
+  try {
+    return await directory.identify(bearer, callerAddress(request));
+  } catch (error) {
+    const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
+    if (isRefused) await rates.countRefusal(request);
+    throw error;
+  }
+}
+
 /** A caller who shows nothing, as far as such are let in. */
 function anonymous(
   request: FastifyRequest,
   { access }: RouteContract,
   { anonymousRole }: AuthOptions,
 ): CallerIdentity {
-  const caller = { owner: anonymousOwner, credential: anonymousOwner, address: request.ip };
+  const caller = {
+    owner: anonymousOwner,
+    credential: anonymousOwner,
+    address: callerAddress(request),
+  };
   // Whoever logs in shows it in the body.
   if (access === 'open') return { ...caller, role: 'submit' };
   if (anonymousRole === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');

@@ -9,10 +9,14 @@ export async function servePublicDocs(app: FastifyInstance): Promise<void> {
 
 /** The OpenAPI 3.1 document of the public API. */
 export function publicOpenApiDocument(): Record<string, unknown> {
-  return openApiDocument(publicRoutes, {
-    title: 'InferenceServer',
-    description:
-      'Post a zip, get a zip back. `POST /api/models/` puts a container image under a name; `POST /api/tasks/` runs it once on a zip; `GET /api/tasks/{uid}` answers with the result, or tells under 551 that it is not there yet. Every GET answers HEAD too.',
-    version: '1.0.0',
-  });
+  return openApiDocument(
+    publicRoutes,
+    {
+      title: 'InferenceServer',
+      description:
+        'Post a zip, get a zip back. `POST /api/models/` puts a container image under a name; `POST /api/tasks/` runs it once on a zip; `GET /api/tasks/{uid}` answers with the result, or tells under 551 that it is not there yet. Every GET answers HEAD too. To callers from other machines every answer tells, in `RateLimit-Policy` and `RateLimit`, how much they may ask for, and what is left of it.',
+      version: '1.0.0',
+    },
+    { isLimited: true },
+  );
 }

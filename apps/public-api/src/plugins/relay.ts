@@ -67,7 +67,7 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
             reply.from(undefined, {
               rewriteRequestHeaders: (_request, headers) =>
                 requestHeaders(headers, privateApiToken, caller),
-              rewriteHeaders: answerHeaders,
+              rewriteHeaders: (headers) => answerHeaders(headers, reply.getHeaders()),
               onResponse: (_request, _reply, answer) => {
                 patience.answered();
                 cutWhenStalled(reply, stalledMs);

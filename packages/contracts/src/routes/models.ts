@@ -133,6 +133,7 @@ const NoQuery = Type.Object({}, { additionalProperties: false });
 const errors = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED', 'DUPLICATE_PARAMETER'] as const;
 const uploadErrors = [
   ...errors,
+  'QUOTA_EXCEEDED',
   'MALFORMED_REQUEST',
   'UPLOAD_TOO_SLOW',
   'PAYLOAD_TOO_LARGE',

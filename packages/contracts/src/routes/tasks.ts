@@ -64,6 +64,7 @@ export const postTask = defineRoute({
     'DUPLICATE_PARAMETER',
     'UNAUTHORIZED',
     'FORBIDDEN',
+    'QUOTA_EXCEEDED',
     'IDEMPOTENCY_KEY_REUSED',
     'UPLOAD_TOO_SLOW',
     'PAYLOAD_TOO_LARGE',

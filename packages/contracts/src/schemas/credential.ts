@@ -5,6 +5,15 @@ import { HumanReadableId } from './names.js';
 import { Password, UserName } from './user.js';
 import { Time } from './time.js';
 
+/** `isk_<id>_<secret>` with its id and secret, and `ist_<claims>.<signature>` with those. */
+export const keyForm = /^isk_([a-z2-7]{16})_([A-Za-z0-9_-]{43})$/;
+export const tokenForm = /^ist_([A-Za-z0-9_-]{1,1500})\.([A-Za-z0-9_-]{43})$/;
+
+/** Whether somebody needs to be asked whose it is: anything else is nobody's. */
+export function hasFormOfCredential(text: string): boolean {
+  return keyForm.test(text) || tokenForm.test(text);
+}
+
 const Login = { user_name: UserName, password: Password };
 const address = CallerIdentity.properties.address;
 

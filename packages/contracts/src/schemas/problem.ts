@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import type { Quota } from './quota.js';
 import { Usage } from './usage.js';
 import { Time } from './time.js';
 
@@ -35,6 +36,7 @@ export const Problem = Type.Object(
     allowed: Type.Optional(
       Type.Number({ description: 'Of a refused zip: the limit that it passes.' }),
     ),
+    quota: Type.Optional(Type.Unsafe<Quota>(Type.Ref('Quota'))),
     task: Type.Optional(Type.Unsafe<TaskReport>(Type.Ref('TaskReport'))),
   },
   { $id: 'Problem', additionalProperties: false },

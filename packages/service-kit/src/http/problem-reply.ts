@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { rateLimitHeaders } from './rate-limit-headers.js';
 import { discardBody } from './request-body.js';
 import { notStored, securityHeaders } from './security-headers.js';
 
@@ -25,7 +26,14 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   }
   // Here too: an address that cannot be read meets no hook.
   reply.headers({ ...securityHeaders, ...notStored });
-  if (errorCodes[known.code].retryable) reply.header('retry-after', known.retryAfterS ?? 1);
+  const { retryAfterS, extensions } = known;
+  if (errorCodes[known.code].retryable || retryAfterS !== undefined) {
+    reply.header('retry-after', retryAfterS ?? 1);
+  }
+  // Whoever counts at the door has told of all limits already.
+  if (extensions.quota !== undefined && !reply.hasHeader('ratelimit')) {
+    reply.headers(rateLimitHeaders([extensions.quota]));
+  }
   // Who asks again may reach another process. A body that still comes keeps its connection.
   if (known.code === 'SERVICE_UNAVAILABLE' && request.raw.complete) {
     reply.header('connection', 'close');

@@ -79,14 +79,15 @@ export async function finishTask(
   { taskUid, attempt }: HeldAttempt,
   sha256: string,
 ): Promise<void> {
-  const [output] = await tx.query<{ id: string; bytes: string }>(
-    `SELECT b.id, b.bytes FROM attempts a JOIN blobs b ON b.id = a.output_blob_id
+  const [output] = await tx.query<{ id: string; bytes: string; owner: string }>(
+    `SELECT b.id, b.bytes, t.owner
+       FROM attempts a JOIN blobs b ON b.id = a.output_blob_id JOIN tasks t ON t.uid = a.task_uid
       WHERE a.task_uid = $1 AND a.number = $2 AND b.sha256 = $3`,
     [taskUid, attempt, sha256],
   );
   if (
     output === undefined ||
-    !(await markStored(tx, { id: output.id, bytes: Number(output.bytes), sha256 }))
+    !(await markStored(tx, { ...output, bytes: Number(output.bytes), sha256 }, output.owner))
   ) {
     throw new AppError('CONFLICT', 'The settlement names an output that is not stored.');
   }

@@ -4,6 +4,7 @@ import type { Logger } from '@inference-server/service-kit';
 import type { Database, Queryable } from '../../database/database.js';
 import { leaderValues, leadsSteadily, type SteadyLeader } from '../../database/leader.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { noteGpuUse } from '../quotas/gpu-use.js';
 import { needsOf } from '../models/needs.js';
 import { transition } from '../tasks/transitions.js';
 import {
@@ -296,6 +297,7 @@ export function createAttemptRepository(
         const exceeding = peakMib === null ? undefined : await notePeak(tx, held, peakMib);
         const blobs = outputSha256 === null ? await moveOn(tx, held.taskUid, end, maxAttempts) : [];
         if (outputSha256 !== null) await finishTask(tx, held, outputSha256);
+        await noteGpuUse(tx, held, end);
         return { outcome: 'settled', blobs, exceeding };
       });
     },

@@ -37,15 +37,19 @@ export function createBlobRepository(database: Database) {
   };
 }
 
-/** Makes a pending blob a stored one inside the transaction that begins to refer to it. */
+/**
+ * Makes a pending blob a stored one, towards the quota of `owner`, inside the transaction that begins to
+ * refer to it.
+ */
 export async function markStored(
   tx: Queryable,
   blob: { id: string; bytes: number; sha256: string },
+  owner: string,
 ): Promise<boolean> {
   const rows = await tx.query(
-    `UPDATE blobs SET state = 'stored', bytes = $2, sha256 = $3
+    `UPDATE blobs SET state = 'stored', bytes = $2, sha256 = $3, owner = $4
       WHERE id = $1 AND state = 'pending' RETURNING id`,
-    [blob.id, blob.bytes, blob.sha256],
+    [blob.id, blob.bytes, blob.sha256, owner],
   );
   return rows.length > 0;
 }
@@ -57,8 +61,9 @@ export async function markStored(
 export async function requireStored(
   tx: Queryable,
   blob: { id: string; bytes: number; sha256: string },
+  owner: string,
 ): Promise<void> {
-  if (await markStored(tx, blob)) return;
+  if (await markStored(tx, blob, owner)) return;
   throw new AppError('SERVICE_UNAVAILABLE', 'The upload is no longer there; send it again.');
 }
 

@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import Type, { type Static } from 'typebox';
 import Value from 'typebox/value';
-import { roles } from '@inference-server/contracts';
+import { roles, tokenForm } from '@inference-server/contracts';
 
 /** What a token says, in words of one letter, since it travels with every call. */
 const Claims = Type.Object({
@@ -32,7 +32,7 @@ export function createAccessTokens(secret: string) {
 
     /** Undefined for what is no token of ours. Whether it is over is the reader's to see. */
     read(token: string): TokenClaims | undefined {
-      const [, text, mac] = /^ist_([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})$/.exec(token) ?? [];
+      const [, text, mac] = tokenForm.exec(token) ?? [];
       if (text === undefined || mac === undefined) return undefined;
       if (!timingSafeEqual(Buffer.from(mac), Buffer.from(macOf(text)))) return undefined;
       const claims: unknown = JSON.parse(Buffer.from(text, 'base64url').toString());

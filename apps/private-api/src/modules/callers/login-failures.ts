@@ -1,3 +1,4 @@
+import { networkOf } from '@inference-server/service-kit';
 import type { Database } from '../../database/database.js';
 
 export type LoginFailures = ReturnType<typeof createLoginFailures>;
@@ -14,28 +15,36 @@ export const failuresCountS = 24 * 3600;
 /**
  * Slows guessing down: after some wrong passwords the next one is looked at only after a while, twice as
  * long each time. Counted for a name from one address, for an address, and, so that many addresses help
- * little, for a name from everywhere; there it is never for long, or anybody could keep a person out.
+ * little, for a name from everywhere; there it is never for long, and not for where the person has logged
+ * in from of late, or anybody could keep them out. Of IPv6 a whole network is one address.
  */
 const limits = [
   {
-    subject: ({ userName, address }: Login) => `user:${userName} from ${address}`,
+    subject: ({ userName, address }: Login) => `user:${userName} from ${networkOf(address)}`,
     free: 5,
     maxS: 900,
   },
-  { subject: ({ address }: Login) => `address:${address}`, free: 20, maxS: 900 },
+  { subject: ({ address }: Login) => `address:${networkOf(address)}`, free: 20, maxS: 900 },
   { subject: ({ userName }: Login) => `user:${userName}`, free: 50, maxS: 10 },
 ];
 
-export function createLoginFailures(database: Database) {
+export function createLoginFailures(
+  database: Database,
+  places: { isKnown: (login: Login) => Promise<boolean> },
+) {
   return {
     /** How long (s) no password is looked at; 0: now. */
     async blockedS(login: Login): Promise<number> {
-      const [row] = await database.query<{ seconds: number }>(
-        `SELECT ceil(extract(epoch FROM max(blocked_until) - now()))::int AS seconds
+      const rows = await database.query<{ subject: string; seconds: number }>(
+        `SELECT subject, ceil(extract(epoch FROM blocked_until - now()))::int AS seconds
            FROM login_failures WHERE subject = ANY ($1::text[]) AND blocked_until > now()`,
         [limits.map(({ subject }) => subject(login))],
       );
-      return row?.seconds ?? 0;
+      if (rows.length === 0) return 0;
+      const isKnown = await places.isKnown(login);
+      const fromEverywhere = `user:${login.userName}`;
+      const counted = rows.filter(({ subject }) => !isKnown || subject !== fromEverywhere);
+      return Math.max(0, ...counted.map(({ seconds }) => seconds));
     },
 
     async note(login: Login): Promise<void> {

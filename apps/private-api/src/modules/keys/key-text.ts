@@ -1,4 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { keyForm } from '@inference-server/contracts';
 
 /** A key at the moment when it is made: the only one at which its text is known. */
 export interface MadeKey {
@@ -17,7 +18,7 @@ export function makeKey(): MadeKey {
 
 /** The id and the secret of what has the form of a key. */
 export function readKey(text: string): { id: string; secret: string } | undefined {
-  const [, id, secret] = /^isk_([a-z2-7]{16})_([A-Za-z0-9_-]{43})$/.exec(text) ?? [];
+  const [, id, secret] = keyForm.exec(text) ?? [];
   return id === undefined || secret === undefined ? undefined : { id, secret };
 }
 

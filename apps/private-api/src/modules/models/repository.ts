@@ -290,7 +290,7 @@ async function addVersion(
   number: number,
   before?: ModelRow,
 ): Promise<Model> {
-  if (model.files !== null) await requireStored(tx, model.files);
+  if (model.files !== null) await requireStored(tx, model.files, model.by.owner);
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,

@@ -2,9 +2,8 @@ import { routes } from '@inference-server/contracts';
 import { abortedByClient, mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { callerOf, ownerFilterOf } from '../../http/authorization.js';
-import { zipUploadOf } from '../../http/zip-upload.js';
-import type { Publisher } from './repository.js';
-import type { ModelService } from './service.js';
+import { declaredBytesOf, zipUploadOf } from '../../http/zip-upload.js';
+import type { ModelPost, ModelService } from './service.js';
 
 export function mountModelRoutes(app: FastifyInstance, models: ModelService): void {
   mountRoute(app, routes.postModel, ({ query, http }, reply) =>
@@ -29,6 +28,10 @@ export function mountModelRoutes(app: FastifyInstance, models: ModelService): vo
   );
 }
 
-function publisherOf(http: FastifyRequest): Publisher {
-  return { by: callerOf(http), onlyOf: ownerFilterOf(http) };
+function publisherOf(http: FastifyRequest): ModelPost {
+  return {
+    by: callerOf(http),
+    onlyOf: ownerFilterOf(http),
+    declaredBytes: declaredBytesOf(http),
+  };
 }

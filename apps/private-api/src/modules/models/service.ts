@@ -23,6 +23,7 @@ import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService, PendingBlob } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
+import type { Quotas } from '../quotas/quotas.js';
 import {
   modelNotFound,
   type ModelRepository,
@@ -34,11 +35,17 @@ export type ModelService = ReturnType<typeof createModelService>;
 
 type Registration = QueryOf<typeof routes.postModel>;
 
+/** Who registers or changes a model, and with how much at least, as far as it is declared. */
+export interface ModelPost extends Publisher {
+  declaredBytes: number;
+}
+
 /** The life of a model: a name, and under it an image with the files for /model, in versions. */
 export function createModelService(deps: {
   models: ModelRepository;
   consumers: Pick<ConsumerRepository, 'capacities'>;
   blobs: BlobService;
+  quotas: Quotas;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
   /** What the operator allows. */
@@ -61,17 +68,19 @@ export function createModelService(deps: {
   return {
     async register(
       registration: Registration,
-      { by }: Publisher,
+      { by, declaredBytes }: Omit<ModelPost, 'onlyOf'>,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
       requireWithinLimits(registration);
       requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
+      if (registration.model_available === true) await requireRoom(by.owner, declaredBytes);
       const there = await deps.consumers.capacities();
       const model = await receive(registration, by, upload, signal);
       const insert = () => models.insert(model);
       try {
+        await requireStorable(model);
         const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));
         return withWarnings(inserted, there);
       } catch (error) {
@@ -87,7 +96,7 @@ export function createModelService(deps: {
      */
     async put(
       registration: Registration,
-      { by, onlyOf }: Publisher,
+      { by, onlyOf, declaredBytes }: ModelPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
@@ -95,9 +104,11 @@ export function createModelService(deps: {
       requireAllowed(registration);
       const there = await deps.consumers.capacities();
       await models.requireOwner(registration.human_readable_id, onlyOf);
+      if (registration.model_available === true) await requireRoom(by.owner, declaredBytes);
       const model = await receive(registration, by, upload, signal);
       const put = () => models.put(model, onlyOf);
       try {
+        await requireStorable(model);
         const { model: after, isNewVersion } = await put().catch((error: unknown) =>
           readAgain(error, put, logger),
         );
@@ -129,6 +140,19 @@ export function createModelService(deps: {
       };
     },
   };
+
+  /** Throws QUOTA_EXCEEDED when the owner may not store so many bytes more. */
+  async function requireRoom(owner: string, bytes: number): Promise<void> {
+    const refusal = await deps.quotas.refusalOfBytes(owner, bytes);
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** The same for what was received. */
+  async function requireStorable({ by, files }: NewModel): Promise<void> {
+    if (files === null) return;
+    await requireRoom(by.owner, files.bytes);
+    deps.quotas.addBytes(by.owner, files.bytes);
+  }
 
   /** Throws FORBIDDEN, with the rule of the policy. */
   function requireAllowed(asked: Registration): void {

@@ -2,6 +2,12 @@ import { idempotencyKeyKeptS } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Queryable } from '../../database/database.js';
 
+/** The key of a post, among those of whoever it is. */
+export interface PostKey {
+  owner: string;
+  key: string;
+}
+
 /** What a key stands for: the task that was made, and of what. */
 export interface KeyedPost {
   uid: string;
@@ -12,8 +18,7 @@ export interface KeyedPost {
 /** The post that this key stands for; undefined: none, or none any more. */
 export async function keyedPost(
   on: Queryable,
-  owner: string,
-  key: string,
+  { owner, key }: PostKey,
 ): Promise<KeyedPost | undefined> {
   const [post] = await on.query<KeyedPost>(
     `SELECT task_uid AS uid, human_readable_id AS "humanReadableId", sha256
@@ -31,8 +36,8 @@ export async function keyedPost(
  */
 export async function takeKey(
   tx: Queryable,
-  { uid, owner, humanReadableId, sha256 }: KeyedPost & { owner: string },
-  key: string,
+  { uid, humanReadableId, sha256 }: KeyedPost,
+  { owner, key }: PostKey,
 ): Promise<string | undefined> {
   const taken = await tx.query(
     `INSERT INTO idempotency_keys AS k (owner, key, task_uid, human_readable_id, sha256)
@@ -45,7 +50,7 @@ export async function takeKey(
     [owner, key, uid, humanReadableId, sha256, idempotencyKeyKeptS],
   );
   if (taken.length > 0) return undefined;
-  const earlier = await keyedPost(tx, owner, key);
+  const earlier = await keyedPost(tx, { owner, key });
   if (earlier === undefined) {
     // It stood for a post until this moment.
     throw new AppError('SERVICE_UNAVAILABLE', 'The Idempotency-Key has just run out; send again.');

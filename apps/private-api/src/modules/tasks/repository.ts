@@ -13,7 +13,8 @@ import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
 import { requireCurrentVersion } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
-import { keyedPost, takeKey, type KeyedPost } from './idempotency-keys.js';
+import type { Quotas } from '../quotas/quotas.js';
+import { keyedPost, takeKey, type KeyedPost, type PostKey } from './idempotency-keys.js';
 import { transition } from './transitions.js';
 import type { WaitingLimits } from './waiting-limits.js';
 
@@ -62,36 +63,44 @@ export interface NewTask {
   by: Actor;
   humanReadableId: string;
   input: PendingBlob;
-  idempotencyKey: string | undefined;
+  idempotencyKey: PostKey | undefined;
 }
 
-export function createTaskRepository(database: Database, limits: WaitingLimits) {
+export function createTaskRepository(database: Database, limits: WaitingLimits, quotas: Quotas) {
   return {
-    /** Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait. */
-    async requireRoom(owner: string): Promise<void> {
-      const refusal = await limits.refusal(owner);
+    /**
+     * Throws TOO_MANY_REQUESTS when no more tasks of this owner may wait, QUOTA_EXCEEDED when they may
+     * store no more, or have no more GPUs.
+     */
+    async requireRoom(owner: string, task: { bytes: number; usesGpu: boolean }): Promise<void> {
+      const refusal =
+        (await limits.refusal(owner)) ??
+        (await quotas.refusalOfBytes(owner, task.bytes)) ??
+        (task.usesGpu ? await quotas.refusalOfGpus(owner) : undefined);
       if (refusal !== undefined) throw refusal;
     },
 
     /** The post that this key stands for now. */
-    keyedPost: (owner: string, key: string): Promise<KeyedPost | undefined> =>
-      keyedPost(database, owner, key),
+    keyedPost: (key: PostKey): Promise<KeyedPost | undefined> => keyedPost(database, key),
 
     /**
      * The task, waiting, bound to the current version of its model, its input stored and its key
      * taken, in one transaction; answers with its uid, or with that of the task that the same post
-     * under the same key has made before: then nothing is written, be the model deleted by now. Throws IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS, MODEL_NOT_FOUND.
+     * under the same key has made before: then nothing is written, be the model deleted by now. Throws IDEMPOTENCY_KEY_REUSED,
+     * TOO_MANY_REQUESTS, QUOTA_EXCEEDED, MODEL_NOT_FOUND.
      */
     async insert(task: NewTask): Promise<string> {
-      const { owner } = task.by;
-      const refusal = await limits.refusal(owner);
+      const { by, idempotencyKey, input } = task;
+      const { owner } = by;
+      const refusal =
+        (await limits.refusal(owner)) ?? (await quotas.refusalOfBytes(owner, input.bytes));
+      if (refusal === undefined) quotas.addBytes(owner, input.bytes);
       return database.transaction(async (tx) => {
-        const { idempotencyKey, input } = task;
         const post = { ...task, owner, sha256: input.sha256 };
         const earlier = idempotencyKey && (await takeKey(tx, post, idempotencyKey));
         if (earlier) return earlier;
         if (refusal !== undefined) throw refusal;
-        await requireStored(tx, input);
+        await requireStored(tx, input, owner);
         const version = await requireCurrentVersion(tx, task.humanReadableId);
         await tx.query(
           `INSERT INTO tasks (uid, owner, model_version_id, input_blob_id)

@@ -1,18 +1,21 @@
 import { AppError } from '@inference-server/errors';
-import { anonymousOwner, routes } from '@inference-server/contracts';
-import { abortedByClient, mountRoute, sendBlob } from '@inference-server/service-kit';
+import { anonymousOwner, routes, type CallerIdentity } from '@inference-server/contracts';
+import { abortedByClient, mountRoute, networkOf, sendBlob } from '@inference-server/service-kit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { callerOf, ownerFilterOf } from '../../http/authorization.js';
-import { zipUploadOf } from '../../http/zip-upload.js';
+import { declaredBytesOf, zipUploadOf } from '../../http/zip-upload.js';
 import type { TaskOf } from './repository.js';
 import type { TaskService } from './service.js';
 
 export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void {
   mountRoute(app, routes.postTask, ({ query, headers, http }, reply) => {
+    const caller = callerOf(http);
+    const key = headers['idempotency-key'];
     const post = {
-      by: callerOf(http),
+      by: caller,
       humanReadableId: modelIdOf(query),
-      idempotencyKey: headers['idempotency-key'],
+      idempotencyKey: key === undefined ? undefined : { owner: keyOwnerOf(caller), key },
+      declaredBytes: declaredBytesOf(http),
     };
     return tasks.post(post, zipUploadOf(http), abortedByClient(reply));
   });
@@ -50,6 +53,11 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     await tasks.delete(taskOf(params, http), callerOf(http));
     return { detail: 'The task is deleted.' };
   });
+}
+
+/** Callers without credentials are one owner; another of them must not learn a uid by a key of theirs. */
+function keyOwnerOf({ owner, address }: CallerIdentity): string {
+  return owner === anonymousOwner ? `${owner} from ${networkOf(address)}` : owner;
 }
 
 /** The task, as far as the caller may know of it. */

@@ -20,7 +20,7 @@ import type { TaskChanges } from '../../database/task-changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
-import { requireSamePost } from './idempotency-keys.js';
+import { requireSamePost, type PostKey } from './idempotency-keys.js';
 import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from './repository.js';
 
 export type TaskService = ReturnType<typeof createTaskService>;
@@ -28,7 +28,9 @@ export type TaskService = ReturnType<typeof createTaskService>;
 export interface TaskPost {
   by: Actor;
   humanReadableId: string;
-  idempotencyKey: string | undefined;
+  idempotencyKey: PostKey | undefined;
+  /** What the zip has at least, as far as it is declared. */
+  declaredBytes: number;
 }
 
 /** A download that goes on for longer is another, and so is one after so many others (ms). */
@@ -56,18 +58,19 @@ export function createTaskService(deps: {
      * The same post under the same key gives the uid of the task that it has made before.
      */
     async post(
-      { by, humanReadableId, idempotencyKey }: TaskPost,
+      { by, humanReadableId, idempotencyKey, declaredBytes }: TaskPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<string> {
       const { owner } = by;
-      const earlier = idempotencyKey && (await tasks.keyedPost(owner, idempotencyKey));
+      const earlier = idempotencyKey && (await tasks.keyedPost(idempotencyKey));
       // Before the body is read.
       if (earlier) requireSamePost(earlier, { humanReadableId });
       else {
         // Whose model is deleted meanwhile is told by the insert.
-        if ((await models.find(humanReadableId)) === undefined) throw modelNotFound();
-        await tasks.requireRoom(owner);
+        const model = await models.find(humanReadableId);
+        if (model === undefined) throw modelNotFound();
+        await tasks.requireRoom(owner, { bytes: declaredBytes, usesGpu: model.use_gpu });
       }
       const input = await upload.read(
         (zip) => blobs.receive(zip, { kind: 'upload', signal }),

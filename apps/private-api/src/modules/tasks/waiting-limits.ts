@@ -58,10 +58,13 @@ export function createWaitingLimits(
 
   return {
     async refusal(owner) {
-      if (await isFull()) return tooMany('The server has as many waiting tasks as it takes.');
-      const { perOwner } = limits;
+      const { perOwner, total } = limits;
+      if (await isFull()) {
+        return tooMany('The server has as many waiting tasks as it takes.', 'waiting-tasks', total);
+      }
       if (perOwner > 0 && (await countOwn(database, owner, perOwner)) >= perOwner) {
-        return tooMany('You have as many waiting tasks as one may have.');
+        const policy = 'waiting-tasks-per-owner';
+        return tooMany('You have as many waiting tasks as one may have.', policy, perOwner);
       }
       return undefined;
     },
@@ -108,6 +111,8 @@ async function countOwn(database: Database, owner: string, most: number): Promis
   return row?.tasks ?? 0;
 }
 
-function tooMany(detail: string): AppError {
-  return new AppError('TOO_MANY_REQUESTS', detail, { retryAfterS });
+/** All of it is used; nobody knows when less will be. */
+function tooMany(detail: string, policy: string, limit: number): AppError {
+  const quota = { policy, unit: 'tasks', limit, used: limit, window_s: null, reset_s: null };
+  return new AppError('TOO_MANY_REQUESTS', detail, { retryAfterS, extensions: { quota } });
 }
