@@ -14,7 +14,13 @@ const json = { 'content-type': 'application/json' };
 const zip = { body: zipOf({ a: 'b' }), headers: { 'content-type': 'application/zip' } };
 const password = 'correct horse battery';
 
+/** Without the exports, of which each is an event itself, unless one asks for them. */
 async function exported(query = ''): Promise<AuditEvent[]> {
+  const all = await everything(query);
+  return all.filter(({ action }) => query !== '' || action !== 'export_audit');
+}
+
+async function everything(query: string): Promise<AuditEvent[]> {
   const answer = await api.call(`/api/admin/audit${query}`);
   const text = await answer.text();
   expect([answer.status, text.endsWith('\n') || text === '']).toEqual([200, true]);
@@ -102,6 +108,28 @@ describe('the audit', () => {
       'download_output key:a',
       'download_output operator',
     ]);
+  });
+
+  it('tells who read the log of a task, once, and who exported the audit, each time', async () => {
+    const uid = await finishedTask();
+    const read = await during(async () => {
+      for (const method of ['HEAD', 'GET', 'GET']) {
+        expect((await as('key:a', method, `/api/tasks/${uid}/log`)).status).toBe(200);
+      }
+      expect((await as('key:b', 'GET', `/api/tasks/${uid}/log`)).status).toBe(554);
+    });
+    expect(said(read)).toEqual([`read_log ${uid}`]);
+    const before = (await everything('?action=export_audit')).length;
+    await everything('?object=copy&since=2026-01-01T00:00:00Z');
+    const exports = await everything('?action=export_audit');
+    expect(exports).toHaveLength(before + 2);
+    expect(exports.at(-2)).toMatchObject({
+      ...{ owner: 'operator', object_kind: 'none', object_id: null },
+      details: {
+        ...{ since: '2026-01-01T00:00:00Z', until: null },
+        ...{ by: null, action: null, object: 'copy' },
+      },
+    });
   });
 
   it('tells of a cancel once, however often it is asked for', async () => {

@@ -79,22 +79,25 @@ describe('a leadership', () => {
 
   it('ends a lease only while it lasts, by the statement itself', async () => {
     const versionId = randomUUID();
-    await createModelRepository(database).insert({
-      versionId,
-      humanReadableId: 'copy',
-      by: atTheStart,
-      containerTag: 'busybox:1',
-      description: '',
-      needs: needs(),
-      rights: usualRights,
-      pullPolicy: 'missing',
-      timeoutS: null,
-      retries: 0,
-      retentionS: null,
-      inputRetentionS: null,
-      logRetentionS: null,
-      files: null,
-    });
+    await createModelRepository(database).insert(
+      {
+        versionId,
+        humanReadableId: 'copy',
+        by: atTheStart,
+        containerTag: 'busybox:1',
+        description: '',
+        needs: needs(),
+        rights: usualRights,
+        pullPolicy: 'missing',
+        timeoutS: null,
+        retries: 0,
+        retentionS: null,
+        inputRetentionS: null,
+        logRetentionS: null,
+        files: null,
+      },
+      null,
+    );
     await test.query(
       `INSERT INTO tasks (uid, state, model_version_id) VALUES ('t', 'RUNNING', $1)`,
       [versionId],

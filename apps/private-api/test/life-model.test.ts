@@ -51,19 +51,22 @@ beforeAll(async () => {
   test = await createTestDatabase();
   database = openDatabase(test.url, logger);
   const models = createModelRepository(database);
-  await models.insert({
-    versionId: randomUUID(),
-    humanReadableId: 'copy',
-    by: atTheStart,
-    containerTag: 'busybox:1',
-    description: '',
-    needs: needs(),
-    rights: usualRights,
-    pullPolicy: 'missing',
-    timeoutS: null,
-    retries,
-    ...{ retentionS: null, inputRetentionS: null, logRetentionS: null, files: null },
-  });
+  await models.insert(
+    {
+      versionId: randomUUID(),
+      humanReadableId: 'copy',
+      by: atTheStart,
+      containerTag: 'busybox:1',
+      description: '',
+      needs: needs(),
+      rights: usualRights,
+      pullPolicy: 'missing',
+      timeoutS: null,
+      retries,
+      ...{ retentionS: null, inputRetentionS: null, logRetentionS: null, files: null },
+    },
+    null,
+  );
 });
 afterAll(() => database.close());
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
+import { hashPassword } from '../src/modules/users/password-hash.js';
 import { keptSubject } from '../src/modules/callers/login-failures.js';
 import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
@@ -116,6 +117,25 @@ it('where a person has logged in of late nobody else’s wrong passwords keep th
   ]);
   await api.database.query(`UPDATE login_places SET logged_in_at = now() - interval '31 days'`);
   expect(await logIn('ada', '198.51.100.40')).toMatchObject({ status: 429 });
+});
+
+it('a password that was hashed at another cost is hashed anew at its next login', async () => {
+  const hashOf = async () => {
+    const [row] = await api.database.query<{ hash: string }>(
+      `SELECT password_hash AS hash FROM users WHERE user_name = 'bob'`,
+    );
+    return row?.hash ?? '';
+  };
+  await api.database.query(`UPDATE users SET password_hash = $1 WHERE user_name = 'bob'`, [
+    await hashPassword(password, 13),
+  ]);
+  expect(await logIn('bob', '198.51.100.60', 'wrong')).toMatchObject({ status: 401 });
+  expect(await hashOf()).toContain('$ln=13,');
+  expect(await logIn('bob', '198.51.100.60')).toMatchObject({ status: 200 });
+  const renewed = await hashOf();
+  expect(renewed).toContain('$ln=14,');
+  expect(await logIn('bob', '198.51.100.60')).toMatchObject({ status: 200 });
+  expect(await hashOf()).toBe(renewed);
 });
 
 describe('many logins at once', () => {

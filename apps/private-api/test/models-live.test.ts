@@ -1,8 +1,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Model, Problem } from '@inference-server/contracts';
+import type { Model, Problem, Role } from '@inference-server/contracts';
 import { createClient, type Client } from '@inference-server/sdk';
+import { publicApiToken } from '@inference-server/service-kit';
 import { files } from './model-files.js';
-import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import {
+  actingFor,
+  formOf,
+  runPrivateApi,
+  zipOf,
+  type RunningPrivateApi,
+} from './running-private-api.js';
 import { openSlowly } from './slow-zip.js';
 import { registerBoth } from './task-helpers.js';
 
@@ -186,6 +193,25 @@ describe('a deleted model', () => {
     expect(posted.created_at > first.created_at).toBe(true);
     await client.deleteModel(id);
     expect(await client.putModel(register('a:1', files('1')))).toMatchObject({ version: 3 });
+  });
+
+  it('leaves its name to whoever had it: tasks that are still posted to it are meant for theirs', async () => {
+    const as = (owner: string, role: Role, method: string, path: string) =>
+      api.call(
+        path,
+        { method, headers: actingFor(owner, role) },
+        publicApiToken(api.operatorToken),
+      );
+    const post = `/api/models/?human_readable_id=${encodeURIComponent(id)}&container_tag=a:1`;
+    const put = `/api/models/${encodeURIComponent(id)}?container_tag=a:1`;
+    const status = async (answer: Promise<Response>) => (await answer).status;
+    expect(await status(as('key:a', 'publish', 'POST', post))).toBe(200);
+    expect(await status(as('key:a', 'publish', 'DELETE', put.replace(/\?.*/, '')))).toBe(200);
+    expect(await status(as('key:b', 'publish', 'POST', post))).toBe(403);
+    expect(await status(as('key:b', 'publish', 'PUT', put))).toBe(403);
+    expect(await status(as('key:a', 'publish', 'POST', post))).toBe(200);
+    await as('key:a', 'publish', 'DELETE', put.replace(/\?.*/, ''));
+    expect(await status(as('key:b', 'operate', 'PUT', put))).toBe(200);
   });
 
   it('refuses a task that was being posted when it went', async () => {

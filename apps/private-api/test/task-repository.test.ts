@@ -40,7 +40,7 @@ beforeAll(async () => {
   test = await createTestDatabase();
   database = openDatabase(test.url, pino({ level: 'silent' }));
   models = createModelRepository(database);
-  await models.insert(copy);
+  await models.insert(copy, null);
 });
 afterAll(() => database.close());
 

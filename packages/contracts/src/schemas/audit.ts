@@ -3,7 +3,7 @@ import { CallerIdentity } from '../caller-identity.js';
 import { errorCodes, type ErrorCode } from '../codes.js';
 import { Time } from './time.js';
 
-/** What is written down of what people and programs do from outside; of reading only downloads. */
+/** What is written down of what people and programs do from outside; of reading only what models gave. */
 export const auditActions = [
   'create_key',
   'revoke_key',
@@ -16,8 +16,10 @@ export const auditActions = [
   'delete_model',
   'post_task',
   'download_output',
+  'read_log',
   'cancel_task',
   'delete_task',
+  'export_audit',
   'drain_consumer',
   'resume_consumer',
   'refused_attempt',

@@ -10,6 +10,7 @@ import { AppError } from '@inference-server/errors';
 import type { Logger } from '../logger.js';
 import { stopInOrder } from './closing.js';
 import { continueWhenRead } from './expect-continue.js';
+import { foreignName } from './foreign-name.js';
 import { answerHead } from './methods.js';
 import { sendError } from './problem-reply.js';
 import { refuseFaultyHeads } from './request-head.js';
@@ -97,7 +98,7 @@ function refuseGivenTwice({ query }: FastifyRequest): void {
   const name = givenTwice.get(query as object);
   if (name === undefined) return;
   throw new AppError('DUPLICATE_PARAMETER', 'A query parameter is given twice.', {
-    extensions: { parameter: printable(name) },
+    extensions: { parameter: foreignName(name) },
   });
 }
 
@@ -113,9 +114,4 @@ function parseQuery(text: string): Record<string, string> {
     });
   }
   return query;
-}
-
-/** A foreign name may be shown when it holds nothing that a page or a terminal would interpret. */
-function printable(name: string): string {
-  return /^[\w.-]{1,100}$/.test(name) ? name : '(unprintable)';
 }

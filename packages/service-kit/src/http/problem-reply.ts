@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { foreignName } from './foreign-name.js';
 import { rateLimitHeaders } from './rate-limit-headers.js';
 import { discardBody } from './request-body.js';
 import { notStored, securityHeaders } from './security-headers.js';
@@ -89,10 +90,11 @@ interface FrameworkError {
 /** Names the parameter and the rule; never echoes the value. */
 function validationError(error: FrameworkError): AppError {
   const [first] = error.validation ?? [];
-  const missing = first?.params['missingProperty'] ?? first?.params['additionalProperty'];
+  const { missingProperty: missing, additionalProperty: added } = first?.params ?? {};
   const place = first?.instancePath.slice(1).replaceAll('/', '.') ?? '';
   const raw = typeof missing === 'string' ? missing : place;
-  const parameter = /^[\w.-]{1,100}$/.test(raw) ? raw : '(unprintable)';
+  const known = /^[\w.-]{1,100}$/.test(raw) ? raw : '(unprintable)';
+  const parameter = typeof added === 'string' ? foreignName(added) : known;
   const rule = ruleOf(first?.keyword, first?.params ?? {}, first?.message ?? 'is not valid');
   // A path parameter that is out of form names no task: uids are random, so it cannot exist.
   if (error.validationContext === 'params' && parameter === 'uid') {

@@ -3,6 +3,7 @@ import { routes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { cutWhenStalled, mountRoute } from '@inference-server/service-kit';
 import type { FastifyInstance } from 'fastify';
+import { callerOf } from '../../http/authorization.js';
 import type { AuditRepository, AuditSelection } from './repository.js';
 
 export function mountAuditRoutes(app: FastifyInstance, audit: AuditRepository): void {
@@ -12,6 +13,11 @@ export function mountAuditRoutes(app: FastifyInstance, audit: AuditRepository): 
     const until = secondsOf(query, 'until');
     reply.type('application/x-ndjson; charset=utf-8');
     if (http.method === 'HEAD') return reply.send();
+    const details = { since: query.since ?? null, until: query.until ?? null, by, action, object };
+    await audit.write({
+      ...{ by: callerOf(http), action: 'export_audit', object: { kind: 'none', id: null } },
+      details,
+    });
     const lines = linesOf(audit, { since, until, by, action, object });
     cutWhenStalled(reply);
     return reply.send(Readable.from(lines, { objectMode: false }));

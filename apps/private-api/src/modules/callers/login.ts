@@ -7,7 +7,7 @@ import {
   type RefusalTally,
 } from '@inference-server/service-kit';
 import type { Actor, AuditRepository } from '../audit/repository.js';
-import { isPasswordOf } from '../users/password-hash.js';
+import { hashPassword, isOfOtherCost, isPasswordOf } from '../users/password-hash.js';
 import type { LivingUser, UserRepository } from '../users/repository.js';
 import type { Login, LoginFailures } from './login-failures.js';
 import type { LoginPlaces } from './login-places.js';
@@ -62,6 +62,10 @@ export function createLogIn(deps: {
       }
       await failures.forget(login);
       await places.note(login);
+      if (isOfOtherCost(user.passwordHash, passwordCost)) {
+        const renewed = await hashPassword(login.password, passwordCost);
+        await users.renewHash(login.userName, user.passwordHash, renewed);
+      }
       await users.noteLogin(login.userName);
       const object = { kind: 'user', id: login.userName } as const;
       await audit.write({ by: personOf(login), action: 'log_in', object });

@@ -66,6 +66,11 @@ export function createCallerService(deps: {
       { user_name, password, human_readable_id, role = 'submit', expires_in_s = 900 }: TokenRequest,
       caller: CallerIdentity,
     ): Promise<IssuedToken> {
+      if ((user_name === undefined) !== (password === undefined)) {
+        throw new AppError('VALIDATION_FAILED', 'user_name and password come together.', {
+          extensions: { parameter: user_name === undefined ? 'user_name' : 'password' },
+        });
+      }
       const held =
         user_name === undefined || password === undefined
           ? { ...caller, passwordAt: null }

@@ -65,14 +65,16 @@ export function createModelRepository(database: Database) {
   return {
     /**
      * The model with its next version, and its files stored. Throws CONFLICT when it exists; not when
-     * it is the one that was made with the same `versionId`.
+     * it is the one that was made with the same `versionId`. Throws FORBIDDEN for the name of a model that was
+     * deleted and not of `onlyOf` (null: anybody's): who posts to it means that one's.
      */
-    async insert(model: NewModel): Promise<Model> {
+    async insert(model: NewModel, onlyOf: string | null): Promise<Model> {
       return database.transaction(async (tx) => {
-        const { version, current } = await lockName(tx, model.humanReadableId);
+        const { version, owner, current } = await lockName(tx, model.humanReadableId);
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return toModel(made);
         if (current !== undefined) throw new AppError('CONFLICT', 'A model of that name exists.');
+        if (version > 0) requireOwner(owner, onlyOf);
         await noteModel(tx, 'register_model', model);
         return addVersion(tx, model, version + 1);
       });
@@ -81,8 +83,8 @@ export function createModelRepository(database: Database) {
     /**
      * The model as it is from now on: with its next version and its files stored, or, when nothing
      * but its description differs, at the version that it has, the files not taken. Asked again with
-     * the same `versionId`, it makes no second version. Throws FORBIDDEN for a model that is there and
-     * not of `onlyOf` (null: anybody's).
+     * the same `versionId`, it makes no second version. Throws FORBIDDEN for a model that is there, or was,
+     * and not of `onlyOf` (null: anybody's).
      */
     async put(
       model: NewModel,
@@ -90,7 +92,7 @@ export function createModelRepository(database: Database) {
     ): Promise<{ model: Model; isNewVersion: boolean }> {
       return database.transaction(async (tx) => {
         const { version, owner, current } = await lockName(tx, model.humanReadableId);
-        if (current !== undefined) requireOwner(owner, onlyOf);
+        if (version > 0) requireOwner(owner, onlyOf);
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return { model: toModel(made), isNewVersion: true };
         await noteModel(tx, 'put_model', model);

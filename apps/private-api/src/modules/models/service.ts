@@ -68,7 +68,7 @@ export function createModelService(deps: {
   return {
     async register(
       registration: Registration,
-      { by, declaredBytes }: Omit<ModelPost, 'onlyOf'>,
+      { by, onlyOf, declaredBytes }: ModelPost,
       upload: ZipUploadReader,
       signal: AbortSignal,
     ): Promise<Model> {
@@ -78,7 +78,7 @@ export function createModelService(deps: {
       if (registration.model_available === true) await requireRoom(by.owner, declaredBytes);
       const there = await deps.consumers.capacities();
       const model = await receive(registration, by, upload, signal);
-      const insert = () => models.insert(model);
+      const insert = () => models.insert(model, onlyOf);
       try {
         await requireStorable(model);
         const inserted = await insert().catch((error: unknown) => readAgain(error, insert, logger));

@@ -134,9 +134,9 @@ export function createTaskRepository(database: Database, limits: WaitingLimits, 
       );
     },
 
-    /** Its output is about to go out. */
-    noteDownload: (uid: string, by: Actor): Promise<void> =>
-      noteTask(database, 'download_output', { uid, by }),
+    /** Its output, or its log, is about to go out. */
+    noteRead: (uid: string, by: Actor, action: 'download_output' | 'read_log'): Promise<void> =>
+      noteTask(database, action, { uid, by }),
 
     /** Hot: one indexed read a poll. The log comes only with an ended task. */
     async view({ uid, owner }: TaskOf): Promise<TaskView | undefined> {

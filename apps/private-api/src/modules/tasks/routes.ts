@@ -28,7 +28,7 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     );
     return sendBlob(http, reply, output, {
       fileName: `${params.uid}.zip`,
-      beforeFirstByte: () => tasks.noteDownload(params.uid, callerOf(http)),
+      beforeFirstByte: () => tasks.noteRead(params.uid, callerOf(http), 'download_output'),
       onLastByte: () => void tasks.noteFetched(params.uid, callerOf(http).owner),
     });
   });
@@ -45,9 +45,11 @@ export function mountTaskRoutes(app: FastifyInstance, tasks: TaskService): void 
     tasks.cancel(taskOf(params, http), callerOf(http), waitMsOf(query), abortedByClient(reply)),
   );
 
-  mountRoute(app, routes.getTaskLog, async ({ params, http }, reply) =>
-    reply.type('text/plain; charset=utf-8').send(await tasks.log(taskOf(params, http))),
-  );
+  mountRoute(app, routes.getTaskLog, async ({ params, http }, reply) => {
+    const log = await tasks.log(taskOf(params, http));
+    if (http.method !== 'HEAD') await tasks.noteRead(params.uid, callerOf(http), 'read_log');
+    return reply.type('text/plain; charset=utf-8').send(log);
+  });
 
   mountRoute(app, routes.deleteTask, async ({ params, http }) => {
     await tasks.delete(taskOf(params, http), callerOf(http));

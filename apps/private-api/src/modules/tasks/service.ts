@@ -33,9 +33,9 @@ export interface TaskPost {
   declaredBytes: number;
 }
 
-/** A download that goes on for longer is another, and so is one after so many others (ms). */
-const downloadMs = 10 * 60_000;
-const mostDownloads = 10_000;
+/** What is read for longer is read again, and so is what is read after so many others (ms). */
+const readMs = 10 * 60_000;
+const mostReads = 10_000;
 
 /** How many of the container's last lines a 552 shows. */
 const logTailLines = 40;
@@ -50,7 +50,7 @@ export function createTaskService(deps: {
 }) {
   const { tasks, models, blobs, changes } = deps;
   /** Those that were noted, and when. */
-  const downloads = new Map<string, number>();
+  const reads = new Map<string, number>();
 
   return {
     /**
@@ -103,19 +103,19 @@ export function createTaskService(deps: {
     },
 
     /**
-     * Before the output goes out: what is not written down is not sent. What one caller fetches of it
-     * from one address within {@link downloadMs}, part by part perhaps, is one download.
+     * Before the output, or the log, goes out: what is not written down is not sent. What one caller fetches
+     * of it from one address within {@link readMs}, part by part or again and again, is one event.
      */
-    async noteDownload(uid: string, by: Actor): Promise<void> {
-      const download = JSON.stringify([uid, by.credential, by.address]);
+    async noteRead(uid: string, by: Actor, action: 'download_output' | 'read_log'): Promise<void> {
+      const read = JSON.stringify([action, uid, by.credential, by.address]);
       const now = performance.now();
-      const notedAt = downloads.get(download);
-      if (notedAt !== undefined && now - notedAt < downloadMs) return;
-      await tasks.noteDownload(uid, by);
-      downloads.delete(download);
+      const notedAt = reads.get(read);
+      if (notedAt !== undefined && now - notedAt < readMs) return;
+      await tasks.noteRead(uid, by, action);
+      reads.delete(read);
       // The oldest; of a Map the first.
-      if (downloads.size >= mostDownloads) downloads.delete(downloads.keys().next().value ?? '');
-      downloads.set(download, now);
+      if (reads.size >= mostReads) reads.delete(reads.keys().next().value ?? '');
+      reads.set(read, now);
     },
 
     /** The output went out to its last byte. Never throws: it did, whatever comes of the note. */

@@ -33,6 +33,11 @@ export async function isPasswordOf(
   return timingSafeEqual(found, wanted) && stored !== undefined;
 }
 
+/** Whether it was made with another cost. */
+export function isOfOtherCost(stored: string, ln: number): boolean {
+  return !stored.startsWith(`$scrypt$ln=${ln},r=${r},p=${p}$`);
+}
+
 const phc = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
 const scryptAsync = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt);

@@ -75,6 +75,14 @@ export function createUserRepository(database: Database) {
       return rows.map(toDetails);
     },
 
+    /** The same password under another hash; not where it was changed meanwhile. */
+    async renewHash(userName: string, before: string, after: string): Promise<void> {
+      await database.query(
+        `UPDATE users SET password_hash = $3 WHERE user_name = $1 AND password_hash = $2`,
+        [userName, before, after],
+      );
+    },
+
     /**
      * Undefined when there is nobody of that name. A second time changes nothing. Tokens of before end for
      * good: they are none of the password that the person has once let in again.
