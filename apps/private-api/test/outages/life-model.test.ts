@@ -5,11 +5,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   isEnded,
   nextTaskState,
-  usualRights,
   type TaskEvent,
   type TaskState,
 } from '@inference-server/contracts';
-import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../../src/database/database.js';
 import { createLeadership } from '../../src/database/leader.js';
 import { createDispatcherRepository } from '../../src/dispatcher/repository.js';
@@ -19,6 +18,7 @@ import { createBlobRepository } from '../../src/modules/blobs/repository.js';
 import { createConsumerRepository } from '../../src/modules/consumers/repository.js';
 import { createModelRepository } from '../../src/modules/models/repository.js';
 import { sweepExpiredTasks } from '../../src/retention/expired-tasks.js';
+import { newModel } from '../new-model.js';
 import {
   allMoves,
   consumerIds,
@@ -51,19 +51,7 @@ beforeAll(async () => {
   test = await createTestDatabase();
   database = openDatabase(test.url, logger);
   const models = createModelRepository(database);
-  await models.insert({
-    versionId: randomUUID(),
-    humanReadableId: 'copy',
-    by: atTheStart,
-    containerTag: 'busybox:1',
-    description: '',
-    needs: needs(),
-    rights: usualRights,
-    pullPolicy: 'missing',
-    timeoutS: null,
-    retries,
-    ...{ retentionS: null, inputRetentionS: null, logRetentionS: null, files: null },
-  });
+  await models.insert(newModel({ retries }));
 });
 afterAll(() => database.close());
 
