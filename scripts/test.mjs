@@ -30,10 +30,10 @@ if (ready) {
   await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
   await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
   // Those that break and attack the whole server, or need a GPU, are suites of their own.
-  const others = ['**/outages/**', 'tests/hostile-*', 'tests/gpu/**'].flatMap((files) => [
-    '--exclude',
-    files,
-  ]);
+  const others = [
+    ...['**/outages/**', 'tests/gpu/**'],
+    ...['tests/hostile-*', 'tests/echoes.*', 'tests/fuzz.test.ts', 'packages/archive/test/large.*'],
+  ].flatMap((files) => ['--exclude', files]);
   await runTests(others, { counts, step, signal });
 }
 conclude();

@@ -4,7 +4,7 @@ const consumer = 'apps/job-consumer/test/consumer.test.ts';
 const quarantine = 'apps/job-consumer/test/outages/quarantine.test.ts';
 const starts = 'apps/job-consumer/test/start-failures.test.ts';
 const attempt = 'apps/job-consumer/test/attempt.test.ts';
-const frozen = 'apps/job-consumer/test/attempt-frozen.test.ts';
+const frozen = 'apps/job-consumer/test/outages/attempt-frozen.test.ts';
 const left = 'apps/job-consumer/test/outages/reconciliation.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */

@@ -1,6 +1,6 @@
 const tasks = 'apps/private-api/src/modules/tasks/';
 const idempotent = 'apps/private-api/test/idempotent-posts.test.ts';
-const doubt = 'apps/private-api/test/commit-in-doubt.test.ts';
+const doubt = 'apps/private-api/test/outages/commit-in-doubt.test.ts';
 const waiting = 'apps/private-api/test/waiting-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -81,7 +81,10 @@ export const rulesOfPosts = [
     text: 'if (!isInDoubt(error)) throw error;',
     without: 'if (!isInDoubt(error) || withinMs > 0) throw error;',
     tests: [
-      ['apps/private-api/test/commit-in-doubt.test.ts', 'the task that was made is answered with'],
+      [
+        'apps/private-api/test/outages/commit-in-doubt.test.ts',
+        'the task that was made is answered with',
+      ],
     ],
   },
   {
@@ -90,7 +93,10 @@ export const rulesOfPosts = [
     text: "if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') inDoubt.add(error);",
     without: "if (error instanceof AppError && error.code === 'INTERNAL') inDoubt.add(error);",
     tests: [
-      ['apps/private-api/test/commit-in-doubt.test.ts', 'the task that was made is answered with'],
+      [
+        'apps/private-api/test/outages/commit-in-doubt.test.ts',
+        'the task that was made is answered with',
+      ],
     ],
   },
   {

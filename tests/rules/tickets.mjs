@@ -7,7 +7,7 @@ const policy = 'apps/private-api/src/dispatcher/policy.ts';
 const books = 'apps/private-api/src/dispatcher/books.ts';
 const ofNeeds = 'apps/private-api/test/needs.test.ts';
 const ofPolicy = 'apps/private-api/test/policy.test.ts';
-const model = 'apps/private-api/test/life-model.test.ts';
+const model = 'apps/private-api/test/outages/life-model.test.ts';
 const signOff = 'apps/private-api/test/sign-off.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */

@@ -167,7 +167,9 @@ describe('a model that fails', () => {
 
   it('for want of memory', async () => {
     // An engine may drop what it learns of a container that is gone: this one outlives the child.
-    const { result } = await scene.run('head -c 200m /dev/zero | tail -n 1; sleep 1; exit 1');
+    const { result } = await scene.run(
+      'sleep 0.5; head -c 200m /dev/zero | tail -n 1; sleep 1; exit 1',
+    );
     expect(result).toMatchObject({ kind: 'failed', reason: 'out_of_memory', exit_code: 1 });
   });
 

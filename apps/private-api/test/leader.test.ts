@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { usualRights } from '@inference-server/contracts';
-import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createLeadership } from '../src/database/leader.js';
-import { atTheStart } from '../src/modules/audit/repository.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
 import { createModelRepository } from '../src/modules/models/repository.js';
+import { newModel } from './new-model.js';
 
 const logger = pino({ level: 'silent' });
 let test: TestDatabase;
@@ -79,25 +78,7 @@ describe('a leadership', () => {
 
   it('ends a lease only while it lasts, by the statement itself', async () => {
     const versionId = randomUUID();
-    await createModelRepository(database).insert(
-      {
-        versionId,
-        humanReadableId: 'copy',
-        by: atTheStart,
-        containerTag: 'busybox:1',
-        description: '',
-        needs: needs(),
-        rights: usualRights,
-        pullPolicy: 'missing',
-        timeoutS: null,
-        retries: 0,
-        retentionS: null,
-        inputRetentionS: null,
-        logRetentionS: null,
-        files: null,
-      },
-      null,
-    );
+    await createModelRepository(database).insert(newModel({ versionId }), null);
     await test.query(
       `INSERT INTO tasks (uid, state, model_version_id) VALUES ('t', 'RUNNING', $1)`,
       [versionId],

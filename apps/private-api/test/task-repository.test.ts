@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { usualRights } from '@inference-server/contracts';
-import { createTestDatabase, needs, waitUntil, type TestDatabase } from '@inference-server/testing';
+import { createTestDatabase, waitUntil, type TestDatabase } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { atTheStart } from '../src/modules/audit/repository.js';
 import { createBlobRepository } from '../src/modules/blobs/repository.js';
@@ -11,30 +10,15 @@ import {
   createModelRepository,
   requireCurrentVersion,
   type ModelRepository,
-  type NewModel,
 } from '../src/modules/models/repository.js';
+import { newModel } from './new-model.js';
 import { tasksIn } from './task-helpers.js';
 
 let test: TestDatabase;
 let database: Database;
 let models: ModelRepository;
 
-const copy: NewModel = {
-  versionId: randomUUID(),
-  humanReadableId: 'copy',
-  by: atTheStart,
-  containerTag: 'busybox:1',
-  description: '',
-  needs: needs(),
-  rights: usualRights,
-  pullPolicy: 'missing',
-  timeoutS: null,
-  retries: 0,
-  retentionS: null,
-  inputRetentionS: null,
-  logRetentionS: null,
-  files: null,
-};
+const copy = newModel();
 
 beforeAll(async () => {
   test = await createTestDatabase();

@@ -43,8 +43,9 @@ export const taskKinds: readonly { name: string; share: number; make: Make }[] =
   {
     name: 'out of memory',
     share: 4,
-    // It outlives its child: of one that ends with it the engine may not tell.
-    make: () => failing('head -c 200m /dev/zero | tail -n 1; sleep 1; exit 137', 'out_of_memory'),
+    // Of a child that ends before the engine listens, or with the container, the engine may not tell.
+    make: () =>
+      failing('sleep 0.5; head -c 200m /dev/zero | tail -n 1; sleep 1; exit 137', 'out_of_memory'),
   },
   { name: 'child out of memory, exit 0', share: 4, make: greedyChild },
   { name: 'deaf to SIGTERM', share: 3, make: deaf },

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { newOperatorToken } from '@inference-server/service-kit';
 import { freePort, startApp, testRedis, waitUntil } from '@inference-server/testing';
-import { zipOf } from './running-private-api.js';
-import { openSweepScene, type SweepScene } from './sweep-scene.js';
+import { zipOf } from '../running-private-api.js';
+import { openSweepScene, type SweepScene } from '../sweep-scene.js';
 
 const inTime = { timeoutMs: 20_000 };
 

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Readiness } from '@inference-server/contracts';
 import { freePort, ownPostgres, ownRedis, testFolder, waitUntil } from '@inference-server/testing';
-import { applyMigrations } from '../src/database/migrations.js';
-import { collectTickets } from './collect-tickets.js';
-import { runPrivateApi, zipOf } from './running-private-api.js';
+import { applyMigrations } from '../../src/database/migrations.js';
+import { collectTickets } from '../collect-tickets.js';
+import { runPrivateApi, zipOf } from '../running-private-api.js';
 
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {

@@ -5,20 +5,20 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   isEnded,
   nextTaskState,
-  usualRights,
   type TaskEvent,
   type TaskState,
 } from '@inference-server/contracts';
-import { createTestDatabase, needs, type TestDatabase } from '@inference-server/testing';
-import { openDatabase, type Database } from '../src/database/database.js';
-import { createLeadership } from '../src/database/leader.js';
-import { createDispatcherRepository } from '../src/dispatcher/repository.js';
-import { atTheStart } from '../src/modules/audit/repository.js';
-import { createAttemptRepository } from '../src/modules/attempts/repository.js';
-import { createBlobRepository } from '../src/modules/blobs/repository.js';
-import { createConsumerRepository } from '../src/modules/consumers/repository.js';
-import { createModelRepository } from '../src/modules/models/repository.js';
-import { sweepExpiredTasks } from '../src/retention/expired-tasks.js';
+import { createTestDatabase, type TestDatabase } from '@inference-server/testing';
+import { openDatabase, type Database } from '../../src/database/database.js';
+import { createLeadership } from '../../src/database/leader.js';
+import { createDispatcherRepository } from '../../src/dispatcher/repository.js';
+import { atTheStart } from '../../src/modules/audit/repository.js';
+import { createAttemptRepository } from '../../src/modules/attempts/repository.js';
+import { createBlobRepository } from '../../src/modules/blobs/repository.js';
+import { createConsumerRepository } from '../../src/modules/consumers/repository.js';
+import { createModelRepository } from '../../src/modules/models/repository.js';
+import { sweepExpiredTasks } from '../../src/retention/expired-tasks.js';
+import { newModel } from '../new-model.js';
 import {
   allMoves,
   consumerIds,
@@ -32,9 +32,9 @@ import {
   type Lease,
   type Seen,
   type TicketBack,
-} from './life-stories.js';
-import { plenty } from './capacities.js';
-import { tasksIn } from './task-helpers.js';
+} from '../life-stories.js';
+import { plenty } from '../capacities.js';
+import { tasksIn } from '../task-helpers.js';
 
 // Random orders of what can happen to a task, at the repositories on a real database, held against
 // the table of the contract and a model of the lease that is a few lines long.
@@ -51,22 +51,7 @@ beforeAll(async () => {
   test = await createTestDatabase();
   database = openDatabase(test.url, logger);
   const models = createModelRepository(database);
-  await models.insert(
-    {
-      versionId: randomUUID(),
-      humanReadableId: 'copy',
-      by: atTheStart,
-      containerTag: 'busybox:1',
-      description: '',
-      needs: needs(),
-      rights: usualRights,
-      pullPolicy: 'missing',
-      timeoutS: null,
-      retries,
-      ...{ retentionS: null, inputRetentionS: null, logRetentionS: null, files: null },
-    },
-    null,
-  );
+  await models.insert(newModel({ retries }), null);
 });
 afterAll(() => database.close());
 

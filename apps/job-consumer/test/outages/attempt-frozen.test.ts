@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerEngine, ContainerSpec } from '@inference-server/container-engine';
 import { waitUntil } from '@inference-server/testing';
-import { claimAttempt } from '../src/run/claim.js';
-import { keepLease } from '../src/run/lease.js';
-import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
-import type { TestTask } from './test-private-api.js';
-import { scriptZip } from './zips.js';
+import { claimAttempt } from '../../src/run/claim.js';
+import { keepLease } from '../../src/run/lease.js';
+import { openAttemptScene, type AttemptScene } from '../attempt-scene.js';
+import type { TestTask } from '../test-private-api.js';
+import { scriptZip } from '../zips.js';
 
 /** What becomes of an attempt whose process stood still while it staged it. */
 

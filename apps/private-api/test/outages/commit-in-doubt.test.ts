@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Model } from '@inference-server/contracts';
 import { createTestDatabase, waitUntil } from '@inference-server/testing';
-import { startCuttingProxy, type CuttingProxy } from './cutting-postgres-proxy.js';
-import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
-import { stateOfTask } from './task-helpers.js';
+import { startCuttingProxy, type CuttingProxy } from '../cutting-postgres-proxy.js';
+import { formOf, runPrivateApi, zipOf, type RunningPrivateApi } from '../running-private-api.js';
+import { stateOfTask } from '../task-helpers.js';
 
 let proxy: CuttingProxy;
 let api: RunningPrivateApi;
