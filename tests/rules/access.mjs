@@ -245,8 +245,8 @@ export const rulesOfAccess = [
   {
     name: 'where a person has logged in of late they are not kept out by others',
     file: 'apps/private-api/src/modules/callers/login-failures.ts',
-    text: '!isKnown || subject !== fromEverywhere',
-    without: '!isKnown || subject !== `${fromEverywhere}?`',
+    text: '!isKnown || subject === ofNameFromThere',
+    without: '!isKnown || subject !== `${ofNameFromThere}?`',
     tests: [[logins, 'where a person has logged in of late nobody else’s wrong passwords']],
   },
 ];

@@ -112,8 +112,8 @@ export const rulesOfPosts = [
   {
     name: 'no task without an input that is there',
     file: `${tasks}repository.ts`,
-    text: 'await requireStored(tx, input, task.owner);',
-    without: 'if (input.bytes < 0) await requireStored(tx, input, task.owner);',
+    text: 'await requireStored(tx, input, owner);',
+    without: 'if (input.bytes < 0) await requireStored(tx, input, owner);',
     tests: [
       [
         'apps/private-api/test/task-repository.test.ts',

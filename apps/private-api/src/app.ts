@@ -244,7 +244,7 @@ export async function startPrivateApi(
         users,
         audit,
         refusals,
-        failures: createLoginFailures(database, places),
+        failures: createLoginFailures(database, places, config.PRIVATE_API_TOKEN),
         places,
         passwordCost,
       }),

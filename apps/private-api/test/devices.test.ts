@@ -83,6 +83,28 @@ it('a process of which nothing is heard has its device no more', async () => {
   await expect(register('first', whole())).rejects.toThrow('DEVICE_TAKEN');
 });
 
+it('a process of which nothing is heard has its device as long as a task of its may run on it', async () => {
+  await api.postModel(`runs-${count}`);
+  const uid = await api.postTask(`runs-${count}`);
+  const move = (state: string, consumers: { consumer_id: string; lenders: string[] }) =>
+    api.database.query(
+      `UPDATE tasks SET state = $2::task_state, consumer_id = $3, lenders = $4 WHERE uid = $1`,
+      [uid, state, consumers.consumer_id, consumers.lenders],
+    );
+  await register('first', whole());
+  await api.consumer(`first${count}`, 'first').signOff();
+  const first = `first${count}`;
+  for (const holders of [
+    { consumer_id: first, lenders: [] },
+    { consumer_id: 'elsewhere', lenders: [first] },
+  ]) {
+    await move('RUNNING', holders);
+    await expect(register('second', whole())).rejects.toThrow(/409.*DEVICE_TAKEN/);
+  }
+  await move('FINISHED', { consumer_id: first, lenders: [] });
+  await register('second', whole());
+});
+
 it('of two that come together one is let in', async () => {
   const answers = await Promise.allSettled(
     Array.from({ length: 8 }, (_, at) => register(`racer-${at}-`, at % 2 === 0 ? whole() : part())),

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Problem } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
+import { keptSubject } from '../src/modules/callers/login-failures.js';
 import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 const password = 'correct horse battery';
@@ -34,10 +35,12 @@ async function logIn(user_name: string, address: string, tried = password) {
 }
 const fail = (name: string, address: string) => logIn(name, address, 'wrong');
 
+const kept = (subject: string) => keptSubject(api.operatorToken, subject);
+
 /** As if there had been so many wrong passwords, the last of them a while ago. */
 const failed = (subject: string, failures: number) =>
   api.database.query(`INSERT INTO login_failures VALUES ($1, $2, now(), now())`, [
-    subject,
+    kept(subject),
     failures,
   ]);
 /** For how long the last wrong password keeps the next one waiting. */
@@ -45,7 +48,7 @@ async function waitsS(subject: string) {
   const [row] = await api.database.query<{ s: number }>(
     `SELECT extract(epoch FROM blocked_until - failed_at)::float8 AS s
        FROM login_failures WHERE subject = $1`,
-    [subject],
+    [kept(subject)],
   );
   return row?.s;
 }
@@ -61,7 +64,7 @@ describe('each wrong password keeps the next one waiting twice as long', () => {
       await letAgain();
     }
     await api.database.query(`UPDATE login_failures SET failures = 13 WHERE subject = $1`, [
-      subject,
+      kept(subject),
     ]);
     await fail('ada', '198.51.100.1');
     expect(await waitsS(subject)).toBe(512);
@@ -108,9 +111,9 @@ it('where a person has logged in of late nobody else’s wrong passwords keep th
   expect(await logIn('ada', '198.51.100.40')).toMatchObject({ status: 429 });
   await letAgain();
   await fail('ada', '198.51.100.43');
-  await api.database.query(
-    `UPDATE login_failures SET blocked_until = now() WHERE subject <> 'user:ada'`,
-  );
+  await api.database.query(`UPDATE login_failures SET blocked_until = now() WHERE subject <> $1`, [
+    kept('user:ada'),
+  ]);
   await api.database.query(`UPDATE login_places SET logged_in_at = now() - interval '31 days'`);
   expect(await logIn('ada', '198.51.100.40')).toMatchObject({ status: 429 });
 });
@@ -118,7 +121,8 @@ it('where a person has logged in of late nobody else’s wrong passwords keep th
 describe('many logins at once', () => {
   it('that are blocked keep nobody else waiting', async () => {
     await api.database.query(
-      `INSERT INTO login_failures VALUES ('user:ada', 99, now(), now() + interval '1 hour')`,
+      `INSERT INTO login_failures VALUES ($1, 99, now(), now() + interval '1 hour')`,
+      [kept('user:ada')],
     );
     const blocked = Array.from({ length: 80 }, (_, at) => logIn('ada', `192.0.2.${at}`));
     expect(await logIn('bob', '198.51.100.50')).toMatchObject({ status: 200 });

@@ -10,6 +10,7 @@ import type {
 } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
 import { createTestDatabase } from '@inference-server/testing';
+import { keptSubject } from '../src/modules/callers/login-failures.js';
 import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 const password = 'correct horse battery';
@@ -177,9 +178,9 @@ describe('wrong passwords', () => {
   it('are slowed down for an address that tries many names, of which some may exist', async () => {
     const from = '198.51.100.7';
     // As if it had tried nineteen before.
-    await api.database.query(
-      `INSERT INTO login_failures VALUES ('address:${from}', 19, now(), now())`,
-    );
+    await api.database.query(`INSERT INTO login_failures VALUES ($1, 19, now(), now())`, [
+      keptSubject(api.operatorToken, `address:${from}`),
+    ]);
     expect((await logIn('name1', 'wrong', from)).status).toBe(401);
     expect((await logIn('fay', password, from)).status).toBe(429);
   });

@@ -12,6 +12,7 @@ import { closeHttpServer } from '@inference-server/service-kit';
 import {
   deferred,
   identifying,
+  keyOf,
   problemOf,
   problemType,
   send,
@@ -67,7 +68,7 @@ describe('what reaches private-api', () => {
   test('nothing that speaks for the caller, and no header of the connection', async () => {
     const { url, seen } = await startMirror();
     const headers = {
-      'x-token': 'k',
+      'x-token': keyOf('a'),
       'inference-caller': '{"owner":"somebody else"}',
       'x-forwarded-for': '10.0.0.1',
       'x-forwarded-host': 'example.org',

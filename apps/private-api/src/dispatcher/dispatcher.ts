@@ -10,7 +10,6 @@ import type { BlobService } from '../modules/blobs/service.js';
 import type { ConsumerRepository } from '../modules/consumers/repository.js';
 import { askOf, assignTickets, openBooks, type Assignment } from './policy.js';
 import type { DispatcherRepository, WaitingVersion } from './repository.js';
-import { withSeenMemory } from './seen-memory.js';
 
 export interface Dispatcher {
   /** Asks for a pass now. */
@@ -124,10 +123,8 @@ export function startDispatcher(deps: {
     const busy = await rows.busy();
     const books = openBooks(consumers, busy);
     if (books.every(({ isFull }) => isFull)) return [];
-    const needs = new Map(
-      versions.map((of) => [of.id, withSeenMemory(of.needs, of.gpuMemoryPeakMib, there)]),
-    );
-    const asked = [...needs].flatMap(([id, of]) => askOf(id, of, books) ?? []);
+    const asked = versions.flatMap(({ id, needs }) => askOf(id, needs, books) ?? []);
+    const needs = new Map(versions.map((version) => [version.id, version.needs]));
     const waiting = (await rows.backlog(asked)).flatMap((task) => {
       const of = needs.get(task.versionId);
       return of === undefined ? [] : { ...task, needs: of };

@@ -14,8 +14,6 @@ export interface WaitingVersion {
   humanReadableId: string;
   number: number;
   needs: Needs;
-  /** The most that a run was seen to take of a GPU. */
-  gpuMemoryPeakMib: number | null;
   /** As it is noted. */
   isUnservable: boolean;
 }
@@ -71,7 +69,6 @@ export function createDispatcherRepository(
                     ORDER BY t.model_version_id LIMIT 1)
              FROM waiting w WHERE w.model_version_id IS NOT NULL)
          SELECT v.id, v.human_readable_id AS "humanReadableId", v.number, ${needsOf('v')} AS needs,
-                v.gpu_memory_peak_mib AS "gpuMemoryPeakMib",
                 v.unservable_since IS NOT NULL AS "isUnservable"
            FROM model_versions v
           WHERE v.id IN (SELECT model_version_id FROM waiting) OR v.unservable_since IS NOT NULL`,

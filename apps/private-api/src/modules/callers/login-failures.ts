@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto';
 import { networkOf } from '@inference-server/service-kit';
 import type { Database } from '../../database/database.js';
 
@@ -15,8 +16,9 @@ export const failuresCountS = 24 * 3600;
 /**
  * Slows guessing down: after some wrong passwords the next one is looked at only after a while, twice as
  * long each time. Counted for a name from one address, for an address, and, so that many addresses help
- * little, for a name from everywhere; there it is never for long, and not for where the person has logged
- * in from of late, or anybody could keep them out. Of IPv6 a whole network is one address.
+ * little, for a name from everywhere; there it is never for long, or anybody could keep a person out. Where
+ * the person has logged in from of late only their own name counts, from there: others may share the address.
+ * Of IPv6 a whole network is one address.
  */
 const limits = [
   {
@@ -28,22 +30,26 @@ const limits = [
   { subject: ({ userName }: Login) => `user:${userName}`, free: 50, maxS: 10 },
 ];
 
+/** `secret`: what a name was may be a password in the wrong field, and is kept as an HMAC with this alone. */
 export function createLoginFailures(
   database: Database,
   places: { isKnown: (login: Login) => Promise<boolean> },
+  secret: string,
 ) {
+  const subjectsOf = (login: Login) =>
+    limits.map(({ subject }) => keptSubject(secret, subject(login)));
   return {
     /** How long (s) no password is looked at; 0: now. */
     async blockedS(login: Login): Promise<number> {
       const rows = await database.query<{ subject: string; seconds: number }>(
         `SELECT subject, ceil(extract(epoch FROM blocked_until - now()))::int AS seconds
            FROM login_failures WHERE subject = ANY ($1::text[]) AND blocked_until > now()`,
-        [limits.map(({ subject }) => subject(login))],
+        [subjectsOf(login)],
       );
       if (rows.length === 0) return 0;
       const isKnown = await places.isKnown(login);
-      const fromEverywhere = `user:${login.userName}`;
-      const counted = rows.filter(({ subject }) => !isKnown || subject !== fromEverywhere);
+      const [ofNameFromThere] = subjectsOf(login);
+      const counted = rows.filter(({ subject }) => !isKnown || subject === ofNameFromThere);
       return Math.max(0, ...counted.map(({ seconds }) => seconds));
     },
 
@@ -62,7 +68,7 @@ export function createLoginFailures(
                    FROM unnest($1::text[], $2::int[], $3::int[]) AS l(subject, free, most)
                   WHERE l.subject = excluded.subject) * interval '1 second'`,
         [
-          limits.map(({ subject }) => subject(login)),
+          subjectsOf(login),
           limits.map(({ free }) => free),
           limits.map(({ maxS }) => maxS),
           failuresCountS,
@@ -72,10 +78,13 @@ export function createLoginFailures(
 
     /** The right password ends the count of its name from there; not that of the address. */
     async forget(login: Login): Promise<void> {
-      const [ofNameFromThere] = limits;
-      await database.query(`DELETE FROM login_failures WHERE subject = $1`, [
-        ofNameFromThere?.subject(login),
-      ]);
+      const [ofNameFromThere] = subjectsOf(login);
+      await database.query(`DELETE FROM login_failures WHERE subject = $1`, [ofNameFromThere]);
     },
   };
+}
+
+/** What stands in the table for `user:<name> from <network>`, `address:<network>` or `user:<name>`. */
+export function keptSubject(secret: string, subject: string): string {
+  return createHmac('sha256', secret).update(`login-failures ${subject}`).digest('base64url');
 }

@@ -98,8 +98,8 @@ export function createConsumerRepository(
   return {
     /**
      * Registers, or keeps registered. Nothing is changed while another process is heard of under this id, since
-     * two would run each other's tasks: undefined; nor while another consumer is that has the device, by whatever
-     * name, or a part of it: `deviceOf` is that one.
+     * two would run each other's tasks: undefined; nor while another consumer has the device, by whatever
+     * name, or a part of it: one that is heard of, or has an attempt that is not over, `deviceOf`.
      */
     async register(
       id: string,
@@ -111,12 +111,14 @@ export function createConsumerRepository(
       if (uuid === undefined) return keep(database, id, registration);
       const gpu = device?.gpu_uuid ?? null;
       return database.transaction(async (tx) => {
-        // Of two that register together one comes first.
-        await tx.query(`SELECT pg_advisory_xact_lock(hashtext('device ' || $1))`, [gpu ?? uuid]);
+        // Of two that register together one comes first, whatever name each has for the device.
+        await tx.query(`SELECT pg_advisory_xact_lock(hashtext('devices'))`);
         const [other] = await tx.query<{ id: string }>(
           `SELECT c.id FROM consumers c, substring(c.device->>'uuid' FROM '${uuidInName.source}') AS uuid
-            WHERE c.id <> $1 AND c.state <> 'gone'
-              AND c.heartbeat_at > now() - $4 * interval '1 millisecond'
+            WHERE c.id <> $1
+              AND (c.state <> 'gone' AND c.heartbeat_at > now() - $4 * interval '1 millisecond'
+                   OR EXISTS (SELECT FROM tasks t WHERE t.state = 'RUNNING'
+                                AND (t.consumer_id = c.id OR c.id = ANY (t.lenders))))
               AND (uuid IN ($2, $3) OR c.device->>'gpu_uuid' = $2)
             ORDER BY c.id LIMIT 1`,
           [id, uuid, gpu, heartbeatTimeoutMs],

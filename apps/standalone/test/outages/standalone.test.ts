@@ -16,7 +16,7 @@ import {
   testFolder,
   waitUntil,
 } from '@inference-server/testing';
-import { allGone, recordedPids, startServer } from './server.js';
+import { allGone, recordedPids, startServer } from '../server.js';
 
 const up = 'InferenceServer is up';
 const timeout = 180_000;
