@@ -152,8 +152,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer takes nothing before it has taken up what was left behind',
     file: 'apps/job-consumer/src/consumer.ts',
-    text: 'room.setOpen(pending === undefined && quarantine.reason === undefined);',
-    without: 'room.setOpen(quarantine.reason === undefined);',
+    text: 'room.setOpen(pending === undefined && quarantine.reason === undefined && !isTaken);',
+    without: 'room.setOpen(quarantine.reason === undefined && !isTaken);',
     tests: [[left, 'says so, takes nothing, and tries again']],
   },
   {

@@ -14,6 +14,9 @@ const Optional = {
   number: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
 };
 
+/** A GPU, a slice, or a CDI name, which may end in a number, but not in a word for all of them. */
+const device = '(?:(?:GPU|MIG)-[^\\s,]+|[^\\s,=/]+/[^\\s,=/]+=(?!all(?:,|$))[^\\s,]+)';
+
 /** The settings of the job consumer. */
 export const Config = Type.Object({
   PRIVATE_API_URL: Type.String({ pattern: '^https?://' }),
@@ -40,12 +43,17 @@ export const Config = Type.Object({
   GPUS: Type.String({
     default: 'none',
     // Devices beside a word for others would be a contradiction.
-    pattern: '^(?!(?:.*,)?(?:auto|none),|.*,(?:auto|none)$)[^\\s,]+(,[^\\s,]+)*$',
+    pattern: `^(?:auto|none|${device}(?:,${device})*)$`,
     description:
-      'auto: all that nvidia-smi finds; none; or the devices (GPU UUIDs, MIG UUIDs, CDI names): one consumer each.',
+      'auto: all that nvidia-smi finds; none; or the devices (GPU-…, MIG-…, CDI names; no numbers): one consumer each.',
   }),
   /** In place of GPUS: the one device of this process. */
-  GPU_UUID: Type.Optional(Type.String({ pattern: '^[^\\s,]+$' })),
+  GPU_UUID: Type.Optional(
+    Type.String({
+      pattern: `^${device}$`,
+      description: 'One device: GPU-…, MIG-…, or a CDI name; no number.',
+    }),
+  ),
   /** Tasks side by side on one GPU: only of models that say what they take of its memory. */
   GPU_SLOTS: Type.Integer({ minimum: 1, maximum: 1024, default: 16 }),
   /** Of each GPU's memory what tasks do not get: what its driver takes, and who takes a little more than said. */

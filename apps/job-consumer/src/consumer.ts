@@ -112,11 +112,16 @@ export async function startConsumer(
     logger,
   });
   let pending: string | undefined = untilFirstPass;
+  /** So many of its slots are those of containers that nobody is in charge of. */
+  let held = 0;
+  /** Another consumer has its device by private-api's books. */
+  let isTaken = false;
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
     ...stateOf(engineWatch.isReady, pending, quarantine.reason),
-    slots: identity.slots,
+    // What is held by a device's consumer blocks all of it.
+    slots: identity.device === null ? Math.max(1, identity.slots - held) : identity.slots,
     device: identity.device,
     host: identity.host,
     share: identity.share,
@@ -134,7 +139,13 @@ export async function startConsumer(
       attempts.forgetAll();
       replace(error);
     },
+    onTaken: () => {
+      isTaken = true;
+      setOpen();
+    },
     onBack: () => {
+      isTaken = false;
+      setOpen();
       reconciliation.hurry();
     },
   }).catch(async (error: unknown) => {
@@ -157,7 +168,7 @@ export async function startConsumer(
   };
 
   const setOpen = () => {
-    room.setOpen(pending === undefined && quarantine.reason === undefined);
+    room.setOpen(pending === undefined && quarantine.reason === undefined && !isTaken);
   };
   const attempts = createActiveAttempts({
     deps,
@@ -175,9 +186,10 @@ export async function startConsumer(
     {
       holder,
       intervalMs: options.sweepIntervalMs,
-      onPending: (reason) => {
-        if (reason === pending) return;
+      onPending: (reason, heldPlaces) => {
+        if (reason === pending && heldPlaces === held) return;
         pending = reason;
+        held = heldPlaces;
         setOpen();
         heartbeat.beat();
       },

@@ -16,7 +16,12 @@ import { retryPassing } from './retry.js';
  * is away: it alone knows its cores and memory, which need not be this machine's.
  */
 export async function describeHost(
-  deps: { config: Config; engine: ContainerEngine; gpuSource: GpuSource; logger: Logger },
+  deps: {
+    config: Config;
+    engine: Pick<ContainerEngine, 'describe'>;
+    gpuSource: Pick<GpuSource, 'list'>;
+    logger: Logger;
+  },
   signal: AbortSignal,
 ): Promise<HostResources & Pick<EngineDescription, 'cgroupDriver'>> {
   const { config, gpuSource, logger } = deps;
@@ -39,5 +44,5 @@ export async function describeHost(
 
 function askedOf({ GPUS, GPU_UUID }: Config): 'none' | 'auto' | string[] {
   if (GPU_UUID !== undefined) return [GPU_UUID];
-  return GPUS === 'auto' || GPUS === 'none' ? GPUS : [...new Set(GPUS.split(','))];
+  return GPUS === 'auto' || GPUS === 'none' ? GPUS : GPUS.split(',');
 }

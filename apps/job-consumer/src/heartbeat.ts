@@ -24,10 +24,13 @@ export async function startHeartbeat(
     starting,
     predecessorMs,
     onReplaced,
+    onTaken,
     onBack,
   }: {
     starting: AbortSignal;
     predecessorMs: number;
+    /** Called when it takes none because another consumer has the device. */
+    onTaken: () => void;
     /** Called when private-api takes a heartbeat after it has not taken one. */
     onBack: () => void;
     /** Called once when another process has become the consumer. */
@@ -35,12 +38,15 @@ export async function startHeartbeat(
   },
 ): Promise<Heartbeat> {
   let told: string | undefined;
-  /** Once: it may be long. */
+  /** Not for a reason that it was told for last: it may be long. */
+  const isNews = (reason: string) => {
+    if (reason === told) return false;
+    told = reason;
+    return true;
+  };
   const tell = (error: unknown) => {
     const reason = messageOf(error);
-    if (reason === told) return;
-    told = reason;
-    logger.warn({ reason }, 'not registered yet');
+    if (isNews(reason)) logger.warn({ reason }, 'not registered yet');
   };
   const register = () =>
     retryPassing(() => api.register(registration(), starting), {
@@ -59,6 +65,7 @@ export async function startHeartbeat(
   let hurry = new AbortController();
   let intervalMs = registered.heartbeat_interval_ms;
   let failing = false;
+  told = undefined;
 
   const run = async () => {
     for (;;) {
@@ -75,13 +82,16 @@ export async function startHeartbeat(
           onBack();
         }
         failing = false;
+        told = undefined;
       } catch (error) {
         if (isClosing()) return;
         if (isReplaced(error)) {
           onReplaced(error);
           return;
         }
-        if (!failing) logger.warn({ reason: messageOf(error) }, 'a heartbeat was not taken');
+        if (isTaken(error)) onTaken();
+        const reason = messageOf(error);
+        if (isNews(reason)) logger.warn({ reason }, 'a heartbeat was not taken');
         failing = true;
       }
     }
@@ -100,4 +110,8 @@ export async function startHeartbeat(
 
 function isReplaced(error: unknown): error is AppError {
   return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'DEVICE_TAKEN';
 }

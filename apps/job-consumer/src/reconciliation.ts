@@ -41,8 +41,8 @@ export interface ReconciliationDeps {
 }
 
 /**
- * `onPending` is called when it has changed why a pass is waited for; undefined: nothing is left to be
- * adopted. A pass that fails is repeated after 1 s, after 2 s, and so on up to 5 s: a lease that nobody
+ * `onPending` is called when it may have changed why a pass is waited for; undefined: nothing is left to be
+ * adopted. `held`: so many places are those of containers that are not under way here. A pass that fails is repeated after 1 s, after 2 s, and so on up to 5 s: a lease that nobody
  * renews lasts for 30. One that could not remove all that it should, is up to `intervalMs`.
  */
 export function startReconciliation(
@@ -50,7 +50,7 @@ export function startReconciliation(
   options: {
     holder: string;
     intervalMs: number;
-    onPending: (reason: string | undefined) => void;
+    onPending: (reason: string | undefined, held: number) => void;
     /** Aborts when the consumer stops, or another process has become it: nothing is touched then. */
     signal: AbortSignal;
     /** Aborts when the process must end: an adoption that was begun is brought to its end. */
@@ -58,9 +58,12 @@ export function startReconciliation(
   },
 ): Reconciliation {
   const { engineWatch, logger } = deps;
-  const { intervalMs, onPending, signal } = options;
+  const { intervalMs, signal } = options;
   const isClosing = () => signal.aborted;
-  const { adoptAll, keep, blockedBy } = createAdoption(deps, options);
+  const { adoptAll, keep, blockedBy, heldPlaces } = createAdoption(deps, options);
+  const onPending = (reason: string | undefined) => {
+    options.onPending(reason, heldPlaces());
+  };
   let hurry = new AbortController();
   let resets = 0;
   // How many of the resets a pass has made good.
@@ -231,6 +234,7 @@ function createAdoption(
         giveBack();
       });
     },
+    heldPlaces: () => held.size,
     blockedBy() {
       // A device may be all theirs; a slot of a host is one of many.
       if (device !== null && held.size + foreign.size > 0) {
@@ -249,6 +253,7 @@ interface Adoption {
   keep: Reconciliation['keep'];
   /** Why nothing can be begun though all is adopted. */
   blockedBy(): string | undefined;
+  heldPlaces(): number;
 }
 
 interface Adopted {

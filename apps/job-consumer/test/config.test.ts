@@ -1,11 +1,13 @@
 import { expect, it } from 'vitest';
 import {
   consumerToken,
+  createLogger,
   loadConfig,
   publicApiToken,
   verifyToken,
 } from '@inference-server/service-kit';
 import { Config } from '../src/config.js';
+import { describeHost } from '../src/describe-host.js';
 import { consumersOf, type HostResources } from '../src/identities.js';
 import { testDevice } from './test-identity.js';
 
@@ -98,12 +100,42 @@ it('refuses two devices whose consumers would have one name', () => {
   expect(() => consumers({ GPUS: 'auto' }, { devices: alike })).toThrow(/one name/);
 });
 
-it.each(['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2'])(
-  'has no GPUS=%s',
-  (GPUS) => {
-    expect(() => consumers({ GPUS })).toThrow(/GPUS/);
+it.each([
+  ...['auto,GPU-1', 'GPU-1,none', 'GPU-1,auto,GPU-2', 'GPU-1, GPU-2', 'GPU-1,', 'GPU-'],
+  ...['0', '0,1', '0,GPU-1', 'GPU-1,1', 'all', 'nvidia.com/gpu=all', 'nvidia.com/gpu=all,GPU-1'],
+])('has no GPUS=%s', (GPUS) => {
+  expect(() => consumers({ GPUS })).toThrow(/^GPUS: .*GPU-…, MIG-…, CDI names; no numbers/);
+  if (GPUS.includes(',')) return;
+  expect(() => consumers({ GPU_UUID: GPUS })).toThrow(/^GPU_UUID: .*no number/);
+});
+
+it.each(['GPU-1', 'MIG-2', 'MIG-GPU-1/2/0', 'nvidia.com/gpu=0', 'nvidia.com/gpu=0:1'])(
+  'takes %s for a device, with others and alone',
+  (name) => {
+    expect(loadConfig(Config, { ...required, GPUS: `${name},GPU-9` })).toMatchObject({
+      GPUS: `${name},GPU-9`,
+    });
+    expect(loadConfig(Config, { ...required, GPU_UUID: name })).toMatchObject({ GPU_UUID: name });
   },
 );
+
+it('refuses one name twice', async () => {
+  const config = loadConfig(Config, { ...required, GPUS: 'GPU-1,GPU-1' });
+  const description = {
+    ...{ cpus: 2, memoryBytes: 1024 ** 3, runtimes: [], cdiDevices: [] },
+    ...{ hasUserNamespaces: false, hasSeccomp: true, cgroupDriver: 'none' },
+  };
+  const host = await describeHost(
+    {
+      config,
+      engine: { describe: async () => description },
+      gpuSource: { list: async () => undefined },
+      logger: createLogger('test', 'silent'),
+    },
+    new AbortController().signal,
+  );
+  expect(() => consumersOf(config, host)).toThrow('named twice: GPU-1, GPU-1');
+});
 
 it('takes limits and its name as they are given', () => {
   const token = consumerToken(operator, 'mine');

@@ -180,6 +180,22 @@ describe('a consumer', () => {
     expect(await task.settled).toMatchObject({ kind: 'finished' });
   });
 
+  it('lets nothing in while its device is said to be another’s, until it is registered again', async () => {
+    const { id } = await start();
+    await expect.poll(() => registrationsOf(id).at(-1)?.state).toBe('ready');
+    api.takenDevices.set(id, 'The device is that of another consumer.');
+    await expect.poll(() => api.refusedRegistrations, { timeout: 5_000 }).toBeGreaterThan(1);
+    const task = addTask('exit 0');
+    await send(id, [task]);
+    const refused = api.refusedRegistrations;
+    await expect
+      .poll(() => api.refusedRegistrations, { timeout: 5_000 })
+      .toBeGreaterThan(refused + 3);
+    expect(task.claims).toBe(0);
+    api.takenDevices.delete(id);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+  });
+
   it('ends its start when told to', async () => {
     api.away = true;
     const stop = new AbortController();

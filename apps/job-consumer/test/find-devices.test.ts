@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createLogger } from '@inference-server/service-kit';
 import { AppError } from '@inference-server/errors';
 import { findDevices, isOn } from '../src/devices/find-devices.js';
@@ -13,7 +13,7 @@ const found = ['GPU-1', 'MIG-2'].map((uuid) => ({
   driver: '550.54.15',
   needs: null,
 }));
-const list = async () => ({ gpus: found, answering: [], failures: [] });
+const list = async () => ({ gpus: found, answering: [], unsliced: [], failures: [] });
 const known = (uuid: string, name: string) => ({
   uuid,
   name: `the model of ${name}`,
@@ -54,6 +54,17 @@ describe('devices', () => {
     ]);
   });
 
+  it('are without a GPU that is divided and has no slices, with a warning', async () => {
+    const own = createLogger('test', 'silent');
+    const warn = vi.spyOn(own, 'warn');
+    const unsliced = async () => ({ ...(await list()), unsliced: ['GPU-7', 'GPU-8'] });
+    const devices = await findDevices('auto', { list: unsliced, engine, logger: own }, never);
+    expect(devices.map(({ uuid }) => uuid)).toEqual(['GPU-1', 'MIG-2']);
+    expect(warn.mock.calls).toEqual(
+      ['GPU-7', 'GPU-8'].map((gpu) => [{ gpu }, 'a GPU is divided, and has no slices']),
+    );
+  });
+
   it.each([['auto'], [['GPU-1']]] as const)(
     'of a driver in trouble are waited for for a while: %s',
     async (asked) => {
@@ -61,7 +72,7 @@ describe('devices', () => {
       const recovering = async () => {
         asks += 1;
         if (asks < 3) throw new AppError('INTERNAL', 'Unknown Error');
-        return { gpus: found, answering: [], failures: [] };
+        return { gpus: found, answering: [], unsliced: [], failures: [] };
       };
       const [first] = await findDevices(asked, { list: recovering, engine, logger }, never);
       expect(first).toEqual(known('GPU-1', 'GPU-1'));
@@ -78,7 +89,7 @@ describe('devices', () => {
 
 it('a slice tells of which GPU it is, as far as anybody knows', async () => {
   const slices = [{ ...found[1]!, gpuUuid: 'GPU-1' }];
-  const sliced = async () => ({ gpus: slices, answering: [], failures: [] });
+  const sliced = async () => ({ gpus: slices, answering: [], unsliced: [], failures: [] });
   const asked = ['MIG-2', 'MIG-GPU-3/1/0', 'MIG-4'];
   const devices = await findDevices(asked, { list: sliced, engine, logger }, never);
   expect(devices).toEqual([

@@ -60,6 +60,7 @@ describe('the GPUs that nvidia-smi lists', () => {
         },
       ],
       answering: [first, second],
+      unsliced: [],
       failures: [],
     });
   });
@@ -128,8 +129,8 @@ describe('the GPUs that nvidia-smi lists', () => {
   });
 
   it.each(['No devices were found\n', 'No devices found.\n'])('may be none: %j', async (output) => {
-    const none = () => Promise.resolve({ exitCode: 6, output, errors: '' });
-    expect(await listGpus(none)).toEqual({ gpus: [], answering: [], failures: [] });
+    const run = () => Promise.resolve({ exitCode: 6, output, errors: '' });
+    expect(await listGpus(run)).toEqual(none());
   });
 
   it.each([
@@ -171,10 +172,10 @@ describe('a GPU that is divided', () => {
     expect(asked).not.toContain(`-q -x -i ${second}`);
   });
 
-  it('is there as nothing before it has slices', async () => {
+  it('is there as nothing before it has slices, and is told of', async () => {
     const list = `GPU 0: NVIDIA H100 80GB HBM3 (UUID: ${first})\n`;
     const listing = await listGpus(smiOf({ list, details }).run);
-    expect(listing).toEqual({ gpus: [], answering: [first], failures: [] });
+    expect(listing).toEqual({ ...none(), answering: [first], unsliced: [first] });
   });
 
   it.each([
@@ -297,7 +298,7 @@ describe('a GPU that does not answer', () => {
       { exitCode: 6, output: 'No devices were found\n', errors: `${words}\n` },
     ]) {
       const { run } = smiOf({ more: ([what]) => (what === '-L' ? end : noMore) });
-      expect(await listGpus(run)).toEqual({ gpus: [], answering: [], failures: [words] });
+      expect(await listGpus(run)).toEqual({ ...none(), failures: [words] });
     }
   });
 
@@ -342,6 +343,10 @@ describe('a GPU that does not answer', () => {
     expect(asked).toBe(1);
   });
 });
+
+function none() {
+  return { gpus: [], answering: [], unsliced: [], failures: [] };
+}
 
 function sliceOf(index: number, total: string, instance?: number): string {
   const of = instance === undefined ? '' : `<gpu_instance_id>${instance}</gpu_instance_id>`;

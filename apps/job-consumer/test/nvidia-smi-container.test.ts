@@ -74,6 +74,30 @@ it('goes on in another container when its own has ended, or has lost the devices
   await smi.close();
 });
 
+it.each(['No devices were found', ''])(
+  'believes no GPU at all only of a new container: %j',
+  async (words) => {
+    const smi = smiOf(own.image);
+    const uuids = async () => (await smi.list(never)).gpus.map(({ uuid }) => uuid);
+    expect(await uuids()).toEqual(gpus.uuids);
+    const [first] = await containers();
+    const script = `printf '#!/bin/sh\\necho "${words}"\\n' > /usr/bin/nvidia-smi`;
+    await engine.runCommand(first!, ['sh', '-c', script], { timeoutMs: 9_000, maxBytes: 1 }, never);
+    expect(await uuids()).toEqual(gpus.uuids);
+    expect(await containers()).toEqual([expect.not.stringMatching(first!)]);
+    await smi.close();
+  },
+);
+
+it('believes a second container that there is no GPU', async () => {
+  const there = new Set((await list()).gpus.map(({ uuid, gpuUuid = uuid }) => gpuUuid));
+  const calls = (await gpus.calls()).length;
+  for (const uuid of there) await gpus.lose(uuid);
+  expect(await list()).toMatchObject({ gpus: [], failures: [] });
+  expect((await gpus.calls()).length - calls).toBe(2);
+  for (const uuid of there) await gpus.mend(uuid);
+});
+
 it('gives up when no container lasts', async () => {
   const lasting = createContainedSmi(engine, async () => ({
     ...specOf(own.image),

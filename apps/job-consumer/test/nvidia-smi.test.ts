@@ -23,7 +23,7 @@ esac`);
     const empty = createNvidiaSmi({ environment: { PATH: folder } });
     expect(await empty.list(never)).toBeUndefined();
     await write(join(folder, 'nvidia-smi'), 'echo "No devices were found"; exit 6');
-    expect(await empty.list(never)).toEqual({ gpus: [], answering: [], failures: [] });
+    expect(await empty.list(never)).toMatchObject({ gpus: [], failures: [] });
   });
 
   const complaint = 'Unable to determine the device handle for GPU0000:01:00.0: Unknown Error';

@@ -48,6 +48,7 @@ const chances: readonly string[] = [
   'waiting for the engine',
   // There is no nvidia-smi.
   'a GPU does not answer, and is left out',
+  'a GPU is divided, and has no slices',
   'a run took more of a GPU than its model says',
   'the GPUs cannot be listed yet',
   'what a run was to have did not become free',

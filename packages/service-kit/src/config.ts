@@ -38,7 +38,7 @@ export function loadConfig<Schema extends TObject>(
     });
     if (problems.size === 0) return config;
   } catch (error) {
-    for (const [name, problem] of problemsOf(error)) {
+    for (const [name, problem] of problemsOf(error, schema)) {
       if (!problems.has(name)) problems.set(name, problem);
     }
   }
@@ -136,13 +136,23 @@ function readSetting(
   return undefined;
 }
 
-function problemsOf(error: unknown): [name: string, problem: string][] {
+function problemsOf(error: unknown, { properties }: TObject): [name: string, problem: string][] {
   const { errors } = error as {
-    errors?: { instancePath: string; message?: string; params?: { missingProperty?: string } }[];
+    errors?: {
+      instancePath: string;
+      keyword?: string;
+      message?: string;
+      params?: { missingProperty?: string };
+    }[];
   };
   if (errors === undefined) return [['settings', messageOf(error)]];
-  return errors.map(({ instancePath, message = 'is not valid', params }) => {
+  return errors.map(({ instancePath, keyword, message = 'is not valid', params }) => {
     const missing = params?.missingProperty;
-    return missing === undefined ? [instancePath.slice(1), message] : [missing, 'is required'];
+    if (missing !== undefined) return [missing, 'is required'];
+    const name = instancePath.slice(1);
+    const description = (properties[name] as { description?: string } | undefined)?.description;
+    // A pattern alone says to few what is meant.
+    const isClear = keyword !== 'pattern' || description === undefined;
+    return [name, isClear ? message : `${message} (${description})`];
   });
 }

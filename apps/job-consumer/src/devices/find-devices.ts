@@ -43,6 +43,9 @@ export async function findDevices(
     if (listing === undefined) logger.info('there is no nvidia-smi to ask');
     const failures = listing?.failures ?? [];
     if (failures.length > 0) logger.warn({ failures }, 'a GPU does not answer, and is left out');
+    for (const gpu of listing?.unsliced ?? []) {
+      logger.warn({ gpu }, 'a GPU is divided, and has no slices');
+    }
     found = listing?.gpus;
   } catch (error) {
     signal.throwIfAborted();

@@ -25,6 +25,8 @@ export interface GpuListing {
   gpus: FoundGpu[];
   /** The UUIDs of the GPUs that answer, be they divided or not. */
   answering: string[];
+  /** The UUIDs of those that are divided, and have no slices: no container can have anything of them. */
+  unsliced: string[];
   /** What was said of those that do not answer. */
   failures: string[];
 }
@@ -42,10 +44,10 @@ export async function listGpus(run: RunSmi): Promise<GpuListing> {
   if (whole.exitCode === 0 && gpus.length > 0) {
     const answering = uuidsOf(gpus);
     const only = failures.length > 0 ? onlyOf(answering) : [];
-    return { gpus: await describe(run, gpus, only), answering, failures };
+    return { ...(await describe(run, gpus, only)), answering, failures };
   }
   if (gpus.length === 0 && failures.length === 0) {
-    if (tellsOfNone(whole)) return { gpus: [], answering: [], failures };
+    if (tellsOfNone(whole)) return { ...nothing, answering: [], failures };
     if (whole.exitCode === 0) throw notUnderstood('it lists no GPU, and not that there is none');
   }
   // One that a signal has ended may have said only half; a driver that does not answer says so of each.
@@ -57,11 +59,13 @@ export async function listGpus(run: RunSmi): Promise<GpuListing> {
   if (alone.gpus.length === 0 && (isOfAll || said.length === 0)) throw failureOf(whole);
   const answering = uuidsOf(alone.gpus);
   return {
-    gpus: answering.length === 0 ? [] : await describe(run, alone.gpus, onlyOf(answering)),
+    ...(answering.length === 0 ? nothing : await describe(run, alone.gpus, onlyOf(answering))),
     answering,
     failures: said.length > 0 ? said : [wordsOf(whole)],
   };
 }
+
+const nothing = { gpus: [], unsliced: [] };
 
 function uuidsOf(gpus: readonly ListedGpu[]): string[] {
   return gpus.map(({ uuid }) => uuid);
@@ -119,7 +123,7 @@ async function describe(
   run: RunSmi,
   listed: readonly ListedGpu[],
   only: readonly string[],
-): Promise<FoundGpu[]> {
+): Promise<Pick<GpuListing, 'gpus' | 'unsliced'>> {
   const { fields, rows } = await queryGpus(run, only);
   const memoryOf = new Map<string, number>();
   for (const { uuid, slices } of listed) {
@@ -129,7 +133,8 @@ async function describe(
       memoryOf.set(`${uuid} ${index}`, mib);
     }
   }
-  return listed.flatMap((gpu): FoundGpu[] => {
+  const unsliced: string[] = [];
+  const gpus = listed.flatMap((gpu): FoundGpu[] => {
     const row = rows.get(gpu.uuid) ?? [];
     const fieldOf = (name: string) => known(row[fields.indexOf(name)]);
     const common = { driver: fieldOf('driver_version'), needs: needsIn(row, fieldOf) };
@@ -139,6 +144,7 @@ async function describe(
       return [{ uuid: gpu.uuid, name: gpu.name, memoryMib, ...common }];
     }
     if (gpu.slices === null) throw notUnderstood(`it does not list the slices of ${gpu.uuid}`);
+    if (slices.length === 0) unsliced.push(gpu.uuid);
     return slices.map(({ uuid, profile, index }) => ({
       uuid,
       gpuUuid: gpu.uuid,
@@ -147,6 +153,7 @@ async function describe(
       ...common,
     }));
   });
+  return { gpus, unsliced };
 }
 
 /**

@@ -25,7 +25,8 @@ export interface ContainedSmi {
 
 /**
  * Runs it in a container that has all GPUs and only sleeps otherwise: the vendor's hook brings it there. One
- * that has ended, has lost its devices, or in which the program hangs, is replaced. `specOf` is asked for
+ * that has ended, has lost its devices, or in which the program hangs, is replaced, and so is one that tells of
+ * no GPU at all: a new one is believed. `specOf` is asked for
  * each; the engine must have its image.
  */
 export function createContainedSmi(
@@ -91,8 +92,11 @@ export function createContainedSmi(
   const runIn =
     (signal: AbortSignal): RunSmi =>
     async (args) => {
-      const run = (await runOnce(args, signal)) ?? (await runOnce(args, signal));
-      if (run !== undefined) return run;
+      const first = await runOnce(args, signal);
+      if (first !== undefined && !isEmptyList(args, first)) return first;
+      if (first !== undefined && current !== undefined) await discard(current);
+      const second = await runOnce(args, signal);
+      if (second !== undefined) return second;
       throw new AppError('INTERNAL', 'A container for nvidia-smi does not last.');
     };
 
@@ -108,3 +112,9 @@ export function createContainedSmi(
 
 /** As a container says it whose devices systemd has taken. */
 const lostDevices = /NVML: Unknown Error/;
+
+/** A container that has lost its devices may say no more than that, too. */
+function isEmptyList(args: readonly string[], { output }: SmiRun): boolean {
+  const isList = args.length === 1 && args[0] === '-L';
+  return isList && /^\s*(?:no devices (?:were )?found\.?)?\s*$/i.test(output);
+}
