@@ -213,6 +213,12 @@ describe('a token', () => {
     expect((await askToken({ ...login, role: 'operate' })).status).toBe(403);
     expect((await askToken({ ...login, human_readable_id: 'none' })).status).toBe(550);
     expect((await askToken({})).status).toBe(401);
+    // Half a login is none, also for whoever shows something else: it would be a token of that.
+    for (const half of [{ user_name: 'hal' }, { password }]) {
+      for (const owner of ['anonymous', 'operator']) {
+        expect((await askToken(half, actingFor(owner))).status).toBe(422);
+      }
+    }
     // What its maker may no more, it may no more.
     await put('hal', { role: 'submit' });
     expect(await whoShows(wide)).toMatchObject({ role: 'submit' });
