@@ -1,5 +1,6 @@
 export { ConfigError, loadConfig, withoutSecrets } from './config.js';
 export { ChosenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
+export { guessesLog10 } from './guesses.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
 export { serveDocs } from './http/docs.js';

@@ -1,0 +1,25 @@
+import { ZxcvbnFactory } from '@zxcvbn-ts/core';
+import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common';
+
+/** More of a text is not looked at: the time for that grows faster than its length. */
+const judgedLength = 72;
+
+let guesser: ZxcvbnFactory | undefined;
+
+/**
+ * How many tries (log10) a guesser needs who begins with what people take: common passwords and words,
+ * keyboards, runs, repeats, dates, letters that are written as digits, and `words`. Of a long text its end is
+ * judged, where tokens have what is random in them.
+ */
+export function guessesLog10(text: string, words: readonly string[] = []): number {
+  guesser ??= new ZxcvbnFactory({ dictionary, graphs: adjacencyGraphs });
+  return guesser.check(text.slice(-judgedLength), [...words, ...ofThePlace]).guessesLog10;
+}
+
+/** What somebody who knows what this is, and where it stands, tries first. */
+const ofThePlace = [
+  ...['inference', 'inferenceserver', 'server', 'hospital', 'clinic', 'clinical', 'radiology'],
+  ...['klinik', 'klinikum', 'krankenhaus', 'radiologie', 'universitaet', 'passwort', 'willkommen'],
+  ...['change', 'changeme', 'example', 'token', 'private', 'public', 'default', 'placeholder'],
+  ...['production', 'postgres', 'redis', 'operator', 'consumer', 'bootstrap', 'replace', 'insert'],
+];
