@@ -41,10 +41,14 @@ beforeAll(async () => {
   const registries = join(folder, 'registries.json');
   const auths = { [registry.address]: { auth: registryLogin } };
   await writeFile(registries, JSON.stringify({ auths }), { mode: 0o600 });
+  const policy = join(folder, 'policy.json');
+  const images = [{ registry: registry.address }, { name: 'inference-server-test/*' }];
+  await writeFile(policy, JSON.stringify({ images }));
   server = await startServer({
     DATA_DIR: dataDir,
     DOCKER_HOST: engine.dockerHost,
     PRIVATE_API_TOKEN_FILE: tokenFile,
+    POLICY_FILE: policy,
     REGISTRY_AUTH_FILE: registries,
     ALLOW_PUBLIC_POST_MODEL: '1',
     LOG_LEVEL: 'trace',

@@ -18,7 +18,7 @@ export async function startJobConsumer(
   starting: AbortSignal,
 ): Promise<RunningApp> {
   const policy = readPolicy(config.POLICY_FILE);
-  const credentialsOf = readRegistryAuth(config.REGISTRY_AUTH_FILE);
+  const credentialsOf = readRegistryAuth(config.REGISTRY_AUTH_FILE, policy);
   const engine = createDockerEngine({ dockerHost: config.DOCKER_HOST });
   // One for all consumers: each look is at all that the engine has.
   const storageWatch = createStorageWatch({ engine, logger });

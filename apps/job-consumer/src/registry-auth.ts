@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import Type from 'typebox';
 import Value from 'typebox/value';
 import type { RegistryCredentials } from '@inference-server/container-engine';
-import { parseImageReference } from '@inference-server/contracts';
+import { parseImageReference, type Policy } from '@inference-server/contracts';
 import { systemCode } from '@inference-server/errors';
 import { ConfigError } from '@inference-server/service-kit';
 
@@ -11,10 +11,19 @@ export type CredentialsOf = (image: string) => RegistryCredentials | undefined;
 
 /**
  * Reads the credentials of registries from a file as docker keeps it (config.json, without helpers). Throws
- * {@link ConfigError}, in words that have nothing of what is in it.
+ * {@link ConfigError}, in words that have nothing of what is in it; also where the policy does not say which
+ * images may be run: whoever registers a model would fetch with them whatever they open.
  */
-export function readRegistryAuth(path: string | undefined): CredentialsOf {
+export function readRegistryAuth(
+  path: string | undefined,
+  { images }: Pick<Policy, 'images'>,
+): CredentialsOf {
   if (path === undefined) return () => undefined;
+  if (images === undefined) {
+    throw invalid(
+      "for which images? POLICY_FILE must have images (name: '**' for all that models name)",
+    );
+  }
   const known = new Map<string, RegistryCredentials>();
   for (const [place, entry] of Object.entries(readEntries(path))) {
     const registry = hostOf(place);

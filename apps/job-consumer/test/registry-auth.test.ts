@@ -1,9 +1,12 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import type { Policy } from '@inference-server/contracts';
 import { ConfigError } from '@inference-server/service-kit';
 import { testFolder } from '@inference-server/testing';
 import { readRegistryAuth } from '../src/registry-auth.js';
+
+const policy = { images: [{ name: '**' }] };
 
 async function fileOf(content: unknown, mode = 0o600): Promise<string> {
   const path = join(await testFolder(), 'config.json');
@@ -18,7 +21,7 @@ it('has the credentials of an image’s registry, however docker keeps them', as
     'https://index.docker.io/v1/': { username: 'hub', password: 'secret' },
     'token.example': { auth: '', identitytoken: 'a-token' },
   };
-  const credentialsOf = readRegistryAuth(await fileOf({ auths, credsStore: 'none' }));
+  const credentialsOf = readRegistryAuth(await fileOf({ auths, credsStore: 'none' }), policy);
   expect(credentialsOf('r.example:5000/a/b:1')).toEqual({
     ...{ serveraddress: 'r.example:5000', username: 'user', password: 'pass:word' },
   });
@@ -27,7 +30,7 @@ it('has the credentials of an image’s registry, however docker keeps them', as
   expect(credentialsOf('docker.io/lab/copy:1')).toEqual(hub);
   expect(credentialsOf('token.example/a')).toMatchObject({ identitytoken: 'a-token' });
   expect(credentialsOf('r.example/a/b:1')).toBeUndefined();
-  expect(readRegistryAuth(undefined)('r.example:5000/a')).toBeUndefined();
+  expect(readRegistryAuth(undefined, {})('r.example:5000/a')).toBeUndefined();
 });
 
 const plain = { auths: {} };
@@ -51,9 +54,19 @@ it('refuses a file that is not there', async () => {
   expect(String(await fileRefusal('/absent/config.json'))).toContain('ENOENT');
 });
 
-async function fileRefusal(path: string): Promise<unknown> {
+it('lends a login to nobody where no policy says which images may be run', async () => {
+  const path = await fileOf({ auths: { 'r.example': { auth: btoa('user:canary') } } });
+  for (const under of [{}, { require_digest: true }]) {
+    const refusal: unknown = await fileRefusal(path, under);
+    expect(refusal).toBeInstanceOf(ConfigError);
+    expect(String(refusal)).toContain('POLICY_FILE must have images');
+  }
+  expect(readRegistryAuth(path, { images: [] })('r.example/a')).toMatchObject({ username: 'user' });
+});
+
+async function fileRefusal(path: string, under: Policy = policy): Promise<unknown> {
   try {
-    return readRegistryAuth(path);
+    return readRegistryAuth(path, under);
   } catch (error) {
     return error;
   }
