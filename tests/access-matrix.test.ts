@@ -68,11 +68,10 @@ describe.each(publicRoutes.map((route) => [route.operationId, route] as const))(
           headers: { ...request.headers, ...who.headers },
         });
         await answer.arrayBuffer();
-        expect([relation, verdictOf(answer.status)]).toEqual([
+        expect([relation, verdictOf(route, answer.status)]).toEqual([
           relation,
           verdictAtDoor(route, who, relation),
         ]);
-        expect(answer.status).not.toBe(500);
       }
     });
   },
@@ -90,7 +89,7 @@ describe.each(allRoutes.map((route) => [route.operationId, route] as const))(
         const asks = leastRoleOf(route) === 'internal' && route.callers.includes('public-api');
         const isDoor = route.callers.includes('public-api') || isOpenToAll(route);
         const wanted = asks ? 'allowed' : isDoor ? verdictOn(route, role, relation) : 403;
-        expect([relation, verdictOf(status)]).toEqual([relation, wanted]);
+        expect([relation, verdictOf(route, status)]).toEqual([relation, wanted]);
       }
     });
 
@@ -110,8 +109,10 @@ describe.each(allRoutes.map((route) => [route.operationId, route] as const))(
         ['', isOpenToAll(route), 401],
       ] as const) {
         const status = await statusAs(token, request, route);
-        const isRefused = status === 401 || status === 403;
-        expect([token.slice(0, 8), isRefused ? status : 'allowed']).toEqual([
+        // Its requests are right, and of what is there, in private-api's consumer-matrix.test.ts.
+        const isItsOwn = token === consumer && isAllowed && route.access === 'internal';
+        const found = isItsOwn && status === 422 ? 'allowed' : verdictOf(route, status);
+        expect([token.slice(0, 8), found]).toEqual([
           token.slice(0, 8),
           isAllowed ? 'allowed' : refusal,
         ]);

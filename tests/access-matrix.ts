@@ -88,8 +88,8 @@ export function leastRoleOf({ operationId }: RouteContract): RouteContract['acce
   return least;
 }
 
-/** What the answer was, in the same words. */
-export function verdictOf(status: number): Verdict {
-  const refusals: readonly number[] = [401, 403, 404, 550, 554];
-  return refusals.includes(status) ? (status as Verdict) : 'allowed';
+/** What the answer was, in the same words. What is right and allowed succeeds: anything else is told as it is. */
+export function verdictOf({ operationId }: RouteContract, status: number): 'allowed' | number {
+  // Nothing is run here: its output is not there yet.
+  return status === (operationId === 'getTask' ? 551 : 200) ? 'allowed' : status;
 }
