@@ -244,7 +244,10 @@ export async function startPrivateApi(
         users,
         audit,
         refusals,
-        failures: createLoginFailures(database, places, config.PRIVATE_API_TOKEN),
+        failures: createLoginFailures(database, places, {
+          secret: config.PRIVATE_API_TOKEN,
+          freeOfAddress: config.MAX_WRONG_PASSWORDS_PER_ADDRESS,
+        }),
         places,
         passwordCost,
       }),

@@ -21,15 +21,15 @@ beforeAll(async () => {
 beforeEach(() => api.database.query(`DELETE FROM login_failures`));
 afterAll(() => api.close());
 
-async function logIn(user_name: string, address: string, tried = password) {
-  const answer = await api.call(
+async function logIn(user_name: string, address: string, tried = password, at = api) {
+  const answer = await at.call(
     '/internal/callers/identify',
     {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ user_name, password: tried, address }),
     },
-    publicApiToken(api.operatorToken),
+    publicApiToken(at.operatorToken),
   );
   const { detail } = (await answer.json()) as Partial<Problem>;
   return { status: answer.status, detail, retryAfterS: Number(answer.headers.get('retry-after')) };
@@ -98,6 +98,23 @@ describe('each wrong password keeps the next one waiting twice as long', () => {
     expect(await fail('nobody', '::ffff:203.0.113.5')).toMatchObject({ status: 401 });
     expect(await logIn('ada', '203.0.113.5')).toMatchObject({ status: 429 });
   });
+});
+
+it.each([
+  ['as many as the setting says', 2, [401, 401, 429]],
+  ['none where the setting is 0', 0, Array<number>(25).fill(401)],
+])('wrong passwords of an address keep it waiting after %s', async (_what, most, statuses) => {
+  const own = await runPrivateApi({
+    ...{ MAX_WRONG_PASSWORDS_PER_ADDRESS: most, PASSWORD_HASH_COST: 10 },
+  });
+  try {
+    for (const [at, status] of statuses.entries()) {
+      const answer = await logIn(`nobody-${at}`, '198.51.100.70', 'wrong', own);
+      expect(answer).toMatchObject({ status });
+    }
+  } finally {
+    await own.close();
+  }
 });
 
 it('where a person has logged in of late nobody else’s wrong passwords keep them out', async () => {

@@ -39,6 +39,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     QUEUE_PREFIX: redis.prefix,
     STORAGE_URL: folder,
     PRIVATE_API_TOKEN: operatorToken,
+    MAX_WRONG_PASSWORDS_PER_ADDRESS: 20,
     PASSWORD_HASH_COST: 16,
     MAX_UPLOAD_BYTES: gib,
     MIN_UPLOAD_BYTES_PER_WINDOW: 60 * 1024,

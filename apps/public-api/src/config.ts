@@ -31,6 +31,8 @@ const Settings = Type.Object({
   MAX_REQUESTS_PER_ADDRESS: Type.Integer({ default: 10_000, minimum: 0 }),
   MAX_POSTS_PER_KEY: Type.Integer({ default: 1_000, minimum: 0 }),
   MAX_POSTS_PER_ADDRESS: Type.Integer({ default: 3_000, minimum: 0 }),
+  /** What one address may show in a minute that opens nothing. 0: any number. */
+  MAX_REFUSALS_PER_ADDRESS: Type.Integer({ default: 60, minimum: 0 }),
   RATE_WINDOW_S: Type.Integer({ default: 10, minimum: 1, maximum: 86_400 }),
   MAX_UPLOAD_BYTES: Type.Integer({ default: 20 * 1024 ** 3, minimum: 1 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
@@ -66,6 +68,7 @@ export interface PublicApiConfig {
     requestsPerAddress: number;
     postsPerKey: number;
     postsPerAddress: number;
+    refusalsPerAddress: number;
     windowS: number;
   };
   maxUploadBytes: number;
@@ -94,6 +97,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
       requestsPerAddress: settings.MAX_REQUESTS_PER_ADDRESS,
       postsPerKey: settings.MAX_POSTS_PER_KEY,
       postsPerAddress: settings.MAX_POSTS_PER_ADDRESS,
+      refusalsPerAddress: settings.MAX_REFUSALS_PER_ADDRESS,
       windowS: settings.RATE_WINDOW_S,
     },
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,

@@ -22,6 +22,7 @@ test('the defaults are those of the README', () => {
       requestsPerAddress: 10_000,
       postsPerKey: 1_000,
       postsPerAddress: 3_000,
+      refusalsPerAddress: 60,
       windowS: 10,
     },
     maxUploadBytes: 20 * 1024 ** 3,

@@ -57,6 +57,14 @@ test('an address that shows much that opens nothing is asked to wait; what has o
   expect(await ask({ key: keyOf('b'), from: '203.0.113.2' })).toMatchObject({ status: 200 });
 });
 
+test.each([
+  ['are counted to the setting', 2, [401, 401, 429]],
+  ['are not counted where the setting is 0', 0, Array<number>(70).fill(401)],
+])('keys that open nothing %s', async (_what, refusalsPerAddress, statuses) => {
+  const { ask } = await startLimited({ rates: { refusalsPerAddress } });
+  for (const status of statuses) expect(await ask({ key: wrongKey })).toMatchObject({ status });
+});
+
 test('keys that are made up keep nobody waiting whose key has opened lately', async () => {
   const hold = deferred();
   const { ask, identified } = await startLimited({

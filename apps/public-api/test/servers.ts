@@ -41,6 +41,7 @@ export const noRates: PublicApiOptions['rates'] = {
   requestsPerAddress: 0,
   postsPerKey: 0,
   postsPerAddress: 0,
+  refusalsPerAddress: 60,
   windowS: 10,
 };
 

@@ -17,9 +17,6 @@ declare module 'fastify' {
   }
 }
 
-/** How often one address may show what opens nothing, in a minute. */
-const refusals: RateLimit = { policy: 'refusals-per-address', limit: 60, windowS: 60 };
-
 export interface Rates {
   /** Counts whose request it is. Throws TOO_MANY_REQUESTS. */
   countCaller(request: FastifyRequest, reply: FastifyReply, credential: string): Promise<void>;
@@ -44,6 +41,11 @@ export function limitRates(
     key: { policy: 'requests-per-key', limit: rates.requestsPerKey, windowS },
     keyPosts: { policy: 'posts-per-key', limit: rates.postsPerKey, windowS },
   };
+  const refusals: RateLimit = {
+    ...{ policy: 'refusals-per-address', limit: rates.refusalsPerAddress, windowS: 60 },
+  };
+  const countsRefusals = (request: FastifyRequest) =>
+    refusals.limit > 0 && !isOfThisMachine(request);
 
   async function count(
     request: FastifyRequest,
@@ -79,13 +81,13 @@ export function limitRates(
     },
 
     async requireFewRefusals(request) {
-      if (isOfThisMachine(request)) return;
+      if (!countsRefusals(request)) return;
       const use = await counters.look(refusals, networkOf(callerAddress(request)));
       if (use.used >= refusals.limit) throw tooMany(quotaOf(refusals, use));
     },
 
     async countRefusal(request) {
-      if (isOfThisMachine(request)) return;
+      if (!countsRefusals(request)) return;
       await counters.count(refusals, networkOf(callerAddress(request)));
     },
   };

@@ -20,22 +20,38 @@ export const failuresCountS = 24 * 3600;
  * the person has logged in from of late only their own name counts, from there: others may share the address.
  * Of IPv6 a whole network is one address.
  */
-const limits = [
+const limitsWith = ({ freeOfAddress }: { freeOfAddress: number }) => [
   {
     subject: ({ userName, address }: Login) => `user:${userName} from ${networkOf(address)}`,
     free: 5,
     maxS: 900,
   },
-  { subject: ({ address }: Login) => `address:${networkOf(address)}`, free: 20, maxS: 900 },
   { subject: ({ userName }: Login) => `user:${userName}`, free: 50, maxS: 10 },
+  ...(freeOfAddress === 0
+    ? []
+    : [
+        {
+          subject: ({ address }: Login) => `address:${networkOf(address)}`,
+          free: freeOfAddress,
+          maxS: 900,
+        },
+      ]),
 ];
 
-/** `secret`: what a name was may be a password in the wrong field, and is kept as an HMAC with this alone. */
 export function createLoginFailures(
   database: Database,
   places: { isKnown: (login: Login) => Promise<boolean> },
-  secret: string,
+  {
+    secret,
+    freeOfAddress,
+  }: {
+    /** What a name was may be a password in the wrong field, and is kept as an HMAC with this alone. */
+    secret: string;
+    /** How many wrong passwords of one address keep it not waiting; 0: any number. */
+    freeOfAddress: number;
+  },
 ) {
+  const limits = limitsWith({ freeOfAddress });
   const subjectsOf = (login: Login) =>
     limits.map(({ subject }) => keptSubject(secret, subject(login)));
   return {
