@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage, type RequestListener } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
@@ -27,18 +26,30 @@ const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 const mirror: RequestListener = (request, response) =>
   response.end(request.headers['inference-caller']);
 
-async function startMirror(
-  who: Parameters<typeof identifying>[0] = {},
-  options: Partial<PublicApiOptions> = { anonymousRole: 'none' },
+/** A server whose private-api knows one caller, and is asked whose a key is so many times. */
+async function startAsked(
+  who: Parameters<typeof identifying>[0],
+  handler: RequestListener,
+  options?: Partial<PublicApiOptions>,
 ) {
   let asked = 0;
-  const answering = identifying(who, mirror);
+  const answering = identifying(who, handler);
   const { url } = await startPair((request, response) => {
     if (request.url === '/internal/callers/identify') asked += 1;
     answering(request, response);
   }, options);
-  return { url, asked: () => asked };
+  /** Until it was asked so many times more. */
+  const askedMore = async (times: number) => {
+    const wanted = asked + times;
+    expect(await waitUntil(async () => asked >= wanted, { timeoutMs: 10_000 })).toBe(true);
+  };
+  return { url, asked: () => asked, askedMore };
 }
+
+const startMirror = (
+  who: Parameters<typeof identifying>[0] = {},
+  options: Partial<PublicApiOptions> = { anonymousRole: 'none' },
+) => startAsked(who, mirror, options);
 
 describe('a key', () => {
   test.each([
@@ -172,15 +183,13 @@ describe('a server that others can reach', () => {
 
 describe('within a second of its end a key ends', () => {
   const withinMs = 1_000;
+  // Each has begun, and was looked at once more, before its key ends.
 
   test('a request that is held', async () => {
     const who = { isGone: false };
-    const { url } = await startPair(
-      identifying(who, () => undefined),
-      {},
-    );
+    const { url, askedMore } = await startAsked(who, () => undefined, {});
     const answer = send(`${url}${task}?wait=60`, { headers: bearer(aKey) });
-    await sleep(600);
+    await askedMore(2);
     who.isGone = true;
     const since = performance.now();
     expect((await answer).status).toBe(401);
@@ -194,11 +203,9 @@ describe('within a second of its end a key ends', () => {
   ])('an upload, which private-api gets no more of: %s', async (_what, change) => {
     const who: Parameters<typeof identifying>[0] = { role: 'publish' };
     const aborted = deferred();
-    const { url } = await startPair(
-      identifying(who, (request) => {
-        request.resume().once('close', aborted.resolve);
-      }),
-    );
+    const { url, askedMore } = await startAsked(who, (request) => {
+      request.resume().once('close', aborted.resolve);
+    });
     const upload = httpRequest(`${url}/api/tasks/?human_readable_id=a`, {
       method: 'POST',
       headers: { ...bearer(aKey), 'content-type': 'application/zip' },
@@ -206,7 +213,7 @@ describe('within a second of its end a key ends', () => {
     const answered = once(upload, 'response') as Promise<[IncomingMessage]>;
     upload.on('error', () => undefined);
     const feeding = setInterval(() => upload.write('x'.repeat(1000)), 20);
-    await sleep(600);
+    await askedMore(2);
     Object.assign(who, change);
     const since = performance.now();
     const [answer] = await answered;
@@ -219,18 +226,16 @@ describe('within a second of its end a key ends', () => {
 
   test('a download', async () => {
     const who = { isGone: false };
-    const { url } = await startPair(
-      identifying(who, (_request, response) => {
-        response.writeHead(200, { 'content-length': 1e9 });
-        const feeding = setInterval(() => response.write('x'.repeat(1000)), 20);
-        response.once('close', () => clearInterval(feeding));
-      }),
-    );
+    const { url, askedMore } = await startAsked(who, (_request, response) => {
+      response.writeHead(200, { 'content-length': 1e9 });
+      const feeding = setInterval(() => response.write('x'.repeat(1000)), 20);
+      response.once('close', () => clearInterval(feeding));
+    });
     const download = httpRequest(url + task, { headers: bearer(aKey) }).end();
     const [answer] = (await once(download, 'response')) as [IncomingMessage];
     let isCut = false;
     answer.on('error', () => (isCut = true)).resume();
-    await sleep(600);
+    await askedMore(2);
     expect(isCut).toBe(false);
     who.isGone = true;
     expect(await waitUntil(async () => isCut, { timeoutMs: withinMs })).toBe(true);
@@ -242,9 +247,9 @@ describe('within a second of its end a key ends', () => {
     ['another owner than it has now', `${task}?wait=60`, { owner: 'key:b' }],
   ])('what is held for %s', async (_what, path, change) => {
     const who: Parameters<typeof identifying>[0] = { role: 'operate' };
-    const { url } = await startPair(identifying(who, () => undefined));
+    const { url, askedMore } = await startAsked(who, () => undefined);
     const answer = send(url + path, { headers: bearer(aKey) });
-    await sleep(600);
+    await askedMore(2);
     Object.assign(who, change);
     const since = performance.now();
     expect((await answer).status).toBe(401);
@@ -254,13 +259,13 @@ describe('within a second of its end a key ends', () => {
   test('but nothing ends when it may do more', async () => {
     const who: Parameters<typeof identifying>[0] = {};
     const held = deferred<() => void>();
-    const { url } = await startPair(
-      identifying(who, (_request, response) => held.resolve(() => response.end('{}'))),
+    const { url, askedMore } = await startAsked(who, (_request, response) =>
+      held.resolve(() => response.end('{}')),
     );
     const answer = send(`${url}${task}?wait=60`, { headers: bearer(aKey) });
     const answerNow = await held.promise;
     who.role = 'operate';
-    await sleep(3 * knownForMs);
+    await askedMore(2);
     answerNow();
     expect((await answer).status).toBe(200);
   });
