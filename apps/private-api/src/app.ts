@@ -281,6 +281,8 @@ export async function startPrivateApi(
       attempts,
       heartbeatIntervalMs,
       installation,
+      policy,
+      logger,
       onNews: () => dispatcher.wake(),
     }),
   );

@@ -42,6 +42,8 @@ const chances: readonly string[] = [
   'requests are counted without Redis',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
+  // There is no policy.
+  'a consumer is not let in by the policy',
   // Each model has a consumer there.
   'no consumer could run a model',
   // An engine that is away just when a consumer starts.

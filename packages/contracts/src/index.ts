@@ -23,6 +23,7 @@ export {
   parseImageReference,
   type ImageReference,
 } from './image-reference.js';
+export { refusalOfConsumer, type ConsumerRule } from './consumer-rule.js';
 export { openApiDocument } from './openapi.js';
 export {
   lackOfEngine,

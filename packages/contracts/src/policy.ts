@@ -1,7 +1,9 @@
 import Type, { type Static } from 'typebox';
+import { ConsumerRule } from './consumer-rule.js';
 import { fullImageName, helperImageName, parseImageReference } from './image-reference.js';
 import { Capability, NetworkName, userAndGroupPattern, type Rights } from './schemas/rights.js';
 import { maxStoredInteger } from './schemas/stored-integer.js';
+import { textPattern } from './text-pattern.js';
 
 const closed = { additionalProperties: false } as const;
 
@@ -21,7 +23,7 @@ const ImageRule = Type.Object(
   { ...closed, minProperties: 1, description: 'What it says must all hold of an image.' },
 );
 
-/** What an operator allows the containers of models: what is left out is as without a policy. */
+/** What an operator allows models, and those who run them: what is left out is as without a policy. */
 export const Policy = Type.Object(
   {
     images: Type.Optional(
@@ -73,6 +75,11 @@ export const Policy = Type.Object(
     ),
     require_userns: Type.Optional(
       Type.Boolean({ description: "The engine's root is a user of its host without rights." }),
+    ),
+    consumers: Type.Optional(
+      Type.Array(ConsumerRule, {
+        description: 'Of private-api: one of these must hold. Left out: any consumer with a token.',
+      }),
     ),
   },
   closed,
@@ -131,11 +138,6 @@ function matchesImage(rule: Static<typeof ImageRule>, image: string): boolean {
     (rule.registry === undefined || rule.registry === registry) &&
     (rule.digest === undefined || rule.digest === digest)
   );
-}
-
-function textPattern(text: string): RegExp {
-  const parts = text.split('*').map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'));
-  return new RegExp(`^${parts.join('.*')}$`);
 }
 
 /**

@@ -24,7 +24,7 @@ export const registerConsumer = defineRoute({
   tag: 'consumers',
   summary: 'Register a consumer, and keep it registered',
   description:
-    'Registration and heartbeat in one: repeated at the interval of the answer. CONSUMER_EXISTS while another process is heard of under this id, DEVICE_TAKEN while another consumer is heard of that has the device, a slice of it, or the GPU that it is a slice of.',
+    'Registration and heartbeat in one: repeated at the interval of the answer. CONSUMER_EXISTS while another process is heard of under this id, DEVICE_TAKEN while another consumer is heard of that has the device, a slice of it, or the GPU that it is a slice of. FORBIDDEN where the policy has not what it says of itself.',
   params: ConsumerParams,
   body: { kind: 'json', schema: ConsumerRegistration },
   success: { kind: 'json', schema: ConsumerRegistered, description: 'It is registered.' },

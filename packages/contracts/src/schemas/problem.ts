@@ -18,7 +18,7 @@ export const Problem = Type.Object(
     reason: Type.Optional(
       Type.String({
         description:
-          "Of a refused zip: the rule it breaks. Of a refused model: that of the operator's policy.",
+          "Of a refused zip: the rule it breaks. Of a refused model or consumer: that of the operator's policy.",
       }),
     ),
     entry: Type.Optional(

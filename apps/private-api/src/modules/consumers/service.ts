@@ -1,15 +1,21 @@
-import type {
-  ConsumerDetails,
-  ConsumerRegistered,
-  ConsumerRegistration,
-  GoneConsumers,
-  HeldAttempts,
+import {
+  refusalOfConsumer,
+  type ConsumerDetails,
+  type ConsumerRegistered,
+  type ConsumerRegistration,
+  type GoneConsumers,
+  type HeldAttempts,
+  type Policy,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
 import type { Actor } from '../audit/repository.js';
 import type { Installation } from '../../database/installation.js';
 import type { AttemptRepository } from '../attempts/repository.js';
 import type { ConsumerRepository } from './repository.js';
+
+/** So many are remembered. */
+const mostRefused = 1_000;
 
 export type ConsumerService = ReturnType<typeof createConsumerService>;
 
@@ -18,10 +24,14 @@ export function createConsumerService(deps: {
   attempts: Pick<AttemptRepository, 'heldBy'>;
   heartbeatIntervalMs: number;
   installation: Pick<Installation, 'id'>;
+  policy: Pick<Policy, 'consumers'>;
+  logger: Logger;
   /** Tells the dispatcher that there may be somebody to give tickets to. */
   onNews: () => void;
 }) {
-  const { consumers, attempts } = deps;
+  const { consumers, attempts, policy, logger } = deps;
+  /** Why one is not let in, by its id: said once, not with every heartbeat. */
+  const refused = new Map<string, string>();
   let knownId: string | undefined;
   const installationId = async () => (knownId ??= await deps.installation.id());
 
@@ -31,9 +41,29 @@ export function createConsumerService(deps: {
     return consumer;
   };
 
+  const requireAllowed = (id: string, registration: ConsumerRegistration): void => {
+    const detail = refusalOfConsumer(policy.consumers, id, registration);
+    if (detail !== undefined && refused.get(id) !== detail) {
+      logger.warn({ consumer: id, reason: detail }, 'a consumer is not let in by the policy');
+    }
+    if (detail === undefined) {
+      refused.delete(id);
+      return;
+    }
+    // A process can have as many names as it likes.
+    if (refused.size >= mostRefused) refused.clear();
+    refused.set(id, detail);
+    const why = `The server's policy does not allow it (consumers): ${detail}`;
+    throw new AppError('FORBIDDEN', why, { extensions: { reason: 'consumers' } });
+  };
+
   return {
-    /** Throws CONSUMER_EXISTS while another process is heard of under this id, DEVICE_TAKEN while one has its device. */
+    /**
+     * Throws CONSUMER_EXISTS while another process is heard of under this id, DEVICE_TAKEN while one has its
+     * device, FORBIDDEN where the operator's policy has not what it says of itself.
+     */
     async register(id: string, registration: ConsumerRegistration): Promise<ConsumerRegistered> {
+      requireAllowed(id, registration);
       const ownId = await installationId();
       const registered = await consumers.register(id, registration);
       if (registered === undefined) {
