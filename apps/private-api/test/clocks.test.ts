@@ -1,10 +1,17 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { taskTransitions, type Problem } from '@inference-server/contracts';
+import { publicApiToken } from '@inference-server/service-kit';
 import { waitUntil } from '@inference-server/testing';
 import { openDatabase, type Database } from '../src/database/database.js';
 import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
-import { ended, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
+import {
+  actingFor,
+  ended,
+  runPrivateApi,
+  zipOf,
+  type RunningPrivateApi,
+} from './running-private-api.js';
 import { claimTask, problemOfTask, stateOfTask } from './task-helpers.js';
 
 const everyPass = { timeoutMs: 10_000 };
@@ -191,6 +198,19 @@ describe('an output', () => {
     // Another download gives no more time.
     await setBack(uid, 'fetched_at', '2 hours');
     expect(await answers(uid, 553)).toBe(true);
+  });
+
+  it('counts as fetched by its owner alone', async () => {
+    const uid = await finishedTask();
+    const path = `/api/tasks/${uid}`;
+    const door = publicApiToken(api.operatorToken);
+    const other = await api.call(path, { headers: actingFor('key:other', 'operate') }, door);
+    expect([other.status, (await other.arrayBuffer()).byteLength > 0]).toEqual([200, true]);
+    await wholePass();
+    expect((await rowOf(uid))?.fetched_at).toBeNull();
+    await (await api.call(path)).arrayBuffer();
+    const isNoted = async () => (await rowOf(uid))?.fetched_at !== null;
+    expect(await waitUntil(isNoted, everyPass)).toBe(true);
   });
 
   it('counts as fetched with its last byte, and with nothing less', async () => {

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startProcess, untilServing } from '@inference-server/local-services';
 import { createClient, type Readiness } from '@inference-server/sdk';
-import { consumerToken, isLoopbackAddress, publicApiToken } from '@inference-server/service-kit';
+import { consumerToken, publicApiToken } from '@inference-server/service-kit';
 import { addressesOf, privateHost } from './addresses.js';
 import { appFile } from './app-files.js';
 import type { StandaloneConfig } from './config.js';
@@ -46,8 +46,7 @@ export async function startApps(parts: Parts, services: Services, given: Given):
       HOST: config.host,
       PORT: String(config.publicApiPort),
       PUBLIC_API_TOKEN: publicApiToken(folder.token),
-      // Whoever else can reach it shows a key.
-      ANONYMOUS_ROLE: isLoopbackAddress(config.host) ? 'publish' : 'none',
+      ANONYMOUS_ROLE: config.anonymousRole,
       ...(config.allowPublicPostModel === undefined
         ? {}
         : { ALLOW_PUBLIC_POST_MODEL: config.allowPublicPostModel }),

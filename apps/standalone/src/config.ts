@@ -3,6 +3,7 @@ import Type from 'typebox';
 import {
   ChosenSecret,
   ConfigError,
+  isLoopbackAddress,
   loadConfig,
   logLevels,
   Secret,
@@ -18,6 +19,7 @@ const Settings = Type.Object({
   PUBLIC_API_PORT: Port(8000),
   PRIVATE_API_PORT: Port(7000),
   PRIVATE_API_TOKEN: Type.Optional(Secret()),
+  ANONYMOUS_ROLE: Type.Optional(Type.Enum(['none', 'submit', 'publish'])),
   DATABASE_URL: Type.Optional(
     SecretUrl({ pattern: '^postgres(ql)?://', password: 'DATABASE_PASSWORD' }),
   ),
@@ -38,6 +40,8 @@ export interface StandaloneConfig {
   host: string;
   publicApiPort: number;
   privateApiPort: number;
+  /** What a caller without a key may do; unless it is said, nothing where other machines reach the server. */
+  anonymousRole: 'none' | 'submit' | 'publish';
   /** Of the operator; undefined: made once and kept in the data folder. */
   privateApiToken: string | undefined;
   /** Existing services to use instead of starting our own. */
@@ -74,6 +78,8 @@ export function readConfig(
     host: settings.HOST,
     publicApiPort: settings.PUBLIC_API_PORT,
     privateApiPort: settings.PRIVATE_API_PORT,
+    anonymousRole:
+      settings.ANONYMOUS_ROLE ?? (isLoopbackAddress(settings.HOST) ? 'publish' : 'none'),
     privateApiToken: settings.PRIVATE_API_TOKEN,
     databaseUrl: settings.DATABASE_URL,
     redisUrl: settings.REDIS_URL,

@@ -24,7 +24,8 @@ export async function runDemo({ dockerHost }: Services, given: Given): Promise<v
   const { publicApi, privateApi } = addressesOf(config);
   const operator = createClient({ baseUrl: privateApi, token: folder.token });
   // Where callers need keys, the demo has none.
-  const caller = isLoopbackAddress(config.host) ? createClient({ baseUrl: publicApi }) : operator;
+  const isOpen = isLoopbackAddress(config.host) && config.anonymousRole !== 'none';
+  const caller = isOpen ? createClient({ baseUrl: publicApi }) : operator;
 
   print('\nThe demo: a CT volume, cut into regions by density (examples/threshold-volume)');
   await register(operator, signal, {

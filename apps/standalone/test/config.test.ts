@@ -9,6 +9,7 @@ describe('readConfig', () => {
     expect(read({})).toEqual({
       dataDir: '/work/.data',
       host: '127.0.0.1',
+      anonymousRole: 'publish',
       publicApiPort: 8000,
       privateApiPort: 7000,
       privateApiToken: undefined,
@@ -37,6 +38,17 @@ describe('readConfig', () => {
   );
 
   test.each([
+    ['publish', { HOST: 'localhost' }],
+    ['none', { HOST: '0.0.0.0' }],
+    ['none', { HOST: '192.168.1.2' }],
+    ['none', { HOST: '127.0.0.1', ANONYMOUS_ROLE: 'none' }],
+    ['submit', { HOST: '0.0.0.0', ANONYMOUS_ROLE: 'submit' }],
+  ])('a caller without a key has the role %s with %j', (role, environment) => {
+    expect(read(environment).anonymousRole).toBe(role);
+  });
+
+  test.each([
+    [{ ANONYMOUS_ROLE: 'admin' }, 'ANONYMOUS_ROLE'],
     [{ PUBLIC_API_PORT: '0' }, 'PUBLIC_API_PORT'],
     [{ PUBLIC_API_PORT: '65536' }, 'PUBLIC_API_PORT'],
     [{ PRIVATE_API_PORT: 'x' }, 'PRIVATE_API_PORT'],
