@@ -9,7 +9,7 @@ import {
   type BrowserPage,
   type TestApp,
 } from '@inference-server/testing';
-import { call, frameOf, listenTo, postForm } from './in-page.mjs';
+import { call, embed, frameOf, listenTo, postForm } from './in-page.mjs';
 import { runServer, type RunningServer } from './running-server.js';
 
 /**
@@ -92,7 +92,7 @@ describe.each([
         const { page, at } = await open();
         const refusedBefore = await countRefused();
         await at.evaluate(postForm, { url: server.publicApiUrl + path, enctype, zipText });
-        await expect.poll(countRefused, { timeout }).toBe(refusedBefore + 1);
+        await expect.poll(() => countRefused(), { timeout }).toBe(refusedBefore + 1);
         await page.close();
       }
     }
@@ -107,8 +107,21 @@ describe.each([
       expect([path, await at.evaluate(call, asked)]).toEqual([path, 'TypeError']);
     }
     // They went out, and came here.
-    await expect.poll(countRefused, { timeout }).toBe(refusedBefore + simple.length);
+    await expect.poll(() => countRefused(), { timeout }).toBe(refusedBefore + simple.length);
     expect(await rows()).toEqual(before);
+    await page.close();
+  });
+
+  it('gets nothing by an image, a script or a style', async () => {
+    const { page, at } = await open();
+    const refusedBefore = await countRefused('GET');
+    const tags = ['img', 'script', 'link'] as const;
+    for (const tag of tags) {
+      const url = `${server.publicApiUrl}/api/models/`;
+      expect([tag, await at.evaluate(embed, { tag, url })]).toEqual([tag, 'error']);
+    }
+    const refusedNow = () => countRefused('GET');
+    await expect.poll(refusedNow, { timeout }).toBe(refusedBefore + tags.length);
     await page.close();
   });
 
@@ -172,14 +185,14 @@ async function rows(): Promise<unknown> {
 /** How long a browser may take to send something (ms). */
 const timeout = 10_000;
 
-/** Posts that the server has answered with a 403: its log is read to the end of it again and again. */
+/** Requests that the server has answered with a 403: its log is read to the end of it again and again. */
 const refused = new Set<string>();
-async function countRefused(): Promise<number> {
+async function countRefused(method = 'POST'): Promise<number> {
   for (const line of (await door.log()).split('\n')) {
-    const [, id] = /"reqId":"([^"]+)".*"method":"POST".*"status":403/.exec(line) ?? [];
-    if (id !== undefined) refused.add(id);
+    const [, id, by] = /"reqId":"([^"]+)".*"method":"(\w+)".*"status":403/.exec(line) ?? [];
+    if (id !== undefined) refused.add(`${by} ${id}`);
   }
-  return refused.size;
+  return [...refused].filter((one) => one.startsWith(`${method} `)).length;
 }
 
 type Asker = Pick<BrowserPage, 'evaluate'>;

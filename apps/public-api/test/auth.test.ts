@@ -144,6 +144,18 @@ describe('anonymous callers', () => {
     expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
   });
 
+  test.each([
+    [403, { 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'image' }],
+    [403, { 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'empty' }],
+    [403, { 'sec-fetch-site': 'same-site', 'sec-fetch-dest': 'iframe' }],
+    [403, { 'sec-fetch-site': 'cross-site' }],
+    [200, { 'sec-fetch-site': 'cross-site', 'sec-fetch-dest': 'document' }],
+    [200, { 'sec-fetch-site': 'same-origin', 'sec-fetch-dest': 'empty' }],
+    [200, { 'sec-fetch-site': 'none', 'sec-fetch-dest': 'document' }],
+  ])('are answered %i where a browser says %j', async (status, headers) => {
+    expect(await ask(getTask, {}, { host: 'localhost', ...headers })).toMatchObject({ status });
+  });
+
   const [local, far, proxy] = ['127.0.0.1', '192.0.2.7', '127.0.0.0/8'];
 
   test.each([

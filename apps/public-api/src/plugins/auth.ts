@@ -167,16 +167,20 @@ function anonymous(
 
 /**
  * A web page elsewhere must not reach a server on the visitor's own machine: neither by a name of
- * its own that resolves to the loopback address (Host), nor by a script or form of its own (Origin).
+ * its own that resolves to the loopback address (Host), nor by a script or form of its own (Origin), nor by
+ * an image or whatever else is asked for without an Origin (Sec-Fetch-Site). A link there may lead here: what
+ * is behind it is shown to the visitor alone.
  */
-function refuseForeignPages({ headers: { host, origin } }: FastifyRequest): void {
+function refuseForeignPages({ headers }: FastifyRequest): void {
+  const { host, origin, 'sec-fetch-site': site, 'sec-fetch-dest': destination } = headers;
   if (!isLoopback(host ?? '')) {
     throw new AppError(
       'FORBIDDEN',
       'Callers without credentials must address the server as localhost.',
     );
   }
-  if (origin !== undefined && hostOf(origin) !== host?.toLowerCase()) {
+  const isEmbedded = (site === 'cross-site' || site === 'same-site') && destination !== 'document';
+  if (isEmbedded || (origin !== undefined && hostOf(origin) !== host?.toLowerCase())) {
     throw new AppError(
       'FORBIDDEN',
       'Callers without credentials must not come from a page of another site.',
