@@ -220,7 +220,12 @@ export async function openScene() {
         slots: 1000,
         device: null,
         host: { cpus: 1000, memory_mib: 1_000_000 },
-        share: { cpus: 1000, memory_mib: 1_000_000, memory_per_task_mib: null },
+        share: {
+          cpus: 1000,
+          memory_mib: 1_000_000,
+          cpus_per_task: null,
+          memory_per_task_mib: null,
+        },
         process: 'process',
       },
       labels: {},

@@ -178,3 +178,20 @@ it('lets no other process have a device, nor the GPU of slices, until the one th
   ]);
   await rival.stop();
 }, 120_000);
+
+it('ends a process that waits for a device when another process has become one of its consumers', async () => {
+  await lab.stop();
+  await lab.start({ GPUS: gpu(1).uuid, CPU_SLOTS: '0' }, async () =>
+    (await lab.consumers()).some(
+      ({ id, state }) => id === consumerOf[gpu(1).uuid] && state === 'ready',
+    ),
+  );
+  const rival = await lab.startRival({ GPUS: gpu(1).uuid, CPU_SLOTS: '1' });
+  await expect.poll(() => rival.log(), { timeout: 20_000 }).toContain('not registered yet');
+  await expect.poll(() => rival.log(), { timeout: 20_000 }).toContain('ready for tickets');
+  await lab.server.database.query(`UPDATE consumers SET holder = 'other' WHERE id = 'rival-cpu'`);
+  expect(await rival.ended).toMatchObject({ code: 1 });
+  expect(await rival.log()).toContain('Another process is the consumer rival-cpu already.');
+  // An end with an error was meant.
+  await rival.kill();
+}, 120_000);

@@ -1,3 +1,4 @@
+import { availableParallelism, totalmem } from 'node:os';
 import AdmZip from 'adm-zip';
 import { expect } from 'vitest';
 import type { ConsumerDetails } from '@inference-server/contracts';
@@ -168,6 +169,7 @@ export async function openGpuLab() {
         onGpu.every(({ id }) => devicesOf.has(id)),
         message,
       ).toBe(true);
+      await expectHostNotOvercommitted(all, message);
       for (const [uuid, memoryMib] of memoryOf) {
         const onIt = all.filter(({ id }) => devicesOf.get(id)?.includes(uuid));
         for (const run of onIt) {
@@ -217,6 +219,27 @@ export async function openGpuLab() {
     const found = find();
     if (found === undefined) throw new Error(`${uid} has not run`);
     return found;
+  }
+}
+
+/** By what the engine holds each container to: a core too many would be another's. */
+async function expectHostNotOvercommitted(
+  runs: readonly ContainerRun[],
+  message: string,
+): Promise<void> {
+  const limits = new Map(
+    await Promise.all(runs.map(async (run) => [run, await run.limits] as const)),
+  );
+  // Those that were gone by the time that the engine was asked are few, and short.
+  const known = runs.filter((run) => limits.get(run) !== undefined);
+  expect(known.length, message).toBeGreaterThanOrEqual(runs.length * 0.9);
+  for (const run of known) {
+    const beside = known.filter((other) => isAt(other, run)).map((other) => limits.get(other)!);
+    const cpus = beside.reduce((sum, of) => sum + of.cpus, 0);
+    const memoryBytes = beside.reduce((sum, of) => sum + of.memoryBytes, 0);
+    // The engine keeps billionths of a core.
+    expect(cpus, `${message} cores`).toBeLessThanOrEqual(availableParallelism() + 1e-6);
+    expect(memoryBytes, `${message} memory`).toBeLessThanOrEqual(totalmem() * 0.9);
   }
 }
 

@@ -2,6 +2,7 @@ const attempts = 'apps/private-api/src/modules/attempts/';
 const leases = 'apps/private-api/test/leases.test.ts';
 const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
+const devices = 'apps/private-api/test/devices.test.ts';
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leader = 'apps/private-api/test/leader.test.ts';
 
@@ -82,16 +83,30 @@ export const rulesOfLeases = [
   {
     name: 'only the process that is registered claims',
     file: `${attempts}held-attempt.ts`,
-    text: 'WHERE id = $3 AND holder = $4 AND NOT draining)',
-    without: 'WHERE id = $3 AND $4::text IS NOT NULL AND NOT draining)',
+    text: 'WHERE id = $3 AND holder = $4 AND',
+    without: 'WHERE id = $3 AND $4::text IS NOT NULL AND',
     tests: [[leases, 'is let in when the other is silent; the other claims nothing any more']],
   },
   {
     name: 'who is drained claims nothing',
     file: `${attempts}held-attempt.ts`,
-    text: ' AND NOT draining)',
-    without: ')',
+    text: ' AND NOT draining AND state',
+    without: ' AND state',
     tests: [[drained, 'claims nothing from the answer on']],
+  },
+  {
+    name: 'who lost its device to another claims nothing',
+    file: `${attempts}held-attempt.ts`,
+    text: "draining AND state <> 'gone' FOR SHARE",
+    without: 'draining FOR SHARE',
+    tests: [[devices, 'claims nothing, and its tickets are back']],
+  },
+  {
+    name: 'who lost its device to another takes nothing up again',
+    file: `${attempts}held-attempt.ts`,
+    text: "AND c.state = 'gone')",
+    without: 'AND false)',
+    tests: [[devices, 'takes no attempt up again that has lapsed']],
   },
   {
     name: 'CONSUMER_EXISTS: only the process that is registered adopts',

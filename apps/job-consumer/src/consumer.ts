@@ -9,6 +9,7 @@ import { createActiveAttempts } from './active-attempts.js';
 import { createEngineSweeps, startEngineSweeps } from './engine-sweeps.js';
 import { watchEngine } from './engine-watch.js';
 import type { FleetMember } from './fleet.js';
+import type { ConsumerIdentity } from './identities.js';
 import { startHeartbeat } from './heartbeat.js';
 import type { ModelVolumeLimits } from './model-volume-sweep.js';
 import { createNames } from './names.js';
@@ -120,11 +121,9 @@ export async function startConsumer(
     holder,
     version: options.version,
     ...stateOf(engineWatch.isReady, pending, quarantine.reason),
-    // What is held by a device's consumer blocks all of it.
-    slots: identity.device === null ? Math.max(1, identity.slots - held) : identity.slots,
+    ...leftOf(identity, held),
     device: identity.device,
     host: identity.host,
-    share: identity.share,
     process: options.process,
     labels: identity.labels,
   });
@@ -286,6 +285,17 @@ export async function startConsumer(
       logger.warn({ reason: messageOf(error) }, 'not signed off: private-api will notice');
     }
   }
+}
+
+/** Without the slots that are held, and their part of the host. What is held of a device blocks all of it. */
+function leftOf(
+  { device, slots, share }: ConsumerIdentity,
+  held: number,
+): Pick<ConsumerRegistration, 'slots' | 'share'> {
+  const left = device === null ? Math.max(1, slots - held) : slots;
+  const cpus = (share.cpus * left) / slots;
+  const memoryMib = Math.floor((share.memory_mib * left) / slots);
+  return { slots: left, share: { ...share, cpus, memory_mib: memoryMib } };
 }
 
 function stateOf(

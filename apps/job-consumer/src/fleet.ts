@@ -1,5 +1,5 @@
 import type { ContainerLimits } from '@inference-server/container-engine';
-import { partOf, type Work } from '@inference-server/contracts';
+import { partOf, roundingError, type Part, type Work } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
@@ -130,29 +130,21 @@ export function createFleet(
   );
 }
 
-/** What its model says that it needs goes before its part of what the consumers have. */
+/** What it has of all its consumers together, as their books have it. */
 function limitsFor(
-  { limits, device, share, cpusPerTask }: ConsumerIdentity,
+  { limits }: ConsumerIdentity,
   needs: Work['needs'],
   had: readonly ConsumerIdentity[],
 ): ContainerLimits {
   const parts = had.map((identity) => partOf(needs, identity));
-  const cpus = parts.reduce((sum, part) => sum + part.cpus, 0);
-  const memoryMib = parts.reduce((sum, part) => sum + part.memoryMib, 0);
-  const hasUsual = device === null;
-  const usualCpus = hasUsual || cpusPerTask !== null ? limits.cpus : Math.max(1, cpus);
-  const usualMemoryBytes =
-    hasUsual || share.memory_per_task_mib !== null
-      ? limits.memoryBytes
-      : Math.max(leastMemoryMib, Math.floor(memoryMib)) * mib;
+  const sumOf = (amountOf: (of: Part) => number) =>
+    parts.reduce((sum, part) => sum + amountOf(part), 0);
   return {
     ...limits,
-    cpus: needs.cpus ?? usualCpus,
-    memoryBytes: needs.memory_mib === null ? usualMemoryBytes : needs.memory_mib * mib,
+    cpus: sumOf((part) => part.cpus),
+    memoryBytes: Math.floor(sumOf((part) => part.memoryMib) + roundingError) * mib,
     shmBytes: needs.shm_mib === null ? limits.shmBytes : needs.shm_mib * mib,
   };
 }
 
-/** Who takes next to nothing of a GPU still has a program to run. */
-const leastMemoryMib = 64;
 const mib = 1024 ** 2;

@@ -1,5 +1,10 @@
 import type { ContainerLimits } from '@inference-server/container-engine';
-import { parseLabels, type ConsumerRegistration, type Labels } from '@inference-server/contracts';
+import {
+  parseLabels,
+  partOf,
+  type ConsumerRegistration,
+  type Labels,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { consumerNameOf, partToken } from '@inference-server/service-kit';
 import type { Config } from './config.js';
@@ -23,10 +28,8 @@ export interface ConsumerIdentity {
   /** What its tasks have of the host together. */
   share: ConsumerRegistration['share'];
   labels: Labels;
-  /** Of a container that has a slot, or the device, and whose model does not say what it needs. */
+  /** Of a container that has a slot, or the device alone, and whose model does not say what it needs. */
   limits: ContainerLimits;
-  /** Null: what the model does not say depends on what else it has. */
-  cpusPerTask: number | null;
 }
 
 /**
@@ -118,32 +121,54 @@ function withoutReserve(device: Device, { GPU_RESERVE_MIB: reserveMib }: Setting
   return { ...device, memory_mib: memoryMib && Math.max(0, memoryMib - reserveMib) };
 }
 
-/** What is a consumer's is, unless the settings say otherwise, shared out between its CPU slots. */
+/** Its even part of the host. Throws VALIDATION_FAILED when that is too little for what each task is to have. */
 function resourcesOf(
   config: Settings,
   { cpus, memoryMib }: HostResources,
   consumers: number,
-  { slots, device }: Pick<ConsumerIdentity, 'slots' | 'device'>,
-): Pick<ConsumerIdentity, 'host' | 'share' | 'limits' | 'cpusPerTask'> {
+  of: Pick<ConsumerIdentity, 'slots' | 'device'>,
+): Pick<ConsumerIdentity, 'host' | 'share' | 'limits'> {
   const host = { cpus, memory_mib: memoryMib };
   const part = config.HOST_SHARE / consumers;
   const share = {
     cpus: cpus * part,
     memory_mib: Math.floor(memoryMib * 0.9 * part),
+    cpus_per_task: config.CONTAINER_CPUS ?? null,
     memory_per_task_mib: config.CONTAINER_MEMORY_MIB ?? null,
   };
-  const parts = device === null ? slots : 1;
+  const ofTask = partOf(noNeeds, { ...of, share });
+  const words =
+    of.device === null ? `each of ${of.slots} CPU slots` : `a task on ${of.device.uuid}`;
+  if (ofTask.cpus > share.cpus || ofTask.memoryMib > share.memory_mib) {
+    throw invalid(
+      `CONTAINER_CPUS or CONTAINER_MEMORY_MIB gives ${words} more than the ${share.cpus} cores and ${share.memory_mib} MiB that all of its consumer have.`,
+    );
+  }
+  if (ofTask.cpus < least.cpus || ofTask.memoryMib < least.memoryMib) {
+    throw invalid(
+      `The host has too little for ${words}: ${ofTask.cpus} cores, ${ofTask.memoryMib} MiB.`,
+    );
+  }
   const limits = {
-    memoryBytes: (share.memory_per_task_mib ?? Math.floor(share.memory_mib / parts)) * mib,
-    cpus: config.CONTAINER_CPUS ?? Math.max(1, share.cpus / parts),
+    memoryBytes: Math.floor(ofTask.memoryMib) * mib,
+    cpus: ofTask.cpus,
     processes: config.CONTAINER_PIDS,
     shmBytes: config.SHM_MIB * mib,
     logBytes: 16 * mib,
     // A longer one would be too long wherever it lay.
     fileBytes: Math.max(config.MAX_OUTPUT_BYTES, config.MAX_SCRATCH_BYTES),
   };
-  return { host, share, limits, cpusPerTask: config.CONTAINER_CPUS ?? null };
+  return { host, share, limits };
 }
+
+/** Of a model that says nothing. */
+const noNeeds = {
+  ...{ use_gpu: false, gpu_count: 1, gpu_memory_mib: null, gpu_memory_exceeded: false },
+  ...{ cpus: null, memory_mib: null, shm_mib: null, labels: {} },
+};
+
+/** As little as the engine takes (0.01 cores), and a program. */
+const least = { cpus: 0.01, memoryMib: 8 };
 
 function invalid(detail: string): AppError {
   return new AppError('VALIDATION_FAILED', detail);

@@ -1,8 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { createDockerEngine } from '@inference-server/container-engine';
-import { readPolicy, type Logger, type RunningApp } from '@inference-server/service-kit';
+import {
+  joinSignals,
+  readPolicy,
+  type Logger,
+  type RunningApp,
+} from '@inference-server/service-kit';
 import type { Config } from './config.js';
-import { startConsumer } from './consumer.js';
+import { startConsumer, type Consumer } from './consumer.js';
 import { createFleet } from './fleet.js';
 import { describeHost } from './describe-host.js';
 import { createGpuSource } from './devices/gpu-source.js';
@@ -34,7 +39,18 @@ export async function startJobConsumer(
       throw error;
     });
   const processId = randomUUID();
-  const started = await Promise.allSettled(
+  const consumers: Consumer[] = [];
+  const close = async () => {
+    const closed = await Promise.allSettled(consumers.map((consumer) => consumer.close()));
+    await gpuSource.close();
+    const failed = closed.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason as Error;
+  };
+  // One may wait for its device while the others are at work: none waits for what is in vain.
+  const failing = new AbortController();
+  const bounds = joinSignals(starting, failing.signal);
+  const fail = (error: unknown) => failing.abort(error);
+  await Promise.allSettled(
     [...fleet.values()].map((member) =>
       startConsumer(
         {
@@ -72,24 +88,19 @@ export async function startJobConsumer(
           stopGraceMs: graceMs * 0.8,
           logger,
         },
-        starting,
-      ),
+        bounds.signal,
+      ).then((consumer) => {
+        consumers.push(consumer);
+        consumer.replaced.catch(fail);
+      }, fail),
     ),
   );
-  const consumers = started
-    .filter((start) => start.status === 'fulfilled')
-    .map(({ value }) => value);
-  const close = async () => {
-    const closed = await Promise.allSettled(consumers.map((consumer) => consumer.close()));
-    await gpuSource.close();
-    const failed = closed.find((one) => one.status === 'rejected');
-    if (failed !== undefined) throw failed.reason as Error;
-  };
-  const failure = started.find((start) => start.status === 'rejected');
-  const replaced = Promise.race(consumers.map((consumer) => consumer.replaced));
-  if (failure === undefined) return { close, failed: replaced };
+  bounds.release();
+  if (!failing.signal.aborted) {
+    return { close, failed: Promise.race(consumers.map((consumer) => consumer.replaced)) };
+  }
   await close();
-  throw failure.reason as Error;
+  throw failing.signal.reason as Error;
 }
 
 const version = '0.1.0';

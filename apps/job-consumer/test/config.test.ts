@@ -181,6 +181,14 @@ it('shares out no more than its part of the host, so that two processes on one e
   }
 });
 
+it.each([
+  [{ CONTAINER_CPUS: '13' }, /^CONTAINER_CPUS.*each of 12 CPU slots.*12 cores/],
+  [{ CONTAINER_MEMORY_MIB: '9001' }, /CONTAINER_MEMORY_MIB.*9000 MiB/],
+  [{ CPU_SLOTS: '1000', HOST_SHARE: '0.5' }, /too little for each of 1000 CPU slots: 0.006 cores/],
+])('refuses %o, which no task of its could have', (settings, words) => {
+  expect(() => consumers(settings)).toThrow(words);
+});
+
 it('reads labels', () => {
   expect(consumers({})[0].labels).toEqual({});
   expect(consumers({ CONSUMER_LABELS: 'site=lab-2,disk=nvme' })[0].labels).toEqual({

@@ -6,7 +6,7 @@ import { createRoom } from '../src/room.js';
 import { testDevice, testIdentity } from './test-identity.js';
 
 const never = new AbortController().signal;
-const share = { cpus: 8, memory_mib: 8_000, memory_per_task_mib: null };
+const share = { cpus: 8, memory_mib: 8_000, cpus_per_task: null, memory_per_task_mib: null };
 const gpu = (memoryMib: number | null = 1_000) => ({
   slots: 4,
   device: testDevice('GPU-1', memoryMib),

@@ -14,9 +14,8 @@ export function testIdentity(
     slots: 1,
     device: null,
     host: { cpus: 2, memory_mib: 2_048 },
-    share: { cpus: 2, memory_mib: 1_024, memory_per_task_mib: null },
+    share: { cpus: 2, memory_mib: 1_024, cpus_per_task: null, memory_per_task_mib: null },
     labels: {},
-    cpusPerTask: null,
     ...more,
     limits: {
       memoryBytes: 64 * 1024 ** 2,

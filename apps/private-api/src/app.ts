@@ -220,6 +220,7 @@ export async function startPrivateApi(
       limits: {
         runTimeoutS: config.MAX_RUN_TIMEOUT_S,
         gpuCount: config.MAX_GPU_COUNT,
+        gpuMemoryMib: config.MAX_GPU_MEMORY_MIB,
         cpus: config.MAX_CPUS,
         memoryMib: config.MAX_MEMORY_MIB,
         shmMib: config.MAX_SHM_MIB,

@@ -68,6 +68,7 @@ export const Config = Type.Object({
   MAX_RUN_TIMEOUT_S: RunTime(30 * day),
   /** What a model may say that its runs need, at most. */
   MAX_GPU_COUNT: Type.Integer({ minimum: 1, default: 64 }),
+  MAX_GPU_MEMORY_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
   MAX_CPUS: Type.Number({ exclusiveMinimum: 0, default: 4096 }),
   MAX_MEMORY_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
   MAX_SHM_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),

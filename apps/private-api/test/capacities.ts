@@ -5,7 +5,7 @@ export const plenty = {
   slots: 2,
   device: null,
   host: { cpus: 8, memory_mib: 8_192 },
-  share: { cpus: 8, memory_mib: 8_192, memory_per_task_mib: null },
+  share: { cpus: 8, memory_mib: 8_192, cpus_per_task: null, memory_per_task_mib: null },
   process: 'process',
   labels: {},
 } satisfies Partial<ConsumerRegistration>;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 let api: RunningPrivateApi;
@@ -73,12 +73,15 @@ it.each<[string, Names, Names]>([
   await register('second', second());
 });
 
+const silence = (id: string) =>
+  api.database.query(
+    `UPDATE consumers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1`,
+    [`${id}${count}`],
+  );
+
 it('a process of which nothing is heard has its device no more', async () => {
   await register('first', whole());
-  await api.database.query(
-    `UPDATE consumers SET heartbeat_at = now() - interval '1 hour' WHERE id = $1`,
-    [`first${count}`],
-  );
+  await silence('first');
   await register('second', part());
   await expect(register('first', whole())).rejects.toThrow('DEVICE_TAKEN');
 });
@@ -110,4 +113,61 @@ it('of two that come together one is let in', async () => {
     Array.from({ length: 8 }, (_, at) => register(`racer-${at}-`, at % 2 === 0 ? whole() : part())),
   );
   expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+});
+
+describe('a consumer whose device another has taken while it was silent', () => {
+  const stateOf = async (uid: string) => {
+    const [row] = await api.database.query<{ state: string; attempt: number }>(
+      'SELECT state, attempt FROM tasks WHERE uid = $1',
+      [uid],
+    );
+    return row;
+  };
+  const ticketFor = async (id: string): Promise<string> => {
+    await api.postModel(`taken-${id}${count}`);
+    const uid = await api.postTask(`taken-${id}${count}`);
+    await api.database.query(`UPDATE tasks SET state = 'QUEUED', consumer_id = $2 WHERE uid = $1`, [
+      uid,
+      `${id}${count}`,
+    ]);
+    return uid;
+  };
+
+  it('claims nothing, and its tickets are back', async () => {
+    await register('first', whole());
+    const first = api.consumer(`first${count}`, 'first');
+    const uid = await ticketFor('first');
+    await silence('first');
+    await register('second', whole());
+    expect(await stateOf(uid)).toMatchObject({ state: 'PENDING' });
+    await api.database.query(`UPDATE tasks SET state = 'QUEUED', consumer_id = $2 WHERE uid = $1`, [
+      uid,
+      `first${count}`,
+    ]);
+    expect(await first.claim(uid)).toMatchObject({ outcome: 'refused' });
+  });
+
+  it('takes no attempt up again that has lapsed', async () => {
+    await register('first', whole());
+    const first = api.consumer(`first${count}`, 'first');
+    const uid = await ticketFor('first');
+    expect(await first.claim(uid)).toMatchObject({ outcome: 'won' });
+    await api.database.query(
+      `UPDATE attempts SET ended_at = now(), outcome = 'lost' WHERE task_uid = $1`,
+      [uid],
+    );
+    await api.database.query(
+      `UPDATE tasks SET state = 'PENDING', attempt = 2, not_before = now() + interval '1 hour' WHERE uid = $1`,
+      [uid],
+    );
+    await silence('first');
+    await register('second', whole());
+    expect(await first.renew(uid)).not.toMatchObject({ outcome: 'renewed' });
+    expect(await stateOf(uid)).toEqual({ state: 'PENDING', attempt: 2 });
+    // As it does where nobody has the device.
+    await api.consumer(`second${count}`, 'second').signOff();
+    await register('first', whole());
+    expect(await first.renew(uid)).toMatchObject({ outcome: 'renewed' });
+    expect(await stateOf(uid)).toEqual({ state: 'RUNNING', attempt: 1 });
+  });
 });

@@ -61,7 +61,10 @@ describe('a registration', () => {
 
   it.each<[what: string, more: object]>([
     ['more memory than there is', { host: { cpus: 1, memory_mib: 2 ** 31 } }],
-    ['a share of no core', { share: { cpus: 0, memory_mib: 1, memory_per_task_mib: null } }],
+    [
+      'a share of no core',
+      { share: { cpus: 0, memory_mib: 1, cpus_per_task: null, memory_per_task_mib: null } },
+    ],
     ['a NUL in the name of a device', { device: { ...device, name: 'a\0' } }],
     ['a device without a name', { device: { ...device, uuid: '' } }],
     ['more of a device', { device: { ...device, more: 1 } }],

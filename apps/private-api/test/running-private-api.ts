@@ -57,6 +57,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     RUN_TIMEOUT_S: day,
     MAX_RUN_TIMEOUT_S: 30 * day,
     MAX_GPU_COUNT: 64,
+    MAX_GPU_MEMORY_MIB: 2 ** 31 - 1,
     MAX_CPUS: 4096,
     MAX_MEMORY_MIB: 2 ** 31 - 1,
     MAX_SHM_MIB: 2 ** 31 - 1,

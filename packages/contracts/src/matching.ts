@@ -21,9 +21,10 @@ export interface Part {
 }
 
 /**
- * What a run takes of this consumer, one of the `gpu_count` that it has. Of cores and memory that the
- * model does not speak of it gets in proportion: of a CPU consumer what is one slot's, of a GPU's share as
- * much as it takes of the GPU.
+ * What a run takes of this consumer, one of the `gpu_count` that it has: by the dispatcher's books, by the
+ * consumer's own, and, of all that it has together, what the engine holds its container to. Of cores and memory
+ * that the model does not speak of it gets what the consumer gives each, or else in proportion: of a CPU consumer
+ * what is one slot's, of a GPU's share as much as it takes of the GPU, but enough to run a program.
  */
 export function partOf(
   needs: Needs,
@@ -35,17 +36,23 @@ export function partOf(
     (needs.gpu_memory_mib === null || needs.gpu_memory_exceeded || ofDevice === null);
   const gpuMemoryMib = device === null || isAlone ? 0 : (needs.gpu_memory_mib ?? 0);
   const fraction = device === null ? 1 / slots : isAlone ? 1 : gpuMemoryMib / (ofDevice ?? 1);
-  const { cpus, memory_mib: memoryMib } = needs;
+  const least = device === null ? { cpus: 0, memoryMib: 0 } : leastOnGpu;
+  const amountOf = (said: number | null, whole: number, leastOfIt: number) =>
+    said === null ? Math.max(Math.min(leastOfIt, whole), whole * fraction) : said / needs.gpu_count;
   return {
     isAlone,
     gpuMemoryMib,
-    cpus: cpus === null ? share.cpus * fraction : cpus / needs.gpu_count,
-    memoryMib:
-      memoryMib === null
-        ? (share.memory_per_task_mib ?? share.memory_mib * fraction)
-        : memoryMib / needs.gpu_count,
+    cpus: amountOf(needs.cpus ?? share.cpus_per_task, share.cpus, least.cpus),
+    memoryMib: amountOf(
+      needs.memory_mib ?? share.memory_per_task_mib,
+      share.memory_mib,
+      least.memoryMib,
+    ),
   };
 }
+
+/** Who takes next to nothing of a GPU still has a program to run. */
+const leastOnGpu = { cpus: 1, memoryMib: 64 };
 
 /** Whether the consumer, with nothing else on it, could run it, or its part of it. */
 export function isFor(needs: Needs, consumer: Capacity): boolean {
@@ -55,11 +62,17 @@ export function isFor(needs: Needs, consumer: Capacity): boolean {
   if (needs.gpu_count > 1 && /(^|=)MIG-/.test(device?.uuid ?? '')) return false;
   if ((needs.gpu_memory_mib ?? 0) > (device?.memory_mib ?? Infinity)) return false;
   const part = partOf(needs, consumer);
+  if (part.isAlone && sharesMemory(device)) return false;
   return (
     part.cpus <= share.cpus + roundingError &&
     part.memoryMib <= share.memory_mib + roundingError &&
     Object.entries(needs.labels).every(([key, value]) => labels[key] === value)
   );
+}
+
+/** A compute instance (its profile: 1c.3g.20gb) is kept from the cores of its neighbours, not from their memory. */
+function sharesMemory(device: Capacity['device']): boolean {
+  return / MIG \d+c\./.test(device?.name ?? '');
 }
 
 /**

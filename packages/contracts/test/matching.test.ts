@@ -13,7 +13,7 @@ import {
 const cpu = (more: Partial<Capacity> = {}): Capacity => ({
   slots: 4,
   device: null,
-  share: { cpus: 8, memory_mib: 16_000, memory_per_task_mib: null },
+  share: { cpus: 8, memory_mib: 16_000, cpus_per_task: null, memory_per_task_mib: null },
   process: 'p',
   labels: {},
   ...more,
@@ -50,7 +50,9 @@ describe('the part of a consumer that a run takes', () => {
     [
       'is the memory that a task usually has there, where that is set',
       needs(),
-      cpu({ share: { cpus: 8, memory_mib: 16_000, memory_per_task_mib: 9_000 } }),
+      cpu({
+        share: { cpus: 8, memory_mib: 16_000, cpus_per_task: null, memory_per_task_mib: 9_000 },
+      }),
       { cpus: 2, memoryMib: 9_000 },
     ],
     [
@@ -58,6 +60,36 @@ describe('the part of a consumer that a run takes', () => {
       needs({ use_gpu: true, gpu_memory_mib: 250 }),
       gpu(1_000),
       { isAlone: false, gpuMemoryMib: 250, cpus: 2, memoryMib: 4_000 },
+    ],
+    [
+      'is the cores that a task usually has there, where that is set',
+      needs(),
+      cpu({
+        share: { cpus: 8, memory_mib: 16_000, cpus_per_task: 6, memory_per_task_mib: null },
+      }),
+      { cpus: 6, memoryMib: 4_000 },
+    ],
+    [
+      'is enough to run a program, however little it takes of the GPU',
+      needs({ use_gpu: true, gpu_memory_mib: 1 }),
+      gpu(80_000),
+      { isAlone: false, cpus: 1, memoryMib: 64 },
+    ],
+    [
+      'is no more than there is, where that is less',
+      needs({ use_gpu: true, gpu_memory_mib: 1 }),
+      gpu(80_000, {
+        share: { cpus: 0.5, memory_mib: 32, cpus_per_task: null, memory_per_task_mib: null },
+      }),
+      { isAlone: false, cpus: 0.5, memoryMib: 32 },
+    ],
+    [
+      'is its part of what a task usually has, of each of several GPUs',
+      needs({ use_gpu: true, gpu_count: 2 }),
+      gpu(1_000, {
+        share: { cpus: 8, memory_mib: 16_000, cpus_per_task: 4, memory_per_task_mib: 1_000 },
+      }),
+      { cpus: 2, memoryMib: 500 },
     ],
     [
       'is a whole GPU, where nobody can tell how much that has',

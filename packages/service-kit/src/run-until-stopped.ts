@@ -11,7 +11,7 @@ export interface RunningApp {
 /**
  * The life of a process: starts the app, waits for SIGINT, SIGTERM or the end of the parent that
  * forked it, or the app's own failure, closes it and exits: 0 after a clean close, 1 after a failed
- * start, a failure, or when closing takes longer than `graceMs`. A second signal does not cut the close short.
+ * start, a failure, or when closing, or coming to rest while it is starting, takes longer than `graceMs`. A second signal does not cut the close short.
  */
 export async function runUntilStopped(
   start: (signal: AbortSignal) => Promise<RunningApp>,
@@ -23,16 +23,23 @@ export async function runUntilStopped(
     process.on('SIGTERM', () => resolve('SIGTERM'));
     process.on('disconnect', () => resolve('the parent has ended'));
   });
-  void stopped.then(() => stopping.abort());
+  const boundTheRest = () => {
+    setTimeout(() => exit(logger, 1, 'the grace time is over'), graceMs);
+  };
+  void stopped.then(() => {
+    stopping.abort();
+    boundTheRest();
+  });
   try {
     const app = await start(stopping.signal);
     const failed = app.failed?.catch((error: unknown) => ({ error }));
     const end = await Promise.race([stopped, failed ?? stopped]);
     if (typeof end === 'string') logger.info({ why: end }, 'stopping');
-    else logger.fatal(messageOf(end.error));
-    const overdue = setTimeout(() => exit(logger, 1, 'the grace time is over'), graceMs);
+    else {
+      logger.fatal(messageOf(end.error));
+      boundTheRest();
+    }
     await app.close();
-    clearTimeout(overdue);
     if (typeof end !== 'string') return exit(logger, 1, 'failed');
   } catch (error) {
     if (stopping.signal.aborted) return exit(logger, 0, 'stopped while starting');

@@ -19,6 +19,8 @@ export interface ContainerRun {
   labels: Record<string, string>;
   startedAtMs: number;
   endedAtMs: number;
+  /** What the engine holds it to, as it said when the container was started; undefined: it was gone by then. */
+  limits: Promise<{ cpus: number; memoryBytes: number } | undefined>;
 }
 
 /** The engine's HTTP API, for looking at what a test has done to it. */
@@ -84,6 +86,13 @@ export function createEngineApi(dockerHost: string): EngineApi {
     });
   };
 
+  const limitsOf = async (id: string) => {
+    const found = await call('GET', `/containers/${id}/json`).catch(() => undefined);
+    if (found === undefined) return undefined;
+    const { NanoCpus, Memory } = (found as RawLimits).HostConfig;
+    return { cpus: NanoCpus / 1e9, memoryBytes: Memory };
+  };
+
   return {
     call,
     async upload(method, path, tar) {
@@ -116,7 +125,10 @@ export function createEngineApi(dockerHost: string): EngineApi {
         const { ID: id, Attributes: labels } = event.Actor;
         const atMs = event.timeNano / 1e6;
         // Of a short run the end may be told first.
-        const run = runs.get(id) ?? { id, labels, startedAtMs: atMs, endedAtMs: Infinity };
+        const run = runs.get(id) ?? {
+          ...{ id, labels, startedAtMs: atMs, endedAtMs: Infinity },
+          limits: limitsOf(id),
+        };
         const at = event.Action === 'start' ? { startedAtMs: atMs } : { endedAtMs: atMs };
         runs.set(id, { ...run, ...at });
       });
@@ -155,6 +167,10 @@ interface EngineEvent {
 interface RawContainer {
   Names: string[];
   Labels: Record<string, string>;
+}
+
+interface RawLimits {
+  HostConfig: { NanoCpus: number; Memory: number };
 }
 
 interface RawObject {

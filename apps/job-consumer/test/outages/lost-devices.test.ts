@@ -132,7 +132,7 @@ async function startFleet(
   fleetOptions: { takenWithinMs?: number } = {},
 ) {
   const ids = [first, second].map((uuid) => `lost-${(count += 1)}-${uuid}`);
-  const share = { cpus: 1, memory_mib: 512, memory_per_task_mib: null };
+  const share = { cpus: 1, memory_mib: 512, cpus_per_task: null, memory_per_task_mib: null };
   const fleet = createFleet(
     [first, second].map((uuid, at) =>
       testIdentity({ id: ids[at]!, slots: 2, device: testDevice(uuid), share }),

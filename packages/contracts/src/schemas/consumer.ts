@@ -65,8 +65,11 @@ const Having = {
   share: Type.Object(
     {
       ...coresAndMemory,
+      cpus_per_task: Type.Union([coresAndMemory.cpus, Type.Null()], {
+        description: 'Cores of a task whose model does not say how many; null: its part.',
+      }),
       memory_per_task_mib: Type.Union([Mib, Type.Null()], {
-        description: 'What a task has whose model does not say how much; null: its part.',
+        description: 'Memory of a task whose model does not say how much; null: its part.',
       }),
     },
     { additionalProperties: false, description: 'What its tasks may have of that together.' },
@@ -115,7 +118,8 @@ export const ConsumerDetails = Type.Object({
   id: Type.String(),
   version: Type.String(),
   state: Type.Union([...ReportedState.anyOf, Type.Literal('silent'), Type.Literal('gone')], {
-    description: '`silent`: not heard of lately. `gone`: signed off.',
+    description:
+      '`silent`: not heard of lately. `gone`: signed off, or silent while another took its device.',
   }),
   reason: Type.Union([Type.String(), Type.Null()]),
   draining: Type.Boolean({ description: 'Whether it is given no more tasks.' }),

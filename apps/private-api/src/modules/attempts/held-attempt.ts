@@ -19,10 +19,11 @@ export const isCurrentLease =
 
 /**
  * Who may claim: the process that is registered under the consumer's name, of ({@link AttemptClaim}) $3,
- * $4, unless an operator drains it.
+ * $4, unless an operator drains it. Who is to have its device waits until the claim is to be seen.
  */
-export const takesForConsumer =
-  'EXISTS (SELECT 1 FROM consumers WHERE id = $3 AND holder = $4 AND NOT draining)';
+export const takesForConsumer = `EXISTS (
+  SELECT 1 FROM consumers
+   WHERE id = $3 AND holder = $4 AND NOT draining AND state <> 'gone' FOR SHARE)`;
 
 /** Of an attempt that nobody renews. */
 export const hasLapsed = 'ended_at IS NULL AND lease_until < now()';
@@ -61,7 +62,8 @@ export const isResumable = `a.outcome = 'lost' AND t.uid = a.task_uid AND t.atte
 
 /**
  * Gives an attempt that was ended for its lapsed lease back, as long as no other attempt was claimed:
- * the work that is done is not thrown away. `whose` is a condition on the attempt `a` with values
+ * the work that is done is not thrown away, unless a consumer whose device it has is gone, which another may have
+ * by now. `whose` is a condition on the attempt `a` with values
  * from $3 on. The task is locked. False: there is nothing to resume.
  */
 export async function resumeLapsed(
@@ -76,6 +78,8 @@ export async function resumeLapsed(
        FROM attempts a
       WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition}
         AND ${isResumable}
+        AND NOT EXISTS (SELECT FROM consumers c
+                         WHERE (c.id = a.consumer_id OR c.id = ANY (a.lenders)) AND c.state = 'gone')
      RETURNING t.uid`,
     [taskUid, attempt, ...whose.values],
   );

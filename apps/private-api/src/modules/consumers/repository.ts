@@ -95,11 +95,29 @@ export function createConsumerRepository(
     return row;
   }
 
+  /**
+   * Of a consumer that is gone. A task that somebody else is at is left to the dispatcher, which finds its
+   * consumer gone: to wait for it while others are held is how two of these, and the dispatcher, come to
+   * wait for each other.
+   */
+  async function returnTickets(tx: Queryable, id: string): Promise<number> {
+    const returned = await tx.query(
+      `UPDATE tasks t SET ${asBeforeTicket}
+        WHERE uid IN (
+                SELECT uid FROM tasks
+                 WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
+       RETURNING uid`,
+      [id],
+    );
+    return returned.length;
+  }
+
   return {
     /**
      * Registers, or keeps registered. Nothing is changed while another process is heard of under this id, since
      * two would run each other's tasks: undefined; nor while another consumer has the device, by whatever
-     * name, or a part of it: one that is heard of, or has an attempt that is not over, `deviceOf`.
+     * name, or a part of it: one that is heard of, or has an attempt that is not over, `deviceOf`. Any other that had it
+     * is gone from then on: it claims nothing any more, and takes no lapsed attempt up again.
      */
     async register(
       id: string,
@@ -113,17 +131,31 @@ export function createConsumerRepository(
       return database.transaction(async (tx) => {
         // Of two that register together one comes first, whatever name each has for the device.
         await tx.query(`SELECT pg_advisory_xact_lock(hashtext('devices'))`);
-        const [other] = await tx.query<{ id: string }>(
+        // Before what they have is looked at: who is claiming for one of them right now holds it until it is to be seen.
+        const rivals = await tx.query<{ id: string }>(
           `SELECT c.id FROM consumers c, substring(c.device->>'uuid' FROM '${uuidInName.source}') AS uuid
-            WHERE c.id <> $1
-              AND (c.state <> 'gone' AND c.heartbeat_at > now() - $4 * interval '1 millisecond'
+            WHERE c.id <> $1 AND (uuid IN ($2, $3) OR c.device->>'gpu_uuid' = $2)
+            ORDER BY c.id FOR UPDATE OF c`,
+          [id, uuid, gpu],
+        );
+        const rivalIds = rivals.map((rival) => rival.id);
+        const [other] = await tx.query<{ id: string }>(
+          `SELECT c.id FROM consumers c
+            WHERE c.id = ANY ($1)
+              AND (c.state <> 'gone' AND c.heartbeat_at > now() - $2 * interval '1 millisecond'
                    OR EXISTS (SELECT FROM tasks t WHERE t.state = 'RUNNING'
                                 AND (t.consumer_id = c.id OR c.id = ANY (t.lenders))))
-              AND (uuid IN ($2, $3) OR c.device->>'gpu_uuid' = $2)
             ORDER BY c.id LIMIT 1`,
-          [id, uuid, gpu, heartbeatTimeoutMs],
+          [rivalIds, heartbeatTimeoutMs],
         );
-        return other === undefined ? keep(tx, id, registration) : { deviceOf: other.id };
+        if (other !== undefined) return { deviceOf: other.id };
+        const silent = await tx.query<{ id: string }>(
+          `UPDATE consumers SET state = 'gone', reason = NULL
+            WHERE id = ANY ($1) AND state <> 'gone' RETURNING id`,
+          [rivalIds],
+        );
+        for (const rival of silent) await returnTickets(tx, rival.id);
+        return keep(tx, id, registration);
       });
     },
 
@@ -195,27 +227,14 @@ export function createConsumerRepository(
       return (await details('c.id = $2', [id]))[0];
     },
 
-    /**
-     * Marks a consumer gone that stops by itself, and returns its tickets to the backlog. A task that
-     * somebody else is at is left to the dispatcher, which finds its consumer gone: to wait for it
-     * while others are held is how two of these, and the dispatcher, come to wait for each other.
-     */
+    /** Marks a consumer gone that stops by itself, and returns its tickets to the backlog. */
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
         const gone = await tx.query(
           `UPDATE consumers SET state = 'gone' WHERE id = $1 AND holder = $2 RETURNING id`,
           [id, holder],
         );
-        if (gone.length === 0) return 0;
-        const returned = await tx.query(
-          `UPDATE tasks t SET ${asBeforeTicket}
-            WHERE uid IN (
-                    SELECT uid FROM tasks
-                     WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
-           RETURNING uid`,
-          [id],
-        );
-        return returned.length;
+        return gone.length === 0 ? 0 : returnTickets(tx, id);
       });
     },
 

@@ -54,6 +54,7 @@ export function createModelService(deps: {
   limits: {
     runTimeoutS: number;
     gpuCount: number;
+    gpuMemoryMib: number;
     cpus: number;
     memoryMib: number;
     shmMib: number;
@@ -175,6 +176,7 @@ export function createModelService(deps: {
       ['input_retention_s', limits.inputRetentionS, 'INPUT_RETENTION_S'],
       ['log_retention_s', limits.logRetentionS, 'LOG_RETENTION_S'],
       ['gpu_count', limits.gpuCount, 'MAX_GPU_COUNT'],
+      ['gpu_memory_mib', limits.gpuMemoryMib, 'MAX_GPU_MEMORY_MIB'],
       ['cpus', limits.cpus, 'MAX_CPUS'],
       ['memory_mib', limits.memoryMib, 'MAX_MEMORY_MIB'],
       ['shm_mib', limits.shmMib, 'MAX_SHM_MIB'],

@@ -1,0 +1,2 @@
+-- Its part, as it was.
+UPDATE "consumers" SET "share" = "share" || '{"cpus_per_task": null}';
