@@ -17,6 +17,34 @@ const callers = 'apps/private-api/src/modules/callers/service.ts';
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfAccess = [
   {
+    name: 'a page elsewhere gets nothing without a key, also where it names no origin',
+    file: auth,
+    text: 'if (isEmbedded || (origin !== undefined',
+    without: 'if ((isEmbedded && false) || (origin !== undefined',
+    tests: [['tests/foreign-pages.test.ts', 'gets nothing by an image, a script or a style']],
+  },
+  {
+    name: 'the name of a deleted model stays its owner’s',
+    file: 'apps/private-api/src/modules/models/repository.ts',
+    text: "exists.');\n        if (version > 0) requireOwner(owner, onlyOf);",
+    without: "exists.');",
+    tests: [['apps/private-api/test/models-live.test.ts', 'leaves its name to whoever had it']],
+  },
+  {
+    name: 'a consumer that says more of itself than the policy allows is not let in',
+    file: 'apps/private-api/src/modules/consumers/service.ts',
+    text: '      requireAllowed(id, registration);\n',
+    without: '',
+    tests: [['apps/private-api/test/consumer-rules.test.ts', 'a consumer is not let in with']],
+  },
+  {
+    name: 'a login of a registry needs a policy that says which images may be run',
+    file: 'apps/job-consumer/src/registry-auth.ts',
+    text: 'if (images === undefined) {',
+    without: 'if (images === null) {',
+    tests: [['apps/job-consumer/test/registry-auth.test.ts', 'lends a login to nobody where']],
+  },
+  {
     name: 'the fence: the token of another consumer is refused',
     file: 'apps/private-api/src/modules/attempts/held-attempt.ts',
     text: 'AND holder = $4 AND consumer_id = $5 AND ended_at',

@@ -17,7 +17,7 @@ export const rulesOfAudit = [
   {
     name: 'a download in parts is one event',
     file: `${tasks}service.ts`,
-    text: 'if (notedAt !== undefined && now - notedAt < downloadMs) return;',
+    text: 'if (notedAt !== undefined && now - notedAt < readMs) return;',
     without: 'if (notedAt !== undefined && now - notedAt < 0) return;',
     tests: [[audit, 'tells of a download once, and of nothing from which no byte came']],
   },

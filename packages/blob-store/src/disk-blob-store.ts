@@ -128,7 +128,8 @@ export async function createDiskBlobStore(options: { root: string }): Promise<Bl
 
 /** Makes the folder and flushes all that names it: a new folder is lost with its parent's cache. */
 async function makeFolder(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true });
+  // Their names are of nobody's business but the server's, as what is in them is.
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
   const top = dirname(first ?? folder);
   for (let at = dirname(folder); at.length >= top.length; at = dirname(at)) {
     await flush(at);

@@ -21,6 +21,18 @@ describe('createDiskBlobStore', () => {
     expect((await stat(join(root, 'blobs', id.slice(0, 2), id))).size).toBe(1);
   });
 
+  it('is for its owner alone', async () => {
+    const root = join(await testFolder(), 'store');
+    const store = await createDiskBlobStore({ root });
+    const id = randomUUID();
+    await store.put(id, await receive(store.stagingFolder, 'x'), signal);
+    const below = await readdir(root, { recursive: true });
+    expect(below).toContain(join('blobs', id.slice(0, 2), id));
+    for (const name of ['', ...below]) {
+      expect([name, (await stat(join(root, name))).mode & 0o077]).toEqual([name, 0]);
+    }
+  });
+
   it('makes folders that are missing, at any depth, and finds its blobs again', async () => {
     const root = join(await testFolder(), 'a', 'b');
     const id = randomUUID();
