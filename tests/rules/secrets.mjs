@@ -11,7 +11,7 @@ export const rulesOfSecrets = [
     name: 'a secret that is soon guessed is refused, however long it is',
     file: `${kit}secret.ts`,
     text: 'if (guessesLog10(secret) >= leastGuesses) return undefined;',
-    without: 'if (secret.length >= 16) return undefined;',
+    without: 'if (guessesLog10(secret) >= leastGuesses / 10) return undefined;',
     tests: [[secret, ' is refused: ']],
   },
   {
