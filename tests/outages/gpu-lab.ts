@@ -45,12 +45,25 @@ export const memoryOf = new Map(
   [gpu(1), gpu(2), ...divided.slices].map(({ uuid, memoryMib }) => [uuid, memoryMib - reserveMib]),
 );
 
+/** Each of the five consumers has an even part of the host. */
+function cores(part: number): number {
+  return Math.floor((availableParallelism() / 5) * part * 100) / 100;
+}
+function mib(part: number): number {
+  return Math.floor((totalmem() / 1024 ** 2 / 5) * 0.9 * part);
+}
+
 /** Each runs what its task brings. */
 export const models = {
   cpu: {},
   alone: { use_gpu: true },
   small: { use_gpu: true, gpu_memory_mib: 9_000, memory_mib: 32, cpus: 0.02 },
   middle: { use_gpu: true, gpu_memory_mib: 20_000, memory_mib: 32, cpus: 0.1 },
+  /** Says no more than what it takes of the GPU. */
+  terse: { use_gpu: true, gpu_memory_mib: 4_000 },
+  /** Two of them have no room beside each other, for want of cores, or of memory. */
+  busy: { use_gpu: true, gpu_memory_mib: 1_000, memory_mib: 32, cpus: cores(0.6) },
+  wide: { use_gpu: true, gpu_memory_mib: 1_000, memory_mib: mib(0.6), cpus: 0.02 },
   large: { use_gpu: true, gpu_memory_mib: 45_000, memory_mib: 32, cpus: 0.1 },
   /** Its runs take more than that. */
   greedy: { use_gpu: true, gpu_memory_mib: 30_000, memory_mib: 32, cpus: 0.1 },
@@ -169,9 +182,15 @@ export async function openGpuLab() {
         onGpu.every(({ id }) => devicesOf.has(id)),
         message,
       ).toBe(true);
-      await expectHostNotOvercommitted(all, message);
+      const shares = new Map(
+        (await consumers()).map(({ device, share }) => [device?.uuid ?? 'cpu', share]),
+      );
+      const onCpu = all.filter((run) => needsOf(run).use_gpu !== true);
+      await expectWithin(shares.get('cpu')!, onCpu, () => 1, message);
       for (const [uuid, memoryMib] of memoryOf) {
         const onIt = all.filter(({ id }) => devicesOf.get(id)?.includes(uuid));
+        const countOf = (run: ContainerRun) => needsOf(run).gpu_count ?? 1;
+        await expectWithin(shares.get(uuid)!, onIt, countOf, `${message} ${uuid}`);
         for (const run of onIt) {
           const words = onIt
             .filter((other) => isAt(other, run))
@@ -222,9 +241,11 @@ export async function openGpuLab() {
   }
 }
 
-/** By what the engine holds each container to: a core too many would be another's. */
-async function expectHostNotOvercommitted(
+/** By what the engine keeps for each container, which may be of several consumers: a core too many would be another's. */
+async function expectWithin(
+  share: ConsumerDetails['share'],
   runs: readonly ContainerRun[],
+  countOf: (run: ContainerRun) => number,
   message: string,
 ): Promise<void> {
   const limits = new Map(
@@ -234,12 +255,14 @@ async function expectHostNotOvercommitted(
   const known = runs.filter((run) => limits.get(run) !== undefined);
   expect(known.length, message).toBeGreaterThanOrEqual(runs.length * 0.9);
   for (const run of known) {
-    const beside = known.filter((other) => isAt(other, run)).map((other) => limits.get(other)!);
-    const cpus = beside.reduce((sum, of) => sum + of.cpus, 0);
-    const memoryBytes = beside.reduce((sum, of) => sum + of.memoryBytes, 0);
-    // The engine keeps billionths of a core.
-    expect(cpus, `${message} cores`).toBeLessThanOrEqual(availableParallelism() + 1e-6);
-    expect(memoryBytes, `${message} memory`).toBeLessThanOrEqual(totalmem() * 0.9);
+    const beside = known.filter((other) => isAt(other, run));
+    const sumOf = (amount: 'cpusAtLeast' | 'memoryBytes') =>
+      beside.reduce((sum, other) => sum + limits.get(other)![amount] / countOf(other), 0);
+    // The engine keeps 1024ths of a core.
+    expect(sumOf('cpusAtLeast'), `${message} cores`).toBeLessThanOrEqual(share.cpus + 0.02);
+    expect(sumOf('memoryBytes'), `${message} memory`).toBeLessThanOrEqual(
+      (share.memory_mib + 1) * 1024 ** 2,
+    );
   }
 }
 

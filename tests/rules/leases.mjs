@@ -104,8 +104,8 @@ export const rulesOfLeases = [
   {
     name: 'who lost its device to another takes nothing up again',
     file: `${attempts}held-attempt.ts`,
-    text: "AND c.state = 'gone')",
-    without: 'AND false)',
+    text: 'if (taken?.isTaken === true) return false;',
+    without: '',
     tests: [[devices, 'takes no attempt up again that has lapsed']],
   },
   {
@@ -306,8 +306,8 @@ export const rulesOfLeases = [
   {
     name: 'a process signs nobody off but itself',
     file: 'apps/private-api/src/modules/consumers/repository.ts',
-    text: "SET state = 'gone' WHERE id = $1 AND holder = $2 RETURNING",
-    without: "SET state = 'gone' WHERE id = $1 AND $2::text IS NOT NULL RETURNING",
+    text: "SET state = 'gone', reason = NULL WHERE id = $1 AND holder = $2 RETURNING",
+    without: "SET state = 'gone', reason = NULL WHERE id = $1 AND $2::text IS NOT NULL RETURNING",
     tests: [[dispatcher, 'does not sign off a consumer on behalf of its predecessor']],
   },
 ];

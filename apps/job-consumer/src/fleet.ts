@@ -130,18 +130,25 @@ export function createFleet(
   );
 }
 
-/** What it has of all its consumers together, as their books have it. */
+/**
+ * What it has of all its consumers together, as their books have it. Cores of which nobody has said how many it
+ * has may be more, up to one, as long as nobody else wants them: few would be too slow for the start of a program.
+ */
 function limitsFor(
-  { limits }: ConsumerIdentity,
+  { limits, share }: ConsumerIdentity,
   needs: Work['needs'],
   had: readonly ConsumerIdentity[],
 ): ContainerLimits {
   const parts = had.map((identity) => partOf(needs, identity));
   const sumOf = (amountOf: (of: Part) => number) =>
     parts.reduce((sum, part) => sum + amountOf(part), 0);
+  const cpus = sumOf((part) => part.cpus);
+  const isSaid = (needs.cpus ?? share.cpus_per_task ?? null) !== null;
+  const all = had.reduce((sum, of) => sum + of.share.cpus, 0);
   return {
     ...limits,
-    cpus: sumOf((part) => part.cpus),
+    cpus: isSaid ? cpus : Math.max(cpus, Math.min(1, all)),
+    cpusAtLeast: cpus,
     memoryBytes: Math.floor(sumOf((part) => part.memoryMib) + roundingError) * mib,
     shmBytes: needs.shm_mib === null ? limits.shmBytes : needs.shm_mib * mib,
   };

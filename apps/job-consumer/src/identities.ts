@@ -141,7 +141,7 @@ function resourcesOf(
     of.device === null ? `each of ${of.slots} CPU slots` : `a task on ${of.device.uuid}`;
   if (ofTask.cpus > share.cpus || ofTask.memoryMib > share.memory_mib) {
     throw invalid(
-      `CONTAINER_CPUS or CONTAINER_MEMORY_MIB gives ${words} more than the ${share.cpus} cores and ${share.memory_mib} MiB that all of its consumer have.`,
+      `CONTAINER_CPUS or CONTAINER_MEMORY_MIB gives ${words} more than the ${share.cpus} cores and ${share.memory_mib} MiB that its consumer has for all of them.`,
     );
   }
   if (ofTask.cpus < least.cpus || ofTask.memoryMib < least.memoryMib) {

@@ -245,6 +245,11 @@ describe('a fleet', () => {
     expect(allot('a', [], words).limits).toMatchObject({
       ...{ cpus: 0.5, memoryBytes: 70 * mib, shmBytes: 5 * mib },
     });
+    // Few cores would be too slow for the start of a program: up to one, as long as nobody else wants it.
+    const little = { ...alone, gpu_memory_mib: 100 };
+    expect(allot('a', [], little).limits).toMatchObject({ cpus: 1, cpusAtLeast: 0.8 });
+    expect(allot('a', [], quarter).limits).toMatchObject({ cpus: 2, cpusAtLeast: 2 });
+    expect(allot('a', [], words).limits).toMatchObject({ cpus: 0.5, cpusAtLeast: 0.5 });
     expect(allot('a', ['b']).limits).toMatchObject({ cpus: 16, memoryBytes: 16_000 * mib });
   });
 });

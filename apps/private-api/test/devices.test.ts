@@ -1,4 +1,7 @@
+import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
+import { deviceIsTaken } from '../src/modules/attempts/held-attempt.js';
 import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 let api: RunningPrivateApi;
@@ -116,23 +119,6 @@ it('of two that come together one is let in', async () => {
 });
 
 describe('a consumer whose device another has taken while it was silent', () => {
-  const stateOf = async (uid: string) => {
-    const [row] = await api.database.query<{ state: string; attempt: number }>(
-      'SELECT state, attempt FROM tasks WHERE uid = $1',
-      [uid],
-    );
-    return row;
-  };
-  const ticketFor = async (id: string): Promise<string> => {
-    await api.postModel(`taken-${id}${count}`);
-    const uid = await api.postTask(`taken-${id}${count}`);
-    await api.database.query(`UPDATE tasks SET state = 'QUEUED', consumer_id = $2 WHERE uid = $1`, [
-      uid,
-      `${id}${count}`,
-    ]);
-    return uid;
-  };
-
   it('claims nothing, and its tickets are back', async () => {
     await register('first', whole());
     const first = api.consumer(`first${count}`, 'first');
@@ -148,18 +134,7 @@ describe('a consumer whose device another has taken while it was silent', () => 
   });
 
   it('takes no attempt up again that has lapsed', async () => {
-    await register('first', whole());
-    const first = api.consumer(`first${count}`, 'first');
-    const uid = await ticketFor('first');
-    expect(await first.claim(uid)).toMatchObject({ outcome: 'won' });
-    await api.database.query(
-      `UPDATE attempts SET ended_at = now(), outcome = 'lost' WHERE task_uid = $1`,
-      [uid],
-    );
-    await api.database.query(
-      `UPDATE tasks SET state = 'PENDING', attempt = 2, not_before = now() + interval '1 hour' WHERE uid = $1`,
-      [uid],
-    );
+    const { uid, first } = await lapsedAttempt();
     await silence('first');
     await register('second', whole());
     expect(await first.renew(uid)).not.toMatchObject({ outcome: 'renewed' });
@@ -170,4 +145,75 @@ describe('a consumer whose device another has taken while it was silent', () => 
     expect(await first.renew(uid)).toMatchObject({ outcome: 'renewed' });
     expect(await stateOf(uid)).toEqual({ state: 'RUNNING', attempt: 1 });
   });
+
+  it('waits for one that is taking it before it takes anything up', async () => {
+    const { uid, first } = await lapsedAttempt();
+    const taking = new pg.Client({ connectionString: api.database.url });
+    await taking.connect();
+    try {
+      await taking.query('BEGIN');
+      const { rows } = await taking.query<{ pid: number }>(
+        'SELECT pg_backend_pid() AS pid FROM consumers WHERE id = $1 FOR UPDATE',
+        [`first${count}`],
+      );
+      const renewing = first.renew(uid);
+      const isWaiting = async () => {
+        const waiting = await api.database.query(
+          `SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`,
+          [rows[0]?.pid],
+        );
+        return waiting.length > 0;
+      };
+      expect(await waitUntil(isWaiting, { timeoutMs: 5_000 })).toBe(true);
+      await taking.query(`UPDATE consumers SET state = 'gone', reason = $2 WHERE id = $1`, [
+        `first${count}`,
+        deviceIsTaken,
+      ]);
+      await taking.query('COMMIT');
+      expect(await renewing).not.toMatchObject({ outcome: 'renewed' });
+    } finally {
+      await taking.end();
+    }
+    expect(await stateOf(uid)).toEqual({ state: 'PENDING', attempt: 2 });
+  });
 });
+
+it('who has signed off takes a lapsed attempt up again, to park or settle it', async () => {
+  const { uid, first } = await lapsedAttempt();
+  await first.signOff();
+  expect(await first.renew(uid)).toMatchObject({ outcome: 'renewed' });
+});
+
+const stateOf = async (uid: string) => {
+  const [row] = await api.database.query<{ state: string; attempt: number }>(
+    'SELECT state, attempt FROM tasks WHERE uid = $1',
+    [uid],
+  );
+  return row;
+};
+const ticketFor = async (id: string): Promise<string> => {
+  await api.postModel(`taken-${id}${count}`);
+  const uid = await api.postTask(`taken-${id}${count}`);
+  await api.database.query(`UPDATE tasks SET state = 'QUEUED', consumer_id = $2 WHERE uid = $1`, [
+    uid,
+    `${id}${count}`,
+  ]);
+  return uid;
+};
+
+/** Of `first`, which has the device. */
+async function lapsedAttempt() {
+  await register('first', whole());
+  const first = api.consumer(`first${count}`, 'first');
+  const uid = await ticketFor('first');
+  expect(await first.claim(uid)).toMatchObject({ outcome: 'won' });
+  await api.database.query(
+    `UPDATE attempts SET ended_at = now(), outcome = 'lost' WHERE task_uid = $1`,
+    [uid],
+  );
+  await api.database.query(
+    `UPDATE tasks SET state = 'PENDING', attempt = 2, not_before = now() + interval '1 hour' WHERE uid = $1`,
+    [uid],
+  );
+  return { uid, first };
+}

@@ -204,6 +204,8 @@ export interface ContainerLimits {
   memoryBytes: number;
   /** Cores; fractions allowed. */
   cpus: number;
+  /** What it has of them where containers want more than there are; left out: all of them. */
+  cpusAtLeast?: number;
   processes: number;
   /** Size of /dev/shm, which counts towards the memory. */
   shmBytes: number;

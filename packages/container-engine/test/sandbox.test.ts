@@ -86,6 +86,7 @@ describe('a model container, seen from inside', () => {
     expect(HostConfig.Memory).toBe(32 * 1024 ** 2);
     expect(HostConfig.MemorySwap).toBe(HostConfig.Memory);
     expect(HostConfig.NanoCpus).toBe(5e8);
+    expect(HostConfig.CpuShares).toBe(256);
   });
 
   it('has a /dev/shm of the given size, of its own', async () => {
@@ -176,6 +177,7 @@ async function inside(
     limits: {
       memoryBytes: 32 * 1024 ** 2,
       cpus: 0.5,
+      cpusAtLeast: 0.25,
       processes: 10,
       shmBytes: 2 * 1024 ** 2,
       logBytes: 128 * 1024,

@@ -22,7 +22,7 @@ export interface Part {
 
 /**
  * What a run takes of this consumer, one of the `gpu_count` that it has: by the dispatcher's books, by the
- * consumer's own, and, of all that it has together, what the engine holds its container to. Of cores and memory
+ * consumer's own, and, of all that it has together, what the engine keeps for its container. Of cores and memory
  * that the model does not speak of it gets what the consumer gives each, or else in proportion: of a CPU consumer
  * what is one slot's, of a GPU's share as much as it takes of the GPU, but enough to run a program.
  */
@@ -42,7 +42,7 @@ export function partOf(
   return {
     isAlone,
     gpuMemoryMib,
-    cpus: amountOf(needs.cpus ?? share.cpus_per_task, share.cpus, least.cpus),
+    cpus: amountOf(needs.cpus ?? share.cpus_per_task ?? null, share.cpus, least.cpus),
     memoryMib: amountOf(
       needs.memory_mib ?? share.memory_per_task_mib,
       share.memory_mib,
@@ -52,7 +52,7 @@ export function partOf(
 }
 
 /** Who takes next to nothing of a GPU still has a program to run. */
-const leastOnGpu = { cpus: 1, memoryMib: 64 };
+const leastOnGpu = { cpus: 0.01, memoryMib: 64 };
 
 /** Whether the consumer, with nothing else on it, could run it, or its part of it. */
 export function isFor(needs: Needs, consumer: Capacity): boolean {
@@ -66,6 +66,7 @@ export function isFor(needs: Needs, consumer: Capacity): boolean {
   return (
     part.cpus <= share.cpus + roundingError &&
     part.memoryMib <= share.memory_mib + roundingError &&
+    (needs.shm_mib ?? 0) <= part.memoryMib * needs.gpu_count + roundingError &&
     Object.entries(needs.labels).every(([key, value]) => labels[key] === value)
   );
 }
@@ -93,8 +94,10 @@ export const roundingError = 1e-6;
 
 /** As a person reads it, e.g. "2 GPUs of one host with 8000 MiB each, 4 cores, the label site=lab". */
 export function needsInWords(needs: Needs): string {
-  const { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, labels } = needs;
-  const each = gpu_memory_mib === null ? '' : ` with ${gpu_memory_mib} MiB`;
+  const { use_gpu, gpu_count, gpu_memory_mib, cpus, memory_mib, shm_mib, labels } = needs;
+  const each =
+    (gpu_memory_mib === null ? '' : ` with ${gpu_memory_mib} MiB`) +
+    (gpu_memory_mib === null || needs.gpu_memory_exceeded ? ' alone' : '');
   const words = [
     ...(use_gpu
       ? [
@@ -106,6 +109,7 @@ export function needsInWords(needs: Needs): string {
     ...(use_gpu ? [] : ['a CPU consumer']),
     ...(cpus === null ? [] : [`${cpus} cores`]),
     ...(memory_mib === null ? [] : [`${memory_mib} MiB of memory`]),
+    ...(shm_mib === null ? [] : [`${shm_mib} MiB of /dev/shm`]),
     ...Object.entries(labels).map(([key, value]) => `the label ${key}=${value}`),
   ];
   return words.join(', ');

@@ -70,18 +70,18 @@ describe('the part of a consumer that a run takes', () => {
       { cpus: 6, memoryMib: 4_000 },
     ],
     [
-      'is enough to run a program, however little it takes of the GPU',
+      'is enough for a program, however little it takes of the GPU',
       needs({ use_gpu: true, gpu_memory_mib: 1 }),
       gpu(80_000),
-      { isAlone: false, cpus: 1, memoryMib: 64 },
+      { isAlone: false, cpus: 0.01, memoryMib: 64 },
     ],
     [
       'is no more than there is, where that is less',
       needs({ use_gpu: true, gpu_memory_mib: 1 }),
       gpu(80_000, {
-        share: { cpus: 0.5, memory_mib: 32, cpus_per_task: null, memory_per_task_mib: null },
+        share: { cpus: 0.005, memory_mib: 32, cpus_per_task: null, memory_per_task_mib: null },
       }),
-      { isAlone: false, cpus: 0.5, memoryMib: 32 },
+      { isAlone: false, cpus: 0.005, memoryMib: 32 },
     ],
     [
       'is its part of what a task usually has, of each of several GPUs',
@@ -112,7 +112,17 @@ describe('whether a consumer could run it', () => {
   const mig = gpu(1_000, {
     device: { uuid: 'MIG-1', name: null, memory_mib: 1_000, driver: null },
   });
+  const compute = gpu(10_000, {
+    device: { uuid: 'MIG-1', name: 'A100 MIG 1c.3g.20gb', memory_mib: 10_000, driver: null },
+  });
+  const some = needs({ use_gpu: true, gpu_memory_mib: 4_000 });
   it.each<[string, Needs, Capacity, boolean]>([
+    ['a part of what compute instances share', some, compute, true],
+    ['all of it', needs({ use_gpu: true }), compute, false],
+    ['more of it than it says', { ...some, gpu_memory_exceeded: true }, compute, false],
+    ['all of a slice', needs({ use_gpu: true }), mig, true],
+    ['as much of /dev/shm as its memory', needs({ shm_mib: 4_000 }), cpu(), true],
+    ['more of it than its memory', needs({ shm_mib: 4_001 }), cpu(), false],
     ['CPU work on a CPU consumer', needs(), cpu(), true],
     ['CPU work on a GPU', needs(), gpu(1_000), false],
     ['GPU work on a CPU consumer', needs({ use_gpu: true }), cpu(), false],
@@ -162,7 +172,12 @@ describe('whether a consumer could run it', () => {
 
 it.each<[Needs, string]>([
   [needs(), 'a CPU consumer'],
-  [needs({ use_gpu: true }), 'a GPU'],
+  [needs({ use_gpu: true }), 'a GPU alone'],
+  [
+    needs({ use_gpu: true, gpu_memory_mib: 9, gpu_memory_exceeded: true }),
+    'a GPU with 9 MiB alone',
+  ],
+  [needs({ shm_mib: 5 }), 'a CPU consumer, 5 MiB of /dev/shm'],
   [
     needs({ use_gpu: true, gpu_count: 2, gpu_memory_mib: 9, cpus: 1.5, labels: { a: 'b' } }),
     '2 GPUs of one host with 9 MiB each, 1.5 cores, the label a=b',

@@ -20,7 +20,7 @@ export interface ContainerRun {
   startedAtMs: number;
   endedAtMs: number;
   /** What the engine holds it to, as it said when the container was started; undefined: it was gone by then. */
-  limits: Promise<{ cpus: number; memoryBytes: number } | undefined>;
+  limits: Promise<{ cpus: number; cpusAtLeast: number; memoryBytes: number } | undefined>;
 }
 
 /** The engine's HTTP API, for looking at what a test has done to it. */
@@ -89,8 +89,8 @@ export function createEngineApi(dockerHost: string): EngineApi {
   const limitsOf = async (id: string) => {
     const found = await call('GET', `/containers/${id}/json`).catch(() => undefined);
     if (found === undefined) return undefined;
-    const { NanoCpus, Memory } = (found as RawLimits).HostConfig;
-    return { cpus: NanoCpus / 1e9, memoryBytes: Memory };
+    const { NanoCpus, CpuShares, Memory } = (found as RawLimits).HostConfig;
+    return { cpus: NanoCpus / 1e9, cpusAtLeast: CpuShares / 1024, memoryBytes: Memory };
   };
 
   return {
@@ -170,7 +170,7 @@ interface RawContainer {
 }
 
 interface RawLimits {
-  HostConfig: { NanoCpus: number; Memory: number };
+  HostConfig: { NanoCpus: number; CpuShares: number; Memory: number };
 }
 
 interface RawObject {

@@ -129,7 +129,12 @@ describe('a consumer that cannot take up what was left behind', () => {
     await last().toMatchObject({ state: 'ready', slots: 2 });
     await scene.own.api.call('POST', `/containers/${second.id}/start`);
     // One of the two would wait for as long as the others last.
-    await last().toMatchObject({ state: 'ready', slots: 1 });
+    // Its share is that of the slot.
+    await last().toMatchObject({
+      state: 'ready',
+      slots: 1,
+      share: { cpus: 2 / 3, memory_mib: 341 },
+    });
     await scene.own.api.call('POST', `/containers/${first.id}/kill`);
     await last().toMatchObject({ state: 'ready', slots: 2 });
     const task = scene.addTask('true');

@@ -27,6 +27,7 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
       Memory: limits.memoryBytes,
       MemorySwap: limits.memoryBytes,
       NanoCpus: Math.round(limits.cpus * 1e9),
+      CpuShares: sharesOf(limits.cpusAtLeast ?? limits.cpus),
       ShmSize: limits.shmBytes,
       IpcMode: 'private',
       // An engine with user namespaces of its own gives the one only with the other.
@@ -62,6 +63,11 @@ function memoryFolders(
   const volumes = imageVolumes.map((path) => posix.resolve('/', path));
   const paths = ['/tmp', ...volumes].filter((path) => !mounted.has(path));
   return Object.fromEntries(paths.map((path) => [path, options]));
+}
+
+/** As many for each core: the kernel shares cores out by them, and takes from 2 to 2^18. */
+function sharesOf(cpus: number): number {
+  return Math.min(Math.max(2, Math.round(cpus * 1024)), 2 ** 18);
 }
 
 /**

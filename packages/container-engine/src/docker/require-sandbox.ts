@@ -94,6 +94,7 @@ const HostConfig = Type.Object(
     Memory: Amount,
     MemorySwap: Amount,
     NanoCpus: Amount,
+    CpuShares: Amount,
     ShmSize: Amount,
     IpcMode: Type.Literal('private'),
     CgroupnsMode: Type.Optional(Type.Literal('private')),

@@ -65,9 +65,11 @@ const Having = {
   share: Type.Object(
     {
       ...coresAndMemory,
-      cpus_per_task: Type.Union([coresAndMemory.cpus, Type.Null()], {
-        description: 'Cores of a task whose model does not say how many; null: its part.',
-      }),
+      cpus_per_task: Type.Optional(
+        Type.Union([coresAndMemory.cpus, Type.Null()], {
+          description: 'Cores of a task whose model does not say how many; null: its part.',
+        }),
+      ),
       memory_per_task_mib: Type.Union([Mib, Type.Null()], {
         description: 'Memory of a task whose model does not say how much; null: its part.',
       }),

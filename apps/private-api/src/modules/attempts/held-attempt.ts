@@ -25,6 +25,9 @@ export const takesForConsumer = `EXISTS (
   SELECT 1 FROM consumers
    WHERE id = $3 AND holder = $4 AND NOT draining AND state <> 'gone' FOR SHARE)`;
 
+/** Why a consumer is gone that did not sign off. */
+export const deviceIsTaken = 'Nothing was heard of it, and another consumer has its device now.';
+
 /** Of an attempt that nobody renews. */
 export const hasLapsed = 'ended_at IS NULL AND lease_until < now()';
 
@@ -62,8 +65,7 @@ export const isResumable = `a.outcome = 'lost' AND t.uid = a.task_uid AND t.atte
 
 /**
  * Gives an attempt that was ended for its lapsed lease back, as long as no other attempt was claimed:
- * the work that is done is not thrown away, unless a consumer whose device it has is gone, which another may have
- * by now. `whose` is a condition on the attempt `a` with values
+ * the work that is done is not thrown away, unless another consumer has taken a device that it had. `whose` is a condition on the attempt `a` with values
  * from $3 on. The task is locked. False: there is nothing to resume.
  */
 export async function resumeLapsed(
@@ -71,6 +73,15 @@ export async function resumeLapsed(
   { taskUid, attempt }: Pick<HeldAttempt, 'taskUid' | 'attempt'>,
   whose: { condition: string; values: readonly unknown[] },
 ): Promise<boolean> {
+  // Who takes one of its devices right now is waited for, or waits.
+  const [taken] = await tx.query<{ isTaken: boolean }>(
+    `SELECT coalesce(bool_or(state = 'gone' AND reason = $3), false) AS "isTaken" FROM (
+       SELECT c.state, c.reason FROM consumers c, attempts a
+        WHERE a.task_uid = $1 AND a.number = $2 AND (c.id = a.consumer_id OR c.id = ANY (a.lenders))
+        ORDER BY c.id FOR SHARE OF c) AS its`,
+    [taskUid, attempt, deviceIsTaken],
+  );
+  if (taken?.isTaken === true) return false;
   const tasks = await tx.query(
     `UPDATE tasks t
         SET state = ${resumed.to}, attempt = a.number, consumer_id = a.consumer_id, lenders = a.lenders,
@@ -78,8 +89,6 @@ export async function resumeLapsed(
        FROM attempts a
       WHERE a.task_uid = $1 AND a.number = $2 AND ${whose.condition}
         AND ${isResumable}
-        AND NOT EXISTS (SELECT FROM consumers c
-                         WHERE (c.id = a.consumer_id OR c.id = ANY (a.lenders)) AND c.state = 'gone')
      RETURNING t.uid`,
     [taskUid, attempt, ...whose.values],
   );

@@ -1,7 +1,7 @@
 import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
 import { writeAudit, type Actor } from '../audit/repository.js';
-import { isResumable } from '../attempts/held-attempt.js';
+import { deviceIsTaken, isResumable } from '../attempts/held-attempt.js';
 import { asBeforeTicket, transition } from '../tasks/transitions.js';
 
 export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
@@ -150,9 +150,9 @@ export function createConsumerRepository(
         );
         if (other !== undefined) return { deviceOf: other.id };
         const silent = await tx.query<{ id: string }>(
-          `UPDATE consumers SET state = 'gone', reason = NULL
+          `UPDATE consumers SET state = 'gone', reason = $2
             WHERE id = ANY ($1) AND state <> 'gone' RETURNING id`,
-          [rivalIds],
+          [rivalIds, deviceIsTaken],
         );
         for (const rival of silent) await returnTickets(tx, rival.id);
         return keep(tx, id, registration);
@@ -231,7 +231,7 @@ export function createConsumerRepository(
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
         const gone = await tx.query(
-          `UPDATE consumers SET state = 'gone' WHERE id = $1 AND holder = $2 RETURNING id`,
+          `UPDATE consumers SET state = 'gone', reason = NULL WHERE id = $1 AND holder = $2 RETURNING id`,
           [id, holder],
         );
         return gone.length === 0 ? 0 : returnTickets(tx, id);
