@@ -69,6 +69,27 @@ it('has small tasks share devices as long as they fit, and leaves none idle', as
   await lab.expectNothingOvercommitted(new Map([...uids, waits].map((uid) => [uid, 'small'])));
 }, 120_000);
 
+it.each(['busy', 'wide'] as const)(
+  'gives %s tasks no device together that has room for them, but not the cores or memory',
+  async (model) => {
+    const uids = await Promise.all(Array.from({ length: 8 }, () => lab.post(model, seen(1))));
+    await Promise.all(uids.map(lab.devicesSeenBy));
+    await lab.expectNothingOvercommitted(new Map(uids.map((uid) => [uid, model])));
+  },
+  120_000,
+);
+
+it('shares a device between tasks that say no more than what they take of it', async () => {
+  const uids = await Promise.all(
+    Array.from({ length: 8 }, () => lab.post('terse', untilReleased(seen()))),
+  );
+  for (const uid of uids) await lab.tasks.untilItRuns(uid);
+  expect(new Set(await Promise.all(uids.map(lab.deviceOf))).size).toBeLessThan(4);
+  for (const uid of uids) await lab.tasks.release(uid);
+  await Promise.all(uids.map(lab.devicesSeenBy));
+  await lab.expectNothingOvercommitted(new Map(uids.map((uid) => [uid, 'terse'])));
+}, 120_000);
+
 it('never over-commits a device with 200 random tasks, by the events of the engine', async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const random = randomOf(seed);
