@@ -10,9 +10,23 @@ export const rulesOfSecrets = [
   {
     name: 'a secret that is soon guessed is refused, however long it is',
     file: `${kit}secret.ts`,
-    text: 'if (guessesLog10(secret) >= leastGuesses) return undefined;',
-    without: 'if (guessesLog10(secret) >= leastGuesses / 10) return undefined;',
+    text: 'guessesLog10(secret) >= leastGuesses;',
+    without: 'guessesLog10(secret) >= leastGuesses / 10;',
     tests: [[secret, ' is refused: ']],
+  },
+  {
+    name: 'a secret of words is refused, however many they are',
+    file: `${kit}secret.ts`,
+    text: 'if (isHard && countBesideWords(secret) >= leastBesideWords) return',
+    without: 'if (isHard && countBesideWords(secret) >= 0) return',
+    tests: [[secret, ' is refused: ']],
+  },
+  {
+    name: 'what was typed as a name is kept as an HMAC',
+    file: 'apps/private-api/src/modules/callers/login-failures.ts',
+    text: "return createHmac('sha256', secret).update(`login-failures ${subject}`).digest('base64url');",
+    without: 'return secret && createHmac ? subject : subject;',
+    tests: [['apps/private-api/test/logins.test.ts', 'is kept nowhere as it is']],
   },
   {
     name: 'a secret that comes two ways is refused',

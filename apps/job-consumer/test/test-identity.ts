@@ -2,7 +2,7 @@ import type { ContainerLimits } from '@inference-server/container-engine';
 import type { ConsumerIdentity } from '../src/identities.js';
 import type { RunDeps } from '../src/run/attempt-run.js';
 
-/** A consumer with little of everything; a CPU consumer unless told otherwise. */
+/** A consumer with little of everything; a CPU consumer unless told otherwise. Each task has a core and 64 MiB. */
 export function testIdentity(
   more: Partial<Omit<ConsumerIdentity, 'limits'>> & {
     id: string;
@@ -14,7 +14,12 @@ export function testIdentity(
     slots: 1,
     device: null,
     host: { cpus: 2, memory_mib: 2_048 },
-    share: { cpus: 2, memory_mib: 1_024, cpus_per_task: null, memory_per_task_mib: null },
+    share: {
+      cpus: more.slots ?? 1,
+      memory_mib: 1_024,
+      cpus_per_task: null,
+      memory_per_task_mib: 64,
+    },
     labels: {},
     ...more,
     limits: {

@@ -34,13 +34,13 @@ export const Config = Type.Object({
   /** A person with the role submit, made at the start if nobody has the name. */
   BOOTSTRAP_USER: Type.Optional(UserName),
   BOOTSTRAP_PASSWORD: Type.Optional(ChosenSecret()),
-  /** log2 of scrypt's N: each more doubles the time of a guess, and its memory (16: 64 MiB). */
   /** From the next one on an address has to wait. 0: any number. */
   MAX_WRONG_PASSWORDS_PER_ADDRESS: Type.Integer({
     minimum: 0,
     maximum: maxStoredInteger,
     default: 20,
   }),
+  /** log2 of scrypt's N: each more doubles the time of a guess, and its memory (16: 64 MiB). */
   PASSWORD_HASH_COST: Type.Integer({ minimum: 10, maximum: 20, default: 16 }),
   /** What the operator allows models. */
   POLICY_FILE: Type.Optional(Type.String()),

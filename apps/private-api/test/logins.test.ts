@@ -55,6 +55,13 @@ async function waitsS(subject: string) {
 }
 const letAgain = () => api.database.query(`UPDATE login_failures SET blocked_until = now()`);
 
+it('what was typed as a name is kept nowhere as it is: it may be a password', async () => {
+  await fail('hunter2-in-the-wrong-field', '198.51.100.9');
+  const rows = await api.database.query<{ subject: string }>('SELECT subject FROM login_failures');
+  expect(rows.length).toBeGreaterThan(1);
+  expect(JSON.stringify(rows)).not.toContain('hunter2');
+});
+
 describe('each wrong password keeps the next one waiting twice as long', () => {
   it('of a name from one address: from the fifth on, 15 minutes at most', async () => {
     const subject = 'user:ada from 198.51.100.1';

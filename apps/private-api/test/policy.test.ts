@@ -93,7 +93,7 @@ describe('assignTickets', () => {
     for (const other of [
       gpu('g', 100),
       cpu('y', 1, {
-        share: { cpus: 0.1, memory_mib: 1, cpus_per_task: null, memory_per_task_mib: null },
+        share: { cpus: 0.1, memory_mib: 1, memory_per_task_mib: null },
       }),
     ]) {
       const asks = { ...lost, needs: needs({ cpus: 1 }) };
@@ -252,7 +252,7 @@ describe('what fits nowhere now', () => {
     const consumers = [
       cpu('x', 4),
       cpu('y', 4, {
-        share: { cpus: 4, memory_mib: 8_192, cpus_per_task: null, memory_per_task_mib: null },
+        share: { cpus: 4, memory_mib: 8_192, memory_per_task_mib: null },
       }),
       gpu('g', 100),
     ];

@@ -15,9 +15,16 @@ export const ConsumerRule = Type.Object(
     max_slots: Count,
     max_cpus: Count,
     max_memory_mib: Count,
+    max_gpu_memory_mib: Count,
     devices: Type.Optional(
       Type.Array(Type.String({ minLength: 1 }), {
         description: 'One of these, by UUID or CDI name; *: anything. []: none. Left out: any.',
+      }),
+    ),
+    gpus: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), {
+        description:
+          'Of a slice: its GPU is one of these, by UUID; *: anything. Left out: none where devices are named.',
       }),
     ),
     labels: Type.Optional(
@@ -48,12 +55,21 @@ function beyondRule(
   rule: ConsumerRule,
   { slots, share, device, labels }: ConsumerRegistration,
 ): string | undefined {
-  const { max_slots: maxSlots, max_cpus: maxCpus, max_memory_mib: maxMemoryMib, devices } = rule;
+  const { max_slots: maxSlots, max_cpus: maxCpus, max_memory_mib: maxMemoryMib } = rule;
+  const { max_gpu_memory_mib: maxGpuMemoryMib, devices, gpus = devices && [] } = rule;
   if (slots > (maxSlots ?? Infinity)) return `it may have ${maxSlots} slots.`;
   if (share.cpus > (maxCpus ?? Infinity)) return `it may have ${maxCpus} cores.`;
   if (share.memory_mib > (maxMemoryMib ?? Infinity)) return `it may have ${maxMemoryMib} MiB.`;
   if (device !== null && devices !== undefined && !matchesAny(devices, device.uuid)) {
     return 'its device is none of the devices.';
+  }
+  // Who has a slice keeps the whole GPU from others.
+  const gpu = device?.gpu_uuid;
+  if (gpu !== undefined && gpus !== undefined && !matchesAny(gpus, gpu)) {
+    return 'the GPU of its slice is none of the gpus.';
+  }
+  if ((device?.memory_mib ?? 0) > (maxGpuMemoryMib ?? Infinity)) {
+    return `its device may have ${maxGpuMemoryMib} MiB.`;
   }
   const foreign = Object.entries(labels).find(
     ([key, value]) => rule.labels !== undefined && !matchesAny(rule.labels[key] ?? [], value),

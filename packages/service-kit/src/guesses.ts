@@ -12,8 +12,19 @@ let guesser: ZxcvbnFactory | undefined;
  * judged, where tokens have what is random in them.
  */
 export function guessesLog10(text: string, words: readonly string[] = []): number {
+  return judged(text, words).guessesLog10;
+}
+
+/** How many of the letters and digits of a text (of its end) stand in no word of four letters and more. */
+export function countBesideWords(text: string): number {
+  return judged(text, [])
+    .sequence.filter(({ pattern, token }) => pattern !== 'dictionary' || token.length < 4)
+    .reduce((sum, { token }) => sum + token.replace(/[^A-Za-z0-9]/g, '').length, 0);
+}
+
+function judged(text: string, words: readonly string[]) {
   guesser ??= new ZxcvbnFactory({ dictionary, graphs: adjacencyGraphs });
-  return guesser.check(text.slice(-judgedLength), [...words, ...ofThePlace]).guessesLog10;
+  return guesser.check(text.slice(-judgedLength), [...words, ...ofThePlace]);
 }
 
 /** What somebody who knows what this is, and where it stands, tries first. */
@@ -22,4 +33,7 @@ const ofThePlace = [
   ...['klinik', 'klinikum', 'krankenhaus', 'radiologie', 'universitaet', 'passwort', 'willkommen'],
   ...['change', 'changeme', 'example', 'token', 'private', 'public', 'default', 'placeholder'],
   ...['production', 'postgres', 'redis', 'operator', 'consumer', 'bootstrap', 'replace', 'insert'],
+  ...['super', 'very', 'secret', 'password', 'please', 'here', 'with', 'this', 'your', 'long'],
+  ...['random', 'string', 'value', 'some', 'strong', 'secure', 'generate', 'generated', 'internal'],
+  ...['credential', 'credentials', 'gateway', 'access', 'service', 'model', 'models', 'that'],
 ];

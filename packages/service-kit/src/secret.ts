@@ -1,5 +1,5 @@
 import Type from 'typebox';
-import { guessesLog10 } from './guesses.js';
+import { countBesideWords, guessesLog10 } from './guesses.js';
 
 /** The mark of a setting that must not be known to others, in its schema. */
 export interface SecretMark {
@@ -34,6 +34,8 @@ export function secretMarkOf(property: object): SecretMark | undefined {
 
 /** As many as 66 random bits (log10): nobody tries so many, also where each try costs nothing. */
 const leastGuesses = 20;
+/** Words are few to whoever reads examples, however many there are in a row. */
+const leastBesideWords = 16;
 
 /** Why a secret could be guessed, in words that follow its name; undefined when it is fine. */
 export function weaknessOf(secret: string): string | undefined {
@@ -45,6 +47,7 @@ function judge(secret: string): string | undefined {
   if (!/^[\x21-\x7e]+$/.test(secret)) {
     return 'has blanks, or characters other than those of ASCII';
   }
-  if (guessesLog10(secret) >= leastGuesses) return undefined;
+  const isHard = guessesLog10(secret) >= leastGuesses;
+  if (isHard && countBesideWords(secret) >= leastBesideWords) return undefined;
   return 'could be guessed, being short, or of words, repeats or rows of keys';
 }

@@ -133,7 +133,7 @@ describe('a consumer that cannot take up what was left behind', () => {
     await last().toMatchObject({
       state: 'ready',
       slots: 1,
-      share: { cpus: 2 / 3, memory_mib: 341 },
+      share: { cpus: 1, memory_mib: 341 },
     });
     await scene.own.api.call('POST', `/containers/${first.id}/kill`);
     await last().toMatchObject({ state: 'ready', slots: 2 });

@@ -26,23 +26,6 @@ export function sweepOldRows(
   });
 }
 
-/** What was done so long ago that nobody has to account for it: the table has a way of its own for that. */
-export function sweepAudit(
-  database: Database,
-  { everyMs, auditRetentionS }: { everyMs: number; auditRetentionS: number },
-): Sweep {
-  return createRowSweep(database, {
-    name: 'audit',
-    what: 'events of the audit whose time is over',
-    everyMs,
-    due: dueOf('audit_events', 'at'),
-    take: `
-      removed AS MATERIALIZED (SELECT remove_audit_events($1, ${batchSize}) AS count),
-      taken AS (SELECT 0 AS bytes FROM removed, generate_series(1, removed.count))`,
-    values: [auditRetentionS],
-  });
-}
-
 const dueOf = (table: string, since: string): string => `
   SELECT ctid AS place, 0 AS bytes FROM ${table}
    WHERE ${since} <= now() - $1 * interval '1 second'

@@ -14,7 +14,7 @@ import { sweepInputs } from './inputs.js';
 import { sweepLogs } from './logs.js';
 import { sweepLostFiles } from './lost-files.js';
 import { sweepModelFiles } from './model-files.js';
-import { sweepAudit, sweepOldRows } from './old-rows.js';
+import { sweepOldRows } from './old-rows.js';
 import { sweepOutputs } from './outputs.js';
 import { onlyInOwnStore, type OwnStore } from './own-store.js';
 import { sweepStagedFiles } from './staged-files.js';
@@ -54,7 +54,6 @@ export function createSweeps(deps: {
     outputRetentionS: settings.OUTPUT_RETENTION_S,
     fetchedRetentionS: settings.FETCHED_RETENTION_S,
     logRetentionS: settings.LOG_RETENTION_S,
-    auditRetentionS: settings.AUDIT_RETENTION_S,
     abandonedAfterS: settings.ABANDONED_AFTER_S,
     logger,
   };
@@ -100,7 +99,14 @@ export function createSweeps(deps: {
       since: 'day',
       ageS: gpuUseKeptS,
     }),
-    sweepAudit(database, ofRows),
+    sweepOldRows(database, {
+      name: 'audit',
+      what: 'events of the audit whose time is over',
+      everyMs,
+      table: 'audit_events',
+      since: 'at',
+      ageS: settings.AUDIT_RETENTION_S,
+    }),
     sweepModelFiles(database, ofRows),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),

@@ -171,7 +171,7 @@ function anonymous(
  * an image or whatever else is asked for without an Origin (Sec-Fetch-Site). A link there may lead here: what
  * is behind it is shown to the visitor alone.
  */
-function refuseForeignPages({ headers }: FastifyRequest): void {
+function refuseForeignPages({ headers, method }: FastifyRequest): void {
   const { host, origin, 'sec-fetch-site': site, 'sec-fetch-dest': destination } = headers;
   if (!isLoopback(host ?? '')) {
     throw new AppError(
@@ -179,7 +179,8 @@ function refuseForeignPages({ headers }: FastifyRequest): void {
       'Callers without credentials must address the server as localhost.',
     );
   }
-  const isEmbedded = (site === 'cross-site' || site === 'same-site') && destination !== 'document';
+  const isLink = destination === 'document' && (method === 'GET' || method === 'HEAD');
+  const isEmbedded = (site === 'cross-site' || site === 'same-site') && !isLink;
   if (isEmbedded || (origin !== undefined && hostOf(origin) !== host?.toLowerCase())) {
     throw new AppError(
       'FORBIDDEN',
