@@ -92,9 +92,7 @@ describe('assignTickets', () => {
     const lost = task('a', { attempt: 2, lastConsumerId: 'x', shunsLast: true });
     for (const other of [
       gpu('g', 100),
-      cpu('y', 1, {
-        share: { cpus: 0.1, memory_mib: 1, memory_per_task_mib: null },
-      }),
+      cpu('y', 1, { share: { cpus: 0.1, memory_mib: 1, memory_per_task_mib: null } }),
     ]) {
       const asks = { ...lost, needs: needs({ cpus: 1 }) };
       expect(given([asks], [cpu('x', 1), other])).toEqual(['a: x']);
@@ -251,9 +249,7 @@ describe('what fits nowhere now', () => {
     const wide = task('wide', { needs: needs({ cpus: 8 }) });
     const consumers = [
       cpu('x', 4),
-      cpu('y', 4, {
-        share: { cpus: 4, memory_mib: 8_192, memory_per_task_mib: null },
-      }),
+      cpu('y', 4, { share: { cpus: 4, memory_mib: 8_192, memory_per_task_mib: null } }),
       gpu('g', 100),
     ];
     expect(given([wide, small('a'), task('b')], consumers, [busy('x')])).toEqual(['a: g', 'b: y']);
