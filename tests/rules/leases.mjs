@@ -102,6 +102,20 @@ export const rulesOfLeases = [
     tests: [[devices, 'claims nothing, and its tickets are back']],
   },
   {
+    name: 'who lost its device after it had signed off is known to have lost it',
+    file: 'apps/private-api/src/modules/consumers/repository.ts',
+    text: "AND (state <> 'gone' OR reason IS DISTINCT FROM $2)",
+    without: "AND (state <> 'gone' OR $2 = '')",
+    tests: [[devices, 'nor has one that signed off %s']],
+  },
+  {
+    name: 'who signs off after it lost its device has lost it',
+    file: 'apps/private-api/src/modules/consumers/repository.ts',
+    text: "CASE WHEN state = 'gone' THEN reason END",
+    without: 'NULL',
+    tests: [[devices, 'nor has one that signed off %s']],
+  },
+  {
     name: 'who lost its device to another takes nothing up again',
     file: `${attempts}held-attempt.ts`,
     text: 'if (taken?.isTaken === true) return false;',
@@ -306,8 +320,8 @@ export const rulesOfLeases = [
   {
     name: 'a process signs nobody off but itself',
     file: 'apps/private-api/src/modules/consumers/repository.ts',
-    text: "SET state = 'gone', reason = NULL WHERE id = $1 AND holder = $2 RETURNING",
-    without: "SET state = 'gone', reason = NULL WHERE id = $1 AND $2::text IS NOT NULL RETURNING",
+    text: 'WHERE id = $1 AND holder = $2 RETURNING id',
+    without: 'WHERE id = $1 AND $2::text IS NOT NULL RETURNING id',
     tests: [[dispatcher, 'does not sign off a consumer on behalf of its predecessor']],
   },
 ];

@@ -217,9 +217,9 @@ export const rulesOfTickets = [
   {
     name: 'only tickets go back from who signs off',
     file: consumers,
-    text: 'WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE',
+    text: 'WHERE state IN ${ticketReturned.from} AND (consumer_id = $1 OR $1 = ANY (lenders))\n                   FOR',
     without:
-      "WHERE (state IN ${ticketReturned.from} OR state = 'RUNNING') AND consumer_id = $1 FOR UPDATE",
+      "WHERE (state IN ${ticketReturned.from} OR state = 'RUNNING') AND consumer_id = $1\n                   FOR",
     tests: [[model, 'keeps to the table and to one holder']],
   },
   {

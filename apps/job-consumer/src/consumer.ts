@@ -35,7 +35,7 @@ export interface ConsumerOptions {
   queuePrefix: string;
   workDir: string;
   version: string;
-  settings: Omit<RunSettings, 'limits' | 'spoolFolder'>;
+  settings: Omit<RunSettings, 'spoolFolder'>;
   /** How long another process of this name is waited for. */
   predecessorMs: number;
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
@@ -163,7 +163,7 @@ export async function startConsumer(
     names,
     modelVolumes: { engine, names, newRandom: randomUUID, now: () => new Date() },
     logger,
-    settings: { ...options.settings, limits: identity.limits, spoolFolder },
+    settings: { ...options.settings, spoolFolder },
   };
 
   const setOpen = () => {

@@ -61,7 +61,6 @@ export async function createAttemptBench(options: {
     },
     logger,
     settings: {
-      limits: testIdentity({ id: consumerId }).limits,
       spoolFolder: await testFolder(),
       policy: {},
       credentialsOf: () => undefined,
@@ -84,8 +83,8 @@ export async function createAttemptBench(options: {
     if (claimed === undefined) throw new Error('the claim was refused');
     return claimed;
   };
-  const allot = ({ held, work }: Claim, { settings: { limits } }: RunDeps): Allotment => {
-    const identity = testIdentity({ id: consumerId, limits });
+  const allot = ({ held, work }: Claim): Allotment => {
+    const identity = testIdentity({ id: consumerId });
     const member = createFleet([identity]).get(consumerId)!;
     return member.allot(held, member.room.takePlace(), work);
   };
@@ -97,7 +96,7 @@ export async function createAttemptBench(options: {
     async start(task, settings) {
       const own = { ...deps, settings: { ...deps.settings, ...settings } };
       const claimed = await claim(task);
-      return startAttempt(own, claimed, allot(claimed, own), never, { isAdopted: false });
+      return startAttempt(own, claimed, allot(claimed), never, { isAdopted: false });
     },
     async adopt(task, earlierMs = 0) {
       const inspectContainer: ContainerEngine['inspectContainer'] = async (...args) => {
@@ -107,7 +106,7 @@ export async function createAttemptBench(options: {
       };
       const own = { ...deps, engine: { ...deps.engine, inspectContainer } };
       const claimed = await claim(task);
-      return startAttempt(own, claimed, allot(claimed, own), never, { isAdopted: true });
+      return startAttempt(own, claimed, allot(claimed), never, { isAdopted: true });
     },
     close: () => client.close(),
   };

@@ -10,6 +10,7 @@ import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
 import { makeScriptImage } from './images.js';
 import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
 import { scriptZip } from './zips.js';
+import { smallLimits } from './small-limits.js';
 
 let own: TestEngine;
 let api: TestPrivateApi;
@@ -138,7 +139,7 @@ async function run(script: string, container_tag = image): Promise<AttemptResult
 async function openScene({ lookMs = 0 } = {}) {
   const real = createDockerEngine({ dockerHost: own.dockerHost });
   const absent = createDockerEngine({ dockerHost: 'unix:///nobody/listens/here.sock' });
-  const { limits } = bench.deps.settings;
+  const limits = smallLimits;
   const create = () =>
     real.createContainer(
       {

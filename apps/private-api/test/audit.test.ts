@@ -225,6 +225,7 @@ describe('the audit', () => {
       `SET session_replication_role = replica; DELETE FROM audit_events`,
       `SET session_replication_role = replica; TRUNCATE audit_events`,
       `DO $$ BEGIN DELETE FROM audit_events /* PL/pgSQL function keep_audit_events() line */; END $$`,
+      `SET TimeZone = '${longDay()}'; DELETE FROM audit_events`,
     ]) {
       await expect(api.database.query(statement), statement).rejects.toThrow('only added to');
     }
@@ -361,3 +362,11 @@ describe('the export', () => {
     expect([head.status, await head.text()]).toEqual([200, '']);
   });
 });
+
+/** A time zone whose clocks were put on by 26 hours an hour ago: there one day before now is yet to come. */
+function longDay(): string {
+  const switched = new Date(Date.now() - 14 * 3_600_000);
+  const newYear = Date.UTC(switched.getUTCFullYear(), 0, 1);
+  const day = Math.floor((switched.getTime() - newYear) / 86_400_000);
+  return `AAA13BBB-13,${day}/${switched.toISOString().slice(11, 16)},365/24`;
+}

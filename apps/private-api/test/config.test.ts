@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import { loadConfig } from '@inference-server/service-kit';
+import { loadConfig, newOperatorToken } from '@inference-server/service-kit';
 import { Config } from '../src/config.js';
 
 const required = {
   DATABASE_URL: 'postgres://127.0.0.1/x',
   REDIS_URL: 'redis://127.0.0.1:6379',
   STORAGE_URL: '/x',
-  PRIVATE_API_TOKEN: 'an-operator-token-of-some-length',
+  PRIVATE_API_TOKEN: newOperatorToken(),
 };
 const times = Object.keys(Config.properties).filter((name) => name.endsWith('_S'));
 

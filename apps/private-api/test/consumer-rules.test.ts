@@ -38,7 +38,7 @@ async function register(id: string, registration: Partial<ConsumerRegistration> 
   const { code, detail, reason } = (await answer.json()) as Partial<Problem>;
   return { status: answer.status, code, detail, reason };
 }
-const whole = (uuid: string, memory_mib: number): Partial<ConsumerRegistration> => ({
+const whole = (uuid: string, memory_mib: number | null): Partial<ConsumerRegistration> => ({
   device: { uuid, name: null, memory_mib, driver: null },
 });
 const slice = (uuid: string, gpu_uuid: string): Partial<ConsumerRegistration> => ({
@@ -65,6 +65,7 @@ it.each<[string, string, Partial<ConsumerRegistration>, string]>([
   ['more memory', 'cpu', share({ memory_mib: 8193 }), '8192 MiB'],
   ['a device', 'cpu', { device: { ...gpu(1).device, uuid: 'GPU-2' } as never }, 'devices'],
   ['more of a GPU', 'gpu', whole('GPU-5', 8001), '8000 MiB'],
+  ['who knows how much of a GPU', 'gpu', whole('GPU-5', null), '8000 MiB'],
   ['a slice of another GPU', 'gpu', slice('MIG-1', 'GPU-2'), 'gpus'],
   ['a GPU that is said to be of another', 'plain', slice('GPU-4', 'GPU-2'), 'gpus'],
   ['a label of another value', 'cpu', { labels: { site: 'lab-1' } }, 'labels'],

@@ -146,6 +146,15 @@ describe('a consumer whose device another has taken while it was silent', () => 
     expect(await stateOf(uid)).toEqual({ state: 'RUNNING', attempt: 1 });
   });
 
+  it.each(['before', 'after'])('takes none up, nor has one that signed off %s', async (when) => {
+    const { uid, first } = await lapsedAttempt();
+    if (when === 'before') await first.signOff();
+    await silence('first');
+    await register('second', whole());
+    if (when === 'after') await first.signOff();
+    expect(await first.renew(uid)).not.toMatchObject({ outcome: 'renewed' });
+  });
+
   it('waits for one that is taking it before it takes anything up', async () => {
     const { uid, first } = await lapsedAttempt();
     const taking = new pg.Client({ connectionString: api.database.url });

@@ -68,7 +68,8 @@ function beyondRule(
   if (gpu !== undefined && gpus !== undefined && !matchesAny(gpus, gpu)) {
     return 'the GPU of its slice is none of the gpus.';
   }
-  if ((device?.memory_mib ?? 0) > (maxGpuMemoryMib ?? Infinity)) {
+  // One of which it does not say how much it has is given tasks of any size.
+  if (device !== null && (device.memory_mib ?? Infinity) > (maxGpuMemoryMib ?? Infinity)) {
     return `its device may have ${maxGpuMemoryMib} MiB.`;
   }
   const foreign = Object.entries(labels).find(

@@ -15,11 +15,17 @@ export function guessesLog10(text: string, words: readonly string[] = []): numbe
   return judged(text, words).guessesLog10;
 }
 
-/** How many of the letters and digits of a text (of its end) stand in no word of four letters and more. */
+/**
+ * How many characters of a text (of its end) stand in no word of four letters and more, no run, repeat, date
+ * or row of keys. What only separates such counts as nothing.
+ */
 export function countBesideWords(text: string): number {
   return judged(text, [])
-    .sequence.filter(({ pattern, token }) => pattern !== 'dictionary' || token.length < 4)
-    .reduce((sum, { token }) => sum + token.replace(/[^A-Za-z0-9]/g, '').length, 0);
+    .sequence.filter(
+      ({ pattern, token }) =>
+        pattern === 'bruteforce' || (pattern === 'dictionary' && token.length < 4),
+    )
+    .reduce((sum, { token }) => sum + (/[A-Za-z0-9]/.test(token) ? token.length : 0), 0);
 }
 
 function judged(text: string, words: readonly string[]) {
@@ -35,5 +41,6 @@ const ofThePlace = [
   ...['production', 'postgres', 'redis', 'operator', 'consumer', 'bootstrap', 'replace', 'insert'],
   ...['super', 'very', 'secret', 'password', 'please', 'here', 'with', 'this', 'your', 'long'],
   ...['random', 'string', 'value', 'some', 'strong', 'secure', 'generate', 'generated', 'internal'],
+  ...['bitte', 'hier', 'eine', 'einen', 'langes', 'geheimnis', 'geheim', 'eintragen', 'schluessel'],
   ...['credential', 'credentials', 'gateway', 'access', 'service', 'model', 'models', 'that'],
 ];

@@ -30,8 +30,9 @@ export async function runUntilStopped(
     stopping.abort();
     boundTheRest();
   });
+  let app: RunningApp | undefined;
   try {
-    const app = await start(stopping.signal);
+    app = await start(stopping.signal);
     const failed = app.failed?.catch((error: unknown) => ({ error }));
     const end = await Promise.race([stopped, failed ?? stopped]);
     if (typeof end === 'string') logger.info({ why: end }, 'stopping');
@@ -42,7 +43,8 @@ export async function runUntilStopped(
     await app.close();
     if (typeof end !== 'string') return exit(logger, 1, 'failed');
   } catch (error) {
-    if (stopping.signal.aborted) return exit(logger, 0, 'stopped while starting');
+    if (app === undefined && stopping.signal.aborted)
+      return exit(logger, 0, 'stopped while starting');
     logger.fatal({ err: error }, messageOf(error));
     return exit(logger, 1, 'failed');
   }

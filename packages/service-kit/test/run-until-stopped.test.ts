@@ -4,14 +4,17 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, inject, it } from 'vitest';
 
-/** Starts for ever, or until it is to stop; the closing of what was started never ends. */
+/** Starts for ever, or until it is to stop, or at once: then its closing fails. */
 const program = `
   const { createLogger, runUntilStopped } = await import(process.argv[1]);
-  const heeds = process.argv[2] === 'heeds';
+  const how = process.argv[2];
   const logger = createLogger('program', 'info');
   await runUntilStopped(
     (signal) => new Promise((resolve, reject) => {
-      if (heeds) signal.addEventListener('abort', () => reject(signal.reason));
+      if (how === 'cannot be closed') {
+        resolve({ close: () => Promise.reject(new Error('the door is stuck')) });
+      }
+      if (how === 'heeds') signal.addEventListener('abort', () => reject(signal.reason));
       setInterval(() => undefined, 1_000);
       logger.info('starting');
     }),
@@ -22,7 +25,8 @@ const program = `
 it.each([
   ['heeds', 0, 'stopped while starting'],
   ['hangs', 1, 'the grace time is over'],
-])('a start that %s ends with %i on SIGTERM', async (how, code, words) => {
+  ['cannot be closed', 1, 'failed'],
+])('what %s ends with %i on SIGTERM', async (how, code, words) => {
   const library = join(inject('repository'), 'packages/service-kit/dist/index.js');
   const args = ['--input-type=module', '-e', program, library, how];
   const child = spawn(process.execPath, args, { timeout: 20_000, killSignal: 'SIGKILL' });

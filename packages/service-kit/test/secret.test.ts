@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Type from 'typebox';
@@ -74,6 +74,11 @@ describe('NAME_FILE', () => {
   });
 });
 
+/** Of all characters of ASCII that are seen. */
+function randomPrintable(length: number): string {
+  return Array.from({ length }, () => String.fromCharCode(randomInt(0x21, 0x7f))).join('');
+}
+
 describe('a secret', () => {
   it.each([
     ['changeme', 'guessed'],
@@ -99,6 +104,8 @@ describe('a secret', () => {
     ['insert-your-secret-token-here-please', 'guessed'],
     ['inference-server-private-api-secret', 'guessed'],
     ['my-very-secret-hospital-inference-token', 'guessed'],
+    ['bitte-hier-ein-langes-geheimnis-eintragen', 'guessed'],
+    ['super-secret-server-token-123456789-987654321', 'guessed'],
     [`${strong} `, 'blanks'],
     [`${strong}\nX-Other: 1`, 'blanks'],
     [`${strong}ä`, 'ASCII'],
@@ -117,6 +124,7 @@ describe('a secret', () => {
         expect(weaknessOf(bytes.toString(form))).toBeUndefined();
       }
       expect(weaknessOf(randomBytes(16).toString('hex'))).toBeUndefined();
+      expect(weaknessOf(randomPrintable(24))).toBeUndefined();
     }
     // What is random in a token stands at its end.
     const derived = [publicApiToken(strong), consumerToken(strong, 'a'.repeat(58))];

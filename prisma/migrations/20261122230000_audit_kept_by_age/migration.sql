@@ -2,9 +2,11 @@
 DROP TRIGGER "audit_events_kept" ON "audit_events";
 DROP FUNCTION remove_audit_events(DOUBLE PRECISION, INTEGER);
 
-CREATE OR REPLACE FUNCTION keep_audit_events() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Hours: how long a day is depends on a session's time zone, as names depend on its search path.
+CREATE OR REPLACE FUNCTION keep_audit_events() RETURNS trigger LANGUAGE plpgsql
+  SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF TG_OP = 'DELETE' AND TG_LEVEL = 'ROW' AND OLD.at <= now() - interval '1 day' THEN
+  IF TG_OP = 'DELETE' AND TG_LEVEL = 'ROW' AND OLD.at <= now() - interval '24 hours' THEN
     RETURN OLD;
   END IF;
   RAISE EXCEPTION 'audit_events is only added to';

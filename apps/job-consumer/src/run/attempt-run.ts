@@ -1,4 +1,4 @@
-import type { ContainerEngine, ContainerLimits } from '@inference-server/container-engine';
+import type { ContainerEngine } from '@inference-server/container-engine';
 import type { Policy, Work } from '@inference-server/contracts';
 import type { Logger } from '@inference-server/service-kit';
 import type { GpuSource } from '../devices/gpu-source.js';
@@ -29,8 +29,6 @@ export interface RunDeps {
 }
 
 export interface RunSettings {
-  /** Of a container that has all that the consumer can give one: a probe's. */
-  limits: ContainerLimits;
   spoolFolder: string;
   /** What the operator of this host allows, and the credentials that an image's registry wants. */
   policy: Policy;

@@ -96,10 +96,10 @@ async function faultOfStarts(
   { engine, own, modelVolumes, requireLease, allotment, settings, signal }: AttemptRun,
   volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
-  const { limits, policy } = settings;
+  const { limits } = allotment;
   const problemWith = async (gpus: readonly string[]): Promise<unknown> => {
     const name = `${own.name('probe')}-${modelVolumes.newRandom()}`;
-    const { runtime } = policy;
+    const { runtime } = settings.policy;
     const of = { name, labels: own.labels('probe'), gpus, limits, runtime };
     const probe = { ...of, volumes, requireLease };
     try {

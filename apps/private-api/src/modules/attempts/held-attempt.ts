@@ -77,7 +77,8 @@ export async function resumeLapsed(
   const [taken] = await tx.query<{ isTaken: boolean }>(
     `SELECT coalesce(bool_or(state = 'gone' AND reason = $3), false) AS "isTaken" FROM (
        SELECT c.state, c.reason FROM consumers c, attempts a
-        WHERE a.task_uid = $1 AND a.number = $2 AND (c.id = a.consumer_id OR c.id = ANY (a.lenders))
+        WHERE a.task_uid = $1 AND a.number = $2 AND a.outcome = 'lost'
+          AND (c.id = a.consumer_id OR c.id = ANY (a.lenders))
         ORDER BY c.id FOR SHARE OF c) AS its`,
     [taskUid, attempt, deviceIsTaken],
   );

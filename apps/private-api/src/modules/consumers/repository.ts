@@ -105,7 +105,8 @@ export function createConsumerRepository(
       `UPDATE tasks t SET ${asBeforeTicket}
         WHERE uid IN (
                 SELECT uid FROM tasks
-                 WHERE state IN ${ticketReturned.from} AND consumer_id = $1 FOR UPDATE SKIP LOCKED)
+                 WHERE state IN ${ticketReturned.from} AND (consumer_id = $1 OR $1 = ANY (lenders))
+                   FOR UPDATE SKIP LOCKED)
        RETURNING uid`,
       [id],
     );
@@ -151,7 +152,7 @@ export function createConsumerRepository(
         if (other !== undefined) return { deviceOf: other.id };
         const silent = await tx.query<{ id: string }>(
           `UPDATE consumers SET state = 'gone', reason = $2
-            WHERE id = ANY ($1) AND state <> 'gone' RETURNING id`,
+            WHERE id = ANY ($1) AND (state <> 'gone' OR reason IS DISTINCT FROM $2) RETURNING id`,
           [rivalIds, deviceIsTaken],
         );
         for (const rival of silent) await returnTickets(tx, rival.id);
@@ -231,7 +232,8 @@ export function createConsumerRepository(
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
         const gone = await tx.query(
-          `UPDATE consumers SET state = 'gone', reason = NULL WHERE id = $1 AND holder = $2 RETURNING id`,
+          `UPDATE consumers SET state = 'gone', reason = CASE WHEN state = 'gone' THEN reason END
+            WHERE id = $1 AND holder = $2 RETURNING id`,
           [id, holder],
         );
         return gone.length === 0 ? 0 : returnTickets(tx, id);
