@@ -148,4 +148,11 @@ describe('ports', () => {
   test('findFreePort names one that can be listened on', async () => {
     expect(await isPortTaken(await findFreePort(), '127.0.0.1')).toBe(false);
   });
+
+  test('findFreePort names none that a connection may be given meanwhile', async () => {
+    const range = await readFile('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
+    const ports = await Promise.all(Array.from({ length: 100 }, () => findFreePort()));
+    expect(Math.max(...ports)).toBeLessThan(Number.parseInt(range, 10));
+    expect(new Set(ports).size).toBeGreaterThan(90);
+  });
 });
