@@ -14,11 +14,10 @@ const FIRST_OUTGOING_PORT = 32_768;
 /**
  * A TCP port of 127.0.0.1 that nobody listened on a moment ago, and that the system gives no
  * outgoing connection: who stops listening on it can do so again later, whatever was connected
- * to in between.
+ * to in between. Where the system gives those nearly all ports, it may be any.
  */
 export async function findFreePort(): Promise<number> {
   const firstOutgoing = await firstOutgoingPort();
-  // Where connections may be given nearly all of them, none is safe.
   const end = firstOutgoing > 2 * FIRST_PORT ? firstOutgoing : LAST_PORT + 1;
   for (;;) {
     const port = randomInt(FIRST_PORT, end);

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -149,10 +150,13 @@ describe('ports', () => {
     expect(await isPortTaken(await findFreePort(), '127.0.0.1')).toBe(false);
   });
 
-  test('findFreePort names none that a connection may be given meanwhile', async () => {
-    const range = await readFile('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
+  const outgoing = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
+  const firstOutgoing = Number.parseInt(outgoing, 10);
+  // An administrator may leave nearly none to others.
+  const leavesMany = firstOutgoing > 20_000;
+  test.runIf(leavesMany)('findFreePort names none that a connection may be given', async () => {
     const ports = await Promise.all(Array.from({ length: 100 }, () => findFreePort()));
-    expect(Math.max(...ports)).toBeLessThan(Number.parseInt(range, 10));
+    expect(Math.max(...ports)).toBeLessThan(firstOutgoing);
     expect(new Set(ports).size).toBeGreaterThan(90);
   });
 });
