@@ -94,10 +94,35 @@ export {
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { type CreatedKey, type KeyDetails, type NewKey } from './schemas/key.js';
 export { Labels, LabelsText, parseLabels } from './schemas/labels.js';
-export { Model, type PullPolicy } from './schemas/model.js';
+export { Model, type ModelKind, type PullPolicy } from './schemas/model.js';
+export {
+  dataTypes,
+  ModelContract,
+  profiles,
+  usualRuntime,
+  type DataTypeName,
+  type ModelField,
+  type ProfileName,
+  type RuntimeSettings,
+} from './schemas/model-contract.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
+export {
+  replicaEnds,
+  replicaStates,
+  type GatewayNews,
+  type GatewayReport,
+  type HostedModel,
+  type ReplicaDetails,
+  type ReplicaEnd,
+  type ReplicaOrder,
+  type ReplicaOrders,
+  type ReplicaReport,
+  type ReplicaState,
+  type ReportedReplica,
+} from './schemas/replica.js';
+export { replicaNewsHeldS } from './routes/replicas.js';
 export type { Quota } from './schemas/quota.js';
 export { Capability, NetworkName, usualRights, type Rights } from './schemas/rights.js';
 export { maxStoredInteger } from './schemas/stored-integer.js';

@@ -1,4 +1,5 @@
 import type { ConsumerRegistration } from './schemas/consumer.js';
+import type { ModelKind } from './schemas/model.js';
 import type { Needs } from './schemas/needs.js';
 
 // What models need, held against what consumers have: for the dispatcher, which decides by it who runs
@@ -25,11 +26,23 @@ export interface Part {
  * consumer's own, and, of all that it has together, what the engine keeps for its container. Of cores and memory
  * that the model does not speak of it gets what the consumer gives each, or else in proportion: of a CPU consumer
  * what is one slot's, of a GPU's share as much as it takes of the GPU, but enough to run a program.
+ *
+ * A replica (`runtime`) of a GPU gets what a run does. On a CPU consumer it has no task's place, and no cores
+ * of its own that its model does not speak of: replicas are packed by their memory.
  */
 export function partOf(
   needs: Needs,
   { slots, device, share }: Pick<Capacity, 'slots' | 'device' | 'share'>,
+  kind: ModelKind = 'batch',
 ): Part {
+  if (kind === 'runtime' && device === null) {
+    return {
+      isAlone: false,
+      gpuMemoryMib: 0,
+      cpus: needs.cpus ?? Math.min(leastOnGpu.cpus, share.cpus),
+      memoryMib: needs.memory_mib ?? Math.min(replicaMemoryMib, share.memory_mib),
+    };
+  }
   const ofDevice = device?.memory_mib ?? null;
   const isAlone =
     device !== null &&
@@ -51,17 +64,20 @@ export function partOf(
   };
 }
 
+/** Host memory of a replica on a CPU consumer whose model does not say how much it takes (MiB). */
+const replicaMemoryMib = 512;
+
 /** Who takes next to nothing of a GPU still has a program to run. */
 const leastOnGpu = { cpus: 0.01, memoryMib: 64 };
 
 /** Whether the consumer, with nothing else on it, could run it, or its part of it. */
-export function isFor(needs: Needs, consumer: Capacity): boolean {
+export function isFor(needs: Needs, consumer: Capacity, kind: ModelKind = 'batch'): boolean {
   const { device, share, labels } = consumer;
   if ((device !== null) !== needs.use_gpu) return false;
   // A process sees one slice of a GPU at most, whatever it was given.
   if (needs.gpu_count > 1 && /(^|=)MIG-/.test(device?.uuid ?? '')) return false;
   if ((needs.gpu_memory_mib ?? 0) > (device?.memory_mib ?? Infinity)) return false;
-  const part = partOf(needs, consumer);
+  const part = partOf(needs, consumer, kind);
   if (part.isAlone && sharesMemory(device)) return false;
   return (
     part.cpus <= share.cpus + roundingError &&
@@ -81,8 +97,12 @@ function sharesMemory(device: Capacity['device']): boolean {
  * What runs on several is started by one of them with the devices of the others, which only their own
  * process can keep free.
  */
-export function couldRun(needs: Needs, consumers: readonly Capacity[]): boolean {
-  const able = consumers.filter((consumer) => isFor(needs, consumer));
+export function couldRun(
+  needs: Needs,
+  consumers: readonly Capacity[],
+  kind: ModelKind = 'batch',
+): boolean {
+  const able = consumers.filter((consumer) => isFor(needs, consumer, kind));
   if (needs.gpu_count === 1) return able.length > 0;
   const inProcess = new Map<string, number>();
   for (const { process } of able) inProcess.set(process, (inProcess.get(process) ?? 0) + 1);

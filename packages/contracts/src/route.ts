@@ -61,6 +61,8 @@ export interface RouteContract {
   access: Access;
   object: NamedObject;
   callers: readonly Caller[];
+  /** Who answers what public-api relays; left out: private-api. */
+  servedBy?: 'rpc-gateway';
   /** The longest time (s) that the server may hold an answer back on purpose. */
   heldForS?: number;
 }

@@ -4,6 +4,8 @@ import * as audit from './routes/audit.js';
 import * as consumers from './routes/consumers.js';
 import * as models from './routes/models.js';
 import * as operations from './routes/operations.js';
+import * as predicting from './routes/predict.js';
+import * as replicas from './routes/replicas.js';
 import * as tasks from './routes/tasks.js';
 import type { RouteContract } from './route.js';
 
@@ -17,6 +19,8 @@ export const routes = {
   getModel: models.getModel,
   deleteModel: models.deleteModel,
   listModels: models.listModels,
+  predict: predicting.predict,
+  listReplicas: replicas.listReplicas,
   postTask: tasks.postTask,
   listTasks: tasks.listTasks,
   getTask: tasks.getTask,
@@ -51,6 +55,9 @@ export const routes = {
   getAttemptModelFiles: attempts.getAttemptModelFiles,
   putAttemptOutput: attempts.putAttemptOutput,
   settleAttempt: attempts.settleAttempt,
+  reportReplicas: replicas.reportReplicas,
+  getReplicaModelFiles: replicas.getReplicaModelFiles,
+  syncGateway: replicas.syncGateway,
 } as const satisfies Record<string, RouteContract>;
 
 export const allRoutes: readonly RouteContract[] = Object.values(routes);

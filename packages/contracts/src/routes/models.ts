@@ -1,7 +1,8 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import { LabelsText } from '../schemas/labels.js';
-import { Model, PullPolicy } from '../schemas/model.js';
+import { Model, ModelKind, PullPolicy } from '../schemas/model.js';
+import { RuntimeSettings, usualRuntime } from '../schemas/model-contract.js';
 import { ContainerTag, HumanReadableId } from '../schemas/names.js';
 import { NetworkName, UserNumber } from '../schemas/rights.js';
 import { maxStoredInteger } from '../schemas/stored-integer.js';
@@ -22,12 +23,49 @@ const Needed = (description: string, minimum = 1) =>
 const Kept = (description: string) =>
   Type.Optional(Type.Integer({ minimum: 0, maximum: maxStoredInteger, description }));
 
+/** Of runtime models alone: batch models are refused with them. */
+const Runtime = (name: keyof RuntimeSettings, setting?: string) => {
+  const { minimum, description } = RuntimeSettings.properties[name] as unknown as {
+    minimum: number;
+    description: string;
+  };
+  return Type.Optional(
+    Type.Integer({
+      ...{ minimum, maximum: maxStoredInteger },
+      description: `Of a runtime model. ${description}${setting === undefined ? '' : ` At most ${setting}.`} Default: ${usualRuntime[name]}.`,
+    }),
+  );
+};
+
 /** Lines of text: no control characters but tab and the ends of lines. */
 const printable = '^[^\\u0000-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]*$';
 
 /** What a registration says of a model beside its name. Booleans may be spelled True and False. */
 const parameters = {
   container_tag: ContainerTag,
+  kind: Type.Optional(ModelKind),
+  contract: Type.Optional(
+    Type.String({
+      minLength: 2,
+      maxLength: 65_536,
+      description:
+        'Of a runtime model, as JSON: {"signature_name", "inputs": [{"name", "dtype", "shape", "profile"?}], "outputs": […]}. A shape has -1 for any size, [] is one value, left out says nothing. May also come as a part of the form. Not beside a contract.protobin at the root of the zip, which makes a runtime model by itself.',
+    }),
+  ),
+  model_url: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 2_000,
+      description:
+        'Instead of `zip_file`, where the zip is fetched from, once: https:, s3:, or file: below MODEL_SOURCE_DIR.',
+    }),
+  ),
+  min_replicas: Runtime('min_replicas', 'MAX_MIN_REPLICAS'),
+  max_replicas: Runtime('max_replicas', 'MAX_REPLICAS'),
+  idle_timeout_s: Runtime('idle_timeout_s'),
+  target_in_flight: Runtime('target_in_flight'),
+  max_batch_size: Runtime('max_batch_size'),
+  max_delay_ms: Runtime('max_delay_ms'),
   description: Type.Optional(Type.String({ maxLength: 10_000, pattern: printable, default: '' })),
   model_available: Type.Optional(
     Type.Boolean({ default: false, description: 'Whether `zip_file` brings files for /model.' }),

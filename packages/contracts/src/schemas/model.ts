@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { ModelContract, RuntimeSettings } from './model-contract.js';
 import { ContainerTag, HumanReadableId } from './names.js';
 import { Needs } from './needs.js';
 import { Rights } from './rights.js';
@@ -11,10 +12,21 @@ export const PullPolicy = Type.Union(
 );
 export type PullPolicy = Static<typeof PullPolicy>;
 
+/** `batch`: runs once per task. `runtime`: stays up and answers calls of Predict. */
+export const ModelKind = Type.Enum(['batch', 'runtime'], {
+  description: 'batch: runs once per task. runtime: stays up and answers calls of Predict.',
+});
+export type ModelKind = Static<typeof ModelKind>;
+
 export const Model = Type.Object(
   {
     human_readable_id: HumanReadableId,
     version: Type.Integer({ minimum: 1 }),
+    kind: ModelKind,
+    contract: Type.Union([ModelContract, Type.Null()], {
+      description: 'What a runtime model takes and gives; null: a batch model.',
+    }),
+    ...RuntimeSettings.properties,
     container_tag: ContainerTag,
     description: Type.String(),
     model_available: Type.Boolean({ description: 'Whether the model has files on /model.' }),
