@@ -6,7 +6,7 @@ import { createReplicaRoom } from '../src/dispatcher/replica-room.js';
 import * as has from './capacities.js';
 import { planOf, replica, version } from './replica-world.js';
 
-const nothing = { starts: [], drains: [], keptFor: [] };
+const nothing = { starts: [], drains: [], keptFor: [], starved: [] };
 /** Of 1000 MiB, without what a task usually has. */
 const cpu = (id: string, more: Partial<ReadyConsumer> = {}): ReadyConsumer => {
   const share = { cpus: 8, memory_mib: 1_000, cpus_per_task: null, memory_per_task_mib: 250 };
@@ -131,6 +131,7 @@ describe('who makes room', () => {
     expect(planOf({ versions: [first, second, waiting], replicas, consumers })).toEqual({
       ...nothing,
       keptFor: ['c'],
+      starved: ['w'],
     });
   });
 
@@ -162,7 +163,9 @@ describe('who makes room', () => {
     });
     const again = { ...idle, waiting: 1 };
     const going = [{ ...replicas[0]!, state: 'STOPPING' as const }];
-    expect(planOf({ versions: [again], consumers: [gpu('g')], promised: ['g'] })).toEqual(nothing);
+    expect(planOf({ versions: [again], consumers: [gpu('g')], promised: ['g'] }).starts).toEqual(
+      [],
+    );
     expect(planOf({ versions: [again], replicas: going, consumers: [gpu('g')] }).starts).toEqual(
       [],
     );

@@ -25,6 +25,7 @@ export function version(id: string, more: Partial<HostedVersion> = {}): HostedVe
     failures: 0,
     failedMsAgo: null,
     failedOn: null,
+    hasNoRoom: false,
     ...more,
   };
 }

@@ -61,7 +61,7 @@ export function createReplicaPlanner(deps: {
       const room = createReplicaRoom({ consumers, busy, replicas });
       if (versions.length === 0) return { room, keptFor: [] };
       for (const [id, until] of promised) if (performance.now() > until) promised.delete(id);
-      const { starts, drains, keptFor } = planReplicas(versions, room, {
+      const { starts, drains, keptFor, starved } = planReplicas(versions, room, {
         draining: new Set(await rows.draining()),
         promised: new Set(promised.keys()),
       });
@@ -73,6 +73,11 @@ export function createReplicaPlanner(deps: {
         }
       }
       await drain(drains);
+      const changed = versions.filter(({ id, hasNoRoom }) => hasNoRoom !== starved.includes(id));
+      if (changed.length > 0) {
+        const noted = changed.map(({ id, hasNoRoom }) => ({ id, hasNoRoom: !hasNoRoom }));
+        await rows.noteRoom(leader, noted);
+      }
       return { room, keptFor };
     },
 

@@ -27,6 +27,8 @@ export interface HostedVersion {
   failures: number;
   failedMsAgo: number | null;
   failedOn: string | null;
+  /** As it is noted: a replica that it is to have finds no room. */
+  hasNoRoom: boolean;
 }
 
 export interface ReplicaStart extends Place {
@@ -49,6 +51,8 @@ export interface ReplicaPlan {
   drains: ReplicaDrain[];
   /** Consumers that are given no tickets, so that a model that waits and has no replica finds room there. */
   keptFor: string[];
+  /** Versions that are to have a replica for which there is no room, and none will be by itself. */
+  starved: string[];
 }
 
 /** One whose last call was so lately is not given up for others: calls come in quick succession. */
@@ -72,7 +76,7 @@ export function planReplicas(
   room: ReplicaRoom,
   { draining, promised }: { draining: ReadonlySet<string>; promised: ReadonlySet<string> },
 ): ReplicaPlan {
-  const plan: ReplicaPlan = { starts: [], drains: [], keptFor: [] };
+  const plan: ReplicaPlan = { starts: [], drains: [], keptFor: [], starved: [] };
   const giveUp = (replica: LivingReplica, why: DrainReason): void => {
     plan.drains.push({ id: replica.id, state: replica.state, why });
     room.giveUp(replica);
@@ -148,6 +152,7 @@ export function planReplicas(
       room.host(made.place, needs);
       return true;
     }
+    plan.starved.push(version.id);
     if (version.waiting > 0 && lasting(version).length === 0) {
       plan.keptFor.push(...room.leastBusy(anywhere));
     }

@@ -46,7 +46,8 @@ export function createReplicaPlanRepository(
                 v.idle_timeout_s * 1000::float8 AS "idleTimeoutMs",
                 v.target_in_flight AS "targetInFlight",
                 coalesce(d.waiting, 0) AS waiting, coalesce(d.in_flight, 0) AS "inFlight",
-                f.failures, f.ms AS "failedMsAgo", f.consumer_id AS "failedOn"
+                f.failures, f.ms AS "failedMsAgo", f.consumer_id AS "failedOn",
+                v.no_room_since IS NOT NULL AS "hasNoRoom"
            FROM model_versions v
            JOIN models m USING (human_readable_id)
            LEFT JOIN demand d ON d.id = v.id
@@ -140,6 +141,22 @@ export function createReplicaPlanRepository(
         `UPDATE replicas SET drained_at = clock_timestamp()
           WHERE id IN (SELECT id FROM replicas WHERE state = 'DRAINING' AND drained_at IS NULL
                         ORDER BY id FOR UPDATE SKIP LOCKED)`,
+      );
+    },
+
+    /** For whoever waits for a model, as long as `leader` leads. */
+    async noteRoom(
+      leader: LeaderRow,
+      versions: readonly { id: string; hasNoRoom: boolean }[],
+    ): Promise<void> {
+      await database.query(
+        `WITH ${lead},
+         noted AS (
+           UPDATE model_versions v SET no_room_since = CASE WHEN n."hasNoRoom" THEN now() END
+             FROM jsonb_to_recordset($3::jsonb) AS n(id uuid, "hasNoRoom" boolean)
+            WHERE v.id = n.id AND EXISTS (SELECT FROM lead))
+         SELECT pg_notify('replicas_changed', '')`,
+        [leader.name, leader.holder, JSON.stringify(versions)],
       );
     },
 

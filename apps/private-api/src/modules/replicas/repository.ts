@@ -47,8 +47,8 @@ export interface HostedRow {
   target_in_flight: number;
   max_batch_size: number;
   max_delay_ms: number;
-  /** Calls wait for it, or it is to be kept running. */
-  is_wanted: boolean;
+  /** A replica that it is to have finds none. */
+  has_no_room: boolean;
   /** Since its last replica that ended as it should. */
   last_failure: {
     end_reason: string;
@@ -178,10 +178,7 @@ export function createReplicaRepository(
         `SELECT v.id AS model_version_id, v.human_readable_id, v.number AS version, m.description,
                 m.current_version = v.number AS is_current, v.contract, ${needsOf('v')} AS needs,
                 v.target_in_flight, v.max_batch_size, v.max_delay_ms,
-                v.min_replicas > 0 OR EXISTS (
-                  SELECT FROM gateways g, jsonb_array_elements(g.demand) AS d
-                   WHERE (d->>'model_version_id')::uuid = v.id AND (d->>'waiting')::int > 0
-                     AND g.reported_at > now() - interval '15 seconds') AS is_wanted,
+                v.no_room_since IS NOT NULL AS has_no_room,
                 (SELECT to_jsonb(e) FROM (
                    SELECT r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
                     WHERE r.model_version_id = v.id AND r.state = 'ENDED'

@@ -54,14 +54,14 @@ export function revisionOf(said: unknown): string {
   return createHash('sha256').update(JSON.stringify(said)).digest('base64url').slice(0, 22);
 }
 
-/** Why a version that calls wait for, or that is to be kept running, has no replica that serves. */
+/** Why a version has no replica that serves, for whoever waits for one. */
 function troubleOf(
   hosted: HostedRow,
   { replicas, consumers }: { replicas: readonly ReplicaRow[]; consumers: readonly Capacity[] },
 ): string | undefined {
   const own = replicas.filter((r) => r.model_version_id === hosted.model_version_id);
   if (!hosted.is_current || own.some(({ state }) => state === 'READY')) return undefined;
-  const { last_failure: failure, needs, is_wanted: isWanted } = hosted;
+  const { last_failure: failure, needs } = hosted;
   if (failure !== null) {
     const exit = failure.exit_code === null ? '' : `, exit code ${failure.exit_code}`;
     const memory = failure.out_of_memory ? ', out of memory' : '';
@@ -71,10 +71,7 @@ function troubleOf(
   if (!couldRun(needs, consumers, 'runtime')) {
     return `No consumer that is there could host it: it needs ${needsInWords(needs)}.`;
   }
-  if (isWanted && !own.some(({ state }) => state === 'STARTING')) {
-    return 'There is no room for it now.';
-  }
-  return undefined;
+  return hosted.has_no_room ? 'There is no room for it now.' : undefined;
 }
 
 function toHostedModel(row: HostedRow): HostedModel {
