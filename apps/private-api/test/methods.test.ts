@@ -7,6 +7,7 @@ import {
   consumerToken,
   notStored,
   publicApiToken,
+  rpcGatewayToken,
   securityHeaders,
 } from '@inference-server/service-kit';
 import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
@@ -40,7 +41,7 @@ async function ask(
 function credentialsFor({ callers }: RouteContract) {
   if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
   if (callers.includes('operator')) return { token: api.operatorToken };
-  if (!callers.includes('public-api')) return { token: rpcGatewayToken(api.operatorToken) };
+  if (callers.includes('rpc-gateway')) return { token: rpcGatewayToken(api.operatorToken) };
   return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
 }
 

@@ -147,10 +147,14 @@ describe('room on a full GPU', () => {
     await consumer.register(oneGpu);
     const { version, replica } = await served('warm', wholeGpu);
     await api.postModel('batch', '&use_gpu=true');
+    // However slow this is: one with a call stays.
+    gateway.calls(replica, 1);
+    await gateway.sync();
     const uid = await api.postTask('batch');
     await passes();
     expect(await stateOfReplica(api, replica)).toBe('READY');
     expect(await stateOfTask(api, uid)).toMatchObject({ state: 'PENDING' });
+    gateway.calls(replica, 0, 60);
     await restedSince();
     await gateway.loses(replica);
     gateway.want(version, 1);
