@@ -10,8 +10,8 @@ import type {
 } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
 import { createTestDatabase } from '@inference-server/testing';
-import { keptSubject } from '../src/modules/callers/login-failures.js';
-import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+import { keptSubject } from '../../src/modules/callers/login-failures.js';
+import { actingFor, runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
 
 const password = 'correct horse battery';
 let api: RunningPrivateApi;

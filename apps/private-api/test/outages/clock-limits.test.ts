@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Model } from '@inference-server/contracts';
-import { runPrivateApi } from './running-private-api.js';
-import { claimTask } from './task-helpers.js';
+import { runPrivateApi } from '../running-private-api.js';
+import { claimTask } from '../task-helpers.js';
 
 describe('the time of a run', () => {
   it.each([

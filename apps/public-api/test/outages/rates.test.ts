@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { newOperatorToken, publicApiToken } from '@inference-server/service-kit';
 import { ownRedis, testRedis, waitUntil } from '@inference-server/testing';
-import { readConfig } from '../src/config.js';
-import { post, startLimited, untilCounted } from './rates-scene.js';
-import { keyOf, uid } from './servers.js';
+import { readConfig } from '../../src/config.js';
+import { post, startLimited, untilCounted } from '../rates-scene.js';
+import { keyOf, uid } from '../servers.js';
 
 const statuses = (answers: { status: number }[]) => answers.map(({ status }) => status);
 

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createTestDatabase, waitUntil } from '@inference-server/testing';
-import { openDatabase, type Database } from '../src/database/database.js';
-import { createLeadership, leaderMs, leaderRenewMs } from '../src/database/leader.js';
-import { startRetention } from '../src/retention/retention.js';
-import type { Sweep } from '../src/retention/sweep.js';
+import { openDatabase, type Database } from '../../src/database/database.js';
+import { createLeadership, leaderMs, leaderRenewMs } from '../../src/database/leader.js';
+import { startRetention } from '../../src/retention/retention.js';
+import type { Sweep } from '../../src/retention/sweep.js';
 
 const inTime = { timeoutMs: 10_000 };
 const opened: { close(): Promise<void> }[] = [];

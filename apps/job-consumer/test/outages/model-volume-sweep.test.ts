@@ -4,13 +4,13 @@ import { stagingContainer, type ContainerEngine } from '@inference-server/contai
 import { AppError } from '@inference-server/errors';
 import { createLogger, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
-import { listOwn, removeLeftovers } from '../src/leftovers.js';
-import { sweepModelVolumes, type ModelVolumeLimits } from '../src/model-volume-sweep.js';
-import { labelNames } from '../src/names.js';
-import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
-import { makeScriptImage } from './images.js';
-import { startTestPrivateApi, type TestPrivateApi, type TestTask } from './test-private-api.js';
-import { readZip, scriptZip, zipOf } from './zips.js';
+import { listOwn, removeLeftovers } from '../../src/leftovers.js';
+import { sweepModelVolumes, type ModelVolumeLimits } from '../../src/model-volume-sweep.js';
+import { labelNames } from '../../src/names.js';
+import { createAttemptBench, type AttemptBench } from '../attempt-bench.js';
+import { makeScriptImage } from '../images.js';
+import { startTestPrivateApi, type TestPrivateApi, type TestTask } from '../test-private-api.js';
+import { readZip, scriptZip, zipOf } from '../zips.js';
 
 const signal = new AbortController().signal;
 const logger = createLogger('test', 'silent');

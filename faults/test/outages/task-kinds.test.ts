@@ -13,16 +13,16 @@ import {
   type ContainerExit,
 } from '@inference-server/container-engine';
 import { testEngine, testFolder } from '@inference-server/testing';
-import { modelNames, modelSettings } from '../src/load/models.js';
-import { sha256 } from '../src/digests.js';
+import { modelNames, modelSettings } from '../../src/load/models.js';
+import { sha256 } from '../../src/digests.js';
 import {
   modelWeights,
   planTask,
   taskKinds,
   type PlannedEnd,
   type TaskPlan,
-} from '../src/load/task-kinds.js';
-import { createRandom } from '../src/random.js';
+} from '../../src/load/task-kinds.js';
+import { createRandom } from '../../src/random.js';
 
 const signal = new AbortController().signal;
 const mib = 1024 ** 2;

@@ -8,9 +8,9 @@ import {
   runPrivateApi,
   zipOf,
   type RunningPrivateApi,
-} from './running-private-api.js';
-import { openSlowly } from './slow-zip.js';
-import { claimTask, stateOfTask } from './task-helpers.js';
+} from '../running-private-api.js';
+import { openSlowly } from '../slow-zip.js';
+import { claimTask, stateOfTask } from '../task-helpers.js';
 
 let api: RunningPrivateApi;
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { get, post, startProbe } from './probe-server.js';
+import { get, post, startProbe } from '../probe-server.js';
 
 /** 2,000 bytes a second at least. */
 const pace = { minBytes: 1_000, windowMs: 500 };

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { EngineError, type ContainerEngine } from '@inference-server/container-engine';
-import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
-import { scriptZip } from './zips.js';
+import { openAttemptScene, type AttemptScene } from '../attempt-scene.js';
+import { scriptZip } from '../zips.js';
 
 /** What is told of what a run used. */
 

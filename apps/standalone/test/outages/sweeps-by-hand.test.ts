@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, inject, test } from 'vitest';
 import { createTestDatabase, testEngine, testFolder } from '@inference-server/testing';
-import { startServer } from './server.js';
+import { startServer } from '../server.js';
 
 const timeout = 180_000;
 

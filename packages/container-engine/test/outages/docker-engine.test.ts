@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { testFolder } from '@inference-server/testing';
-import { createDockerEngine, type ContainerEngine, type ContainerSpec } from '../src/index.js';
-import { describeContainerEngine } from './container-engine-conformance.js';
-import { startCuttingProxy, type CuttingProxy } from './cutting-proxy.js';
-import { importBusybox, startOwnEngine, type OwnEngine } from './own-engine.js';
-import { header, tarOf } from './tiny-tar.js';
+import { createDockerEngine, type ContainerEngine, type ContainerSpec } from '../../src/index.js';
+import { describeContainerEngine } from '../container-engine-conformance.js';
+import { startCuttingProxy, type CuttingProxy } from '../cutting-proxy.js';
+import { importBusybox, startOwnEngine, type OwnEngine } from '../own-engine.js';
+import { header, tarOf } from '../tiny-tar.js';
 import { Readable } from 'node:stream';
 
 let own: OwnEngine;

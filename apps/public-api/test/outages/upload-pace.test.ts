@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { rawExchange, type RawStep } from '@inference-server/testing';
-import { deferred, startPair } from './servers.js';
+import { deferred, startPair } from '../servers.js';
 
 const uploadPace = { minBytes: 1_000, windowMs: 500 };
 const head = (fields: string) =>

@@ -1,8 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
-import { claimTask } from './task-helpers.js';
+import { runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
+import { claimTask } from '../task-helpers.js';
 
 let api: RunningPrivateApi;
 let collecting: NodeJS.Timeout;
