@@ -141,22 +141,6 @@ async function missingPackages(purpose) {
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');
     need(isOnPath('docker-registry'), 'docker-registry', 'has the images that are pulled');
-    need(isOnPath('protoc'), 'protobuf-compiler', 'compiles the definitions for Python clients');
-    need(
-      isOnPath('grpc_python_plugin'),
-      'protobuf-compiler-grpc',
-      'compiles the definitions for Python clients',
-    );
-    for (const [module, name] of [
-      ['grpc', 'python3-grpcio'],
-      ['google/protobuf', 'python3-protobuf'],
-    ]) {
-      need(
-        existsSync(`/usr/lib/python3/dist-packages/${module}`),
-        name,
-        'clients and a runtime container in Python',
-      );
-    }
     need(isOnPath('curl'), 'curl', 'uploads as a user does them');
     need(existsSync('/usr/bin/chromium'), 'chromium', 'pages as a browser sees them');
     need(
