@@ -147,6 +147,14 @@ async function missingPackages(purpose) {
       'python3-requests',
       'uploads as a user does them',
     );
+    // What starts it is beside the repository, or the test says that it is not there.
+    if (existsSync(fileURLToPath(new URL('../../shared/tools/s3store.py', import.meta.url)))) {
+      need(
+        existsSync('/usr/lib/python3/dist-packages/swift'),
+        'python3-swift',
+        'a store of objects that models are fetched from',
+      );
+    }
   }
   return needs;
 }

@@ -57,7 +57,7 @@ export function contractOf({ contract: text }: Registration): GivenContract {
 export function requireOfKind(asked: Registration, kind: ModelKind | undefined): void {
   if (kind === 'runtime') refuseAny(asked, ofTasks, 'is for models of kind=batch');
   if (kind === 'batch') refuseAny(asked, ['contract', ...settings], forRuntime);
-  const { min_replicas, max_replicas } = { ...usualRuntime, ...withoutUnset(asked) };
+  const { min_replicas, max_replicas } = { ...usualRuntime, ...asked };
   if (min_replicas > max_replicas) {
     throw refused('min_replicas', `is more than max_replicas, which is ${max_replicas}`);
   }
@@ -107,10 +107,6 @@ const forRuntime = 'is for models of kind=runtime';
 function refuseAny(asked: Registration, names: readonly (keyof Registration)[], why: string): void {
   const name = names.find((each) => asked[each] !== undefined);
   if (name !== undefined) throw refused(name, why);
-}
-
-function withoutUnset(asked: Registration): Partial<Registration> {
-  return Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
 }
 
 /** As it is stored and answered: what either could not have is no contract. */

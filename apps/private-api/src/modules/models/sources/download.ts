@@ -57,7 +57,7 @@ function agentFor(onlyPublic: boolean, { ca, timeoutMs }: DownloadBounds): Agent
       timeout: timeoutMs,
       rejectUnauthorized: true,
       ...(ca !== undefined && { ca: [...rootCertificates, ca] }),
-      ...(onlyPublic && { lookup: lookupPublic as never }),
+      ...(onlyPublic && { lookup: lookupPublic }),
     },
   });
 }

@@ -38,7 +38,9 @@ function pathOf(url: string, folder: string): string {
   try {
     const parsed = new URL(url, pathToFileURL(folder + sep));
     if (parsed.search !== '' || parsed.hash !== '') throw new Error('more than a path');
-    return fileURLToPath(parsed);
+    const path = fileURLToPath(parsed);
+    if (path.includes('\0')) throw new Error('a NUL');
+    return path;
   } catch (error) {
     throw refusedUrl('is no path of a file', error);
   }

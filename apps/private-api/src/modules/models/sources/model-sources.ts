@@ -1,5 +1,5 @@
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
 import { messageOf } from '@inference-server/errors';
 import { ConfigError } from '@inference-server/service-kit';
 import { createFileSource } from './file-source.js';
@@ -54,7 +54,8 @@ function authoritiesIn(path: string | undefined): string | undefined {
   if (path === undefined) return undefined;
   try {
     const ca = readFileSync(path, 'utf8');
-    createSecureContext({ ca });
+    // Throws for what is none.
+    void new X509Certificate(ca);
     return ca;
   } catch (error) {
     throw new ConfigError(`MODEL_SOURCE_CA_FILE: ${messageOf(error)}`);
