@@ -125,6 +125,12 @@ describe('a runtime model', () => {
     },
   );
 
+  it('may have a name that looks like half a character', async () => {
+    const odd = { ...contract, signature_name: 'a\\ud800' };
+    const query = { human_readable_id: 'odd', kind: 'runtime', contract: JSON.stringify(odd) };
+    expect((await modelIn(await post(query))).contract).toEqual(odd);
+  });
+
   it('is none for a contract.protobin in a folder', async () => {
     const body = form(['zip_file', zipWith({ 'a/contract.protobin': contractFile })]);
     const query = { human_readable_id: 'deep', model_available: 'true' };

@@ -7,7 +7,13 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { AppError, createClient, type Client, type ZipSource } from '../src/index.js';
+import {
+  AppError,
+  createClient,
+  type Client,
+  type ModelContract,
+  type ZipSource,
+} from '../src/index.js';
 
 const uid = 'A'.repeat(43);
 
@@ -39,6 +45,11 @@ async function record(
     });
   }, options);
   return { client, seen };
+}
+
+function formOf(request: IncomingMessage | undefined, body: Buffer): Promise<FormData> {
+  const headers = { 'content-type': request?.headers['content-type'] ?? '' };
+  return new Response(new Uint8Array(body), { headers }).formData();
 }
 
 function problem(
@@ -119,6 +130,45 @@ describe('requests', () => {
   });
 });
 
+describe('runtime models', () => {
+  test('are asked with plain values, and with what JSON has no number for', async () => {
+    const { client, seen } = await record({ y: [1] });
+    const inputs = {
+      x: [
+        [1.5, NaN],
+        [-Infinity, 0],
+      ],
+      n: 2n ** 63n,
+      s: 'ä',
+    };
+    expect(await client.predict('a b', inputs, { version: 3 })).toEqual({ y: [1] });
+    await client.predict('a', {});
+    const [first, second] = seen;
+    expect([first?.request.method, first?.request.url]).toEqual([
+      'POST',
+      '/api/models/a%20b/predict?version=3',
+    ]);
+    expect(first?.request.headers['content-type']).toBe('application/json');
+    expect(JSON.parse(String(first?.body))).toEqual({
+      ...{
+        x: [
+          [1.5, 'NaN'],
+          ['-Infinity', 0],
+        ],
+        n: '9223372036854775808',
+        s: 'ä',
+      },
+    });
+    expect([second?.request.url, String(second?.body)]).toEqual(['/api/models/a/predict', '{}']);
+  });
+
+  test('tell of their replicas', async () => {
+    const { client, seen } = await record([]);
+    expect(await client.listReplicas('a b')).toEqual([]);
+    expect(seen[0]?.request.url).toBe('/api/models/a%20b/replicas');
+  });
+});
+
 describe('uploads', () => {
   const bytes = Buffer.alloc(3_000_000, 'zip');
 
@@ -157,6 +207,40 @@ describe('uploads', () => {
       lengthIsKnown ? String(bytes.length) : undefined,
     );
     expect(sha256(body ?? Buffer.alloc(0))).toBe(sha256(bytes));
+  });
+
+  const contract: ModelContract = {
+    signature_name: 'predict',
+    inputs: [{ name: 'ä', dtype: 'DT_DOUBLE', shape: [-1] }],
+    outputs: [],
+  };
+
+  test.each(sources)('%s, in a form with a contract', async (_name, source, lengthIsKnown) => {
+    const { client, seen } = await record({});
+    const model = { human_readable_id: 'iris', container_tag: 'iris:1', kind: 'runtime' } as const;
+    await client.putModel({ ...model, contract, max_replicas: 2, zip: await source() });
+    const { request, body = Buffer.alloc(0) } = seen[0] ?? {};
+    expect(request?.url).toBe(
+      '/api/models/iris?container_tag=iris%3A1&kind=runtime&max_replicas=2&model_available=true',
+    );
+    expect(request?.headers['content-length']).toBe(
+      lengthIsKnown ? String(body.length) : undefined,
+    );
+    const form = await formOf(request, body);
+    expect(JSON.parse(form.get('contract') as string)).toEqual(contract);
+    const zip = Buffer.from(await (form.get('zip_file') as File).arrayBuffer());
+    expect(sha256(zip)).toBe(sha256(bytes));
+  });
+
+  test('a contract alone, in a form', async () => {
+    const { client, seen } = await record({});
+    const model = { human_readable_id: 'iris', container_tag: 'iris:1', kind: 'runtime' } as const;
+    await client.postModel({ ...model, contract });
+    const { request, body = Buffer.alloc(0) } = seen[0] ?? {};
+    expect(request?.url).toContain('model_available=false');
+    const form = await formOf(request, body);
+    expect([...form.keys()]).toEqual(['contract']);
+    expect(JSON.parse(form.get('contract') as string)).toEqual(contract);
   });
 
   test('a file that is not there', async () => {
