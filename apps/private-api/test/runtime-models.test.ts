@@ -164,7 +164,7 @@ describe('a runtime model', () => {
     const late = api.call('/api/tasks/?human_readable_id=turns', {
       ...{ method: 'POST', body, duplex: 'half' },
       headers: { 'content-type': 'application/zip' },
-    } as RequestInit);
+    });
     const under = `SELECT id FROM blobs WHERE state = 'pending'`;
     await expect.poll(async () => (await api.database.query(under)).length).toBe(1);
     expect((await put('turns', { kind: 'runtime', contract: json })).status).toBe(200);

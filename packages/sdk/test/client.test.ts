@@ -1,68 +1,15 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import {
-  AppError,
-  createClient,
-  type Client,
-  type ModelContract,
-  type ZipSource,
-} from '../src/index.js';
+import { AppError, createClient, type ZipSource } from '../src/index.js';
+import { problem, record, serve } from './recorded.js';
 
 const uid = 'A'.repeat(43);
-
-/** A real server in the place of ours, and a client of it. */
-async function serve(
-  listener: RequestListener,
-  options: { token?: string } = {},
-): Promise<{ client: Client; url: string }> {
-  const server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-  return { client: createClient({ baseUrl: url, ...options }), url };
-}
-
-/** Answers with JSON and keeps what was asked. */
-async function record(
-  answer: unknown,
-  options: { token?: string } = {},
-): Promise<{ client: Client; seen: { request: IncomingMessage; body: Buffer }[] }> {
-  const seen: { request: IncomingMessage; body: Buffer }[] = [];
-  const { client } = await serve((request, response) => {
-    void buffer(request).then((body) => {
-      seen.push({ request, body });
-      response.end(JSON.stringify(answer));
-    });
-  }, options);
-  return { client, seen };
-}
-
-function formOf(request: IncomingMessage | undefined, body: Buffer): Promise<FormData> {
-  const headers = { 'content-type': request?.headers['content-type'] ?? '' };
-  return new Response(new Uint8Array(body), { headers }).formData();
-}
-
-function problem(
-  status: number,
-  fields: object,
-  headers: Record<string, string> = {},
-): RequestListener {
-  return (request, response) => {
-    request.resume();
-    response.writeHead(status, { 'content-type': 'application/problem+json', ...headers });
-    response.end(JSON.stringify({ type: 'about:blank', title: '', status, ...fields }));
-  };
-}
 
 describe('requests', () => {
   test('a registration without files', async () => {
@@ -130,45 +77,6 @@ describe('requests', () => {
   });
 });
 
-describe('runtime models', () => {
-  test('are asked with plain values, and with what JSON has no number for', async () => {
-    const { client, seen } = await record({ y: [1] });
-    const inputs = {
-      x: [
-        [1.5, NaN],
-        [-Infinity, 0],
-      ],
-      n: 2n ** 63n,
-      s: 'ä',
-    };
-    expect(await client.predict('a b', inputs, { version: 3 })).toEqual({ y: [1] });
-    await client.predict('a', {});
-    const [first, second] = seen;
-    expect([first?.request.method, first?.request.url]).toEqual([
-      'POST',
-      '/api/models/a%20b/predict?version=3',
-    ]);
-    expect(first?.request.headers['content-type']).toBe('application/json');
-    expect(JSON.parse(String(first?.body))).toEqual({
-      ...{
-        x: [
-          [1.5, 'NaN'],
-          ['-Infinity', 0],
-        ],
-        n: '9223372036854775808',
-        s: 'ä',
-      },
-    });
-    expect([second?.request.url, String(second?.body)]).toEqual(['/api/models/a/predict', '{}']);
-  });
-
-  test('tell of their replicas', async () => {
-    const { client, seen } = await record([]);
-    expect(await client.listReplicas('a b')).toEqual([]);
-    expect(seen[0]?.request.url).toBe('/api/models/a%20b/replicas');
-  });
-});
-
 describe('uploads', () => {
   const bytes = Buffer.alloc(3_000_000, 'zip');
 
@@ -207,40 +115,6 @@ describe('uploads', () => {
       lengthIsKnown ? String(bytes.length) : undefined,
     );
     expect(sha256(body ?? Buffer.alloc(0))).toBe(sha256(bytes));
-  });
-
-  const contract: ModelContract = {
-    signature_name: 'predict',
-    inputs: [{ name: 'ä', dtype: 'DT_DOUBLE', shape: [-1] }],
-    outputs: [],
-  };
-
-  test.each(sources)('%s, in a form with a contract', async (_name, source, lengthIsKnown) => {
-    const { client, seen } = await record({});
-    const model = { human_readable_id: 'iris', container_tag: 'iris:1', kind: 'runtime' } as const;
-    await client.putModel({ ...model, contract, max_replicas: 2, zip: await source() });
-    const { request, body = Buffer.alloc(0) } = seen[0] ?? {};
-    expect(request?.url).toBe(
-      '/api/models/iris?container_tag=iris%3A1&kind=runtime&max_replicas=2&model_available=true',
-    );
-    expect(request?.headers['content-length']).toBe(
-      lengthIsKnown ? String(body.length) : undefined,
-    );
-    const form = await formOf(request, body);
-    expect(JSON.parse(form.get('contract') as string)).toEqual(contract);
-    const zip = Buffer.from(await (form.get('zip_file') as File).arrayBuffer());
-    expect(sha256(zip)).toBe(sha256(bytes));
-  });
-
-  test('a contract alone, in a form', async () => {
-    const { client, seen } = await record({});
-    const model = { human_readable_id: 'iris', container_tag: 'iris:1', kind: 'runtime' } as const;
-    await client.postModel({ ...model, contract });
-    const { request, body = Buffer.alloc(0) } = seen[0] ?? {};
-    expect(request?.url).toContain('model_available=false');
-    const form = await formOf(request, body);
-    expect([...form.keys()]).toEqual(['contract']);
-    expect(JSON.parse(form.get('contract') as string)).toEqual(contract);
   });
 
   test('a file that is not there', async () => {
