@@ -1,5 +1,5 @@
 export { ConfigError, loadConfig, withoutSecrets } from './config.js';
-export { ChosenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
+export { ChosenSecret, GivenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
 export { guessesLog10 } from './guesses.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';

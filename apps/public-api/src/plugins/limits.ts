@@ -9,8 +9,8 @@ import {
 } from '@inference-server/service-kit';
 import { tooLarge } from '../request-body.js';
 
-/** A form around a zip of exactly the limit is let through. */
-const formBytes = 64 * 1024;
+/** A form around a zip of exactly the limit is let through, also with the contract of a model. */
+const formBytes = 128 * 1024;
 
 const jsonBytes = 64 * 1024;
 
