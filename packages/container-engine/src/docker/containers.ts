@@ -130,11 +130,21 @@ export async function inspectContainer(
       startedAt: timeOf(found.State.StartedAt),
       // The engine keeps the time of an earlier end when it is started again.
       endedAt: hasEnded(state) ? timeOf(found.State.FinishedAt) : undefined,
+      addresses: addressesOf(found.NetworkSettings.Networks),
     };
   } catch (error) {
     if (isEngineProblem(error, 'container_absent')) return undefined;
     throw error;
   }
+}
+
+/** Of one that does not run they are empty. */
+function addressesOf(networks: Record<string, { IPAddress: string }>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(networks).flatMap(([name, { IPAddress }]) =>
+      IPAddress === '' ? [] : [[name, IPAddress]],
+    ),
+  );
 }
 
 /** What has not happened has the zero of Go's time. */
