@@ -177,10 +177,14 @@ describe('a container outside the sandbox', () => {
 });
 
 describe('a network that is none of ours', () => {
+  const addresses = {
+    Subnet: '10.214.0.0/28',
+    AuxiliaryAddresses: { DefaultGatewayIPv4: '10.214.0.14' },
+  };
   const ours = {
     ...{ Name: 'calls', CheckDuplicate: true, Driver: 'bridge', Internal: true },
     ...{ Attachable: false, Ingress: false, EnableIPv6: false, Labels: {} },
-    IPAM: { Driver: 'default', Config: [{ Subnet: '10.214.0.0/28' }] },
+    IPAM: { Driver: 'default', Config: [addresses] },
     Options: { 'com.docker.network.bridge.name': 'isr-0ad60000' },
   };
 
@@ -192,8 +196,12 @@ describe('a network that is none of ours', () => {
     ['of another driver', { Driver: 'macvlan' }],
     ['with a subnet that the engine chooses', { IPAM: { Driver: 'default', Config: [] } }],
     [
+      'that sends all else to the host',
+      { IPAM: { Driver: 'default', Config: [{ Subnet: addresses.Subnet }] } },
+    ],
+    [
       'with a gateway of its own',
-      { IPAM: { Driver: 'default', Config: [{ Subnet: '10.0.0.0/28', Gateway: '10.0.0.2' }] } },
+      { IPAM: { Driver: 'default', Config: [{ ...addresses, Gateway: '10.214.0.2' }] } },
     ],
     ['on a bridge of the host’s', { Options: { 'com.docker.network.bridge.name': 'docker0' } }],
     [

@@ -108,25 +108,33 @@ export function describeNetworks(scene: {
       });
     });
 
-    it('leads to no other network, and to nothing outside', async () => {
+    it('leads to its own bridge on the host, to no other network, and to nothing outside', async () => {
       const engine = engineOf();
       const [one, other] = [await make(), await make()];
-      const server = await started('while true; do echo reached | nc -l -p 9090; done', other.name);
+      const serve = 'while true; do echo reached | nc -l -p 9090; done';
+      const server = await started(serve, other.name);
       const address = (await engine.inspectContainer(server, signal))?.addresses[other.name] ?? '';
       await expect.poll(() => answerOf(address, 9090), { timeout: 5_000 }).toBe('reached\n');
-      const outside = createServer().listen(0, '0.0.0.0');
-      await once(outside, 'listening');
-      const { port } = outside.address() as AddressInfo;
-      const look = `cat /proc/net/route; nc -w 2 ${address} 9090 2>&1; nc -w 2 192.0.2.1 ${port} 2>&1; true`;
-      const { id } = await runToEnd(specOf(look, { sandbox: { network: one.name } }));
-      outside.close();
-      const { text } = await logOf(id);
-      expect(text).not.toContain('reached');
-      const [, ...routes] = text.trim().split('\n');
-      expect(routes.filter((line) => /^eth/.test(line)).map((line) => line.split('\t')[2])).toEqual(
-        ['00000000'],
+      const host = createServer((socket) => void socket.end('host')).listen(0, '0.0.0.0');
+      await once(host, 'listening');
+      const { port } = host.address() as AddressInfo;
+      const bridgeOf = ({ subnet }: typeof one) => subnet.replace('.0/28', '.1');
+      expect(await answerOf(bridgeOf(other), port)).toBe('host');
+      const ask = (to: string) => `echo; echo ${to}; nc -w 2 ${to} 2>&1 < /dev/null`;
+      const all = [
+        `${address} 9090`,
+        `${bridgeOf(other)} ${port}`,
+        `192.0.2.1 ${port}`,
+        `${bridgeOf(one)} ${port}`,
+      ];
+      const { id } = await runToEnd(
+        specOf(`${all.map(ask).join('; ')}; true`, { sandbox: { network: one.name } }),
       );
-      expect(text.match(/Network is unreachable/g)).toHaveLength(2);
+      host.close();
+      const answers = (await logOf(id)).text.trim().split('\n\n');
+      expect(answers.slice(0, 3).join('\n')).not.toMatch(/^(?:reached|host)$/m);
+      expect(answers.at(-1)).toBe(`${bridgeOf(one)} ${port}\nhost`);
+      expect(answers).toHaveLength(4);
     });
 
     it('starts no container in one that is gone', async () => {

@@ -1,3 +1,4 @@
+import type Docker from 'dockerode';
 import type { Labels, Network, NetworkOutcome, NewNetwork } from '../container-engine.js';
 import { isEngineProblem } from '../engine-error.js';
 import { boundedCall, type EngineConnection } from './connection.js';
@@ -5,8 +6,10 @@ import { tellsOfTakenSubnet } from './errors.js';
 import { labelFilters } from './label-filters.js';
 
 /**
- * A bridge of the engine's host without a way out. Its name there tells the subnet, so that an operator can
- * speak of all of them in one rule of a packet filter: `isr-+`.
+ * A bridge of the engine's host without a way out. An engine that may not filter packets (and older ones in any
+ * case) has its containers send all else to the host, which may pass it on: to an address, here, that nobody has.
+ * The name of the bridge tells the subnet, so that an operator can speak of all of them in one rule of a packet
+ * filter: `isr-+`.
  */
 export async function createNetwork(
   { docker, deadlines }: EngineConnection,
@@ -23,7 +26,7 @@ export async function createNetwork(
         Attachable: false,
         Ingress: false,
         EnableIPv6: false,
-        IPAM: { Driver: 'default', Config: [{ Subnet: subnet }] },
+        IPAM: { Driver: 'default', Config: [addressesOf(subnet)] },
         Options: { 'com.docker.network.bridge.name': bridgeOf(subnet) },
         Labels: { ...labels },
         abortSignal,
@@ -43,12 +46,8 @@ export async function inspectNetwork(
   signal: AbortSignal,
 ): Promise<Network | undefined> {
   try {
-    const found = await boundedCall(
-      `network ${network}`,
-      deadlines.callMs,
-      signal,
-      (abortSignal) =>
-        docker.getNetwork(network).inspect({ abortSignal }) as Promise<DockerNetwork>,
+    const found = await boundedCall(`network ${network}`, deadlines.callMs, signal, (abortSignal) =>
+      networkOf(docker, network).inspect({ abortSignal }),
     );
     return toNetwork(found);
   } catch (error) {
@@ -95,10 +94,7 @@ export async function connectContainer(
       `${container} into network ${network}`,
       deadlines.slowCallMs,
       signal,
-      (abortSignal) =>
-        docker
-          .getNetwork(network)
-          .connect({ Container: container, abortSignal }) as Promise<unknown>,
+      (abortSignal) => networkOf(docker, network).connect({ Container: container, abortSignal }),
     );
   } catch (error) {
     if (!(error instanceof Error && /already exists in network/.test(error.message))) throw error;
@@ -118,9 +114,7 @@ export async function disconnectContainer(
         deadlines.slowCallMs,
         signal,
         (abortSignal) =>
-          docker
-            .getNetwork(network)
-            .disconnect({ Container: container, abortSignal }) as Promise<unknown>,
+          networkOf(docker, network).disconnect({ Container: container, abortSignal }),
       ),
       'network_absent',
       'container_absent',
@@ -141,11 +135,31 @@ async function unlessAbsent(
   }
 }
 
+function addressesOf(subnet: string) {
+  const [address = '', bits = ''] = subnet.split('/', 2);
+  const first = Buffer.from(address.split('.').map(Number)).readUInt32BE();
+  const nobody = Buffer.alloc(4);
+  // The last but that of all: engines give away the first ones first.
+  nobody.writeUInt32BE(first + 2 ** (32 - Number(bits)) - 2);
+  return { Subnet: subnet, AuxiliaryAddresses: { DefaultGatewayIPv4: nobody.join('.') } };
+}
+
 /** As long as a name of an interface may be. */
 function bridgeOf(subnet: string): string {
   const [address = ''] = subnet.split('/', 1);
   const bytes = Buffer.from(address.split('.').map(Number));
   return `isr-${bytes.toString('hex')}`;
+}
+
+/** They take options; their types do not say so. */
+function networkOf(docker: Docker, name: string): NetworkWithOptions {
+  return docker.getNetwork(name) as unknown as NetworkWithOptions;
+}
+
+interface NetworkWithOptions {
+  inspect(options: { abortSignal: AbortSignal }): Promise<DockerNetwork>;
+  connect(options: { Container: string; abortSignal: AbortSignal }): Promise<unknown>;
+  disconnect(options: { Container: string; abortSignal: AbortSignal }): Promise<unknown>;
 }
 
 interface DockerNetwork {

@@ -154,6 +154,7 @@ type Asked = Type.Static<typeof Container>;
 const Volume = Type.Object({ Name: VolumeName, Driver: Type.Literal('local'), Labels }, only);
 
 const octet = '(?:\\d|[1-9]\\d|1\\d\\d|2[0-4]\\d|25[0-5])';
+const address = `${octet}(?:\\.${octet}){3}`;
 
 const Network = Type.Object(
   {
@@ -169,7 +170,14 @@ const Network = Type.Object(
         Driver: Type.Literal('default'),
         Config: Type.Tuple([
           Type.Object(
-            { Subnet: Type.String({ pattern: `^${octet}(?:\\.${octet}){3}/(?:[12]?\\d|30)$` }) },
+            {
+              Subnet: Type.String({ pattern: `^${address}/(?:[12]\\d|[89])$` }),
+              // Where all goes that is for nobody in it.
+              AuxiliaryAddresses: Type.Object(
+                { DefaultGatewayIPv4: Type.String({ pattern: `^${address}$` }) },
+                only,
+              ),
+            },
             only,
           ),
         ]),
