@@ -8,7 +8,7 @@ import { jsonSchemaOf, predictRequestFromJson } from '../src/index.js';
 const dtypes = (Object.keys(dataTypes) as DataTypeName[]).filter((name) => name !== 'DT_MAP');
 const leaf = fc.record(
   {
-    name: fc.constantFrom('a', 'b c', '__proto__'),
+    name: fc.constantFrom('a', 'b c', 'Größe'),
     dtype: fc.constantFrom(...dtypes),
     shape: fc.array(fc.integer({ min: -1, max: 2 }), { maxLength: 2 }),
   },
