@@ -1,5 +1,10 @@
 import { once } from 'node:events';
-import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import {
   Client,
@@ -91,14 +96,14 @@ export async function foreignServer(
 
 /** A server that knows HTTP/2 and nothing of gRPC. */
 export async function bareServer(
-  onStream: (stream: ServerHttp2Stream, server: Http2Server) => void,
+  onStream: (stream: ServerHttp2Stream, server: Http2Server, headers: IncomingHttpHeaders) => void,
 ): Promise<string> {
   const server = createServer();
   const sessions = new Set<{ destroy(): void }>();
   server.on('session', (session) => sessions.add(session));
-  server.on('stream', (stream) => {
+  server.on('stream', (stream, headers) => {
     stream.on('error', () => undefined);
-    onStream(stream, server);
+    onStream(stream, server, headers);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -22,7 +22,7 @@ export function openGrpcConnection(
   { connectTimeoutMs = 5_000 }: { connectTimeoutMs?: number } = {},
 ): GrpcConnection {
   const sessions = new Set<PeerSession>();
-  let isClosed = false;
+  const life = { isClosed: false };
 
   function sessionFor(): PeerSession {
     let least: PeerSession | undefined;
@@ -42,8 +42,16 @@ export function openGrpcConnection(
 
   return {
     async call(call) {
-      if (isClosed) throw new PeerError('the connection was closed', { neverTaken: true });
-      return makeCall(sessionFor(), call);
+      if (life.isClosed) throw new PeerError('the connection was closed', { neverTaken: true });
+      const session = sessionFor();
+      try {
+        return await makeCall(session, call);
+      } catch (error) {
+        // It was being ended as the call went out: the peer takes it on another one.
+        const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
+        if (!isAgain || life.isClosed || call.signal?.aborted === true) throw error;
+        return await makeCall(sessionFor(), call);
+      }
     },
     probe(timeoutMs) {
       for (const { http2, calls } of sessions) {
@@ -56,7 +64,7 @@ export function openGrpcConnection(
       }
     },
     close() {
-      isClosed = true;
+      life.isClosed = true;
       for (const { http2 } of sessions) http2.destroy();
     },
   };

@@ -36,12 +36,16 @@ export interface Answer {
 export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { signal, deadlineAt } = call;
-    if (signal?.aborted === true) return reject(signal.reason as Error);
+    if (signal?.aborted === true) {
+      reject(signal.reason as Error);
+      return;
+    }
     let stream: ClientHttp2Stream;
     try {
       stream = session.http2.request(headersOf(call));
     } catch (error) {
-      return reject(new PeerError(whyLost(error), { neverTaken: true, cause: error }));
+      reject(new PeerError(whyLost(error), { neverTaken: true, cause: error }));
+      return;
     }
     session.calls += 1;
     let message: Buffer | undefined;
@@ -73,7 +77,7 @@ export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answ
       act();
     };
     const fail = (error: unknown) => {
-      settle(() => reject(error as Error));
+      settle(() => reject(error));
       stream.close(constants.NGHTTP2_CANCEL);
     };
     const onAbort = () => fail(signal?.reason);
@@ -83,12 +87,16 @@ export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answ
         : onceAt(deadlineAt, () => fail(new GrpcError('DEADLINE_EXCEEDED', 'The time is over.')));
 
     signal?.addEventListener('abort', onAbort, { once: true });
-    stream.on('error', (error) => (cause ??= error));
+    stream.on('error', (error) => {
+      cause ??= error;
+    });
     stream.on('response', (headers) => {
       httpStatus = Number(headers[':status']);
       if ('grpc-status' in headers) end = headers;
     });
-    stream.on('trailers', (trailers) => (end = trailers));
+    stream.on('trailers', (trailers: IncomingHttpHeaders) => {
+      end = trailers;
+    });
     stream.on('data', (chunk: Buffer) => {
       // What no gRPC answered is no message.
       if (isSettled || httpStatus !== 200) return;

@@ -56,7 +56,9 @@ export function openPeerSession(
     clearTimeout(overdue);
     http2.setLocalWindowSize(sessionWindowBytes);
   });
-  http2.on('error', (error) => (cause ??= error));
+  http2.on('error', (error) => {
+    cause ??= error;
+  });
   http2.on('goaway', (code: number, lastStreamId: number) => {
     [isEnding, lastTaken] = [true, lastStreamId];
     if (code !== constants.NGHTTP2_NO_ERROR) cause ??= new Error(`the peer sent away: ${code}`);

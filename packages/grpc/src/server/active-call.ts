@@ -48,7 +48,7 @@ export function openCall(
     head: {
       path,
       metadata: metadataOf(headers),
-      authority: String(headers[':authority'] ?? headers.host ?? ''),
+      authority: headers[':authority'] ?? headers.host ?? '',
       peerAddress,
       deadlineAt,
       signal: over.signal,

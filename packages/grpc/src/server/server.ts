@@ -99,21 +99,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 
   /** Undefined: it has been answered. */
   function methodOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Method | undefined {
-    const refuse = (head: Record<string, string | number>) => {
-      stream.on('error', () => undefined);
-      stream.respond(head, { endStream: true });
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
-      return undefined;
-    };
-    if (headers[':method'] !== 'POST') return refuse({ ':status': 405, allow: 'POST' });
-    const type = String(headers['content-type'] ?? '');
-    if (!/^application\/grpc(?:$|[+;])/i.test(type)) return refuse({ ':status': 415 });
-    const method = methods.get(String(headers[':path']));
-    if (method !== undefined) return method;
-    return refuse({
-      ...{ ':status': 200, 'content-type': 'application/grpc' },
-      ...{ 'grpc-status': '12', 'grpc-message': 'There is no such method here.' },
-    });
+    const refusal = refusalOf(headers, methods);
+    if (refusal === undefined) return methods.get(headers[':path'] ?? '');
+    stream.on('error', () => undefined);
+    stream.respond(refusal, { endStream: true });
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    return undefined;
   }
 
   return {
@@ -139,6 +130,21 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       clearTimeout(cut);
       stopPace();
     },
+  };
+}
+
+/** The answer to what is no call of ours; undefined: it is one. */
+function refusalOf(
+  headers: IncomingHttpHeaders,
+  methods: ReadonlyMap<string, Method>,
+): Record<string, string | number> | undefined {
+  if (headers[':method'] !== 'POST') return { ':status': 405, allow: 'POST' };
+  const type = headers['content-type'] ?? '';
+  if (!/^application\/grpc(?:$|[+;])/i.test(type)) return { ':status': 415 };
+  if (methods.has(headers[':path'] ?? '')) return undefined;
+  return {
+    ...{ ':status': 200, 'content-type': 'application/grpc' },
+    ...{ 'grpc-status': '12', 'grpc-message': 'There is no such method here.' },
   };
 }
 

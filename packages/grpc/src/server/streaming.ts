@@ -42,11 +42,10 @@ async function* messagesOf(
   const { stream, head } = call;
   const arrived: Arrived[] = [];
   let heldBytes = 0;
-  let failure: unknown;
-  let isAtEnd = false;
+  const came: { failure?: unknown; isAtEnd: boolean } = { isAtEnd: false };
   let wake = () => {};
   const fail = (error: unknown) => {
-    failure ??= error;
+    came.failure ??= error;
     wake();
   };
   const onAbort = () => fail(head.signal.reason);
@@ -78,10 +77,10 @@ async function* messagesOf(
       fail(error);
     }
     // Between messages a caller may be silent for as long as it likes.
-    call.awaitsSender = reader.isWithin() && failure === undefined;
+    call.awaitsSender = reader.isWithin() && came.failure === undefined;
   };
   const onEnd = () => {
-    isAtEnd = true;
+    came.isAtEnd = true;
     call.awaitsSender = false;
     if (reader.isWithin()) fail(new GrpcError('INTERNAL', 'The request ends within a message.'));
     wake();
@@ -107,8 +106,8 @@ async function* messagesOf(
         continue;
       }
       // Refused bytes come no further; what came before them was handed on.
-      if (failure !== undefined) throw failure;
-      if (isAtEnd) return undefined;
+      if (came.failure !== undefined) throw came.failure as Error;
+      if (came.isAtEnd) return undefined;
       const woken = new Promise<void>((resolve) => (wake = resolve));
       stream.resume();
       await woken;

@@ -99,7 +99,7 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
     const fail = (error: unknown) => {
       call.awaitsSender = false;
       stream.off('data', read);
-      reject(error as Error);
+      reject(error);
     };
     const read = (chunk: Buffer) => {
       call.received += chunk.length;
@@ -109,7 +109,10 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
         fail(error);
       }
     };
-    if (head.signal.aborted) return fail(head.signal.reason);
+    if (head.signal.aborted) {
+      fail(head.signal.reason);
+      return;
+    }
     head.signal.addEventListener('abort', () => fail(head.signal.reason), { once: true });
     call.awaitsSender = true;
     stream.on('data', read);
