@@ -22,7 +22,8 @@ export function openGrpcConnection(
   { connectTimeoutMs = 5_000 }: { connectTimeoutMs?: number } = {},
 ): GrpcConnection {
   const sessions = new Set<PeerSession>();
-  const life = { isClosed: false };
+  const closing = new AbortController();
+  const isClosed = () => closing.signal.aborted;
 
   function sessionFor(): PeerSession {
     let least: PeerSession | undefined;
@@ -42,14 +43,14 @@ export function openGrpcConnection(
 
   return {
     async call(call) {
-      if (life.isClosed) throw new PeerError('the connection was closed', { neverTaken: true });
+      if (isClosed()) throw new PeerError('the connection was closed', { neverTaken: true });
       const session = sessionFor();
       try {
         return await makeCall(session, call);
       } catch (error) {
         // It was being ended as the call went out: the peer takes it on another one.
         const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
-        if (!isAgain || life.isClosed || call.signal?.aborted === true) throw error;
+        if (!isAgain || isClosed() || call.signal?.aborted === true) throw error;
         return await makeCall(sessionFor(), call);
       }
     },
@@ -64,7 +65,7 @@ export function openGrpcConnection(
       }
     },
     close() {
-      life.isClosed = true;
+      closing.abort();
       for (const { http2 } of sessions) http2.destroy();
     },
   };

@@ -76,11 +76,11 @@ export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answ
       stopTimer?.();
       act();
     };
-    const fail = (error: unknown) => {
+    const fail = (error: Error) => {
       settle(() => reject(error));
       stream.close(constants.NGHTTP2_CANCEL);
     };
-    const onAbort = () => fail(signal?.reason);
+    const onAbort = () => fail(signal?.reason as Error);
     const stopTimer =
       deadlineAt === undefined
         ? undefined
@@ -106,7 +106,7 @@ export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answ
         stream.pause();
         full.once('drain', () => stream.resume());
       } catch (error) {
-        fail(error);
+        fail(error as Error);
       }
     });
     stream.on('end', () => {

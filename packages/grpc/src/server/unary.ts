@@ -96,7 +96,7 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
       },
       take: (message, isCompressed) => (received = { message, isCompressed }),
     });
-    const fail = (error: unknown) => {
+    const fail = (error: Error) => {
       call.awaitsSender = false;
       stream.off('data', read);
       reject(error);
@@ -106,14 +106,14 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
       try {
         reader.push(chunk);
       } catch (error) {
-        fail(error);
+        fail(error as Error);
       }
     };
     if (head.signal.aborted) {
-      fail(head.signal.reason);
+      fail(head.signal.reason as Error);
       return;
     }
-    head.signal.addEventListener('abort', () => fail(head.signal.reason), { once: true });
+    head.signal.addEventListener('abort', () => fail(head.signal.reason as Error), { once: true });
     call.awaitsSender = true;
     stream.on('data', read);
     stream.once('end', () => {
