@@ -147,6 +147,12 @@ async function missingPackages(purpose) {
       'python3-requests',
       'uploads as a user does them',
     );
+    const pythonHas = (name) => existsSync(`/usr/lib/python3/dist-packages/${name}`);
+    const client = 'calls of runtime models as a user makes them';
+    need(isOnPath('protoc'), 'protobuf-compiler', 'compiles our .proto files');
+    need(isOnPath('grpc_python_plugin'), 'protobuf-compiler-grpc', client);
+    need(pythonHas('google/protobuf'), 'python3-protobuf', 'a second opinion on messages');
+    need(pythonHas('grpc'), 'python3-grpcio', client);
   }
   return needs;
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import type { PublicApiOptions } from '../src/app.js';
-import { knownForMs } from '../src/caller-directory.js';
+import { knownForMs } from '@inference-server/service-kit';
 import {
   deferred,
   identifying,
