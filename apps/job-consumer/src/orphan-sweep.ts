@@ -57,7 +57,9 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
     const containers = all.filter((one) => !isDiscovery(one));
     const volumes = (await engine.listVolumes(names.installation, signal)).filter(ofOthers);
     const networks = (await engine.listNetworks(names.installation, signal)).filter(ofOthers);
-    const owners = new Set([...containers, ...volumes, ...networks].map(({ labels }) => ownerOf(labels) ?? ''));
+    const owners = new Set(
+      [...containers, ...volumes, ...networks].map(({ labels }) => ownerOf(labels) ?? ''),
+    );
     const gone = await askForGone(owners, signal);
     const useless = [...done, ...containers.filter(isOf(gone))];
     const orphans = useless.map(({ id, name, labels }): Orphan => ({

@@ -69,11 +69,7 @@ export interface PrivateApiClient {
   settle(held: HeldAttempt, result: AttemptResult, signal: AbortSignal): Promise<SettleAnswer>;
   /** Held open by the server until there is something new for the revision that it names. */
   reportReplicas(report: ReplicaReport, signal: AbortSignal): Promise<ReplicaOrders>;
-  openReplicaModelFiles(
-    replicaId: string,
-    holder: string,
-    signal: AbortSignal,
-  ): Promise<Readable>;
+  openReplicaModelFiles(replicaId: string, holder: string, signal: AbortSignal): Promise<Readable>;
   close(): Promise<void>;
 }
 

@@ -88,8 +88,9 @@ export function createRoom(capacity: Pick<Capacity, 'slots' | 'device' | 'share'
     },
     waitForPlace: (signal) =>
       until(
-        () =>
-          open && parts.size - beside.size < slots && !taken().some(({ isAlone }) => isAlone), signal),
+        () => open && parts.size - beside.size < slots && !taken().some(({ isAlone }) => isAlone),
+        signal,
+      ),
     waitUntilOpen: (signal) => until(() => open, signal),
     takePlace(kind = 'batch') {
       const place: Place = {

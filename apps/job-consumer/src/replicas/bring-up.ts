@@ -1,5 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isEngineProblem, replicaContainer, type SandboxOptions } from '@inference-server/container-engine';
+import {
+  isEngineProblem,
+  replicaContainer,
+  type SandboxOptions,
+} from '@inference-server/container-engine';
 import { parseImageReference, refusalOfImage, refusalOfRights } from '@inference-server/contracts';
 import { joinSignals } from '@inference-server/service-kit';
 import { requireMounted } from '../model-volume.js';
@@ -52,7 +56,10 @@ async function untilOpen({ member, signal }: ReplicaRun): Promise<Outcome | unde
     return undefined;
   } catch {
     signal.throwIfAborted();
-    return fault('engine_away', 'Its consumer starts nothing now: its engine or its device is in trouble.');
+    return fault(
+      'engine_away',
+      'Its consumer starts nothing now: its engine or its device is in trouble.',
+    );
   } finally {
     bounds.release();
   }

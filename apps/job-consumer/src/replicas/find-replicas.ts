@@ -31,11 +31,9 @@ export async function findReplicas(
   for (const volume of await engine.listVolumes(names.own, signal)) {
     const version = volume.labels[labelNames.modelVersion];
     const isOfAll =
-      version !== undefined &&
-      (await isComplete({ engine, names }, version, volume.name, signal));
+      version !== undefined && (await isComplete({ engine, names }, version, volume.name, signal));
     if (!isOfAll) note(volume);
   }
   for (const network of await engine.listNetworks(names.own, signal)) note(network);
   return [...found.values()];
 }
-

@@ -105,7 +105,9 @@ async function untilReady(
   const leftMs = Math.max(leastMs, startTimeoutMs - usedMs);
   const lack = await untilServing(address, Math.min(leftMs, startTimeoutMs), signal);
   if (lack === undefined) return `${host}:${appPort}`;
-  return startFailed(`It did not serve on port ${appPort} within ${startTimeoutMs / 1000} s: ${lack}`);
+  return startFailed(
+    `It did not serve on port ${appPort} within ${startTimeoutMs / 1000} s: ${lack}`,
+  );
 }
 
 function startFailed(detail: string): EndWithoutLog {

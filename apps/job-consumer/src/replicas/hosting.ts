@@ -18,8 +18,8 @@ import { removeReplicaTraces } from './replica-traces.js';
  * where it is, before anybody is told; what was never started is removed.
  */
 export interface Hosting {
-  /** Whether all that was left in the engine is known: before that nothing may be begun. */
-  readonly isSettled: boolean;
+  /** Why nothing may be begun yet; undefined: all that was left in the engine is known. */
+  readonly pending: string | undefined;
   /** The engine is back, or something was left there: it is looked at once more. */
   look(): void;
   /** Another process is the consumer: nothing is touched any more. */
@@ -97,40 +97,40 @@ export function startHosting(
   };
 
   const looking = async () => {
-    for (let pauseMs = 0; !isClosing();) {
+    for (let pauseMs = 0; ;) {
       const interrupt = joinSignals(closing, toLook.signal);
       await sleep(pauseMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
       interrupt.release();
       if (isClosing()) return;
-      const hurried = toLook.signal.aborted;
       toLook = new AbortController();
-      if (!engineWatch.isReady) pauseMs = Infinity;
-      else if (pauseMs !== gatewayLookMs || hurried) pauseMs = (await lookSafely()) ? restMs() : troubleMs;
-      else pauseMs = await gatewaysSafely();
-      if (pauseMs === Infinity) pauseMs = longestMs;
+      // Once it is back it is looked at again.
+      pauseMs = longestMs;
+      if (!engineWatch.isReady) continue;
+      try {
+        if (!(await lookOnce())) pauseMs = troubleMs;
+      } catch (error) {
+        if (isClosing()) return;
+        logger.warn({ reason: messageOf(error) }, 'the replicas of the engine could not be listed');
+        engineWatch.suspect(error);
+        pauseMs = troubleMs;
+      }
     }
   };
-  const restMs = () => (hosting.gateways.length > 0 ? gatewayLookMs : Infinity);
-  const lookSafely = async (): Promise<boolean> => {
-    try {
-      return await lookOnce();
-    } catch (error) {
-      if (isClosing()) return true;
-      logger.warn({ reason: messageOf(error) }, 'the replicas of the engine could not be listed');
-      engineWatch.suspect(error);
-      return false;
+
+  const keepingGateways = async () => {
+    const { gateways } = hosting;
+    while (gateways.length > 0) {
+      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
+      if (isClosing()) return;
+      const networks = [...replicas]
+        .filter(([, { report }]) => report.state === 'ready')
+        .map(([id]) => deps.names.replica(id).name('replica-network'));
+      try {
+        if (engineWatch.isReady) await connectGateways(engine, networks, gateways, closing);
+      } catch (error) {
+        if (!isClosing()) engineWatch.suspect(error);
+      }
     }
-  };
-  const gatewaysSafely = async (): Promise<number> => {
-    const networks = [...replicas]
-      .filter(([, { report }]) => report.state === 'ready')
-      .map(([id]) => deps.names.replica(id).name('replica-network'));
-    try {
-      await connectGateways(engine, networks, hosting.gateways, closing);
-    } catch (error) {
-      if (!isClosing()) engineWatch.suspect(error);
-    }
-    return gatewayLookMs;
   };
 
   const apply = (orders: ReplicaOrders['replicas'], told: ReadonlySet<string>): void => {
@@ -189,7 +189,8 @@ export function startHosting(
   /** For a moment: who serves is to be told of as such, lest it is taken for one that begins. */
   const untilTakenUp = async () => {
     const end = performance.now() + takeUpMs;
-    const isStarting = () => [...replicas.values()].some(({ report }) => report.state === 'starting');
+    const isStarting = () =>
+      [...replicas.values()].some(({ report }) => report.state === 'starting');
     while (isStarting() && performance.now() < end && !isClosing()) {
       const bounds = joinSignals(closing, changed.signal, AbortSignal.timeout(takeUpMs));
       await abortOf(bounds.signal);
@@ -204,10 +205,10 @@ export function startHosting(
     onChange();
   };
 
-  const running = Promise.all([looking(), reporting()]);
+  const running = Promise.all([looking(), keepingGateways(), reporting()]);
   return {
-    get isSettled() {
-      return isSettled;
+    get pending() {
+      return isSettled ? undefined : 'It is taking up the replicas that were left behind.';
     },
     look: () => toLook.abort(),
     forgetAll,

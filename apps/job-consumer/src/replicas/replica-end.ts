@@ -54,7 +54,8 @@ export function endOfExit(
 
 /** PostgreSQL takes no NUL in a text, and no half of a surrogate pair, which a cut may leave. */
 export function toEnding(end: EndWithoutLog, log: string): ReplicaEnding {
-  const storable = (text: string) => text.replaceAll('\0', '\uFFFD').replaceAll(/\p{Surrogate}/gu, '');
+  const storable = (text: string) =>
+    text.replaceAll('\0', '\uFFFD').replaceAll(/\p{Surrogate}/gu, '');
   const detail = storable(end.detail.slice(0, 1_000));
   return { ...end, detail, log: storable(log.slice(-maxLogLength)) };
 }

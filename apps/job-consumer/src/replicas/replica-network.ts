@@ -1,4 +1,8 @@
-import { EngineError, isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  EngineError,
+  isEngineProblem,
+  type ContainerEngine,
+} from '@inference-server/container-engine';
 import type { ReplicaNames } from '../names.js';
 import { uncut } from '../uncut.js';
 import { freeSubnets } from './subnets.js';

@@ -37,7 +37,10 @@ export async function overuseOf(
 
 /** The same of a container without an /output: resolves with what is wrong. */
 export async function scratchOveruseOf(
-  { settings, storageWatch }: Pick<AttemptRun, 'storageWatch'> & {
+  {
+    settings,
+    storageWatch,
+  }: Pick<AttemptRun, 'storageWatch'> & {
     settings: Pick<AttemptRun['settings'], 'maxScratchBytes'>;
   },
   container: string,

@@ -48,7 +48,7 @@ export async function startContainer(
     return { started: true };
   } catch (error) {
     if (isStatus(error, 304)) return { started: true };
-    if (!isEngineProblem(error, 'refused', 'failed')) throw error;
+    if (!isEngineProblem(error, 'refused', 'failed', 'network_absent')) throw error;
     const after = await inspectContainer(connection, container, signal);
     if (after?.startError === undefined) throw error;
     if (tellsOfLostTask(after.startError)) {
