@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   usualRights,
+  usualRuntime,
   type AuditAction,
   type Model,
   type Needs,
@@ -209,14 +210,16 @@ export function modelNotFound(): AppError {
 }
 
 /**
- * Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. The
+ * Of a version `v` of the model `m`: new tasks get it, or a task or a replica that has not ended has it. The
  * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
  * rather read the table, and all of it when there is none.
  */
 export const isOfUse = `(
   m.deleted_at IS NULL AND m.current_version = v.number
   OR (SELECT min(t.seq) FROM tasks t
-       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
+       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL
+  OR (SELECT min(r.state) FROM replicas r
+       WHERE r.model_version_id = v.id AND r.state < 'ENDED') IS NOT NULL)`;
 
 const versions = `
   SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.rights,
@@ -340,6 +343,9 @@ function toModel(row: ModelRow): Model {
     ...usualRights,
     ...row.rights,
     gpu_memory_peak_mib: row.gpu_memory_peak_mib,
+    ...usualRuntime,
+    kind: 'batch',
+    contract: null,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
     retries: row.retries,

@@ -3,18 +3,27 @@ import pg from 'pg';
 import { messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 
-/** Wakes whoever waits for a task to change, by the database's notifications. */
-export interface TaskChanges {
-  /** From now on changes of this task are kept for `next`. Close it. */
-  watch(taskUid: string): TaskWatch;
-  /** Called at every change of any task, and after a gap in listening. */
-  onAnyChange(listener: () => void): void;
+/** Wakes whoever waits for a change, by the database's notifications. */
+export interface Changes {
+  /** By the uid of a task. */
+  tasks: Channel;
+  /** Replicas, and which version of which model is current: by no key. */
+  replicas: Channel;
+  /** The calls that gateways have, and the replicas that they hold: by no key. */
+  gateways: Channel;
   /** The process stops: whoever waits is to answer now, and nobody is held any more. */
   letGo(): void;
   close(): Promise<void>;
 }
 
-export interface TaskWatch {
+export interface Channel {
+  /** From now on changes of this key, or of any where none is named, are kept for `next`. Close it. */
+  watch(key?: string): Watch;
+  /** Called at every change of any key, and after a gap in listening. */
+  onAnyChange(listener: () => void): void;
+}
+
+export interface Watch {
   /** Resolves at the next change since the last call, or when `signal` aborts. Never rejects. */
   next(signal: AbortSignal): Promise<void>;
   /** There is no use in waiting any more, see `letGo`: `next` resolves at once. */
@@ -22,23 +31,32 @@ export interface TaskWatch {
   close(): void;
 }
 
+/** What Postgres notifies of; the first word of a payload is the key. */
+const channelNames = {
+  tasks: 'task_changed',
+  replicas: 'replicas_changed',
+  gateways: 'gateways_changed',
+} as const;
+
 /**
  * Listens on a connection of its own. After a lost connection every waiter is woken once, since a
  * change may have been missed meanwhile.
  */
-export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskChanges {
+export function listenToChanges(databaseUrl: string, logger: Logger): Changes {
   const closing = new AbortController();
-  const watches = new Map<string, Set<() => void>>();
-  const listeners = new Set<() => void>();
   const letGo = new AbortController();
-
-  const wake = (taskUid: string) => {
-    for (const listener of listeners) listener();
-    for (const notify of watches.get(taskUid) ?? []) notify();
+  const channels = {
+    tasks: createChannel(letGo.signal),
+    replicas: createChannel(letGo.signal),
+    gateways: createChannel(letGo.signal),
   };
   const wakeAll = () => {
-    for (const listener of listeners) listener();
-    for (const set of watches.values()) for (const notify of set) notify();
+    for (const channel of Object.values(channels)) channel.wakeAll();
+  };
+  const wake = (name: string, key: string) => {
+    for (const of of ['tasks', 'replicas', 'gateways'] as const) {
+      if (channelNames[of] === name) channels[of].wake(key);
+    }
   };
 
   const listening = (async () => {
@@ -53,8 +71,7 @@ export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskCh
   })();
 
   return {
-    watch: (taskUid) => createWatch(watches, taskUid, letGo.signal),
-    onAnyChange: (listener) => void listeners.add(listener),
+    ...channels,
     letGo() {
       letGo.abort();
       wakeAll();
@@ -69,7 +86,7 @@ export function listenToTaskChanges(databaseUrl: string, logger: Logger): TaskCh
 /** Listens until the connection ends or `signal` aborts. Rejects when the connection broke. */
 async function listenOnce(
   databaseUrl: string,
-  { wake, wakeAll }: { wake: (taskUid: string) => void; wakeAll: () => void },
+  { wake, wakeAll }: { wake: (name: string, key: string) => void; wakeAll: () => void },
   signal: AbortSignal,
 ): Promise<void> {
   const client = new pg.Client({
@@ -95,8 +112,10 @@ async function listenOnce(
   }, 15_000);
   try {
     await client.connect();
-    client.on('notification', ({ payload }) => wake(payload?.split(' ')[0] ?? ''));
-    await client.query('LISTEN task_changed');
+    client.on('notification', ({ channel, payload }) => {
+      wake(channel, payload?.split(' ')[0] ?? '');
+    });
+    for (const name of Object.values(channelNames)) await client.query(`LISTEN ${name}`);
     wakeAll();
     await ended;
   } finally {
@@ -117,19 +136,39 @@ async function endWithin(client: pg.Client, ms: number): Promise<void> {
   overdue.abort();
 }
 
+function createChannel(letGo: AbortSignal) {
+  const watches = new Map<string, Set<() => void>>();
+  const listeners = new Set<() => void>();
+  const tell = (set: Iterable<() => void>) => {
+    for (const notify of set) notify();
+  };
+  return {
+    watch: (key = '') => createWatch(watches, key, letGo),
+    onAnyChange: (listener: () => void) => void listeners.add(listener),
+    wake(key: string): void {
+      tell(listeners);
+      tell(watches.get(key) ?? []);
+    },
+    wakeAll(): void {
+      tell(listeners);
+      for (const set of watches.values()) tell(set);
+    },
+  };
+}
+
 function createWatch(
   watches: Map<string, Set<() => void>>,
-  taskUid: string,
+  key: string,
   letGo: AbortSignal,
-): TaskWatch {
+): Watch {
   let changed = false;
   let resolveNext: (() => void) | undefined;
   const notify = () => {
     changed = true;
     resolveNext?.();
   };
-  const set = watches.get(taskUid) ?? new Set();
-  watches.set(taskUid, set.add(notify));
+  const set = watches.get(key) ?? new Set();
+  watches.set(key, set.add(notify));
 
   return {
     async next(signal) {
@@ -148,7 +187,7 @@ function createWatch(
     },
     close() {
       set.delete(notify);
-      if (set.size === 0 && watches.get(taskUid) === set) watches.delete(taskUid);
+      if (set.size === 0 && watches.get(key) === set) watches.delete(key);
     },
   };
 }

@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events';
 import { expect, it } from 'vitest';
 import type { Logger } from '@inference-server/service-kit';
 import { createTestDatabase, freePort, waitUntil } from '@inference-server/testing';
-import { listenToTaskChanges } from '../src/database/task-changes.js';
+import { listenToChanges } from '../src/database/changes.js';
 
 it('keeps nothing of the tries that have failed, however long the database is away', async () => {
   // Node warns of the eleventh listener that is added to one signal.
@@ -11,7 +11,7 @@ it('keeps nothing of the tries that have failed, however long the database is aw
   process.on('warning', note);
   let tries = 0;
   const logger = { warn: () => (tries += 1) } as unknown as Logger;
-  const changes = listenToTaskChanges(`postgres://127.0.0.1:${await freePort()}/none`, logger);
+  const changes = listenToChanges(`postgres://127.0.0.1:${await freePort()}/none`, logger);
   try {
     expect(await waitUntil(() => tries >= 12, { timeoutMs: 25_000 })).toBe(true);
     expect(warnings).toEqual([]);
@@ -24,9 +24,9 @@ it('keeps nothing of the tries that have failed, however long the database is aw
 it('leaves nothing at the signal of who waits for many changes', async () => {
   const database = await createTestDatabase();
   const logger = { warn: () => undefined } as unknown as Logger;
-  const changes = listenToTaskChanges(database.url, logger);
+  const changes = listenToChanges(database.url, logger);
   const waiting = new AbortController();
-  const watch = changes.watch('uid');
+  const watch = changes.tasks.watch('uid');
   try {
     for (let change = 0; change < 3; change += 1) {
       let hasChanged = false;
