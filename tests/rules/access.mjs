@@ -193,14 +193,14 @@ export const rulesOfAccess = [
   },
   {
     name: 'what is under way ends with its key',
-    file: 'apps/public-api/src/revocation-watch.ts',
+    file: 'packages/service-kit/src/callers/revocation-watch.ts',
     text: 'for (const { end } of requests) end.abort(isRevoked());',
     without: '',
     tests: [[atTheDoor, 'a request that is held']],
   },
   {
     name: 'what is under way ends with what its key may',
-    file: 'apps/public-api/src/revocation-watch.ts',
+    file: 'packages/service-kit/src/callers/revocation-watch.ts',
     text: '|| !includesRole(role, caller.role)) end.abort(isRevoked());',
     without: ') end.abort(isRevoked());',
     tests: [[atTheDoor, 'what is held for ']],
@@ -242,7 +242,7 @@ export const rulesOfAccess = [
   },
   {
     name: 'only so many that opened nothing are asked for at a time',
-    file: 'apps/public-api/src/caller-directory.ts',
+    file: 'packages/service-kit/src/callers/caller-directory.ts',
     text: 'if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);',
     without: '',
     tests: [[refused, 'keys that are made up keep nobody waiting']],

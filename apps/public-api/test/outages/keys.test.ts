@@ -3,8 +3,8 @@ import { request as httpRequest, type IncomingMessage, type RequestListener } fr
 import { describe, expect, test } from 'vitest';
 import { publicRoutes } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
+import { knownForMs } from '@inference-server/service-kit';
 import type { PublicApiOptions } from '../../src/app.js';
-import { knownForMs } from '../../src/caller-directory.js';
 import {
   deferred,
   identifying,
