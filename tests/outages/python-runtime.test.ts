@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { beforeAll, expect, it } from 'vitest';
+import type { DataTypeName, ModelContract, ModelField } from '@inference-server/contracts';
 import { freePort, testFolder, waitUntil, whenFileEnds } from '@inference-server/testing';
 import { moveToRegistry, startRegistry } from '../../faults/src/world/registry.js';
 import { runServer, type RunningServer } from '../running-server.js';
@@ -13,15 +14,19 @@ const numbers = [
   ...['quint8', 'qint32', 'bfloat16', 'qint16', 'quint16', 'uint16', 'complex128', 'half'],
   ...['uint32', 'uint64'],
 ];
-const fields = [
+const fields: ModelField[] = [
   ...[...numbers, 'string'].map((name) => ({
     name,
-    dtype: `DT_${name.toUpperCase()}`,
+    dtype: `DT_${name.toUpperCase()}` as DataTypeName,
     shape: [2],
   })),
   { name: 'order', dtype: 'DT_STRING', shape: [] },
 ];
-const contract = JSON.stringify({ signature_name: 'predict', inputs: fields, outputs: fields });
+const contract: ModelContract = {
+  signature_name: 'predict',
+  inputs: fields,
+  outputs: fields,
+};
 
 let server: RunningServer;
 let definitions: string;

@@ -72,7 +72,7 @@ async function packageFiles(names: readonly string[]) {
   );
   const depends = new Map(
     stdout.split('\n').map((line) => {
-      const [name = '', words = ''] = line.split('|', 2);
+      const [name = ''] = line.split('|', 1);
       return [
         name,
         line

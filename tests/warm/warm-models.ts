@@ -6,7 +6,7 @@ import {
   file,
   nodeRootfs,
 } from '@inference-server/example-image-import';
-import type { ReplicaDetails } from '@inference-server/contracts';
+import type { ModelContract, ReplicaDetails } from '@inference-server/contracts';
 import type { ModelRegistration } from '@inference-server/sdk';
 import { waitUntil } from '@inference-server/testing';
 import type { RunningServer } from '../running-server.js';
@@ -20,7 +20,7 @@ export interface Order {
   code?: number;
 }
 
-const contract = {
+const contract: ModelContract = {
   signature_name: 'predict',
   inputs: [{ name: 'x', dtype: 'DT_STRING', shape: [] }],
   outputs: [{ name: 'x', dtype: 'DT_STRING', shape: [] }],
@@ -73,7 +73,7 @@ export function warmModels(server: RunningServer) {
       const tag = await obedientImage(server.engine.dockerHost, environment);
       await server.client.putModel({
         ...{ human_readable_id: id, container_tag: tag, kind: 'runtime', memory_mib: 128 },
-        contract: JSON.stringify(contract),
+        contract,
         ...more,
       });
     },

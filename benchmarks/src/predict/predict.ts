@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildImage } from '@inference-server/example-echo/build-image.mjs';
+import type { ModelRegistration } from '@inference-server/sdk';
 import { useEngine, limitSettings, type BenchEngine } from '../engine.js';
 import type { Figure, Measurement } from '../report.js';
 import { residentMib } from '../resident-memory.js';
@@ -11,7 +12,7 @@ import { replicaAddresses } from './replica-addresses.js';
 import { measureStarts } from './starts.js';
 
 /** One input of any bytes, given back. */
-export const contract = {
+export const contract: NonNullable<ModelRegistration['contract']> = {
   signature_name: 'predict',
   inputs: [{ name: 'x', dtype: 'DT_UINT8', shape: [-1] }],
   outputs: [{ name: 'x', dtype: 'DT_UINT8', shape: [-1] }],
@@ -41,7 +42,7 @@ export async function measurePredict(scene: Scene, quick: boolean): Promise<Meas
   await server.operator.postModel(
     {
       ...{ human_readable_id: 'echo', container_tag: image, kind: 'runtime' },
-      contract: JSON.stringify(contract),
+      contract,
       // One replica takes all of the load: the container is the same on both ways.
       ...{ max_replicas: 1, target_in_flight: settings.concurrency, memory_mib: 1_024 },
     },

@@ -22,7 +22,7 @@ export async function measureStarts(
   await server.operator.postModel(
     {
       ...{ human_readable_id: model, container_tag: image, kind: 'runtime' },
-      contract: JSON.stringify(contract),
+      contract,
       ...{ max_replicas: 1, idle_timeout_s: 1, memory_mib: 1_024 },
     },
     { signal: scene.signal },

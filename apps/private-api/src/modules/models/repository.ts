@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   usualRights,
-  usualRuntime,
   type AuditAction,
   type Model,
   type ModelContract,
