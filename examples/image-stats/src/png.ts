@@ -55,7 +55,9 @@ function chunksOf(bytes: Buffer): Map<string, Buffer[]> {
     const length = bytes.readUInt32BE(at);
     const type = bytes.toString('latin1', at + 4, at + 8);
     if (at + 12 + length > bytes.length) throw notRead('it is cut short');
-    chunks.set(type, [...(chunks.get(type) ?? []), bytes.subarray(at + 8, at + 8 + length)]);
+    const parts = chunks.get(type) ?? [];
+    parts.push(bytes.subarray(at + 8, at + 8 + length));
+    chunks.set(type, parts);
     if (type === 'IEND') return chunks;
     at += 12 + length;
   }
@@ -92,9 +94,11 @@ function unfilter(bytes: Buffer, { line, pixel }: { line: number; pixel: number 
 /** Paeth's predictor. */
 function nearest(left: number, above: number, corner: number): number {
   const guess = left + above - corner;
-  const [toLeft, toAbove, toCorner] = [left, above, corner].map((value) => Math.abs(guess - value));
-  if (toLeft! <= toAbove! && toLeft! <= toCorner!) return left;
-  return toAbove! <= toCorner! ? above : corner;
+  const toLeft = Math.abs(guess - left);
+  const toAbove = Math.abs(guess - above);
+  const toCorner = Math.abs(guess - corner);
+  if (toLeft <= toAbove && toLeft <= toCorner) return left;
+  return toAbove <= toCorner ? above : corner;
 }
 
 function coloured(
