@@ -66,8 +66,8 @@ describe('the schema of inputs', () => {
         if (saysAll) expect([document, isValid]).toEqual([document, isTaken]);
         else if (isTaken) expect(isValid).toBe(true);
       }),
-      { seed: 8, numRuns: 4_000 },
+      { seed: 8, numRuns: 1_500 },
     );
-    expect(taken).toBeGreaterThan(200);
+    expect(taken).toBeGreaterThan(100);
   });
 });
