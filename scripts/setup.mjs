@@ -140,6 +140,7 @@ async function missingPackages(purpose) {
     need(isOnPath('bsdtar'), 'libarchive-tools', 'a second opinion on zips');
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');
+    need(isOnPath('docker-registry'), 'docker-registry', 'has the images that are pulled');
     need(isOnPath('curl'), 'curl', 'uploads as a user does them');
     need(existsSync('/usr/bin/chromium'), 'chromium', 'pages as a browser sees them');
     need(

@@ -73,6 +73,8 @@ export const Config = Type.Object({
   /** How long a run of a model may take that has no `timeout_s`, and of any model. */
   RUN_TIMEOUT_S: RunTime(day),
   MAX_RUN_TIMEOUT_S: RunTime(30 * day),
+  /** How long a replica that is let go is waited for by the calls that are under way on it (s). */
+  MAX_CALL_S: Age(hour),
   /** What a model may say that its runs need, at most. */
   MAX_GPU_COUNT: Type.Integer({ minimum: 1, default: 64 }),
   MAX_GPU_MEMORY_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),

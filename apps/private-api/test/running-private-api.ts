@@ -56,6 +56,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     QUEUE_TTL_S: 7 * day,
     RUN_TIMEOUT_S: day,
     MAX_RUN_TIMEOUT_S: 30 * day,
+    MAX_CALL_S: 3600,
     MAX_GPU_COUNT: 64,
     MAX_GPU_MEMORY_MIB: 2 ** 31 - 1,
     MAX_CPUS: 4096,

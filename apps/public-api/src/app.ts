@@ -6,6 +6,7 @@ import { publicRoutes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   callerAddress,
+  createCallerDirectory,
   createHttpServer,
   createRefusalTally,
   refuseOtherMethods,
@@ -13,7 +14,7 @@ import {
   tallyRefusals,
   type Logger,
 } from '@inference-server/service-kit';
-import { createCallerDirectory } from './caller-directory.js';
+
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
 import { allowOrigins } from './plugins/cors.js';

@@ -8,11 +8,15 @@ import {
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { callerAddress } from '@inference-server/service-kit';
-import type { CallerDirectory } from '../caller-directory.js';
+import {
+  callerAddress,
+  createRevocationWatch,
+  type CallerDirectory,
+} from '@inference-server/service-kit';
+
 import type { PublicApiConfig } from '../config.js';
 import { isFromHere } from '../local-caller.js';
-import { createRevocationWatch } from '../revocation-watch.js';
+
 import type { Rates } from './rates.js';
 
 declare module 'fastify' {

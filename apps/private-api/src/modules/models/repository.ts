@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   usualRights,
+  usualRuntime,
   type AuditAction,
   type Model,
   type ModelContract,
@@ -224,14 +225,16 @@ export function runsNoTasks(): AppError {
 }
 
 /**
- * Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. The
+ * Of a version `v` of the model `m`: new tasks get it, or a task or a replica that has not ended has it. The
  * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
  * rather read the table, and all of it when there is none.
  */
 export const isOfUse = `(
   m.deleted_at IS NULL AND m.current_version = v.number
   OR (SELECT min(t.seq) FROM tasks t
-       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
+       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL
+  OR (SELECT min(r.state) FROM replicas r
+       WHERE r.model_version_id = v.id AND r.state < 'ENDED') IS NOT NULL)`;
 
 const versions = `
   SELECT v.human_readable_id, v.number, v.kind, v.contract, v.min_replicas, v.max_replicas, v.idle_timeout_s,

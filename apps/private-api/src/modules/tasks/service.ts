@@ -16,7 +16,7 @@ import {
 } from '@inference-server/service-kit';
 import type { Actor } from '../audit/repository.js';
 import { readAgain } from '../../database/read-again.js';
-import type { TaskChanges } from '../../database/task-changes.js';
+import type { Channel } from '../../database/changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
 import { modelNotFound, runsNoTasks, type ModelRepository } from '../models/repository.js';
@@ -44,7 +44,7 @@ export function createTaskService(deps: {
   tasks: TaskRepository;
   models: ModelRepository;
   blobs: BlobService;
-  changes: TaskChanges;
+  changes: Channel;
   newTaskUid: () => string;
   logger: Logger;
 }) {
