@@ -14,10 +14,13 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   // Models are there for everyone who may submit; who publishes registers and changes them.
   listModels: 'submit',
   getModel: 'submit',
+  predict: 'submit',
   postModel: 'publish',
   putModel: 'publish',
   deleteModel: 'publish',
   predict: 'submit',
+  // Logs of what somebody registered.
+  listReplicas: 'publish',
 
   // One's own, with `operate` everybody's.
   postTask: 'submit',
@@ -58,6 +61,9 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   adoptAttempt: 'internal',
   parkLease: 'internal',
   renewLease: 'internal',
+  reportReplicas: 'internal',
+  getReplicaModelFiles: 'internal',
+  syncGateway: 'internal',
   getAttemptInput: 'internal',
   getAttemptModelFiles: 'internal',
   putAttemptOutput: 'internal',

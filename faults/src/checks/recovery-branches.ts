@@ -55,6 +55,10 @@ const chances: readonly string[] = [
   'the GPUs cannot be listed yet',
   'what a run was to have did not become free',
   'nvidia-smi does not know a device that is named',
+  // There are no runtime models.
+  'a replica has failed',
+  'a replica is lost with its consumer',
+  'gateways are not heard of any more',
   // In a database that is another than before alone.
   'private-api does not know this consumer: what is its own stays',
 ];

@@ -6,6 +6,7 @@ import {
   type SteadyLeader,
 } from '../database/leader.js';
 import { needsOf } from '../modules/models/needs.js';
+import { failed, failuresCountS, stopDrained } from '../modules/replicas/ends.js';
 import type { HostedVersion, ReplicaDrain, ReplicaStart } from './replica-policy.js';
 import type { LivingReplica } from './replica-room.js';
 
@@ -17,14 +18,9 @@ const demandCountsS = 15;
 /** Of whom nothing was heard for so long it holds no replica any more. */
 const gatewayGoneAfterS = 60;
 
-/** Failures longer ago are forgotten. */
-export const failuresCountS = 1_800;
-
 /** That $1 and $2 lead, as a WITH query: its row is held until the statement has ended. */
 const lead = `lead AS (
   SELECT FROM leaders WHERE name = $1 AND holder = $2 AND leader_until > now() FOR SHARE)`;
-
-const failed = `state = 'ENDED' AND end_reason IN ('start_failed', 'exited', 'image', 'engine')`;
 
 /** What the plan of replicas is made of, and its writes, each conditional on what it was decided from. */
 export function createReplicaPlanRepository(
@@ -56,7 +52,7 @@ export function createReplicaPlanRepository(
                     (extract(epoch FROM now() - max(ended_at)) * 1000)::float8 AS ms,
                     (array_agg(consumer_id ORDER BY ended_at DESC))[1] AS consumer_id
                FROM replicas r
-              WHERE r.model_version_id = v.id AND ${failed}
+              WHERE r.model_version_id = v.id AND ${failed('r')}
                 AND r.ended_at > now() - interval '${failuresCountS} seconds'
                 AND r.ended_at > coalesce(
                       (SELECT max(s.ended_at) FROM replicas s
@@ -187,24 +183,4 @@ export function createReplicaPlanRepository(
       return forgotten.length;
     },
   };
-}
-
-/**
- * DRAINING → STOPPING where every gateway has reported since, without it among what it holds; or where the
- * longest call would be over. Whoever asks, it is true by the rows.
- */
-export async function stopDrained(database: Database, maxCallS: number): Promise<void> {
-  await database.query(
-    `UPDATE replicas SET state = 'STOPPING'
-      WHERE id IN (
-        SELECT r.id FROM replicas r
-         WHERE r.state = 'DRAINING' AND r.drained_at IS NOT NULL
-           AND (r.drained_at < now() - $1 * interval '1 second'
-                OR NOT EXISTS (
-                  SELECT FROM gateways g
-                   WHERE g.reported_at <= r.drained_at
-                      OR g.holds @> jsonb_build_array(jsonb_build_object('replica_id', r.id))))
-         ORDER BY r.id FOR UPDATE OF r SKIP LOCKED)`,
-    [maxCallS],
-  );
 }

@@ -9,9 +9,9 @@ import type {
   Rights,
 } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
-import { failuresCountS, stopDrained } from '../../dispatcher/replica-repository.js';
 import type { StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
+import { failed, failuresCountS, stopDrained } from './ends.js';
 
 export type ReplicaRepository = ReturnType<typeof createReplicaRepository>;
 
@@ -66,10 +66,8 @@ export interface EndedReplica {
   detail: string | null;
 }
 
-/** So many that have ended are told of. */
-export const endedTold = 20;
-
-const notAskedFor = `('start_failed', 'exited', 'image', 'engine')`;
+/** So many that have ended are kept, and told of. */
+export const endedKept = 20;
 
 export function createReplicaRepository(
   database: Database,
@@ -180,12 +178,12 @@ export function createReplicaRepository(
                 v.target_in_flight, v.max_batch_size, v.max_delay_ms,
                 v.no_room_since IS NOT NULL AS has_no_room,
                 (SELECT to_jsonb(e) FROM (
-                   SELECT r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
+                   SELECT r.state, r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
                     WHERE r.model_version_id = v.id AND r.state = 'ENDED'
                       AND r.end_reason <> 'lost'
                       AND r.ended_at > now() - interval '${failuresCountS} seconds'
                     ORDER BY r.ended_at DESC LIMIT 1) AS e
-                  WHERE e.end_reason IN ${notAskedFor}) AS last_failure
+                  WHERE ${failed('e')}) AS last_failure
            FROM model_versions v JOIN models m USING (human_readable_id)
           WHERE v.kind = 'runtime' AND m.deleted_at IS NULL
             AND (m.current_version = v.number
@@ -226,7 +224,7 @@ export function createReplicaRepository(
             AND (r.state < 'ENDED' OR r.id IN (
               SELECT e.id FROM replicas e JOIN model_versions ev ON ev.id = e.model_version_id
                WHERE ev.human_readable_id = $1 AND e.state = 'ENDED'
-               ORDER BY e.ended_at DESC LIMIT ${endedTold}))
+               ORDER BY e.ended_at DESC LIMIT ${endedKept}))
           ORDER BY r.created_at DESC, r.id`,
         [humanReadableId],
       );
