@@ -17,6 +17,7 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   postModel: 'publish',
   putModel: 'publish',
   deleteModel: 'publish',
+  predict: 'submit',
 
   // One's own, with `operate` everybody's.
   postTask: 'submit',
