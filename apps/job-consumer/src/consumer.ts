@@ -284,6 +284,7 @@ export async function startConsumer(
       await receiver.close();
       await heartbeat.close();
       attempts.leaveAll();
+      await hosting.announceEnd();
       const hosted = hosting.close();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();

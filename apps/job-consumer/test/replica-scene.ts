@@ -2,6 +2,7 @@ import { connect } from 'node:http2';
 import { once } from 'node:events';
 import { expect } from 'vitest';
 import type { ReplicaOrder } from '@inference-server/contracts';
+import type { TestEngine } from '@inference-server/testing';
 import { createNames } from '../src/names.js';
 import { openConsumerScene } from './consumer-scene.js';
 import { makeRuntimeImage, runtimeServer } from './runtime-image.js';
@@ -10,8 +11,8 @@ import { zipOf, type Tree } from './zips.js';
 export type ReplicaScene = Awaited<ReturnType<typeof openReplicaScene>>;
 
 /** Whole consumers that host replicas, and an image whose program comes with the model. */
-export async function openReplicaScene() {
-  const scene = await openConsumerScene();
+export async function openReplicaScene(given?: TestEngine) {
+  const scene = await openConsumerScene(given);
   const { own, engine, api } = scene;
   const runtime = await makeRuntimeImage(own.api, own.image, `runtime-test:${own.installationId}`);
   const signal = new AbortController().signal;

@@ -3,6 +3,7 @@ import { needs } from '@inference-server/testing';
 import { openReplicaScene, type ReplicaScene } from './replica-scene.js';
 
 let scene: ReplicaScene;
+const small = { needs: needs({ memory_mib: 128 }) };
 const signal = new AbortController().signal;
 
 beforeAll(async () => {
@@ -53,9 +54,9 @@ describe('a replica', () => {
   it('is ready when its Status says so, and not before', async () => {
     const { id } = await start({ hosting: { startTimeoutMs: 1_500 } });
     const [serving, unknown, never] = [
-      scene.order(id, { status: '1' }),
-      scene.order(id, { status: '0' }),
-      scene.order(id, { status: '2' }),
+      scene.order(id, { status: '1' }, small),
+      scene.order(id, { status: '0' }, small),
+      scene.order(id, { status: '2' }, small),
     ];
     await scene.untilReady(serving);
     await scene.untilReady(unknown);
@@ -146,7 +147,7 @@ describe('a replica', () => {
   });
 
   it('is not begun against the policy of the host', async () => {
-    const { id } = await start({ policy: { images: ['elsewhere/*'] } });
+    const { id } = await start({ policy: { images: [{ name: 'elsewhere/*' }] } });
     const end = await scene.untilEnded(scene.order(id));
     expect(end).toMatchObject({ reason: 'start_failed' });
     expect(end?.detail).toContain('The policy of this host does not let it run');
@@ -172,7 +173,7 @@ describe('a replica', () => {
 
   it('takes no place of a task', async () => {
     const { id } = await start({ slots: 1 });
-    const replica = scene.order(id, {}, { needs: needs({ memory_mib: 128 }) });
+    const replica = scene.order(id, {}, small);
     await scene.untilReady(replica);
     const task = scene.addTask('true');
     await scene.send(id, [task]);

@@ -42,6 +42,11 @@ const chances: readonly string[] = [
   'requests are counted without Redis',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
+  // There are no runtime models.
+  'a replica met a fault',
+  'a replica left traces in the engine',
+  'replicas could not be reported',
+  'the replicas of the engine could not be listed',
   // There is no policy.
   'a consumer is not let in by the policy',
   // Each model has a consumer there.

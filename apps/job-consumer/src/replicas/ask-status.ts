@@ -1,4 +1,5 @@
 import { connect, constants, type ClientHttp2Session } from 'node:http2';
+import { connect as connectSocket } from 'node:net';
 import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
 
@@ -16,7 +17,10 @@ export async function askStatus(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const bounds = joinSignals(signal, AbortSignal.timeout(answerWithinMs));
-  const session = connect(`http://${address.host}:${address.port}`);
+  const socket = connectSocket(address);
+  const session = connect(`http://${address.host}:${address.port}`, {
+    createConnection: () => socket,
+  });
   // It also fails its streams, which are waited for.
   session.on('error', () => undefined);
   try {
@@ -27,6 +31,8 @@ export async function askStatus(
     return `It does not answer by gRPC: ${messageOf(error)}`;
   } finally {
     session.destroy();
+    // A session that is destroyed leaves one that is not connected yet.
+    socket.destroy();
     bounds.release();
   }
 }

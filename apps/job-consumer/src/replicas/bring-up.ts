@@ -5,7 +5,7 @@ import {
   type SandboxOptions,
 } from '@inference-server/container-engine';
 import { parseImageReference, refusalOfImage, refusalOfRights } from '@inference-server/contracts';
-import { joinSignals } from '@inference-server/service-kit';
+import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { requireMounted } from '../model-volume.js';
 import { labelNames } from '../names.js';
 import { requireImage } from '../run/image.js';
@@ -24,6 +24,7 @@ import { removeReplicaTraces } from './replica-traces.js';
  * away under it: its traces are removed, once.
  */
 export async function bringUp(run: ReplicaRun): Promise<string | Outcome> {
+  crashPoint('replica_ordered', run.order.id);
   const refusal = refusalUnderPolicy(run);
   if (refusal !== undefined) return refusal;
   const closed = await untilOpen(run);
@@ -88,8 +89,10 @@ async function imageOf(
 async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | Outcome> {
   const { engine, order, own, allotment, hosting, signal } = run;
   const model = await runtimeModelVolume(run, signal);
+  crashPoint('replica_model_there', order.id);
   const volumes: OwnVolumes = { [model]: 'model-data' };
   const network = await createReplicaNetwork(engine, own, hosting, signal);
+  crashPoint('replica_network_made', order.id);
   const { network: further, ...rest } = sandbox;
   const spec = replicaContainer({
     name: own.name('replica'),
@@ -116,7 +119,10 @@ async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | 
     return fault('engine_away', 'What it was to have did not become free in 5 minutes.');
   }
   await run.requireLease();
-  return (await startModel(run, container, volumes)) ?? container;
+  crashPoint('replica_created', order.id);
+  const refused = await startModel(run, container, volumes);
+  crashPoint('replica_started', order.id);
+  return refused ?? container;
 }
 
 /** Rejects with the signal's reason. */

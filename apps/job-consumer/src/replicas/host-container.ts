@@ -1,5 +1,5 @@
 import type { ContainerDetails, ContainerExit } from '@inference-server/container-engine';
-import { joinSignals } from '@inference-server/service-kit';
+import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { createDeviceWatch, untilDeviceGone, type DeviceWatch } from '../run/device-watch.js';
 import { isEngineOutage, outlastEngineOutage } from '../run/engine-outage.js';
 import { failed, fault, type Outcome } from '../run/outcome.js';
@@ -47,6 +47,7 @@ export async function hostContainer(
     if (typeof served === 'string') {
       hadServed = true;
       life.onReady(served);
+      crashPoint('replica_serves', life.id);
       // A container could be started, and do its work.
       noteEnd(failed('exit_code', 'It serves.'));
       end = await Promise.race([exited, trouble]);
@@ -57,6 +58,7 @@ export async function hostContainer(
       return end;
     }
     life.mayRun = false;
+    crashPoint('replica_ended', life.id);
     return await unlessDeviceLost(
       life,
       deviceWatch,

@@ -1,6 +1,6 @@
 import type { ReplicaOrder, ReportedReplica } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { joinSignals } from '@inference-server/service-kit';
+import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { createParts } from './parts.js';
 import { toEnding } from './replica-end.js';
 import { liveAsReplica, type Life, type LifeEnd, type Origin } from './replica-life.js';
@@ -83,6 +83,7 @@ export function hostReplica(
       parts.outlive();
     }
     if (end === 'left') return isClean;
+    crashPoint('replica_removed', id);
     const { log, ...rest } = end;
     const told = toEnding(rest, log);
     const { reason, detail, exit_code: exitCode } = told;

@@ -24,7 +24,12 @@ export interface Hosting {
   look(): void;
   /** Another process is the consumer: nothing is touched any more. */
   forgetAll(): void;
-  /** To be called once the signal `closing` has aborted: leaves what runs to the successor, or ends it. */
+  /**
+   * To be called once the signal `closing` has aborted, while the consumer is one still: where its replicas are not
+   * handed over they take no call from then on.
+   */
+  announceEnd(): Promise<void>;
+  /** To be called after that: leaves what runs to the successor, or ends it. */
   close(): Promise<void>;
 }
 
@@ -205,13 +210,18 @@ export function startHosting(
     onChange();
   };
 
-  const running = Promise.all([looking(), keepingGateways(), reporting()]);
+  const reported = reporting();
+  const running = Promise.all([looking(), keepingGateways(), reported]);
   return {
     get pending() {
       return isSettled ? undefined : 'It is taking up the replicas that were left behind.';
     },
     look: () => toLook.abort(),
     forgetAll,
+    async announceEnd() {
+      await reported;
+      if (!settings.handsOver && !isForgotten && replicas.size > 0) await tellEnd();
+    },
     async close() {
       for (const replica of replicas.values()) {
         if (settings.handsOver) replica.leave();
@@ -219,18 +229,27 @@ export function startHosting(
       }
       await running;
       await Promise.all([...replicas.values()].map(({ atRest }) => atRest));
-      if (!settings.handsOver && !isForgotten && replicas.size > 0) await tellLast();
     },
   };
 
-  /** Nobody waits for the end of a lease then. */
-  async function tellLast(): Promise<void> {
-    const reports = [...replicas.values()].map(({ report }) => report);
+  /** Before they end: what they are told of is used until then. Else the leases tell, later. */
+  async function tellEnd(): Promise<void> {
+    const detail = 'Its consumer stops.';
+    const end = {
+      reason: 'stopped' as const,
+      detail,
+      exit_code: null,
+      out_of_memory: false,
+      log: '',
+    };
+    const reports = [...replicas.values()].map(({ report }) =>
+      report.state === 'ended' ? report : { id: report.id, state: 'ended' as const, end },
+    );
     const bounds = joinSignals(outOfTime, AbortSignal.timeout(lastReportMs));
     try {
       await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
     } catch (error) {
-      logger.info({ reason: messageOf(error) }, 'the end of replicas could not be told');
+      logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
     } finally {
       bounds.release();
     }
