@@ -18,7 +18,6 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   postModel: 'publish',
   putModel: 'publish',
   deleteModel: 'publish',
-  predict: 'submit',
   // Logs of what somebody registered.
   listReplicas: 'publish',
 
