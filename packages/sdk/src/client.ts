@@ -27,7 +27,8 @@ export type ModelRegistration = Omit<
   QueryOf<typeof routes.postModel>,
   'model_available' | 'contract'
 > & {
-  contract?: ModelContract;
+  /** Or its JSON, as it stands in a file. */
+  contract?: ModelContract | string;
   zip?: ZipSource;
 };
 
@@ -185,8 +186,12 @@ export function createClient(options: ClientOptions): Client {
 }
 
 /** In a form, where it may be longer than an address. */
-function textOf(contract: ModelContract | undefined): { name: string; value: string } | undefined {
-  return contract && { name: 'contract', value: JSON.stringify(contract) };
+function textOf(
+  contract: ModelContract | string | undefined,
+): { name: string; value: string } | undefined {
+  if (contract === undefined) return undefined;
+  const value = typeof contract === 'string' ? contract : JSON.stringify(contract);
+  return { name: 'contract', value };
 }
 
 /** What JSON has no number for goes as text. */
