@@ -29,11 +29,10 @@ const answerWithinMs = 60_000;
  * answer as it is. The end of either side ends the other.
  */
 export async function relayRoutes(app: FastifyInstance, options: RelayOptions): Promise<void> {
-  const { upstream, privateApiUrl, stopping, stalledMs } = options;
+  const { upstream, stopping, stalledMs } = options;
   // What reply-from cannot say of a single request: when its caller is gone, how long it may take.
   const perRequest = new AsyncLocalStorage<Partial<Dispatcher.RequestOptions>>();
   await app.register(replyFrom, {
-    base: privateApiUrl,
     undici: {
       request: ((request: Dispatcher.RequestOptions, answer: never) =>
         upstream.request({ ...request, ...perRequest.getStore() }, answer)) as Agent['request'],
