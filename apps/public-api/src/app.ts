@@ -54,7 +54,7 @@ export async function createPublicApi(
   const { redisUrl, queuePrefix: prefix } = options;
   const counters = createRateCounters({ redisUrl, prefix, logger });
   const rates = limitRates(app, { rates: options.rates, counters });
-  authorizeCallers(app, { ...options, directory, rates });
+  const checkCaller = authorizeCallers(app, { ...options, directory, rates });
   const refusals = createRefusalTally({
     tell: (those) => directory.noteRefusals(those),
     logger,
@@ -70,7 +70,7 @@ export async function createPublicApi(
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });
   await relayRoutes(app, { ...options, upstream, stopping: stopping.signal });
-  await servePublicDocs(app);
+  await servePublicDocs(app, { ...options, upstream, checkCaller });
   return app;
 }
 

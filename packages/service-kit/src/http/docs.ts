@@ -11,11 +11,13 @@ import { contentPolicyOfDocs } from './security-headers.js';
 export async function serveDocs(
   app: FastifyInstance,
   document: Record<string, unknown>,
-  documentFor: (request: FastifyRequest) => Promise<Record<string, unknown>> = () =>
-    Promise.resolve(document),
+  documentFor: (
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ) => Promise<Record<string, unknown>> = () => Promise.resolve(document),
 ): Promise<void> {
   const send = async (request: FastifyRequest, reply: FastifyReply) =>
-    reply.type(json).send(JSON.stringify(await documentFor(request)));
+    reply.type(json).send(JSON.stringify(await documentFor(request, reply)));
   await app.register(swagger, {
     mode: 'static',
     specification: { document: document as never as StaticDocumentSpec['document'] },
