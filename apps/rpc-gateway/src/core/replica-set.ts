@@ -15,10 +15,8 @@ export interface ReplicaSet {
   hasAny(modelVersionId: string): boolean;
   /** The one with the fewest calls, fewer than `most`, with one more call; undefined: there is none. */
   take(modelVersionId: string, most: number): Replica | undefined;
-  /** A call is over. */
-  give(replica: Replica): void;
-  /** It could not be reached: for a moment it is asked no more. */
-  suspend(replica: Replica): void;
+  /** A call is over. One that could not be reached is asked no more for a moment. */
+  give(replica: Replica, how: { isReached: boolean }): void;
   holds(): GatewayReport['holds'];
   inFlightOf(): ReadonlyMap<string, number>;
   close(): void;
@@ -70,6 +68,17 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     if (others?.size === 0) byVersion.delete(replica.modelVersionId);
   }
 
+  function suspend(replica: Known): void {
+    const pauseMs = Math.min(100 * 2 ** replica.failures, longestPauseMs);
+    replica.suspendedUntil = performance.now() + pauseMs;
+    replica.failures += 1;
+    const pause = setTimeout(() => {
+      pauses.delete(pause);
+      onChange(false);
+    }, pauseMs + 1);
+    pauses.add(pause);
+  }
+
   return {
     apply({ replicas }) {
       const named = new Set(replicas.map(({ id }) => id));
@@ -105,27 +114,16 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       return least;
     },
 
-    give(replica) {
+    give(replica, { isReached }) {
       const one = replica as Known;
       one.inFlight -= 1;
-      one.failures = 0;
+      if (isReached) one.failures = 0;
+      else suspend(one);
       if (one.inFlight > 0) return;
       one.idleSince = performance.now();
       if (!one.isDropped) return;
       letGo(one);
       onChange(true);
-    },
-
-    suspend(replica) {
-      const one = replica as Known;
-      const pauseMs = Math.min(100 * 2 ** one.failures, longestPauseMs);
-      one.suspendedUntil = performance.now() + pauseMs;
-      one.failures += 1;
-      const pause = setTimeout(() => {
-        pauses.delete(pause);
-        onChange(false);
-      }, pauseMs + 1);
-      pauses.add(pause);
     },
 
     holds() {
