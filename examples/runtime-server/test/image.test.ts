@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pack } from 'tar-stream';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -35,7 +36,7 @@ describe('the images of the runtime examples', () => {
       onTestFinished(async () => {
         await engine.call('DELETE', `/containers/${id}?force=true&v=true`);
       });
-      await engine.upload('PUT', `/containers/${id}/archive?path=/`, modelTar(name));
+      await engine.upload('PUT', `/containers/${id}/archive?path=/`, Readable.from(modelTar(name)));
       await engine.call('POST', `/containers/${id}/start`);
       expect(await ask(engine, id)).toBe(0);
 
