@@ -10,6 +10,7 @@ import { rulesOfLeftovers } from './leftovers.mjs';
 import { rulesOfMigrations } from './migrations.mjs';
 import { rulesOfModels } from './models.mjs';
 import { rulesOfPosts } from './posts.mjs';
+import { rulesOfReplicas } from './replicas.mjs';
 import { rulesOfSecrets } from './secrets.mjs';
 import { rulesOfSandbox } from './sandbox.mjs';
 import { rulesOfSweeps } from './sweeps.mjs';
@@ -37,6 +38,7 @@ export const rules = [
   ...rulesOfLeftovers,
   ...rulesOfAccess,
   ...rulesOfAudit,
+  ...rulesOfReplicas,
   ...rulesOfSecrets,
   ...rulesOfSandbox,
 ];

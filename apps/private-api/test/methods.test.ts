@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { METHODS, request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -39,6 +40,7 @@ async function ask(
 function credentialsFor({ callers }: RouteContract) {
   if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
   if (callers.includes('operator')) return { token: api.operatorToken };
+  if (!callers.includes('public-api')) return { token: rpcGatewayToken(api.operatorToken) };
   return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
 }
 
@@ -50,6 +52,7 @@ const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => 
       .replace(':human_readable_id', 'a%20b:c')
       .replace(':attempt', '1')
       .replace(':consumer_id', 'c1')
+      .replace(/:(replica|gateway)_id/, randomUUID())
       .replace(':key_id', 'a'.repeat(16))
       .replace(':user_name', 'ada'),
     contracts,

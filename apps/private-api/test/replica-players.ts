@@ -41,7 +41,9 @@ export async function hostModel(
     ...settings,
     ...needs(of),
   };
-  const { gpu_memory_exceeded: _told, ...stored } = columns;
+  const stored = Object.fromEntries(
+    Object.entries(columns).filter(([name]) => name !== 'gpu_memory_exceeded'),
+  );
   const names = Object.keys(stored).join(', ');
   await api.database.query(
     `WITH model AS (
