@@ -245,7 +245,8 @@ export function startHosting(
     try {
       await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
     } catch (error) {
-      logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+      if (tellsOfSuccessor(error)) forgetAll();
+      else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
     } finally {
       bounds.release();
     }

@@ -130,7 +130,10 @@ export async function disconnectContainer(
       'container_absent',
     );
   } catch (error) {
-    if (!(error instanceof Error && /is not connected to/.test(error.message))) throw error;
+    if (!(
+      error instanceof Error && /is not connected to|\bendpoint \S+ not found/.test(error.message)
+    ))
+      throw error;
   }
 }
 
