@@ -16,7 +16,7 @@ import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { probeStart } from './probe.js';
 import { createQuarantine } from './quarantine.js';
-import { startHosting, type Hosting } from './replicas/hosting.js';
+import { startHosting, untilReplicasFound } from './replicas/hosting.js';
 import type { HostingSettings } from './replicas/replica-run.js';
 import { startReconciliation, untilFirstPass } from './reconciliation.js';
 import type { RunDeps, RunSettings } from './run/attempt-run.js';
@@ -120,11 +120,11 @@ export async function startConsumer(
   let held = 0;
   /** Another consumer has its device by private-api's books. */
   let isTaken = false;
-  let hosting: Hosting | undefined;
+  let replicasPending: string | undefined = untilReplicasFound;
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
-    ...stateOf(engineWatch.isReady, pending ?? hosting?.pending, quarantine.reason),
+    ...stateOf(engineWatch.isReady, pending ?? replicasPending, quarantine.reason),
     ...leftOf(identity, held),
     device: identity.device,
     host: identity.host,
@@ -140,7 +140,7 @@ export async function startConsumer(
     onReplaced: (error) => {
       closing.abort(error);
       attempts.forgetAll();
-      hosting?.forgetAll();
+      hosting.forgetAll();
       replace(error);
     },
     onTaken: () => {
@@ -172,7 +172,7 @@ export async function startConsumer(
   };
 
   const setOpen = () => {
-    const isClear = pending === undefined && hosting?.pending === undefined;
+    const isClear = pending === undefined && replicasPending === undefined;
     room.setOpen(isClear && quarantine.reason === undefined && !isTaken);
   };
   const attempts = createActiveAttempts({
@@ -202,12 +202,13 @@ export async function startConsumer(
       outOfTime: outOfTime.signal,
     },
   );
-  hosting = startHosting(
+  const hosting = startHosting(
     { ...deps, engineWatch, member, holder, hosting: options.hosting },
     {
       closing: closing.signal,
       outOfTime: outOfTime.signal,
       onSettled: () => {
+        replicasPending = undefined;
         setOpen();
         heartbeat.beat();
       },
@@ -221,7 +222,7 @@ export async function startConsumer(
   engineWatch.subscribe((isReady) => {
     if (isReady) {
       reconciliation.hurry();
-      hosting?.look();
+      hosting.look();
     } else reconciliation.reset();
     // It may have come back with other settings.
     if (isReady && wantsOfEngine) quarantine.suspect('Its engine is being looked at.');

@@ -65,11 +65,14 @@ describe('in its network a replica', () => {
 
   it('is beside the gateways that are in containers, also when one is made anew', async () => {
     const gateway = `gateway-${scene.own.installationId}`;
+    const labels = { 'inference-server.installation': scene.own.installationId };
+    const home = { name: `home-${scene.own.installationId}`, labels, subnet: '10.214.254.0/28' };
+    await scene.engine.createNetwork(home, signal);
     const make = () =>
       scene.own.api
         .call('POST', `/containers/create?name=${gateway}`, {
           ...{ Image: scene.own.image, Cmd: ['sleep', '100'] },
-          HostConfig: { Init: true },
+          ...{ HostConfig: { Init: true, NetworkMode: home.name }, Labels: labels },
         })
         .then(() => scene.own.api.call('POST', `/containers/${gateway}/start`));
     const remove = () => scene.own.api.call('DELETE', `/containers/${gateway}?force=1`);

@@ -4,6 +4,7 @@ import { expect } from 'vitest';
 import type { ReplicaOrder } from '@inference-server/contracts';
 import type { TestEngine } from '@inference-server/testing';
 import { createNames } from '../src/names.js';
+import { removeNetwork } from '../src/replicas/replica-network.js';
 import { openConsumerScene } from './consumer-scene.js';
 import { makeRuntimeImage, runtimeServer } from './runtime-image.js';
 import { zipOf, type Tree } from './zips.js';
@@ -85,6 +86,7 @@ export async function openReplicaScene(given?: TestEngine) {
 
   /** What a consumer has left running for its successor. */
   async function removeAll(): Promise<void> {
+    replicas.orders.clear();
     const labels = createNames(own.installationId, 'any').installation;
     for (const { id } of await engine.listContainers(labels, signal)) {
       await engine.removeContainer(id, signal);
@@ -93,7 +95,7 @@ export async function openReplicaScene(given?: TestEngine) {
       await engine.removeVolume(name, signal);
     }
     for (const { id } of await engine.listNetworks(labels, signal)) {
-      await engine.removeNetwork(id, signal);
+      await removeNetwork(engine, id, signal);
     }
   }
 }

@@ -229,6 +229,8 @@ export interface SandboxOptions {
   user?: string | undefined;
   /** A network of the engine that it joins; default: none. */
   network?: string | undefined;
+  /** It asks nobody for names, but the engine for those of its network. */
+  knowsNoNames?: boolean | undefined;
   /** What root has in it. */
   addedCapabilities?: readonly string[] | undefined;
   /**

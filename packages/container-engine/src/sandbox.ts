@@ -51,7 +51,7 @@ export function replicaContainer(options: {
     ...{ name, image, labels, limits, gpus },
     mounts: [{ volume: model, path: '/model', readOnly: true }],
     environment: { ...visibleDevices(gpus), APP_PORT: `${port}` },
-    sandbox: { ...sandbox, network },
+    sandbox: { knowsNoNames: true, ...sandbox, network },
   };
 }
 

@@ -212,7 +212,7 @@ describe('a network that is none of ours', () => {
   ])('does not leave the process: %s', async (_what, more) => {
     const before = proxy.asked.length;
     const { docker } = connectEngine(dockerHost, {} as never);
-    const create = docker.createNetwork({ ...ours, ...more } as never);
+    const create = docker.createNetwork({ ...ours, ...more });
     await expect(create).rejects.toMatchObject({ name: 'AppError', code: 'INTERNAL' });
     expect(proxy.asked).toHaveLength(before);
   });

@@ -103,7 +103,8 @@ async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | 
       [labelNames.devices]: allotment.gpus.join(' '),
     },
     ...{ model, port: appPort, network, limits: allotment.limits, gpus: allotment.gpus },
-    sandbox: rest,
+    // In a network of the operator's there may be names to ask for.
+    sandbox: { ...rest, knowsNoNames: further === undefined },
   });
   const container = await createModel(run, volumes, async () => {
     await run.requireLease();

@@ -7,8 +7,7 @@ import { scratchOveruseOf } from '../run/overuse.js';
 import { pause } from './bring-up.js';
 import { untilServing } from './readiness.js';
 import { endOfExit, type EndWithoutLog } from './replica-end.js';
-import type { Life } from './replica-life.js';
-import { appPort } from './replica-run.js';
+import { appPort, type Life } from './replica-run.js';
 
 /**
  * Watches over the container of a replica: asks until it serves, says so, and resolves with how it ended; one that

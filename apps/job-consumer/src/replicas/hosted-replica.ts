@@ -3,8 +3,8 @@ import { AppError } from '@inference-server/errors';
 import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { createParts } from './parts.js';
 import { toEnding } from './replica-end.js';
-import { liveAsReplica, type Life, type LifeEnd, type Origin } from './replica-life.js';
-import type { ReplicaDeps } from './replica-run.js';
+import { liveAsReplica, type LifeEnd, type Origin } from './replica-life.js';
+import type { Life, ReplicaDeps } from './replica-run.js';
 import { cleanUpReplica } from './replica-traces.js';
 
 /** A replica of this consumer, until private-api knows of its end. */

@@ -18,8 +18,6 @@ import { removeReplicaTraces } from './replica-traces.js';
  * where it is, before anybody is told; what was never started is removed.
  */
 export interface Hosting {
-  /** Why nothing may be begun yet; undefined: all that was left in the engine is known. */
-  readonly pending: string | undefined;
   /** The engine is back, or something was left there: it is looked at once more. */
   look(): void;
   /** Another process is the consumer: nothing is touched any more. */
@@ -46,6 +44,7 @@ export function startHosting(
   const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
   const { closing, outOfTime, onSettled } = options;
   const isClosing = () => closing.aborted;
+  const isOver = () => closing.aborted || isForgotten;
   const replicas = new Map<string, HostedReplica>();
   /** What gives back what the containers have of those that are over, by replica. */
   const owed = new Map<string, () => void>();
@@ -160,7 +159,7 @@ export function startHosting(
     await untilTakenUp();
     let revision: string | null = null;
     let failures = 0;
-    while (!isClosing() && !isForgotten) {
+    while (!isOver()) {
       changed = new AbortController();
       const reports = [...replicas.values()].map(({ report }) => report);
       const told = new Set(reports.filter(({ state }) => state === 'ended').map(({ id }) => id));
@@ -171,9 +170,9 @@ export function startHosting(
         if (failures > 0) logger.info('replicas are reported again');
         failures = 0;
         revision = answer.revision;
-        if (!isClosing() && !isForgotten) apply(answer.replicas, told);
+        if (!isOver()) apply(answer.replicas, told);
       } catch (error) {
-        if (isClosing() || isForgotten) return;
+        if (isOver()) return;
         if (changed.signal.aborted && error === bounds.signal.reason) continue;
         if (tellsOfSuccessor(error)) {
           forgetAll();
@@ -213,9 +212,6 @@ export function startHosting(
   const reported = reporting();
   const running = Promise.all([looking(), keepingGateways(), reported]);
   return {
-    get pending() {
-      return isSettled ? undefined : 'It is taking up the replicas that were left behind.';
-    },
     look: () => toLook.abort(),
     forgetAll,
     async announceEnd() {
@@ -249,12 +245,16 @@ export function startHosting(
     try {
       await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
     } catch (error) {
-      logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+      if (tellsOfSuccessor(error)) forgetAll();
+      else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
     } finally {
       bounds.release();
     }
   }
 }
+
+/** Why nothing may be begun before `onSettled` is called: all that was left in the engine is known then. */
+export const untilReplicasFound = 'It is taking up the replicas that were left behind.';
 
 function tellsOfSuccessor(error: unknown): boolean {
   return error instanceof AppError && error.code === 'CONSUMER_EXISTS';

@@ -1,34 +1,15 @@
 import { messageOf } from '@inference-server/errors';
 import type { ReplicaOrder } from '@inference-server/contracts';
-import type { ReplicaNames } from '../names.js';
 import { outlastEngineOutage } from '../run/engine-outage.js';
 import type { Outcome } from '../run/outcome.js';
 import { uncut } from '../uncut.js';
 import { bringUp } from './bring-up.js';
 import { hostContainer } from './host-container.js';
-import type { Parts } from './parts.js';
 import { endOf, maxLogLength, outcomeOfError, type EndWithoutLog } from './replica-end.js';
-import type { ReplicaDeps, ReplicaRun } from './replica-run.js';
+import type { Life, ReplicaRun } from './replica-run.js';
 
 /** Where a replica begins: with an order, with a container that was found, or with its end. */
 export type Origin = { order: ReplicaOrder } | { container: string } | { over: true };
-
-/** A replica, as the phases of its life see it. */
-export interface Life extends ReplicaDeps {
-  id: string;
-  own: ReplicaNames;
-  parts: Parts;
-  /** Resolves once it is known what it has: of one that was found, with its order. */
-  confirmed: Promise<void>;
-  /** Aborts when it is to end here: `turn` says how. */
-  signal: AbortSignal;
-  /** Aborts when the process must end. */
-  outOfTime: AbortSignal;
-  readonly turn: 'none' | 'stop' | 'leave' | 'forget';
-  /** Whether its container may be running: then it has its devices. */
-  mayRun: boolean;
-  onReady(address: string): void;
-}
 
 export type LifeEnd = EndWithoutLog & { log: string };
 

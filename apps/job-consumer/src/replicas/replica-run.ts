@@ -2,6 +2,7 @@ import type { ReplicaOrder, ReportedReplica } from '@inference-server/contracts'
 import type { Allotment, FleetMember } from '../fleet.js';
 import type { ReplicaNames } from '../names.js';
 import type { RunDeps } from '../run/attempt-run.js';
+import type { Parts } from './parts.js';
 
 /** What every replica of a consumer needs. */
 export interface ReplicaDeps extends Pick<
@@ -44,6 +45,23 @@ export interface ReplicaRun extends ReplicaDeps {
   requireLease(): Promise<void>;
   /** Aborts when it is not wanted any more, or the consumer stops. */
   signal: AbortSignal;
+}
+
+/** A replica, as the phases of its life see it. */
+export interface Life extends ReplicaDeps {
+  id: string;
+  own: ReplicaNames;
+  parts: Parts;
+  /** Resolves once it is known what it has: of one that was found, with its order. */
+  confirmed: Promise<void>;
+  /** Aborts when it is to end here: `turn` says how. */
+  signal: AbortSignal;
+  /** Aborts when the process must end. */
+  outOfTime: AbortSignal;
+  readonly turn: 'none' | 'stop' | 'leave' | 'forget';
+  /** Whether its container may be running: then it has its devices. */
+  mayRun: boolean;
+  onReady(address: string): void;
 }
 
 export type ReplicaEnding = NonNullable<ReportedReplica['end']>;

@@ -2,6 +2,7 @@ import type Docker from 'dockerode';
 import type { Labels, Network, NetworkOutcome, NewNetwork } from '../container-engine.js';
 import { isEngineProblem } from '../engine-error.js';
 import { boundedCall, type EngineConnection } from './connection.js';
+import { inspectContainer } from './containers.js';
 import { tellsOfTakenSubnet } from './errors.js';
 import { labelFilters } from './label-filters.js';
 
@@ -84,20 +85,29 @@ export async function removeNetwork(
 }
 
 export async function connectContainer(
-  { docker, deadlines }: EngineConnection,
+  connection: EngineConnection,
   network: string,
   container: string,
   signal: AbortSignal,
 ): Promise<void> {
-  try {
-    await boundedCall(
+  const { docker, deadlines } = connection;
+  const connect = () =>
+    boundedCall(
       `${container} into network ${network}`,
       deadlines.slowCallMs,
       signal,
       (abortSignal) => networkOf(docker, network).connect({ Container: container, abortSignal }),
     );
+  try {
+    await connect();
   } catch (error) {
     if (!(error instanceof Error && /already exists in network/.test(error.message))) throw error;
+    const found = await inspectContainer(connection, container, signal);
+    const there = await inspectNetwork(connection, network, signal);
+    if (found === undefined || there?.containers.includes(found.id) !== false) return;
+    // An engine can keep the place of a container of that name that was removed.
+    await disconnectContainer(connection, network, container, signal);
+    await connect();
   }
 }
 
@@ -114,13 +124,16 @@ export async function disconnectContainer(
         deadlines.slowCallMs,
         signal,
         (abortSignal) =>
-          networkOf(docker, network).disconnect({ Container: container, abortSignal }),
+          networkOf(docker, network).disconnect({ Container: container, Force: true, abortSignal }),
       ),
       'network_absent',
       'container_absent',
     );
   } catch (error) {
-    if (!(error instanceof Error && /is not connected to/.test(error.message))) throw error;
+    if (!(
+      error instanceof Error && /is not connected to|\bendpoint \S+ not found/.test(error.message)
+    ))
+      throw error;
   }
 }
 
@@ -159,7 +172,11 @@ function networkOf(docker: Docker, name: string): NetworkWithOptions {
 interface NetworkWithOptions {
   inspect(options: { abortSignal: AbortSignal }): Promise<DockerNetwork>;
   connect(options: { Container: string; abortSignal: AbortSignal }): Promise<unknown>;
-  disconnect(options: { Container: string; abortSignal: AbortSignal }): Promise<unknown>;
+  disconnect(options: {
+    Container: string;
+    Force: true;
+    abortSignal: AbortSignal;
+  }): Promise<unknown>;
 }
 
 interface DockerNetwork {
@@ -168,7 +185,7 @@ interface DockerNetwork {
   Labels: Record<string, string> | null;
   Internal: boolean;
   IPAM: { Config: { Subnet?: string }[] | null };
-  Containers?: Record<string, unknown> | null;
+  Containers?: Record<string, { Name: string }> | null;
 }
 
 function toNetwork({ Id, Name, Labels, Internal, IPAM, Containers }: DockerNetwork): Network {
@@ -180,6 +197,9 @@ function toNetwork({ Id, Name, Labels, Internal, IPAM, Containers }: DockerNetwo
       /^[\d.]+\//.test(Subnet) ? [Subnet] : [],
     ),
     isInternal: Internal,
-    containers: Object.keys(Containers ?? {}),
+    // By its name, whoever is gone and has its place still.
+    containers: Object.entries(Containers ?? {}).map(([id, { Name }]) =>
+      id.startsWith('ep-') ? Name : id,
+    ),
   };
 }

@@ -96,6 +96,10 @@ const DeviceRequest = Type.Object(
 const HostConfig = Type.Object(
   {
     NetworkMode: Type.Union([Type.Literal('none'), NetworkName]),
+    // Nobody, rather than whom the host asks.
+    Dns: Type.Optional(Type.Tuple([Type.Literal('192.0.2.1')])),
+    DnsOptions: Type.Optional(Type.Tuple([Type.Literal('timeout:1'), Type.Literal('attempts:1')])),
+    DnsSearch: Type.Optional(Type.Tuple([Type.Literal('.')])),
     CapAdd: Type.Optional(Type.Array(Capability)),
     CapDrop: Type.Tuple([Type.Literal('ALL')]),
     SecurityOpt: Type.Tuple([Type.Literal('no-new-privileges:true')]),
@@ -197,7 +201,7 @@ const Network = Type.Object(
 const Join = Type.Object(
   {
     Container: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' }),
-    Force: Type.Optional(Type.Literal(false)),
+    Force: Type.Optional(Type.Literal(true)),
   },
   only,
 );
