@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { newOperatorToken, rpcGatewayToken } from '@inference-server/service-kit';
 import { freePort, startApp } from '@inference-server/testing';
-import { modelOf, startPrivateApi, tokens } from '../private-api.js';
+import { modelOf, startPrivateApi } from '../private-api.js';
 import { clientOf, outputsOf, readyAt, requestOf, startReplica, tensor } from '../scene.js';
 
 const MiB = 1024 ** 2;
@@ -14,11 +15,10 @@ async function residentMib(pid: number): Promise<{ now: number; peak: number }> 
   return { now: of('VmRSS'), peak: of('VmHWM') };
 }
 
-/** As `startReplica` has it, but the answer is not made of the request: that is memory of the test. */
 const content = Buffer.alloc(64 * MiB, 3);
 
 test('messages of 64 MiB each way take less than four times as much, and are given back', async () => {
-  const api = await startPrivateApi(`gateway-${'Zq8v'.repeat(4)}-X3kd9WmT5rYc7`);
+  const api = await startPrivateApi(rpcGatewayToken(newOperatorToken()));
   const ports = { grpc: await freePort(), http: await freePort() };
   const gateway = await startApp({
     app: 'rpc-gateway',
