@@ -14,9 +14,12 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   // Models are there for everyone who may submit; who publishes registers and changes them.
   listModels: 'submit',
   getModel: 'submit',
+  predict: 'submit',
   postModel: 'publish',
   putModel: 'publish',
   deleteModel: 'publish',
+  // Logs of what somebody registered.
+  listReplicas: 'publish',
 
   // One's own, with `operate` everybody's.
   postTask: 'submit',
@@ -57,6 +60,9 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   adoptAttempt: 'internal',
   parkLease: 'internal',
   renewLease: 'internal',
+  reportReplicas: 'internal',
+  getReplicaModelFiles: 'internal',
+  syncGateway: 'internal',
   getAttemptInput: 'internal',
   getAttemptModelFiles: 'internal',
   putAttemptOutput: 'internal',

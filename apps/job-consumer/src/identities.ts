@@ -121,6 +121,17 @@ function withoutReserve(device: Device, { GPU_RESERVE_MIB: reserveMib }: Setting
   return { ...device, memory_mib: memoryMib && Math.max(0, memoryMib - reserveMib) };
 }
 
+/**
+ * On a CPU consumer what a task usually has is its part of three quarters: replicas, which have memory of it and
+ * none of its slots, find room while tasks have all of those.
+ */
+function usualMemoryMib(
+  memoryMib: number,
+  { slots, device }: Pick<ConsumerIdentity, 'slots' | 'device'>,
+): number | null {
+  return device === null ? Math.floor((memoryMib * 3) / 4 / slots) : null;
+}
+
 /** Its even part of the host. Throws VALIDATION_FAILED when that is too little for what each task is to have. */
 function resourcesOf(
   config: Settings,
@@ -134,7 +145,8 @@ function resourcesOf(
     cpus: cpus * part,
     memory_mib: Math.floor(memoryMib * 0.9 * part),
     cpus_per_task: config.CONTAINER_CPUS ?? null,
-    memory_per_task_mib: config.CONTAINER_MEMORY_MIB ?? null,
+    memory_per_task_mib:
+      config.CONTAINER_MEMORY_MIB ?? usualMemoryMib(Math.floor(memoryMib * 0.9 * part), of),
   };
   const ofTask = partOf(noNeeds, { ...of, share });
   const words =

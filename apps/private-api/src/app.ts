@@ -17,11 +17,13 @@ import {
 } from '@inference-server/service-kit';
 import { createTicketSender } from '@inference-server/task-queue';
 import type { Config } from './config.js';
+import { listenToChanges } from './database/changes.js';
 import { openDatabase } from './database/database.js';
 import { createInstallation } from './database/installation.js';
 import { createLeadership, leaderMs } from './database/leader.js';
-import { listenToTaskChanges } from './database/task-changes.js';
 import { startDispatcher } from './dispatcher/dispatcher.js';
+import { createReplicaPlanner } from './dispatcher/replica-planner.js';
+import { createReplicaPlanRepository } from './dispatcher/replica-repository.js';
 import { createDispatcherRepository } from './dispatcher/repository.js';
 import { refusedOf, requireTokens } from './http/authorization.js';
 import { letFirstIn } from './first-access.js';
@@ -48,10 +50,14 @@ import { createKeyService } from './modules/keys/service.js';
 import { createModelRepository } from './modules/models/repository.js';
 import { mountModelRoutes } from './modules/models/routes.js';
 import { createModelService } from './modules/models/service.js';
+import { createModelSources } from './modules/models/sources/model-sources.js';
 import { watchEviction } from './modules/operations/eviction-watch.js';
 import { mountOperationsRoutes } from './modules/operations/routes.js';
 import { createOperationsService } from './modules/operations/service.js';
 import { createQuotas } from './modules/quotas/quotas.js';
+import { createReplicaRepository } from './modules/replicas/repository.js';
+import { mountReplicaRoutes } from './modules/replicas/routes.js';
+import { createReplicaService } from './modules/replicas/service.js';
 import { createTaskRepository } from './modules/tasks/repository.js';
 import { mountTaskRoutes } from './modules/tasks/routes.js';
 import { createTaskService } from './modules/tasks/service.js';
@@ -79,6 +85,7 @@ export async function startPrivateApi(
   const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
 
   const policy = readPolicy(config.POLICY_FILE);
+  const sources = createModelSources(config);
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
@@ -86,7 +93,7 @@ export async function startPrivateApi(
     storedBytes: config.MAX_STORED_BYTES_PER_OWNER,
     gpuSPerDay: config.MAX_DAILY_GPU_S_PER_OWNER,
   });
-  const changes = listenToTaskChanges(config.DATABASE_URL, logger);
+  const changes = listenToChanges(config.DATABASE_URL, logger);
   const tickets = createTicketSender({
     redisUrl: config.REDIS_URL,
     prefix: config.QUEUE_PREFIX,
@@ -135,6 +142,8 @@ export async function startPrivateApi(
   });
   // Who could not ask for as long as a lease lasts leads no more: it must not end leases at once.
   const leadsForMs = Math.min(leaderMs, Math.max(2_000, leaseMs / 2));
+  const leadership = createLeadership(database, 'dispatcher', holder, logger, leadsForMs);
+  const ofReplicas = { leaseMs, maxCallS: config.MAX_CALL_S };
   const dispatcher = startDispatcher({
     rows: createDispatcherRepository(database, {
       heartbeatTimeoutMs,
@@ -146,7 +155,13 @@ export async function startPrivateApi(
     blobs,
     tickets,
     changes,
-    leadership: createLeadership(database, 'dispatcher', holder, logger, leadsForMs),
+    replicas: createReplicaPlanner({
+      rows: createReplicaPlanRepository(database, ofReplicas),
+      leader: leadership.row,
+      newId: randomUUID,
+      logger,
+    }),
+    leadership,
     // A leader that ticks asks again in time.
     timings: { tickMs: Math.min(1_000, leadsForMs / 4), leaseGraceMs: leaseMs },
     logger,
@@ -180,12 +195,13 @@ export async function startPrivateApi(
     minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
     windowMs: config.UPLOAD_WINDOW_S * 1000,
   });
+  const space = createStagingSpace({
+    folder: store.stagingFolder,
+    minFreeBytes: config.MIN_FREE_BYTES,
+  });
   await acceptZipUploads(http, {
     maxBytes: config.MAX_UPLOAD_BYTES,
-    space: createStagingSpace({
-      folder: store.stagingFolder,
-      minFreeBytes: config.MIN_FREE_BYTES,
-    }),
+    space,
     outputMinFreeBytes: config.MIN_FREE_BYTES / 10,
   });
   await serveDocs(http, privateApiDocument);
@@ -213,6 +229,8 @@ export async function startPrivateApi(
       models,
       consumers,
       blobs,
+      sources,
+      space,
       quotas,
       newVersionId: randomUUID,
       installation,
@@ -227,6 +245,9 @@ export async function startPrivateApi(
         retentionS: config.OUTPUT_RETENTION_S,
         inputRetentionS: config.INPUT_RETENTION_S,
         logRetentionS: config.LOG_RETENTION_S,
+        replicas: config.MAX_REPLICAS,
+        minReplicas: config.MAX_MIN_REPLICAS,
+        fetchedBytes: config.MAX_UPLOAD_BYTES,
       },
       logger,
     }),
@@ -270,7 +291,7 @@ export async function startPrivateApi(
       ),
       models,
       blobs,
-      changes,
+      changes: changes.tasks,
       newTaskUid: () => randomBytes(32).toString('base64url'),
       logger,
     }),
@@ -292,10 +313,22 @@ export async function startPrivateApi(
     createAttemptService({
       attempts,
       blobs,
-      changes,
+      changes: changes.tasks,
       leaseMs,
       parkMs: config.PARK_S * 1000,
       runTime: { usualS: config.RUN_TIMEOUT_S, longestS: config.MAX_RUN_TIMEOUT_S },
+      logger,
+    }),
+  );
+  mountReplicaRoutes(
+    http,
+    createReplicaService({
+      replicas: createReplicaRepository(database, ofReplicas),
+      consumers,
+      models,
+      blobs,
+      changes: changes.replicas,
+      leaseMs,
       logger,
     }),
   );

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { allRoutes, type RouteContract } from '@inference-server/contracts';
 import { plenty } from './capacities.js';
@@ -34,6 +34,11 @@ const calls: Record<string, Call> = {
     body: { ...lease, knows_of_cancel: false },
     ...{ own: '200 renewed', other: '200 superseded' },
   },
+  reportReplicas: {
+    body: { holder, replicas: [], revision: null },
+    ...{ own: '200', other: '403' },
+  },
+  getReplicaModelFiles: { query: `?holder=${holder}`, own: '200', other: '403' },
   getAttemptInput: { query: ofLease, own: '200', other: '409' },
   getAttemptModelFiles: { query: ofLease, own: '200', other: '409' },
   putAttemptOutput: { query: ofLease, own: '200', other: '409' },
@@ -53,12 +58,18 @@ beforeAll(async () => {
   );
   expect(model.status).toBe(200);
   for (const id of ['owner', 'another']) await api.consumer(id, holder).register({ slots: 1000 });
+  await api.database.query(
+    `INSERT INTO replicas (id, model_version_id, consumer_id, lease_until)
+     SELECT $1, id, 'owner', now() + interval '1 hour' FROM model_versions`,
+    [replica],
+  );
   // Whatever is posted is the owner's.
   await api.database.query(`UPDATE consumers SET draining = true WHERE id = 'another'`);
 });
 afterAll(() => api.close());
 
 const ofConsumers = allRoutes.filter(({ callers }) => callers.includes('consumer'));
+const replica = randomUUID();
 const zip = zipOf({ a: 'b' });
 const ofZip = { 'content-type': 'application/zip' };
 
@@ -89,7 +100,9 @@ describe.each(ofConsumers.map((route) => [route.operationId, route] as const))(
 
 async function answerTo(route: RouteContract, as: string, uid: string): Promise<string> {
   const { query = '', body } = calls[route.operationId] ?? {};
-  const named: Record<string, string> = { consumer_id: 'owner', task_uid: uid, attempt: '1' };
+  const named: Record<string, string> = {
+    ...{ consumer_id: 'owner', task_uid: uid, attempt: '1', replica_id: replica },
+  };
   const path = route.path.replace(/:(\w+)/g, (_match, name: string) => named[name] ?? '');
   const sent =
     route.body?.kind === 'zip-upload'

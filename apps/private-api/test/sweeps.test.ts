@@ -288,6 +288,7 @@ describe('all sweeps', () => {
       inputs: 20,
       outputs: 40,
       logs: 20,
+      'ended-replicas': 0,
       'idempotency-keys': 0,
       'login-failures': 0,
       'login-places': 0,

@@ -44,6 +44,11 @@ const chances: readonly string[] = [
   'no news of models and replicas',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
+  // There are no runtime models.
+  'a replica met a fault',
+  'a replica left traces in the engine',
+  'replicas could not be reported',
+  'the replicas of the engine could not be listed',
   // There is no policy.
   'a consumer is not let in by the policy',
   // Each model has a consumer there.
@@ -57,6 +62,10 @@ const chances: readonly string[] = [
   'the GPUs cannot be listed yet',
   'what a run was to have did not become free',
   'nvidia-smi does not know a device that is named',
+  // There are no runtime models.
+  'a replica has failed',
+  'a replica is lost with its consumer',
+  'gateways are not heard of any more',
   // In a database that is another than before alone.
   'private-api does not know this consumer: what is its own stays',
 ];

@@ -39,7 +39,8 @@ export function partOf(
     return {
       isAlone: false,
       gpuMemoryMib: 0,
-      cpus: needs.cpus ?? Math.min(leastOnGpu.cpus, share.cpus),
+      // Tasks may have all of them: idle replicas need none, and the engine shares them out.
+      cpus: needs.cpus ?? 0,
       memoryMib: needs.memory_mib ?? Math.min(replicaMemoryMib, share.memory_mib),
     };
   }

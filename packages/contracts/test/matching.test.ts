@@ -106,6 +106,15 @@ describe('the part of a consumer that a run takes', () => {
   ])('%s', (_what, of, consumer, part) => {
     expect(partOf(of, consumer)).toMatchObject(part);
   });
+
+  it('is memory alone, of a replica on a CPU consumer that does not speak of cores', () => {
+    const part = { isAlone: false, gpuMemoryMib: 0, cpus: 0, memoryMib: 512 };
+    expect(partOf(needs(), cpu(), 'runtime')).toEqual(part);
+    const said = needs({ cpus: 2, memory_mib: 100 });
+    expect(partOf(said, cpu(), 'runtime')).toEqual({ ...part, cpus: 2, memoryMib: 100 });
+    const ofGpu = needs({ use_gpu: true, gpu_memory_mib: 250 });
+    expect(partOf(ofGpu, gpu(1_000), 'runtime')).toEqual(partOf(ofGpu, gpu(1_000)));
+  });
 });
 
 describe('whether a consumer could run it', () => {

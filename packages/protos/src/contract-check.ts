@@ -8,7 +8,11 @@ import { AppError } from '@inference-server/errors';
  */
 export function checkedContract(value: unknown): ModelContract {
   const [error] = Value.Errors(ModelContract, value);
-  if (error !== undefined) throw invalidContract(placeOf(error.instancePath), error.message);
+  if (error !== undefined) {
+    const isKey = error.keyword === 'boolean';
+    const message = isKey ? 'has a key that a contract does not have' : error.message;
+    throw invalidContract(placeOf(error.instancePath), message);
+  }
   const contract = value as ModelContract;
   checkFields(contract.inputs, 'inputs');
   checkFields(contract.outputs, 'outputs');
@@ -39,12 +43,14 @@ function checkFields(fields: ModelField[], place: string): void {
   });
 }
 
-/** /inputs/2/dtype as inputs[2].dtype; only names of the schema and numbers stand in it. */
+const keys = new Set(['signature_name', 'inputs', 'outputs', 'name', 'dtype', 'subfields']);
+for (const key of ['shape', 'profile']) keys.add(key);
+
+/** /inputs/2/dtype as inputs[2].dtype; a key that the schema does not have is left out. */
 function placeOf(pointer: string): string {
   return pointer
-    .slice(1)
     .split('/')
-    .map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`))
+    .map((part) => (/^\d+$/.test(part) ? `[${part}]` : keys.has(part) ? `.${part}` : ''))
     .join('')
     .replace(/^\./, '');
 }

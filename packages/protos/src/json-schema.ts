@@ -17,6 +17,8 @@ export function jsonSchemaOf(fields: readonly ModelField[]): object {
 
 function fieldSchema(field: ModelField): object {
   const value = valueSchema(field);
+  // Resources and variants live in a TensorFlow process: nothing stands for them, in no shape.
+  if (value === undefined) return { not: {} };
   const { shape } = field;
   // Of any shape: one value, or lists in lists as deep as they like.
   if (shape === undefined) return { anyOf: [value, { type: 'array' }] };
@@ -30,11 +32,10 @@ function fieldSchema(field: ModelField): object {
   );
 }
 
-function valueSchema({ dtype, subfields }: ModelField): object {
+function valueSchema({ dtype, subfields }: ModelField): object | undefined {
   if (subfields !== undefined) return jsonSchemaOf(subfields);
   if (dtype === 'DT_STRING') return textSchema;
   // A map of which the contract names no value can come as an answer only.
   if (dtype === 'DT_MAP') return { type: 'object' };
-  // Resources and variants live in a TensorFlow process: nothing stands for them.
-  return (dtype && elementForm(dtype)?.schema) ?? { not: {} };
+  return dtype && elementForm(dtype)?.schema;
 }

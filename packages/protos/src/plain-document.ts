@@ -4,7 +4,7 @@ import { AppError } from '@inference-server/errors';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
- * number of JavaScript may not hold, a bigint stands for it; JSON.parse is some fifteen times as fast.
+ * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast.
  */
 export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
   const text = typeof document === 'string' ? document : utf8Text(document);

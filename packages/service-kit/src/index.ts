@@ -1,5 +1,5 @@
 export { ConfigError, loadConfig, withoutSecrets } from './config.js';
-export { ChosenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
+export { ChosenSecret, GivenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
 export { guessesLog10 } from './guesses.js';
 export { createCallerDirectory, knownForMs, type CallerDirectory } from './callers/caller-directory.js';
 export { createRevocationWatch, type RevocationWatch } from './callers/revocation-watch.js';

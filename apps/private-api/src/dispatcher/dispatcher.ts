@@ -4,11 +4,12 @@ import { messageOf } from '@inference-server/errors';
 import { crashPoint, type Logger } from '@inference-server/service-kit';
 import type { TicketSender } from '@inference-server/task-queue';
 import type { Leadership } from '../database/leader.js';
-import type { TaskChanges } from '../database/task-changes.js';
+import type { Changes } from '../database/changes.js';
 import type { AttemptRepository } from '../modules/attempts/repository.js';
 import type { BlobService } from '../modules/blobs/service.js';
 import type { ConsumerRepository } from '../modules/consumers/repository.js';
-import { askOf, assignTickets, openBooks, type Assignment } from './policy.js';
+import { askOf, assignTickets, type Assignment } from './policy.js';
+import type { ReplicaPlanner } from './replica-planner.js';
 import type { DispatcherRepository, WaitingVersion } from './repository.js';
 
 export interface Dispatcher {
@@ -27,29 +28,33 @@ export interface DispatcherTimings {
 }
 
 /**
- * Hands out tickets. Every private-api runs this loop; the one that holds the leader row works. A
- * pass is made of conditional writes, so that two leaders for a moment do no harm. It is woken by
- * every change of a task (a post, a claim, an end), by a registration, and by a timer.
+ * Hands out tickets, and has replicas started and let go. Every private-api runs this loop; the one that holds
+ * the leader row works. A pass is made of conditional writes, so that two leaders for a moment do no harm. It
+ * is woken by every change of a task (a post, a claim, an end), of a replica or of the calls of a gateway, by a
+ * registration, and by a timer.
  */
 export function startDispatcher(deps: {
   rows: DispatcherRepository;
   consumers: Pick<ConsumerRepository, 'capacities'>;
   attempts: Pick<AttemptRepository, 'endLapsed'>;
   blobs: Pick<BlobService, 'removeMarked'>;
+  replicas: ReplicaPlanner;
   tickets: TicketSender;
-  changes: TaskChanges;
+  changes: Omit<Changes, 'letGo' | 'close'>;
   leadership: Leadership;
   timings: DispatcherTimings;
   logger: Logger;
 }): Dispatcher {
-  const { rows, attempts, blobs, tickets, leadership, timings, logger } = deps;
+  const { rows, attempts, blobs, replicas, tickets, leadership, timings, logger } = deps;
   const closing = new AbortController();
   const alarm = createAlarm();
   let tidyAt = 0;
   /** The consumers whose tickets have left Redis. */
   const forgotten = new Set<string>();
 
-  deps.changes.onAnyChange(alarm.ring);
+  for (const channel of [deps.changes.tasks, deps.changes.replicas, deps.changes.gateways]) {
+    channel.onAnyChange(alarm.ring);
+  }
 
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
@@ -74,6 +79,7 @@ export function startDispatcher(deps: {
     if (performance.now() < tidyAt) return;
     tidyAt = performance.now() + timings.tickMs;
     await endLapsedLeases();
+    await replicas.tidy(timings.leaseGraceMs);
     const returned = await rows.returnTickets();
     if (returned > 0) logger.debug({ tickets: returned }, 'tickets are returned');
     const overdue = await rows.overdueTickets();
@@ -110,8 +116,8 @@ export function startDispatcher(deps: {
   };
 
   const assignRoom = async (isSteady: boolean): Promise<Assignment[]> => {
-    const versions = await rows.waitingVersions();
-    if (versions.length === 0) return [];
+    const [versions, hosted] = await Promise.all([rows.waitingVersions(), replicas.read()]);
+    if (versions.length === 0 && hosted.versions.length === 0) return [];
     const there = await deps.consumers.capacities();
     // Who was not heard of while nobody led may come back.
     await judgeServable(
@@ -121,16 +127,20 @@ export function startDispatcher(deps: {
     );
     const consumers = there.filter(({ takesTickets }) => takesTickets);
     const busy = await rows.busy();
-    const books = openBooks(consumers, busy);
-    if (books.every(({ isFull }) => isFull)) return [];
+    const { room, keptFor } = await replicas.plan(hosted, consumers, busy);
+    const books = replicas.booksWithoutIdle(room, hosted);
+    if (versions.length === 0 || books.every(({ isFull }) => isFull)) return [];
     const asked = versions.flatMap(({ id, needs }) => askOf(id, needs, books) ?? []);
     const needs = new Map(versions.map((version) => [version.id, version.needs]));
     const waiting = (await rows.backlog(asked)).flatMap((task) => {
       const of = needs.get(task.versionId);
       return of === undefined ? [] : { ...task, needs: of };
     });
-    const wanted = assignTickets(waiting, consumers, busy);
-    return wanted.length === 0 ? [] : rows.assign(leadership.row, wanted);
+    const entered = { replicas: room.entered(), keptFor };
+    const wanted = assignTickets(waiting, consumers, busy, entered);
+    const assigned = wanted.length === 0 ? [] : await rows.assign(leadership.row, wanted);
+    await replicas.makeRoom(room, hosted, waiting, assigned);
+    return assigned;
   };
 
   /** Tells, once, what nobody could run who is there, or may be, and when somebody is there who could. */

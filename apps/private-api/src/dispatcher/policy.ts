@@ -1,4 +1,4 @@
-import { couldRun, isFor, type Needs } from '@inference-server/contracts';
+import { couldRun, isFor, type ModelKind, type Needs } from '@inference-server/contracts';
 import { openBook, type Book, type ReadyConsumer } from './books.js';
 
 /** A waiting task, as the policy sees it. */
@@ -21,6 +21,13 @@ export interface BusyTask {
   consumerId: string;
   lenders: readonly string[];
   seq: number;
+  needs: Needs;
+}
+
+/** A replica that has not ended: its containers, on its consumer and with the devices of the lenders. */
+export interface HostedReplica {
+  consumerId: string;
+  lenders: readonly string[];
   needs: Needs;
 }
 
@@ -52,15 +59,19 @@ export const elsewhereForMs = 300_000;
  * those with the fewest at all, are given nothing more in this pass. Nothing younger comes to them then, and
  * any other that takes their place has still less that is younger: so a large task waits for what is there
  * when it comes, at most, whatever comes after it. A model's younger tasks keep places too, as long as half
- * of those that could run it are left.
+ * of those that could run it are left. `keptFor` replicas are consumers that are given nothing either.
  */
 export function assignTickets(
   waiting: readonly WaitingTask[],
   consumers: readonly ReadyConsumer[],
   busy: readonly BusyTask[],
+  {
+    replicas = [],
+    keptFor = [],
+  }: { replicas?: readonly HostedReplica[]; keptFor?: readonly string[] } = {},
 ): Assignment[] {
-  const books = openBooks(consumers, busy);
-  const kept = createKept();
+  const books = openBooks(consumers, busy, replicas);
+  const kept = createKept(books.filter(({ consumer }) => keptFor.includes(consumer.id)));
   const assignments: Assignment[] = [];
   for (const task of waiting) {
     const able = books.filter(({ consumer }) => isFor(task.needs, consumer));
@@ -88,24 +99,35 @@ export function assignTickets(
 }
 
 /** The books of all consumers, with what is under way entered. */
-export function openBooks(consumers: readonly ReadyConsumer[], busy: readonly BusyTask[]): Book[] {
+export function openBooks(
+  consumers: readonly ReadyConsumer[],
+  busy: readonly BusyTask[],
+  replicas: readonly HostedReplica[] = [],
+): Book[] {
   const books = new Map(consumers.map((consumer) => [consumer.id, openBook(consumer)]));
   for (const task of busy) {
     for (const id of [task.consumerId, ...task.lenders]) books.get(id)?.enter(task);
+  }
+  for (const { consumerId, lenders, needs } of replicas) {
+    for (const id of [consumerId, ...lenders]) books.get(id)?.enterReplica(needs);
   }
   return [...books.values()];
 }
 
 /** As many as it wants, of one process, with room for it: those on which the least is left. */
-function tightestFit(needs: Needs, able: readonly Book[]): Book[] | undefined {
-  return smallest(setsWithRoom(needs, able), (book) => book.leftAfter(needs));
+export function tightestFit(
+  needs: Needs,
+  able: readonly Book[],
+  kind: ModelKind = 'batch',
+): Book[] | undefined {
+  return smallest(setsWithRoom(needs, able, kind), (book) => book.leftAfter(needs, kind));
 }
 
-function setsWithRoom(needs: Needs, able: readonly Book[]): Book[][] {
+function setsWithRoom(needs: Needs, able: readonly Book[], kind: ModelKind = 'batch'): Book[][] {
   return setsOf(
     needs.gpu_count,
-    able.filter((book) => book.roomFor(needs) > 0),
-    (book) => book.leftAfter(needs),
+    able.filter((book) => book.roomFor(needs, kind) > 0),
+    (book) => book.leftAfter(needs, kind),
   );
 }
 
@@ -115,8 +137,8 @@ interface Kept {
   counts: Map<string, number>;
 }
 
-function createKept(): Kept {
-  return { books: new Set(), counts: new Map() };
+function createKept(books: readonly Book[]): Kept {
+  return { books: new Set(books), counts: new Map() };
 }
 
 /** Nothing more goes to those that will be the first to have room for it, in this pass. */

@@ -1,10 +1,36 @@
-import type { FastifyInstance } from 'fastify';
-import { openApiDocument, publicRoutes } from '@inference-server/contracts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { openApiDocument, publicRoutes, routes, type Model } from '@inference-server/contracts';
 import { serveDocs } from '@inference-server/service-kit';
+import { withRuntimeModels } from '../runtime-models.js';
 
-/** The page at /docs and the document at /openapi.json: the contracts' words, nothing of its own. */
+/**
+ * The page at /docs and the document at /openapi.json: the contracts' words, and for who may list the models what
+ * each runtime model takes and gives.
+ */
 export async function servePublicDocs(app: FastifyInstance): Promise<void> {
-  await serveDocs(app, publicOpenApiDocument());
+  const document = publicOpenApiDocument();
+  await serveDocs(app, document, async (request) =>
+    withRuntimeModels(document, await modelsFor(app, request)),
+  );
+}
+
+/** Those that the list of models has for who asks; none where that is refused, or cannot be had now. */
+async function modelsFor(app: FastifyInstance, request: FastifyRequest): Promise<Model[]> {
+  // Asked as the caller, from where the caller asks: whatever holds for that route holds here.
+  const answer = await app.inject({
+    method: routes.listModels.method,
+    url: routes.listModels.path,
+    remoteAddress: request.socket.remoteAddress ?? '',
+    headers: withoutBody(request.headers),
+  });
+  return answer.statusCode === 200 ? answer.json<Model[]>() : [];
+}
+
+function withoutBody(headers: FastifyRequest['headers']): Record<string, string | string[]> {
+  const others = Object.entries(headers).filter(
+    ([name, value]) => value !== undefined && !/^(?:content-|transfer-|expect$|if-)/.test(name),
+  );
+  return Object.fromEntries(others) as Record<string, string | string[]>;
 }
 
 /** The OpenAPI 3.1 document of the public API. */

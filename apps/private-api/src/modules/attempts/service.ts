@@ -17,7 +17,7 @@ import {
   type Logger,
   type SendableBlob,
 } from '@inference-server/service-kit';
-import type { TaskChanges } from '../../database/task-changes.js';
+import type { Channel } from '../../database/changes.js';
 import type { IncomingZip } from '../../http/zip-upload.js';
 import type { BlobService, StoredBlob } from '../blobs/service.js';
 import type { AttemptEnd, ExceedingVersion } from './end-attempt.js';
@@ -33,7 +33,7 @@ export type AttemptService = ReturnType<typeof createAttemptService>;
 export function createAttemptService(deps: {
   attempts: AttemptRepository;
   blobs: BlobService;
-  changes: TaskChanges;
+  changes: Channel;
   leaseMs: number;
   /** How long a parked lease waits for a successor. */
   parkMs: number;

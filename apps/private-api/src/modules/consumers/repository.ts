@@ -117,7 +117,7 @@ export function createConsumerRepository(
     /**
      * Registers, or keeps registered. Nothing is changed while another process is heard of under this id, since
      * two would run each other's tasks: undefined; nor while another consumer has the device, by whatever
-     * name, or a part of it: one that is heard of, or has an attempt that is not over, `deviceOf`. Any other that had it
+     * name, or a part of it: one that is heard of, or has an attempt or a replica that is not over, `deviceOf`. Any other that had it
      * is gone from then on: it claims nothing any more, and takes no lapsed attempt up again.
      */
     async register(
@@ -145,7 +145,9 @@ export function createConsumerRepository(
             WHERE c.id = ANY ($1)
               AND (c.state <> 'gone' AND c.heartbeat_at > now() - $2 * interval '1 millisecond'
                    OR EXISTS (SELECT FROM tasks t WHERE t.state = 'RUNNING'
-                                AND (t.consumer_id = c.id OR c.id = ANY (t.lenders))))
+                                AND (t.consumer_id = c.id OR c.id = ANY (t.lenders)))
+                   OR EXISTS (SELECT FROM replicas r WHERE r.state < 'ENDED'
+                                AND (r.consumer_id = c.id OR c.id = ANY (r.lenders))))
             ORDER BY c.id LIMIT 1`,
           [rivalIds, heartbeatTimeoutMs],
         );
@@ -178,8 +180,8 @@ export function createConsumerRepository(
 
     /**
      * Those of the consumers that signed off, or were not heard of for `goneAfterMs`, and have no
-     * attempt that is open, parked or not, or that they could resume: no attempt that they ever
-     * claimed goes on. After an outage of that length all are silent; then what they hold says it.
+     * replica, and no attempt that is open, parked or not, or that they could resume: nothing that they
+     * ever began goes on. After an outage of that length all are silent; then what they hold says it.
      */
     async findGone(ids: readonly string[]): Promise<{ gone: string[]; unknown: string[] }> {
       const rows = await database.query<{ id: string; isKnown: boolean }>(
@@ -189,6 +191,8 @@ export function createConsumerRepository(
              OR ((c.state = 'gone' OR c.heartbeat_at < now() - $2 * interval '1 millisecond')
                  AND NOT EXISTS (
                    SELECT FROM attempts a WHERE a.consumer_id = c.id AND a.ended_at IS NULL)
+                 AND NOT EXISTS (
+                   SELECT FROM replicas r WHERE r.consumer_id = c.id AND r.state < 'ENDED')
                  AND NOT EXISTS (
                    SELECT FROM attempts a, tasks t
                     WHERE a.consumer_id = c.id AND ${isResumable}))`,

@@ -3,15 +3,19 @@ import {
   usualRights,
   type AuditAction,
   type Model,
+  type ModelContract,
+  type ModelKind,
   type Needs,
   type PullPolicy,
   type Rights,
+  type RuntimeSettings,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { kindColumns, type KindOfModel } from './kinds.js';
 import { needsColumns, needsOf } from './needs.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
@@ -23,7 +27,7 @@ export interface Publisher {
   onlyOf: string | null;
 }
 
-export interface NewModel {
+export interface NewModel extends KindOfModel {
   /** Tells a write whose answer was lost from another's. */
   versionId: string;
   humanReadableId: string;
@@ -43,7 +47,9 @@ export interface NewModel {
   files: PendingBlob | null;
 }
 
-interface ModelRow {
+interface ModelRow extends RuntimeSettings {
+  kind: ModelKind;
+  contract: ModelContract | null;
   human_readable_id: string;
   number: number;
   container_tag: string;
@@ -208,18 +214,30 @@ export function modelNotFound(): AppError {
   });
 }
 
+/** Of a post of a task. */
+export function runsNoTasks(): AppError {
+  return new AppError(
+    'VALIDATION_FAILED',
+    'The model is a runtime model, which answers calls and runs no tasks: POST /api/models/{human_readable_id}/predict.',
+    { extensions: { parameter: 'human_readable_id' } },
+  );
+}
+
 /**
- * Of a version `v` of the model `m`: new tasks get it, or a task that has not ended has it. The
+ * Of a version `v` of the model `m`: new tasks get it, or a task or a replica that has not ended has it. The
  * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
  * rather read the table, and all of it when there is none.
  */
 export const isOfUse = `(
   m.deleted_at IS NULL AND m.current_version = v.number
   OR (SELECT min(t.seq) FROM tasks t
-       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL)`;
+       WHERE t.model_version_id = v.id AND t.state IN ('PENDING', 'QUEUED', 'RUNNING')) IS NOT NULL
+  OR (SELECT min(r.state) FROM replicas r
+       WHERE r.model_version_id = v.id AND r.state < 'ENDED') IS NOT NULL)`;
 
 const versions = `
-  SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.rights,
+  SELECT v.human_readable_id, v.number, v.kind, v.contract, v.min_replicas, v.max_replicas, v.idle_timeout_s,
+         v.target_in_flight, v.max_batch_size, v.max_delay_ms, v.container_tag, ${needsOf('v')} AS needs, v.rights,
          v.pull_policy, v.timeout_s,
          v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, v.gpu_memory_peak_mib,
          m.description, m.created_at,
@@ -266,10 +284,13 @@ async function findVersion(from: Queryable, versionId: string): Promise<ModelRow
   return row;
 }
 
-/** Whether a task of the one runs as a task of the other does. */
+/** Whether a task, or a replica, of the one runs as one of the other does. */
 function runsAlike(row: ModelRow, model: NewModel): boolean {
   return (
     row.container_tag === model.containerTag &&
+    row.kind === model.kind &&
+    isDeepStrictEqual(row.contract, model.contract) &&
+    isDeepStrictEqual(runtimeOf(row), model.runtime) &&
     isDeepStrictEqual({ ...row.needs, gpu_memory_exceeded: false }, model.needs) &&
     isDeepStrictEqual({ ...usualRights, ...row.rights }, model.rights) &&
     row.pull_policy === model.pullPolicy &&
@@ -296,8 +317,8 @@ async function addVersion(
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,
-        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, rights, ${needsColumns})
-     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, $14, ${needsColumns}
+        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, rights, ${needsColumns}, ${kindColumns})
+     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, $14, ${needsColumns}, ${kindColumns}
        FROM jsonb_populate_record(NULL::model_versions, $13::jsonb)`,
     [
       model.humanReadableId,
@@ -312,7 +333,10 @@ async function addVersion(
       model.logRetentionS,
       model.versionId,
       before?.container_tag === model.containerTag ? before.gpu_memory_peak_mib : null,
-      JSON.stringify(model.needs),
+      JSON.stringify({
+        ...{ ...model.needs, ...model.runtime, kind: model.kind, contract: model.contract },
+        has_contract_file: model.hasContractFile,
+      }),
       JSON.stringify(model.rights),
     ],
   );
@@ -333,6 +357,9 @@ function toModel(row: ModelRow): Model {
   return {
     human_readable_id: row.human_readable_id,
     version: row.number,
+    kind: row.kind,
+    contract: row.contract,
+    ...runtimeOf(row),
     container_tag: row.container_tag,
     description: row.description,
     model_available: row.files_sha256 !== null,
@@ -347,5 +374,14 @@ function toModel(row: ModelRow): Model {
     input_retention_s: row.input_retention_s,
     log_retention_s: row.log_retention_s,
     created_at: row.created_at.toISOString(),
+  };
+}
+
+function runtimeOf(row: ModelRow): RuntimeSettings {
+  const { min_replicas, max_replicas, idle_timeout_s } = row;
+  const { target_in_flight, max_batch_size, max_delay_ms } = row;
+  return {
+    ...{ min_replicas, max_replicas, idle_timeout_s },
+    ...{ target_in_flight, max_batch_size, max_delay_ms },
   };
 }

@@ -1,0 +1,29 @@
+import type { Database } from '../../database/database.js';
+
+/** Failures longer ago are forgotten. */
+export const failuresCountS = 1_800;
+
+/** Of a replica that ended by what it, its image or its host did. */
+export function failed(row: string): string {
+  return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine')`;
+}
+
+/**
+ * DRAINING → STOPPING where every gateway has reported since, without it among what it holds; or where the
+ * longest call would be over. Whoever asks, it is true by the rows.
+ */
+export async function stopDrained(database: Database, maxCallS: number): Promise<void> {
+  await database.query(
+    `UPDATE replicas SET state = 'STOPPING'
+      WHERE id IN (
+        SELECT r.id FROM replicas r
+         WHERE r.state = 'DRAINING' AND r.drained_at IS NOT NULL
+           AND (r.drained_at < now() - $1 * interval '1 second'
+                OR NOT EXISTS (
+                  SELECT FROM gateways g
+                   WHERE g.reported_at <= r.drained_at
+                      OR g.holds @> jsonb_build_array(jsonb_build_object('replica_id', r.id))))
+         ORDER BY r.id FOR UPDATE OF r SKIP LOCKED)`,
+    [maxCallS],
+  );
+}

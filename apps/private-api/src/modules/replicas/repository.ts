@@ -1,0 +1,245 @@
+import type {
+  GatewayReport,
+  ModelContract,
+  Needs,
+  PullPolicy,
+  ReplicaDetails,
+  ReplicaReport,
+  ReplicaState,
+  Rights,
+} from '@inference-server/contracts';
+import type { Database } from '../../database/database.js';
+import type { StoredBlob } from '../blobs/service.js';
+import { needsOf } from '../models/needs.js';
+import { failed, failuresCountS, stopDrained } from './ends.js';
+
+export type ReplicaRepository = ReturnType<typeof createReplicaRepository>;
+
+/** A replica that has not ended, with all that its consumer needs for it. */
+export interface ReplicaRow {
+  id: string;
+  model_version_id: string;
+  consumer_id: string;
+  lenders: string[];
+  state: Exclude<ReplicaState, 'ENDED'>;
+  address: string | null;
+  human_readable_id: string;
+  version: number;
+  container_tag: string;
+  pull_policy: PullPolicy;
+  needs: Needs;
+  rights: Partial<Rights>;
+  contract: ModelContract;
+  has_contract_file: boolean;
+  files_sha256: string | null;
+  files_bytes: string | null;
+}
+
+/** A version that calls may name: a current one, or one whose replicas still answer. */
+export interface HostedRow {
+  model_version_id: string;
+  human_readable_id: string;
+  version: number;
+  description: string;
+  is_current: boolean;
+  contract: ModelContract;
+  needs: Needs;
+  target_in_flight: number;
+  max_batch_size: number;
+  max_delay_ms: number;
+  /** A replica that it is to have finds none. */
+  has_no_room: boolean;
+  /** Since its last replica that ended as it should. */
+  last_failure: {
+    end_reason: string;
+    detail: string | null;
+    exit_code: number | null;
+    out_of_memory: boolean;
+  } | null;
+}
+
+/** A replica that a report has ended. */
+export interface EndedReplica {
+  replicaId: string;
+  model: string;
+  reason: string;
+  detail: string | null;
+}
+
+/** So many that have ended are kept, and told of. */
+export const endedKept = 20;
+
+export function createReplicaRepository(
+  database: Database,
+  { leaseMs, maxCallS }: { leaseMs: number; maxCallS: number },
+) {
+  return {
+    /**
+     * What a consumer says of its replicas; their leases are renewed. One that was ready and is started anew, by
+     * a process that has not found its container, is no longer ready. Answers those that have ended; undefined: it
+     * is not said by the process that is the consumer.
+     */
+    async report(
+      consumerId: string,
+      { holder, replicas }: Pick<ReplicaReport, 'holder' | 'replicas'>,
+    ): Promise<EndedReplica[] | undefined> {
+      const [told] = await database.query<{ isSpeaker: boolean; ended: EndedReplica[] }>(
+        `WITH speaker AS (
+           SELECT FROM consumers WHERE id = $1 AND holder = $2 AND state <> 'gone' FOR SHARE),
+         said AS (
+           SELECT r.id, s.state, s.address, s."end", r.state AS before
+             FROM replicas r
+             JOIN jsonb_to_recordset($3::jsonb) AS s(id uuid, state text, address text, "end" jsonb)
+               ON s.id = r.id
+            WHERE r.consumer_id = $1 AND r.state < 'ENDED' AND EXISTS (SELECT FROM speaker)
+            ORDER BY r.id FOR UPDATE OF r),
+         told AS (
+           UPDATE replicas r
+              SET lease_until = now() + $4 * interval '1 millisecond',
+                  state = CASE
+                    WHEN said.state = 'ended' THEN 'ENDED'::replica_state
+                    WHEN said.state = 'ready' AND said.address IS NOT NULL AND r.state = 'STARTING'
+                    THEN 'READY'::replica_state
+                    WHEN said.state = 'starting' AND r.state = 'READY' THEN 'STARTING'::replica_state
+                    ELSE r.state END,
+                  address = CASE WHEN said.state = 'ready' THEN coalesce(said.address, r.address)
+                                 WHEN said.state = 'starting' THEN NULL ELSE r.address END,
+                  ready_at = CASE WHEN said.state = 'ready' AND r.state = 'STARTING'
+                                  THEN now() ELSE r.ready_at END,
+                  ended_at = CASE WHEN said.state = 'ended' THEN now() END,
+                  end_reason = CASE
+                    WHEN said.state <> 'ended' THEN NULL
+                    WHEN r.state = 'STOPPING' THEN 'stopped'
+                    ELSE coalesce(said."end"->>'reason', 'exited') END,
+                  detail = said."end"->>'detail',
+                  exit_code = (said."end"->>'exit_code')::int,
+                  out_of_memory = coalesce((said."end"->>'out_of_memory')::boolean, false),
+                  log = said."end"->>'log'
+             FROM said, model_versions v
+            WHERE r.id = said.id AND v.id = r.model_version_id
+           RETURNING r.id, v.human_readable_id, r.state, r.end_reason, r.detail)
+         SELECT EXISTS (SELECT FROM speaker) AS "isSpeaker",
+                coalesce((SELECT jsonb_agg(jsonb_build_object(
+                  'replicaId', id, 'model', human_readable_id, 'reason', end_reason, 'detail', detail))
+                  FROM told WHERE state = 'ENDED'), '[]') AS ended`,
+        [consumerId, holder, JSON.stringify(replicas), leaseMs],
+      );
+      return told?.isSpeaker === true ? told.ended : undefined;
+    },
+
+    /**
+     * What a gateway says of its calls, and since when its replicas are idle by it. What it does not hold any
+     * more may be stopped by that.
+     */
+    async noteGateway(id: string, { holds, demand }: GatewayReport): Promise<void> {
+      await database.query(
+        `WITH before AS (SELECT holds, demand FROM gateways WHERE id = $1),
+         told AS (
+           INSERT INTO gateways (id, reported_at, holds, demand) VALUES ($1, now(), $2::jsonb, $3::jsonb)
+           ON CONFLICT (id) DO UPDATE
+             SET reported_at = now(), holds = excluded.holds, demand = excluded.demand),
+         held AS (
+           SELECT r.id, now() - coalesce(h.idle_s, 0) * interval '1 second' AS used_at
+             FROM replicas r
+             JOIN jsonb_to_recordset($2::jsonb) AS h(replica_id uuid, in_flight int, idle_s float8)
+               ON h.replica_id = r.id
+            WHERE r.state < 'ENDED' AND (h.in_flight > 0 OR h.idle_s IS NOT NULL)
+            ORDER BY r.id FOR UPDATE OF r SKIP LOCKED),
+         used AS (
+           UPDATE replicas r SET used_at = held.used_at
+             FROM held WHERE r.id = held.id AND r.used_at < held.used_at - interval '0.5 seconds')
+         SELECT pg_notify('gateways_changed', '') FROM (VALUES (1)) AS once
+          WHERE NOT EXISTS (
+            SELECT FROM before WHERE before.demand = $3::jsonb AND before.holds = $2::jsonb)`,
+        [id, JSON.stringify(holds), JSON.stringify(demand)],
+      );
+      await stopDrained(database, maxCallS);
+    },
+
+    /** All that have not ended. */
+    async living(): Promise<ReplicaRow[]> {
+      return database.query<ReplicaRow>(
+        `SELECT r.id, r.model_version_id, r.consumer_id, r.lenders, r.state::text AS state, r.address,
+                v.human_readable_id, v.number AS version, v.container_tag, v.pull_policy,
+                ${needsOf('v')} AS needs, v.rights, v.contract, v.has_contract_file,
+                f.sha256 AS files_sha256, f.bytes AS files_bytes
+           FROM replicas r
+           JOIN model_versions v ON v.id = r.model_version_id
+           LEFT JOIN blobs f ON f.id = v.files_blob_id
+          WHERE r.state < 'ENDED' ORDER BY r.created_at, r.id`,
+      );
+    },
+
+    /** The versions of runtime models that are current, and those whose replicas still answer. */
+    async hosted(): Promise<HostedRow[]> {
+      return database.query<HostedRow>(
+        `SELECT v.id AS model_version_id, v.human_readable_id, v.number AS version, m.description,
+                m.current_version = v.number AS is_current, v.contract, ${needsOf('v')} AS needs,
+                v.target_in_flight, v.max_batch_size, v.max_delay_ms,
+                v.no_room_since IS NOT NULL AS has_no_room,
+                (SELECT to_jsonb(e) FROM (
+                   SELECT r.state, r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
+                    WHERE r.model_version_id = v.id AND r.state = 'ENDED'
+                      AND r.end_reason <> 'lost'
+                      AND r.ended_at > now() - interval '${failuresCountS} seconds'
+                    ORDER BY r.ended_at DESC LIMIT 1) AS e
+                  WHERE ${failed('e')}) AS last_failure
+           FROM model_versions v JOIN models m USING (human_readable_id)
+          WHERE v.kind = 'runtime' AND m.deleted_at IS NULL
+            AND (m.current_version = v.number
+                 OR EXISTS (SELECT FROM replicas r
+                             WHERE r.model_version_id = v.id AND r.state = 'READY'))
+          ORDER BY v.human_readable_id, v.number`,
+      );
+    },
+
+    /** Of a replica that is to run there, by the process that is the consumer. Null: its model has none. */
+    async modelFiles(
+      consumerId: string,
+      { replicaId, holder }: { replicaId: string; holder: string },
+    ): Promise<StoredBlob | null | undefined> {
+      const [row] = await database.query<StoredBlob | { id: null }>(
+        `SELECT f.id, f.bytes::float8 AS bytes, f.sha256, v.created_at AS "storedAt"
+           FROM replicas r
+           JOIN consumers c ON c.id = r.consumer_id
+           JOIN model_versions v ON v.id = r.model_version_id
+           LEFT JOIN blobs f ON f.id = v.files_blob_id
+          WHERE r.id = $1 AND r.consumer_id = $2 AND c.holder = $3 AND r.state < 'ENDED'`,
+        [replicaId, consumerId, holder],
+      );
+      if (row === undefined) return undefined;
+      return row.id === null ? null : row;
+    },
+
+    /** Those of a model that are there, and the last ones that ended: the newest first. */
+    async ofModel(humanReadableId: string): Promise<ReplicaDetails[]> {
+      const rows = await database.query<DetailsRow>(
+        `SELECT r.id, v.number AS version, r.consumer_id, r.state::text AS state,
+                coalesce((SELECT sum((h->>'in_flight')::int) FROM gateways g, jsonb_array_elements(g.holds) AS h
+                           WHERE r.state < 'ENDED' AND h->>'replica_id' = r.id::text), 0)::int AS in_flight,
+                r.created_at, r.ready_at, r.ended_at, r.end_reason, r.detail, r.exit_code,
+                r.out_of_memory, r.log
+           FROM replicas r JOIN model_versions v ON v.id = r.model_version_id
+          WHERE v.human_readable_id = $1
+            AND (r.state < 'ENDED' OR r.id IN (
+              SELECT e.id FROM replicas e JOIN model_versions ev ON ev.id = e.model_version_id
+               WHERE ev.human_readable_id = $1 AND e.state = 'ENDED'
+               ORDER BY e.ended_at DESC LIMIT ${endedKept}))
+          ORDER BY r.created_at DESC, r.id`,
+        [humanReadableId],
+      );
+      return rows.map(({ created_at, ready_at, ended_at, ...row }) => ({
+        ...row,
+        created_at: created_at.toISOString(),
+        ready_at: ready_at && ready_at.toISOString(),
+        ended_at: ended_at && ended_at.toISOString(),
+      }));
+    },
+  };
+}
+
+type DetailsRow = Omit<ReplicaDetails, 'created_at' | 'ready_at' | 'ended_at'> & {
+  created_at: Date;
+  ready_at: Date | null;
+  ended_at: Date | null;
+};

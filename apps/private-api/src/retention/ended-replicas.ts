@@ -1,0 +1,33 @@
+import type { Database } from '../database/database.js';
+import { failuresCountS } from '../modules/replicas/ends.js';
+import { endedKept } from '../modules/replicas/repository.js';
+import { createRowSweep } from './row-sweep.js';
+import { batchSize, type Sweep } from './sweep.js';
+
+/**
+ * Replicas that have ended, with their logs: all but the last of each model, and those whose time is over.
+ * Failures are kept for as long as they count.
+ */
+export function sweepEndedReplicas(
+  database: Database,
+  { everyMs, logRetentionS }: { everyMs: number; logRetentionS: number },
+): Sweep {
+  const due = `
+    SELECT id, 0 AS bytes FROM (
+      SELECT r.id, r.ended_at,
+             row_number() OVER (PARTITION BY v.human_readable_id ORDER BY r.ended_at DESC) AS place
+        FROM replicas r JOIN model_versions v ON v.id = r.model_version_id
+       WHERE r.ended_at IS NOT NULL) AS ended
+     WHERE place > ${endedKept} OR ended_at <= now() - $1 * interval '1 second'`;
+  return createRowSweep(database, {
+    name: 'ended-replicas',
+    what: 'replicas that have ended',
+    everyMs,
+    due,
+    take: `
+      due AS (${due} LIMIT ${batchSize}),
+      taken AS (
+        DELETE FROM replicas WHERE id = ANY(ARRAY(SELECT id FROM due)) RETURNING 0 AS bytes)`,
+    values: [Math.max(logRetentionS, failuresCountS)],
+  });
+}

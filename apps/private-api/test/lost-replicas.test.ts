@@ -1,0 +1,122 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { waitUntil } from '@inference-server/testing';
+import {
+  hostModel,
+  playConsumer,
+  playGateway,
+  replicasOf,
+  stateOfReplica,
+  untilReplicaIs,
+  type PlayedConsumer,
+  type PlayedGateway,
+} from './replica-players.js';
+import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+
+let api: RunningPrivateApi;
+let consumer: PlayedConsumer;
+let gateway: PlayedGateway;
+beforeEach(async () => {
+  api = await runPrivateApi({ LEASE_S: 2 });
+  consumer = playConsumer(api, 'c1');
+  gateway = playGateway(api);
+});
+afterEach(() => api.close());
+
+const silence = () =>
+  api.database.query(`UPDATE consumers SET heartbeat_at = now() - interval '1 minute'`);
+const leaseOf = async (id: string) => {
+  const [row] = await api.database.query<{ ms: number }>(
+    `SELECT (extract(epoch FROM lease_until - now()) * 1000)::float8 AS ms FROM replicas WHERE id = $1`,
+    [id],
+  );
+  return row?.ms ?? -Infinity;
+};
+
+async function served(): Promise<{ version: string; replica: string }> {
+  await consumer.register();
+  const version = await hostModel(api, 'iris');
+  gateway.want(version, 1);
+  await gateway.sync();
+  const replica = await consumer.serve('iris');
+  await gateway.finds(replica);
+  return { version, replica };
+}
+
+describe('a consumer of which nothing is heard', () => {
+  it('has its replicas lost, and others are started elsewhere', async () => {
+    const { replica } = await served();
+    await silence();
+    const elsewhere = playConsumer(api, 'c2');
+    await elsewhere.register();
+    await untilReplicaIs(api, replica, 'ENDED');
+    await gateway.sync();
+    await gateway.finds(await elsewhere.serve('iris', 'elsewhere:9090'));
+    const all = await replicasOf(api, 'iris');
+    expect(all.map((of) => [of.consumer_id, of.state, of.end_reason])).toEqual([
+      ['c2', 'READY', null],
+      ['c1', 'ENDED', 'lost'],
+    ]);
+    // It comes back: what it has is not ordered any more.
+    await consumer.register();
+    const said = await consumer.report([{ id: replica, state: 'ready', address: 'late:1' }]);
+    expect(said.replicas).toEqual([]);
+    expect(await stateOfReplica(api, replica)).toBe('ENDED');
+  });
+
+  it('keeps them as long as it reports them, and loses one that it does not', async () => {
+    const { replica } = await served();
+    const began = performance.now();
+    const reported = async () => {
+      await consumer.report();
+      return performance.now() - began > 5_000;
+    };
+    expect(await waitUntil(reported, { timeoutMs: 10_000 })).toBe(true);
+    expect(await stateOfReplica(api, replica)).toBe('READY');
+    await consumer.report([]);
+    const forgotten = async () => {
+      await consumer.report([]);
+      return (await stateOfReplica(api, replica)) === 'ENDED';
+    };
+    expect(await waitUntil(forgotten, { timeoutMs: 10_000 })).toBe(true);
+  });
+
+  it('loses none to a leader that has just begun', async () => {
+    const { replica } = await served();
+    await api.database.query(
+      `UPDATE leaders SET steady_since = now() + interval '3 seconds' WHERE name = 'dispatcher'`,
+    );
+    await api.database.query(`UPDATE replicas SET lease_until = now() - interval '1 hour'`);
+    const ended = async () => (await stateOfReplica(api, replica)) === 'ENDED';
+    expect(await waitUntil(ended, { timeoutMs: 2_500 })).toBe(false);
+    await consumer.report();
+    expect(await leaseOf(replica)).toBeGreaterThan(1_000);
+  });
+});
+
+it('another process goes on where the leader was killed', async () => {
+  const { replica } = await served();
+  const other = await runPrivateApi({ DATABASE_URL: api.config.DATABASE_URL });
+  try {
+    // As if it had been: its row is not given back, and it writes nothing more.
+    await api.database.query(
+      `UPDATE leaders SET holder = 'killed', leader_until = now() + interval '3 seconds'`,
+    );
+    const through = { ...other, operatorToken: other.operatorToken };
+    const elsewhere = playConsumer(through, 'c1', 'c1-process');
+    const door = playGateway(through);
+    const next = await hostModel(api, 'next');
+    door.want(next, 1);
+    await door.sync();
+    const keep = async () => {
+      const { replicas } = await elsewhere.report([
+        { id: replica, state: 'ready', address: '10.213.0.2:9090' },
+      ]);
+      await door.sync();
+      return replicas.some((of) => of.human_readable_id === 'next');
+    };
+    expect(await waitUntil(keep, { timeoutMs: 15_000 })).toBe(true);
+    expect(await stateOfReplica(api, replica)).toBe('READY');
+  } finally {
+    await other.close();
+  }
+});

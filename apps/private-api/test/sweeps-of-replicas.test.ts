@@ -1,0 +1,60 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { openSweepScene, type SweepScene } from './sweep-scene.js';
+
+let scene: SweepScene;
+beforeEach(async () => {
+  scene = await openSweepScene();
+});
+afterEach(() => scene.close());
+
+/** Each ended a second before the one that was made before it. */
+const ended = (versionId: string, count: number, age = '1 hour') =>
+  scene.query(
+    `INSERT INTO replicas (id, model_version_id, consumer_id, state, lease_until, ended_at, end_reason, log)
+     SELECT gen_random_uuid(), $1, 'c', 'ENDED', now(),
+            now() - $3::interval - n * interval '1 second', 'stopped', n::text
+       FROM generate_series(1, $2) AS n`,
+    [versionId, count, age],
+  );
+const living = (versionId: string) =>
+  scene.query(
+    `INSERT INTO replicas (id, model_version_id, consumer_id, lease_until)
+     VALUES (gen_random_uuid(), $1, 'c', now())`,
+    [versionId],
+  );
+
+it('of a model all replicas go that have ended, but the last twenty', async () => {
+  const next = await scene.version(2, await scene.row('stored'));
+  await ended(scene.versionId, 12, '30 minutes');
+  await ended(next, 12);
+  await living(next);
+  expect(await scene.take('ended-replicas')).toMatchObject({ count: 4 });
+  const left = await scene.query(
+    `SELECT model_version_id = $1 AS first, state, count(*)::int AS count FROM replicas
+      GROUP BY 1, 2 ORDER BY 1 DESC, 2`,
+    [scene.versionId],
+  );
+  expect(left).toEqual([
+    { first: true, state: 'ENDED', count: 12 },
+    { first: false, state: 'STARTING', count: 1 },
+    { first: false, state: 'ENDED', count: 8 },
+  ]);
+});
+
+it('none is kept for longer than logs are', async () => {
+  const { LOG_RETENTION_S: keptS } = scene.settings;
+  await ended(scene.versionId, 2, `${keptS} seconds`);
+  await ended(scene.versionId, 2, `${keptS - 60} seconds`);
+  expect(await scene.take('ended-replicas')).toMatchObject({ count: 2 });
+});
+
+it('the files of a version stay as long as it has a replica', async () => {
+  const blob = await scene.row('stored', { bytes: 3 });
+  const old = await scene.version(2, blob);
+  await living(old);
+  expect(await scene.look('model-files')).toMatchObject({ count: 0 });
+  await scene.query(`UPDATE replicas SET state = 'STOPPING'`);
+  expect(await scene.look('model-files')).toMatchObject({ count: 0 });
+  await scene.query(`UPDATE replicas SET state = 'ENDED', ended_at = now()`);
+  expect(await scene.look('model-files')).toMatchObject({ count: 1 });
+});
