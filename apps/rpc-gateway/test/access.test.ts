@@ -29,7 +29,7 @@ async function codeOf(
     .predict(asked, how)
     .then(
       () => 0,
-      (error: { code: number }) => error.code,
+      (error: unknown) => (error as { code: number }).code,
     );
 }
 

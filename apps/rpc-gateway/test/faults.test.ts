@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
 import { idOf, modelOf } from './private-api.js';
 import {
+  asIs,
   clientOf,
   deferred,
   doubles,
@@ -184,5 +185,23 @@ test('a gateway that stops lets calls end', async () => {
   gate.resolve();
   expect((await pending).equals(outputsOf(asked))).toBe(true);
   await closing;
+  expect(api.reports.at(-1)).toMatchObject({ holds: [] });
   expect(await errorOf(predict(asked))).toMatchObject({ code: status.UNAVAILABLE });
+});
+
+test('who watches the health of a gateway that stops is told, and holds nothing up', async () => {
+  const { api, address, gateway } = await startScene({ stopGraceMs: 10_000 });
+  await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+  const { client } = clientOf(address);
+  const watch = client.makeServerStreamRequest(
+    ...(['/grpc.health.v1.Health/Watch', asIs, asIs, Buffer.alloc(0)] as const),
+  );
+  const told: number[] = [];
+  watch.on('error', () => undefined);
+  watch.on('data', (message: Buffer) => told.push(message[1] ?? 0));
+  await expect.poll(() => told).toEqual([1]);
+  const began = performance.now();
+  await gateway.close();
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect(told).toEqual([1, 2]);
 });

@@ -116,6 +116,27 @@ describe('a call', () => {
   });
 });
 
+test('calls that wait for one version hold nobody up who asks another', async () => {
+  const { api, address } = await startScene();
+  const gate = deferred();
+  const versions = [1, 2].map((n) => modelOf(n, { is_current: n === 2, target_in_flight: 1 }));
+  const busy = await startReplica((call, done) => void gate.promise.then(() => echo(call, done)));
+  const free = await startReplica(echo);
+  const ready = versions.map((one, n) => readyAt(one, [busy, free][n]!.address)[0]!);
+  api.tell({ models: versions, replicas: ready });
+  const { predict } = clientOf(address);
+  const first = requestOf({ x: doubles(1) }, { name: 'echo', version: 1n });
+  const waiting = [predict(first), predict(first), predict(first)];
+  await expect
+    .poll(() => api.reports.at(-1)?.demand.at(-1), { timeout: 4_000 })
+    .toMatchObject({
+      ...{ waiting: 2, in_flight: 1 },
+    });
+  expect((await predict(asked)).equals(outputsOf(asked))).toBe(true);
+  gate.resolve();
+  await Promise.all(waiting);
+});
+
 describe('a call is refused', () => {
   const refusedWith = async (request: Buffer, options: Parameters<typeof startScene>[0] = {}) => {
     const { api, address } = await startScene(options);
@@ -180,7 +201,9 @@ describe('a call is refused', () => {
     await expect.poll(() => api.reports.length).toBeGreaterThan(1);
     const { predict } = clientOf(address);
     const codes = await Promise.all(
-      Array.from({ length: 4 }, () => predict(asked).catch((one: { code: number }) => one.code)),
+      Array.from({ length: 4 }, () =>
+        predict(asked).catch((one: unknown) => (one as { code: number }).code),
+      ),
     );
     expect(codes.filter((code) => code === status.RESOURCE_EXHAUSTED).length).toBe(2);
     expect(codes.filter((code) => code === status.UNAVAILABLE).length).toBe(2);

@@ -105,7 +105,10 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     } else if (request.url === '/internal/callers/identify') {
       const { bearer, address } = body as { bearer: string; address: string };
       const who = api.callers.get(bearer);
-      if (who === undefined) return refuseCredential(response);
+      if (who === undefined) {
+        refuseCredential(response);
+        return;
+      }
       const usual = {
         owner: 'key:a',
         role: 'submit',
