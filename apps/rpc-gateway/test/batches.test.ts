@@ -14,6 +14,7 @@ import {
   startReplica,
   startScene,
   tensor,
+  soon,
 } from './scene.js';
 
 const square: ModelContract = {
@@ -34,7 +35,7 @@ async function scene(hosted = model) {
     echo(call, done);
   });
   api.tell({ models: [hosted], replicas: readyAt(hosted, replica.address) });
-  await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
   return { rows, ...clientOf(address) };
 }
 
@@ -97,7 +98,7 @@ test('who goes away while the model works leaves the others be, and the last one
   const { predict } = clientOf(address);
   const ask = (first: number, end: AbortController) =>
     predict(askedOf(first, 0), { signal: end.signal }).catch((error: unknown) => error);
-  const busy = () => expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight, { timeout: 4_000 });
+  const busy = () => expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight, soon);
   const ends = Array.from({ length: 4 }, () => new AbortController());
   const both = [ask(1, ends[0]!), ask(2, ends[1]!)];
   await busy().toBe(1);
@@ -107,7 +108,7 @@ test('who goes away while the model works leaves the others be, and the last one
   expect(await both[0]).toMatchObject({ code: status.CANCELLED });
   for (const end of ends.slice(2)) end.abort();
   await Promise.all(others);
-  await expect.poll(() => cancelled).toBe(1);
+  await expect.poll(() => cancelled, soon).toBe(1);
   gate.resolve();
   expect((await both[1]) as Buffer).toEqual(outputsOf(askedOf(2, 0)));
 });

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { expect, inject, test } from 'vitest';
 import { testFolder } from '@inference-server/testing';
 import { modelOf } from './private-api.js';
-import { echo, readyAt, startReplica, startScene } from './scene.js';
+import { echo, readyAt, startReplica, startScene, soon } from './scene.js';
 
 const run = promisify(execFile);
 
@@ -29,7 +29,7 @@ test('a client in Python predicts, and asks for health and for what there is', a
   const replica = await startReplica(echo);
   const model = modelOf(1);
   api.tell({ models: [model], replicas: readyAt(model, replica.address) });
-  await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
   const script = join(inject('repository'), 'apps/rpc-gateway/test/client.py');
   const { stdout } = await run('/usr/bin/python3', [script, await compiledProtos(), address], {
     env: { PYTHONDONTWRITEBYTECODE: '1' },
