@@ -81,8 +81,8 @@ export async function startRpcGateway(
   async function close(): Promise<void> {
     state.close();
     await Promise.all([grpc.close(stopGraceMs), closeHttpServer(http, stopGraceMs)]);
-    await sync.close();
     predictor.close();
+    await sync.close();
     callers.close();
     await refusals.close().catch(() => undefined);
     await api.close();

@@ -11,6 +11,7 @@ export function createServingState(): ServingState & { open(): void; close(): vo
   };
   return {
     isServing: () => phase === 'serving',
+    isStopping: () => phase === 'stopping',
     onChange(changed) {
       listeners.add(changed);
       return () => listeners.delete(changed);

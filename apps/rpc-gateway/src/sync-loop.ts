@@ -9,6 +9,7 @@ export interface SyncLoop {
   hurry(): void;
   /** Everything is asked for anew, unless that was just done; whether private-api answered in time. */
   refresh(): Promise<boolean>;
+  /** Tells a last time what is held. */
   close(): Promise<void>;
 }
 
@@ -20,6 +21,7 @@ const refreshedWithinMs = 2_000;
 /** Somebody who names models that there are not has everything asked for no more often. */
 const refreshedEveryMs = 500;
 const longestPauseMs = 5_000;
+const farewellMs = 1_000;
 
 /**
  * Tells private-api of the calls, and hears of models and replicas, in one request after the other. While
@@ -113,6 +115,9 @@ export function startSyncLoop({
     async close() {
       closing.abort();
       await running;
+      // Replicas are not kept for a gateway that is gone.
+      const told = { ...nothing, ...report() };
+      await api.sync(told, AbortSignal.timeout(farewellMs)).catch(() => undefined);
     },
   };
 }

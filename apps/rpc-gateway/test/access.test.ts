@@ -10,6 +10,7 @@ import {
   startReplica,
   startScene,
   type Asked,
+  soon,
 } from './scene.js';
 
 const asked = requestOf({ x: doubles(1) });
@@ -29,7 +30,7 @@ async function codeOf(
     .predict(asked, how)
     .then(
       () => 0,
-      (error: { code: number }) => error.code,
+      (error: unknown) => (error as { code: number }).code,
     );
 }
 
@@ -94,12 +95,12 @@ test('a call is cut within a second when its key is revoked', async () => {
   const pending = clientOf(address)
     .predict(asked, { key })
     .catch((error: unknown) => error);
-  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight).toBe(1);
+  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight, soon).toBe(1);
   api.callers.clear();
   const began = performance.now();
   expect(await pending).toMatchObject({ code: status.UNAUTHENTICATED });
   expect(performance.now() - began).toBeLessThan(1_500);
-  await expect.poll(() => cancelled.length).toBe(1);
+  await expect.poll(() => cancelled.length, soon).toBe(1);
 });
 
 test('who was refused stands in the audit', async () => {

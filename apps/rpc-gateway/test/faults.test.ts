@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
 import { idOf, modelOf } from './private-api.js';
 import {
+  asIs,
   clientOf,
   deferred,
   doubles,
@@ -14,6 +15,7 @@ import {
   requestOf,
   startReplica,
   startScene,
+  soon,
 } from './scene.js';
 
 const asked = requestOf({ x: doubles(1, 2, 3) });
@@ -84,7 +86,7 @@ test('a single replica that cannot be reached for a moment is asked again', asyn
   const port = await freePort();
   api.tell({ models: [model], replicas: readyAt(model, `127.0.0.1:${port}`) });
   const pending = clientOf(address).predict(asked);
-  await expect.poll(() => api.reports.at(-1)?.demand[0]?.waiting).toBe(1);
+  await expect.poll(() => api.reports.at(-1)?.demand[0]?.waiting, soon).toBe(1);
   await startReplica(echo, port);
   expect((await pending).equals(outputsOf(asked))).toBe(true);
 });
@@ -117,12 +119,12 @@ test('deadline and cancel reach the model', async () => {
   expect(timeouts[0]).toBeLessThanOrEqual(300);
   const end = new AbortController();
   const cancelled = errorOf(predict(asked, { signal: end.signal }));
-  await expect.poll(() => timeouts.length).toBe(2);
+  await expect.poll(() => timeouts.length, soon).toBe(2);
   end.abort();
   expect(await cancelled).toMatchObject({ code: status.CANCELLED });
-  await expect.poll(() => ends.length).toBe(2);
+  await expect.poll(() => ends.length, soon).toBe(2);
   const idle = { replica_id: idOf(1_000), in_flight: 0 };
-  await expect.poll(() => api.reports.at(-1)?.holds[0], { timeout: 5_000 }).toMatchObject(idle);
+  await expect.poll(() => api.reports.at(-1)?.holds[0], soon).toMatchObject(idle);
 });
 
 test('a call that waits ends with its deadline, and with the longest time for calls', async () => {
@@ -146,15 +148,15 @@ test('a replica that is named no more ends its calls, takes no others, and is le
   api.tell({ models: [model], replicas: replicas.slice(0, 1) });
   const { predict } = clientOf(address);
   const first = predict(asked);
-  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight).toBe(1);
+  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight, soon).toBe(1);
   api.tell({ replicas: replicas.slice(1) });
   const held = () => api.reports.at(-1)?.holds.map(({ replica_id: id }) => id);
-  await expect.poll(held).toEqual(replicas.map(({ id }) => id));
+  await expect.poll(held, soon).toEqual(replicas.map(({ id }) => id));
   await predict(asked);
   expect(held()).toContain(replicas[0]!.id);
   gate.resolve();
   await first;
-  await expect.poll(held).toEqual([replicas[1]!.id]);
+  await expect.poll(held, soon).toEqual([replicas[1]!.id]);
 });
 
 test('while private-api is away, what is known is used', async () => {
@@ -167,7 +169,7 @@ test('while private-api is away, what is known is used', async () => {
   for (let n = 0; n < 3; n += 1) await predict(asked);
   api.comeBack();
   const reports = api.reports.length;
-  await expect.poll(() => api.reports.length, { timeout: 5_000 }).toBeGreaterThan(reports);
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(reports);
 });
 
 test('a gateway that stops lets calls end', async () => {
@@ -179,10 +181,28 @@ test('a gateway that stops lets calls end', async () => {
   api.tell({ models: [model], replicas: readyAt(model, replica.address) });
   const { predict } = clientOf(address);
   const pending = predict(asked);
-  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight).toBe(1);
+  await expect.poll(() => api.reports.at(-1)?.holds[0]?.in_flight, soon).toBe(1);
   const closing = gateway.close();
   gate.resolve();
   expect((await pending).equals(outputsOf(asked))).toBe(true);
   await closing;
+  expect(api.reports.at(-1)).toMatchObject({ holds: [] });
   expect(await errorOf(predict(asked))).toMatchObject({ code: status.UNAVAILABLE });
+});
+
+test('who watches the health of a gateway that stops is told, and holds nothing up', async () => {
+  const { api, address, gateway } = await startScene({ stopGraceMs: 10_000 });
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
+  const { client } = clientOf(address);
+  const watch = client.makeServerStreamRequest(
+    ...(['/grpc.health.v1.Health/Watch', asIs, asIs, Buffer.alloc(0)] as const),
+  );
+  const told: number[] = [];
+  watch.on('error', () => undefined);
+  watch.on('data', (message: Buffer) => told.push(message[1] ?? 0));
+  await expect.poll(() => told, soon).toEqual([1]);
+  const began = performance.now();
+  await gateway.close();
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect(told).toEqual([1, 2]);
 });

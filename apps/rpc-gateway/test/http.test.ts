@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { callerHeader, writeCaller, type ModelContract } from '@inference-server/contracts';
 import { modelOf, tokens } from './private-api.js';
-import { echo, readyAt, startReplica, startScene } from './scene.js';
+import { echo, readyAt, startReplica, startScene, soon } from './scene.js';
 
 const contract: ModelContract = {
   signature_name: 'predict',
@@ -45,7 +45,7 @@ async function ask(
     else echo(call, done);
   });
   api.tell({ models: [model], replicas: readyAt(model, replica.address) });
-  await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
   const answer = await fetch(httpUrl + path, {
     method: 'POST',
     headers: { ...headers, ...more },
@@ -100,7 +100,7 @@ describe('predict as JSON', () => {
   test('in time or not at all', async () => {
     const { api, httpUrl } = await startScene({ maxCallMs: 300 });
     api.tell({ models: [model] });
-    await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
     const url = `${httpUrl}/api/models/echo/predict`;
     const answer = await fetch(url, { method: 'POST', headers, body: good });
     expect(answer.status).toBe(504);
@@ -110,6 +110,6 @@ describe('predict as JSON', () => {
 test('health tells whether there were news', async () => {
   const { api, httpUrl } = await startScene();
   expect((await fetch(`${httpUrl}/healthz`)).status).toBe(200);
-  await expect.poll(() => api.reports.length).toBeGreaterThan(0);
-  await expect.poll(async () => (await fetch(`${httpUrl}/readyz`)).status).toBe(200);
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(0);
+  await expect.poll(async () => (await fetch(`${httpUrl}/readyz`)).status, soon).toBe(200);
 });

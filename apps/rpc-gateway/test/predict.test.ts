@@ -13,6 +13,7 @@ import {
   startReplica,
   startScene,
   tensor,
+  soon,
 } from './scene.js';
 
 const asked = requestOf({ x: doubles(1, 2, 3) });
@@ -52,7 +53,7 @@ describe('a call', () => {
     api.tell({ models: [model] });
     const pending = clientOf(address).predict(asked);
     const demand = { model_version_id: model.model_version_id, waiting: 1, in_flight: 0 };
-    await expect.poll(() => api.reports.at(-1)?.demand).toEqual([demand]);
+    await expect.poll(() => api.reports.at(-1)?.demand, soon).toEqual([demand]);
     api.tell({ replicas: readyAt(model, replica.address) });
     expect((await pending).equals(outputsOf(asked))).toBe(true);
   });
@@ -62,7 +63,7 @@ describe('a call', () => {
     const replica = await startReplica(echo);
     const { predict } = clientOf(address);
     await expect(predict(asked)).rejects.toMatchObject({ code: status.NOT_FOUND });
-    await expect.poll(() => api.reports.length).toBeGreaterThan(2);
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(2);
     api.tell({ models: [model], replicas: readyAt(model, replica.address) });
     expect((await predict(asked)).equals(outputsOf(asked))).toBe(true);
   });
@@ -79,12 +80,12 @@ describe('a call', () => {
     api.tell({ models: versions, replicas: [ready[0]!] });
     expect((await predict(asked)).equals(answerOf(1))).toBe(true);
     api.tell({ replicas: ready });
-    await expect.poll(async () => (await predict(asked)).equals(answerOf(2))).toBe(true);
+    await expect.poll(async () => (await predict(asked)).equals(answerOf(2)), soon).toBe(true);
     const first = requestOf({ x: doubles(1) }, { name: 'echo', version: 1n });
     expect((await predict(first)).equals(answerOf(1))).toBe(true);
     api.tell({ replicas: [ready[1]!] });
     await expect
-      .poll(() => predict(first).catch((error: unknown) => error))
+      .poll(() => predict(first).catch((error: unknown) => error), soon)
       .toMatchObject({ code: status.NOT_FOUND });
   });
 
@@ -104,9 +105,9 @@ describe('a call', () => {
     api.tell({ models: [two], replicas: readyAt(two, ...replicas.map((one) => one.address)) });
     const { predict } = clientOf(address);
     const calls = Array.from({ length: 7 }, () => predict(asked));
-    await expect.poll(() => counts).toEqual([2, 2]);
+    await expect.poll(() => counts, soon).toEqual([2, 2]);
     await expect
-      .poll(() => api.reports.at(-1)?.demand[0], { timeout: 4_000 })
+      .poll(() => api.reports.at(-1)?.demand[0], soon)
       .toMatchObject({
         ...{ waiting: 3, in_flight: 4 },
       });
@@ -116,13 +117,34 @@ describe('a call', () => {
   });
 });
 
+test('calls that wait for one version hold nobody up who asks another', async () => {
+  const { api, address } = await startScene();
+  const gate = deferred();
+  const versions = [1, 2].map((n) => modelOf(n, { is_current: n === 2, target_in_flight: 1 }));
+  const busy = await startReplica((call, done) => void gate.promise.then(() => echo(call, done)));
+  const free = await startReplica(echo);
+  const ready = versions.map((one, n) => readyAt(one, [busy, free][n]!.address)[0]!);
+  api.tell({ models: versions, replicas: ready });
+  const { predict } = clientOf(address);
+  const first = requestOf({ x: doubles(1) }, { name: 'echo', version: 1n });
+  const waiting = [predict(first), predict(first), predict(first)];
+  await expect
+    .poll(() => api.reports.at(-1)?.demand.at(-1), soon)
+    .toMatchObject({
+      ...{ waiting: 2, in_flight: 1 },
+    });
+  expect((await predict(asked)).equals(outputsOf(asked))).toBe(true);
+  gate.resolve();
+  await Promise.all(waiting);
+});
+
 describe('a call is refused', () => {
   const refusedWith = async (request: Buffer, options: Parameters<typeof startScene>[0] = {}) => {
     const { api, address } = await startScene(options);
     const replica = await startReplica(echo);
     api.tell({ models: [model], replicas: readyAt(model, replica.address) });
     const { predict } = clientOf(address);
-    await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
     return predict(request).catch((error: unknown) => error);
   };
 
@@ -164,7 +186,7 @@ describe('a call is refused', () => {
     const { api, address } = await startScene({ startTimeoutMs: 300 });
     const trouble = [{ model_version_id: model.model_version_id, detail: 'no consumer has room' }];
     api.tell({ models: [model], trouble });
-    await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
     const error = await clientOf(address)
       .predict(asked)
       .catch((one: unknown) => one);
@@ -177,10 +199,12 @@ describe('a call is refused', () => {
   test('a full queue: RESOURCE_EXHAUSTED', async () => {
     const { api, address } = await startScene({ maxQueuePerModel: 2, startTimeoutMs: 1_000 });
     api.tell({ models: [model] });
-    await expect.poll(() => api.reports.length).toBeGreaterThan(1);
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
     const { predict } = clientOf(address);
     const codes = await Promise.all(
-      Array.from({ length: 4 }, () => predict(asked).catch((one: { code: number }) => one.code)),
+      Array.from({ length: 4 }, () =>
+        predict(asked).catch((one: unknown) => (one as { code: number }).code),
+      ),
     );
     expect(codes.filter((code) => code === status.RESOURCE_EXHAUSTED).length).toBe(2);
     expect(codes.filter((code) => code === status.UNAVAILABLE).length).toBe(2);

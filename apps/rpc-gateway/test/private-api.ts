@@ -41,6 +41,8 @@ export function modelOf(n: number, more: Partial<HostedModel> = {}): HostedModel
 
 export interface PrivateApi {
   url: string;
+  /** What it knows the gateway by. */
+  token: string;
   /** The reports that came, the last one at the end. */
   reports: GatewayReport[];
   refusals: Refusal[];
@@ -55,14 +57,14 @@ export interface PrivateApi {
 }
 
 /** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
-export async function startPrivateApi(): Promise<PrivateApi> {
+export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
   const state: Required<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>> = {
     ...{ models: [], replicas: [], trouble: [] },
   };
   let [revision, isAway] = [1, false];
   const held = new Set<() => void>();
   const api: PrivateApi = {
-    ...{ url: '', reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
     tell(news) {
       Object.assign(state, news);
       revision += 1;
@@ -95,7 +97,7 @@ export async function startPrivateApi(): Promise<PrivateApi> {
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
-    if (isAway || request.headers.authorization !== `Bearer ${tokens.gateway}`) {
+    if (isAway || request.headers.authorization !== `Bearer ${token}`) {
       response.writeHead(503).end();
     } else if (request.url?.endsWith('/sync') === true) {
       api.reports.push(body as unknown as GatewayReport);
@@ -103,7 +105,10 @@ export async function startPrivateApi(): Promise<PrivateApi> {
     } else if (request.url === '/internal/callers/identify') {
       const { bearer, address } = body as { bearer: string; address: string };
       const who = api.callers.get(bearer);
-      if (who === undefined) return refuseCredential(response);
+      if (who === undefined) {
+        refuseCredential(response);
+        return;
+      }
       const usual = {
         owner: 'key:a',
         role: 'submit',

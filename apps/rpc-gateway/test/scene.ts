@@ -10,6 +10,9 @@ import { idOf, startPrivateApi, tokens, type PrivateApi } from './private-api.js
 
 export const asIs = (bytes: Buffer) => bytes;
 const MiB = 1024 ** 2;
+
+/** For what private-api is told of within a second or two. */
+export const soon = { timeout: 6_000 };
 const anySize = {
   'grpc.max_receive_message_length': -1,
   'grpc.max_send_message_length': -1,

@@ -40,6 +40,8 @@ const chances: readonly string[] = [
   'uploads under way could not be told of',
   // Here the public-apis have no Redis: all requests come from this machine, and those are not counted.
   'requests are counted without Redis',
+  // No rpc-gateway runs there.
+  'no news of models and replicas',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
   // There are no runtime models.

@@ -11,7 +11,7 @@ interface Member {
   rows: number;
   deadlineAt: number;
   resolve(prediction: Prediction): void;
-  reject(error: unknown): void;
+  reject(error: Error): void;
 }
 
 interface Batch {
@@ -68,7 +68,7 @@ export function createBatcher(send: (call: ReplicaCall) => Promise<Prediction>):
         member.resolve({ model: by, answer: { ...answer, message: parts[n] } }),
       );
     } catch (error) {
-      for (const member of members) member.reject(error);
+      for (const member of members) member.reject(error as Error);
     }
   }
 
@@ -98,7 +98,7 @@ export function createBatcher(send: (call: ReplicaCall) => Promise<Prediction>):
         const member: Member = {
           ...{ call, rows, deadlineAt },
           resolve: (prediction) => leave(() => resolve(prediction)),
-          reject: (error) => leave(() => reject(error as Error)),
+          reject: (error) => leave(() => reject(error)),
         };
         joined.members.add(member);
         joined.rows += rows;

@@ -27,7 +27,7 @@ export interface CallQueue {
 interface Waiting {
   target: Target;
   resolve(placed: Placed): void;
-  reject(error: unknown): void;
+  reject(error: Error): void;
 }
 
 /**
@@ -69,7 +69,7 @@ export function createCallQueue({
         if (placed === undefined) full.add(target.version);
         else waiting.resolve(placed);
       } catch (error) {
-        waiting.reject(error);
+        waiting.reject(error as Error);
       }
     }
   }
@@ -99,10 +99,10 @@ export function createCallQueue({
         },
         reject: (error) => {
           leave();
-          reject(error as Error);
+          reject(error);
         },
       };
-      const onAbort = () => waiting.reject(signal.reason);
+      const onAbort = () => waiting.reject(signal.reason as Error);
       const onOverdue = () => {
         const error = noReplica(target, models, replicas);
         if (error !== undefined) waiting.reject(error);
@@ -112,6 +112,8 @@ export function createCallQueue({
       signal.addEventListener('abort', onAbort, { once: true });
       queues.set(name, isAgain ? new Set([waiting, ...before]) : before.add(waiting));
       if (before.size <= 1) onWaiting();
+      // Those before it may wait for another version.
+      else pumpModel(name);
     });
   }
 

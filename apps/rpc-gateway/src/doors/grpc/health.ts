@@ -4,6 +4,8 @@ import { GrpcError, type Method } from '@inference-server/grpc';
 /** Whether calls are taken, as grpc.health.v1 and PredictionService/Status tell it. */
 export interface ServingState {
   isServing(): boolean;
+  /** The process ends: nobody waits for another change. */
+  isStopping(): boolean;
   /** Called with every change, until the returned function is called. */
   onChange(changed: () => void): () => void;
 }
@@ -36,6 +38,7 @@ export function healthMethods(state: ServingState): [path: string, method: Metho
       for (let last: number | undefined; ;) {
         const now = isKnown ? statusNow() : serviceUnknown;
         if (now !== last) await write([statusMessage(now)]);
+        if (state.isStopping()) return {};
         last = now;
         await changeOf(state, signal);
       }
