@@ -81,6 +81,12 @@ module.exports = {
       { path: '^packages/(task-queue|container-engine|blob-store|archive)/' },
     ),
     forbid(
+      'rpc-gateway-knows-no-insides',
+      'It must not know database, tickets, docker or zips.',
+      { path: '^apps/rpc-gateway/src/' },
+      { path: '^packages/(task-queue|container-engine|blob-store|archive)/' },
+    ),
+    forbid(
       'private-api-knows-no-docker',
       'Containers are the job consumer’s.',
       { path: '^apps/private-api/src/' },

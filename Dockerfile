@@ -1,4 +1,4 @@
-# The images of the three services: docker build --target private-api|public-api|job-consumer .
+# The images of the services: docker build --target private-api|public-api|rpc-gateway|job-consumer .
 # docker-compose.yaml builds them from here.
 ARG BASE_IMAGE=node:24-slim
 
@@ -9,7 +9,8 @@ WORKDIR /app
 COPY . .
 RUN npm ci --ignore-scripts --no-audit --no-fund
 RUN npx turbo run build --output-logs=errors-only \
-  --filter=./apps/private-api --filter=./apps/public-api --filter=./apps/job-consumer
+  --filter=./apps/private-api --filter=./apps/public-api \
+  --filter=./apps/rpc-gateway --filter=./apps/job-consumer
 
 # Per service: the libraries that it needs to run, and nothing of the others. What is optional stays out: npm
 # counts the command of prisma to it, with 130 packages, and faster versions of what is there in JavaScript.
@@ -19,10 +20,13 @@ RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w a
 FROM build AS public-api-files
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/public-api
 
+FROM build AS rpc-gateway-files
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/rpc-gateway
+
 FROM build AS job-consumer-files
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund -w apps/job-consumer
 
-# What the three have in common. Folders that become volumes belong to the user from the start: a
+# What they have in common. Folders that become volumes belong to the user from the start: a
 # new volume takes its owner from the image.
 FROM ${BASE_IMAGE} AS service
 ENV NODE_ENV=production
@@ -46,6 +50,13 @@ COPY --from=public-api-files /app/packages packages
 COPY --from=public-api-files /app/apps/public-api apps/public-api
 EXPOSE 8000
 CMD ["node", "apps/public-api/dist/main.js"]
+
+FROM service AS rpc-gateway
+COPY --from=rpc-gateway-files /app/node_modules node_modules
+COPY --from=rpc-gateway-files /app/packages packages
+COPY --from=rpc-gateway-files /app/apps/rpc-gateway apps/rpc-gateway
+EXPOSE 8500 8600
+CMD ["node", "apps/rpc-gateway/dist/main.js"]
 
 # Needs the engine's socket and, to use it as this user, the socket's group (group_add).
 FROM service AS job-consumer

@@ -140,6 +140,7 @@ async function missingPackages(purpose) {
     need(isOnPath('bsdtar'), 'libarchive-tools', 'a second opinion on zips');
     need(isOnPath('docker-compose'), 'docker-compose', 'reads the compose file');
     need(isOnPath('openssl'), 'openssl', 'the certificate script');
+    need(isOnPath('docker-registry'), 'docker-registry', 'has the images that are pulled');
     need(isOnPath('curl'), 'curl', 'uploads as a user does them');
     need(existsSync('/usr/bin/chromium'), 'chromium', 'pages as a browser sees them');
     need(
@@ -147,6 +148,16 @@ async function missingPackages(purpose) {
       'python3-requests',
       'uploads as a user does them',
     );
+    const pythonHas = (name) => existsSync(`/usr/lib/python3/dist-packages/${name}`);
+    const client = 'calls of runtime models as a user makes them';
+    need(isOnPath('protoc'), 'protobuf-compiler', 'compiles our .proto files');
+    need(isOnPath('grpc_python_plugin'), 'protobuf-compiler-grpc', client);
+    need(pythonHas('google/protobuf'), 'python3-protobuf', 'a second opinion on messages');
+    need(pythonHas('grpc'), 'python3-grpcio', client);
+    // What starts it is beside the repository, or the test says that it is not there.
+    if (existsSync(fileURLToPath(new URL('../../shared/tools/s3store.py', import.meta.url)))) {
+      need(pythonHas('swift'), 'python3-swift', 'a store that the files of models are fetched from');
+    }
   }
   return needs;
 }

@@ -37,6 +37,7 @@ const sound = {
   'packages/container-engine/src/index.ts': nothing,
   'apps/private-api/src/main.ts': `export * from '${packages}/archive';\n`,
   'apps/public-api/src/main.ts': `export * from '${packages}/errors';\n`,
+  'apps/rpc-gateway/src/main.ts': `export * from '${packages}/errors';\n`,
 };
 
 describe('the check of import directions', () => {
@@ -90,6 +91,11 @@ describe('the check of import directions', () => {
       'public-api with insides',
       'public-api-knows-no-insides',
       { 'apps/public-api/src/main.ts': `export * from '${packages}/archive';` },
+    ],
+    [
+      'rpc-gateway with insides',
+      'rpc-gateway-knows-no-insides',
+      { 'apps/rpc-gateway/src/main.ts': `export * from '${packages}/archive';` },
     ],
     [
       'private-api with docker',

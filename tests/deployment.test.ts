@@ -17,7 +17,7 @@ import {
 const compose = readCompose();
 const { services, networks } = compose;
 const consumers = ['job-consumer', 'job-consumer-gpu'];
-const apps = ['public-api', 'private-api', ...consumers];
+const apps = ['public-api', 'private-api', 'rpc-gateway', ...consumers];
 const socket = '/var/run/docker.sock';
 
 describe('docker-compose.yaml', () => {
@@ -34,7 +34,7 @@ describe('docker-compose.yaml', () => {
     for (const [name, { ports, network_mode }] of Object.entries(services)) {
       expect(network_mode, name).toBeUndefined();
       const inside = ports?.map((port) => port.split(':').at(-1));
-      expect(inside, name).toEqual(name === 'traefik' ? ['80', '443'] : undefined);
+      expect(inside, name).toEqual(name === 'traefik' ? ['80', '443', '8500'] : undefined);
     }
   });
 
@@ -46,10 +46,17 @@ describe('docker-compose.yaml', () => {
           services[other]?.networks.some((network) => services[name]?.networks.includes(network)),
         )
         .toSorted();
-    expect(reachable('traefik')).toEqual(['public-api']);
+    expect(reachable('traefik')).toEqual(['public-api', 'rpc-gateway']);
     expect(reachable('postgres')).toEqual(['private-api']);
     expect(reachable('redis')).toEqual([...consumers, 'private-api', 'public-api']);
-    expect(reachable('public-api')).toEqual([...consumers, 'private-api', 'redis', 'traefik']);
+    const behind = [...consumers, 'private-api', 'redis', 'rpc-gateway', 'traefik'];
+    expect(reachable('public-api')).toEqual(behind);
+    expect(reachable('rpc-gateway')).toEqual([
+      ...consumers,
+      'private-api',
+      'public-api',
+      'traefik',
+    ]);
 
     for (const [name, { networks: joined }] of Object.entries(services)) {
       const open = joined.filter((network) => networks[network]?.internal !== true);
@@ -97,8 +104,9 @@ describe('docker-compose.yaml', () => {
       ]),
     );
     expect(needs).toEqual({
-      traefik: ['public-api'],
+      traefik: ['public-api', 'rpc-gateway'],
       'public-api': ['private-api'],
+      'rpc-gateway': ['private-api'],
       'private-api': ['postgres', 'redis'],
       'job-consumer': ['private-api', 'redis'],
       'job-consumer-gpu': ['private-api', 'redis'],
@@ -123,16 +131,21 @@ describe('docker-compose.yaml', () => {
   });
 
   it('asks each service for its health at the port that it listens on', () => {
-    for (const name of ['public-api', 'private-api']) {
+    for (const [name, setting] of [
+      ['public-api', 'PORT'],
+      ['private-api', 'PORT'],
+      ['rpc-gateway', 'HTTP_PORT'],
+    ] as const) {
       const { environment, healthcheck } = services[name] ?? {};
       expect(healthcheck?.test.join(' ')).toContain(
-        `http://127.0.0.1:${environment?.['PORT']}/healthz`,
+        `http://127.0.0.1:${environment?.[setting]}/healthz`,
       );
     }
   });
 
   it('keeps anonymous callers out and Redis whole', () => {
     expect(services['public-api']?.environment?.['ANONYMOUS_ROLE']).toBe('none');
+    expect(services['rpc-gateway']?.environment?.['ANONYMOUS_ROLE']).toBe('none');
     const redis = services['redis']?.command?.join(' ');
     expect(redis).toContain('--appendonly yes --maxmemory-policy noeviction');
   });
@@ -183,7 +196,7 @@ describe('docker-compose.yaml', () => {
 
 describe('.env.example', () => {
   const examples = readExampleSettings();
-  const used = [...readText('docker-compose.yaml').matchAll(/\$\{([A-Z_]+)(?::([-?])([^}]*))?\}/g)];
+  const used = [...readText('docker-compose.yaml').matchAll(/\$\{([A-Z][A-Z0-9_]*)(?::([-?])([^}]*))?\}/g)];
 
   it('explains every setting that the compose file reads, and no other', () => {
     const names = new Set(used.map(([, name]) => name));
@@ -245,16 +258,20 @@ describe('config.toml of Traefik', () => {
   const traefik = services['traefik'];
   const flags = traefik?.command ?? [];
 
-  it('leads the domain to public-api, over TLS only', () => {
-    expect(Object.keys(http.routers)).toEqual(['public-api']);
-    for (const { rule, entryPoints, service, tls: options } of Object.values(http.routers)) {
+  it('leads the domain to public-api, and calls of gRPC to rpc-gateway, over TLS only', () => {
+    const ways = Object.entries(http.routers).map(([name, { entryPoints }]) => [name, entryPoints]);
+    expect(ways).toEqual([
+      ['public-api', ['websecure']],
+      ['rpc-gateway', ['grpc']],
+    ]);
+    for (const { rule, service, tls: options } of Object.values(http.routers)) {
       expect(rule).toBe(`Host(\`${domain}\`)`);
-      expect(entryPoints).toEqual(['websecure']);
       expect(options).toEqual({ options: 'modern' });
       expect(http.services).toHaveProperty(service);
     }
     expect(traefik?.environment?.['DOMAIN']).toMatch(/^\$\{DOMAIN:\?/);
     expect(flags).toContain('--entryPoints.websecure.address=:443');
+    expect(flags).toContain('--entryPoints.grpc.address=:8500');
   });
 
   it('leads HTTP to HTTPS for ever, and says so to browsers for a year', () => {
@@ -262,9 +279,7 @@ describe('config.toml of Traefik', () => {
     for (const how of ['to=websecure', 'scheme=https', 'permanent=true']) {
       expect(flags).toContain(`${redirection}.${how}`);
     }
-    for (const { middlewares } of Object.values(http.routers)) {
-      expect(middlewares).toEqual(['strict-transport']);
-    }
+    expect(http.routers['public-api']?.middlewares).toEqual(['strict-transport']);
     expect(http.middlewares['strict-transport']?.headers).toEqual({ stsSeconds: 365 * 24 * 3600 });
   });
 
@@ -283,8 +298,10 @@ describe('config.toml of Traefik', () => {
   it('names services and ports of the compose file', () => {
     for (const { loadBalancer } of Object.values(http.services)) {
       for (const { url } of loadBalancer.servers) {
-        const { hostname, port } = new URL(url);
-        expect(services[hostname]?.environment?.['PORT']).toBe(port);
+        const [, protocol, name = '', port] = /^(\w+):\/\/([a-z-]+):(\d+)$/.exec(url) ?? [];
+        const isGrpc = protocol === 'h2c';
+        const { environment } = services[name] ?? {};
+        expect(environment?.[isGrpc ? 'GRPC_PORT' : 'PORT'], url).toBe(port);
       }
     }
   });
@@ -301,6 +318,8 @@ describe('config.toml of Traefik', () => {
   });
 
   it('leaves long uploads alone', () => {
-    expect(flags).toContain('--entryPoints.websecure.transport.respondingTimeouts.readTimeout=0');
+    for (const name of ['websecure', 'grpc']) {
+      expect(flags).toContain(`--entryPoints.${name}.transport.respondingTimeouts.readTimeout=0`);
+    }
   });
 });

@@ -1,6 +1,12 @@
 import { join } from 'node:path';
 import { createClient, type ModelRegistration } from '@inference-server/sdk';
-import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  newOperatorToken,
+  publicApiToken,
+  relayToken,
+  rpcGatewayToken,
+} from '@inference-server/service-kit';
 import {
   createTestDatabase,
   freePort,
@@ -24,7 +30,7 @@ interface OwnParts {
   engine?: OwnEngine;
 }
 
-/** The whole server as it is deployed: three apps as processes, on the run's real services. */
+/** The whole server as it is deployed: its apps as processes, on the run's real services. */
 export async function runServer(consumerSettings: Record<string, string> = {}, own: OwnParts = {}) {
   const database = own.database ?? (await createTestDatabase());
   const redis = await testRedis();
@@ -34,8 +40,10 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
   const token = newOperatorToken();
   const privatePort = await freePort();
   const publicPort = await freePort();
+  const [grpcPort, relayPort] = [await freePort(), await freePort()];
   const privateApiUrl = `http://127.0.0.1:${privatePort}`;
   const publicApiUrl = `http://127.0.0.1:${publicPort}`;
+  const relayUrl = `http://127.0.0.1:${relayPort}`;
   await makeScriptImage(engine.api, engine.image);
 
   const startPrivateApi = (settings: Record<string, string> = {}) =>
@@ -63,11 +71,28 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
         LOG_LEVEL: 'debug',
         PORT: String(publicPort),
         PRIVATE_API_URL: privateApiUrl,
+        RPC_GATEWAY_URL: relayUrl,
+        RELAY_TOKEN: relayToken(token),
         ANONYMOUS_ROLE: 'publish',
         ALLOW_PUBLIC_POST_MODEL: '1',
         ...settings,
       },
       ready: `${publicApiUrl}/readyz`,
+    });
+  const startGateway = (settings: Record<string, string> = {}) =>
+    startApp({
+      app: 'rpc-gateway',
+      settings: {
+        RPC_GATEWAY_TOKEN: rpcGatewayToken(token),
+        RELAY_TOKEN: relayToken(token),
+        LOG_LEVEL: 'debug',
+        GRPC_PORT: String(grpcPort),
+        HTTP_PORT: String(relayPort),
+        PRIVATE_API_URL: privateApiUrl,
+        ANONYMOUS_ROLE: 'submit',
+        ...settings,
+      },
+      ready: `${relayUrl}/readyz`,
     });
   const usualSettings = {
     LOG_LEVEL: 'debug',
@@ -104,9 +129,11 @@ export async function runServer(consumerSettings: Record<string, string> = {}, o
     token,
     privateApiUrl,
     publicApiUrl,
+    grpcAddress: `127.0.0.1:${grpcPort}`,
     client,
     startPrivateApi,
     startPublicApi,
+    startGateway,
     startConsumer,
     consumerSettings: usualSettings,
 

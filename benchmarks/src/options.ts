@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 
-export const benchmarkNames = ['lifecycle', 'transfer', 'polls', 'gate'] as const;
+export const benchmarkNames = ['lifecycle', 'transfer', 'polls', 'gate', 'predict'] as const;
 export type BenchmarkName = (typeof benchmarkNames)[number];
 
 export interface Options {

@@ -4,6 +4,7 @@ import { measureLifecycle } from './lifecycle/lifecycle.js';
 import { describeMachine } from '@inference-server/testing';
 import type { BenchmarkName, Options } from './options.js';
 import { measurePolls } from './polls/polls.js';
+import { measurePredict } from './predict/predict.js';
 import { writeReport, type Measurement, type Report } from './report.js';
 import { inScene, type Scene } from './scene.js';
 import { tableOf } from './table.js';
@@ -24,6 +25,7 @@ const benchmarks: Record<BenchmarkName, Benchmark> = {
   transfer: measureTransfer,
   polls: measurePolls,
   gate: measureGate,
+  predict: measurePredict,
 };
 
 /**

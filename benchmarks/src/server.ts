@@ -4,16 +4,24 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { findFreePort, startPostgres, startRedis } from '@inference-server/local-services';
 import { createClient, type Client, type Readiness } from '@inference-server/sdk';
-import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  newOperatorToken,
+  publicApiToken,
+  relayToken,
+  rpcGatewayToken,
+} from '@inference-server/service-kit';
 import type { Scene } from './scene.js';
 
 /** Our server, as `npm start` runs it, on ports of its own. */
 export interface Server {
   publicApiUrl: string;
   privateApiUrl: string;
+  /** host:port; nobody listens there without a gateway. */
+  grpcAddress: string;
   operatorToken: string;
   databaseUrl: string;
-  /** Those of ours: the APIs and, if there is one, the consumer. */
+  /** Those of ours: the APIs and, where there are such, gateway and consumer. */
   processes: readonly { name: string; pid: number }[];
   operator: Client;
   caller: Client;
@@ -23,6 +31,7 @@ export interface Server {
 export async function startServer(
   scene: Scene,
   consumer?: { id: string; settings: Record<string, string> },
+  { gateway = false } = {},
 ): Promise<Server> {
   const { folder, environment, signal } = scene;
   const service = { dataDir: folder, environment, signal };
@@ -78,6 +87,18 @@ export async function startServer(
     () => says(caller, ['ready', 'degraded']),
   );
   const processes = [publicApi, privateApi];
+  const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
+  if (gateway) {
+    const settings = {
+      GRPC_PORT: String(grpcPort),
+      HTTP_PORT: String(httpPort),
+      RPC_GATEWAY_TOKEN: rpcGatewayToken(operatorToken),
+      RELAY_TOKEN: relayToken(operatorToken),
+      ANONYMOUS_ROLE: 'submit',
+    };
+    const url = `http://127.0.0.1:${httpPort}/readyz`;
+    processes.push(await start('rpc-gateway', settings, () => answers(url)));
+  }
   if (consumer !== undefined) {
     const settings = {
       CONSUMER_TOKEN: consumerToken(operatorToken, consumer.id),
@@ -89,6 +110,7 @@ export async function startServer(
   return {
     publicApiUrl,
     privateApiUrl,
+    grpcAddress: `127.0.0.1:${grpcPort}`,
     operatorToken,
     databaseUrl: postgres.url,
     processes,
@@ -107,6 +129,12 @@ async function migrate(databaseUrl: string, { environment, signal }: Scene): Pro
 
 function appFile(app: string, file: string): string {
   return fileURLToPath(new URL(`../../apps/${app}/dist/${file}`, import.meta.url));
+}
+
+async function answers(url: string): Promise<boolean> {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+  await answer?.arrayBuffer();
+  return answer?.status === 200;
 }
 
 async function says(client: Client, states: readonly Readiness['status'][]): Promise<boolean> {

@@ -107,9 +107,9 @@ export const framing: HostileRequest[] = [
     answers: refused,
   })),
   {
-    name: 'chunks with 20 KiB of trailers',
+    name: 'chunks with 40 KiB of trailers',
     steps: (to) => [
-      chunked(to, 'Transfer-Encoding: chunked\r\n', `0\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`),
+      chunked(to, 'Transfer-Encoding: chunked\r\n', `0\r\nX: ${'x'.repeat(40_000)}\r\n\r\n`),
     ],
     answers: [[431, 'HEADERS_TOO_LARGE', 'last']],
   },

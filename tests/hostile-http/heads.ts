@@ -125,13 +125,13 @@ export const heads: HostileRequest[] = [
     answers: refused,
   })),
   {
-    name: 'a header of 20 KiB',
-    steps: (to) => [get(to, `X: ${'x'.repeat(20_000)}\r\n`) + smuggled(to)],
+    name: 'a header of 40 KiB',
+    steps: (to) => [get(to, `X: ${'x'.repeat(40_000)}\r\n`) + smuggled(to)],
     answers: tooLarge,
   },
   {
-    name: 'an address of 20 KiB',
-    steps: (to) => [get(to, '', `/${'x'.repeat(20_000)}`) + smuggled(to)],
+    name: 'an address of 40 KiB',
+    steps: (to) => [get(to, '', `/${'x'.repeat(40_000)}`) + smuggled(to)],
     answers: tooLarge,
   },
   {

@@ -1,9 +1,9 @@
 const matrix = 'tests/access-matrix.test.ts';
 const keys = 'apps/private-api/test/keys.test.ts';
-const people = 'apps/private-api/test/people.test.ts';
-const atTheDoor = 'apps/public-api/test/keys.test.ts';
+const people = 'apps/private-api/test/outages/people.test.ts';
+const atTheDoor = 'apps/public-api/test/outages/keys.test.ts';
 const stolen = 'apps/private-api/test/stolen-token.test.ts';
-const rates = 'apps/public-api/test/rates.test.ts';
+const rates = 'apps/public-api/test/outages/rates.test.ts';
 const refused = 'apps/public-api/test/refused-credentials.test.ts';
 const owned = 'apps/private-api/test/quotas.test.ts';
 const logins = 'apps/private-api/test/logins.test.ts';
@@ -193,14 +193,14 @@ export const rulesOfAccess = [
   },
   {
     name: 'what is under way ends with its key',
-    file: 'apps/public-api/src/revocation-watch.ts',
+    file: 'packages/service-kit/src/callers/revocation-watch.ts',
     text: 'for (const { end } of requests) end.abort(isRevoked());',
     without: '',
     tests: [[atTheDoor, 'a request that is held']],
   },
   {
     name: 'what is under way ends with what its key may',
-    file: 'apps/public-api/src/revocation-watch.ts',
+    file: 'packages/service-kit/src/callers/revocation-watch.ts',
     text: '|| !includesRole(role, caller.role)) end.abort(isRevoked());',
     without: ') end.abort(isRevoked());',
     tests: [[atTheDoor, 'what is held for ']],
@@ -242,7 +242,7 @@ export const rulesOfAccess = [
   },
   {
     name: 'only so many that opened nothing are asked for at a time',
-    file: 'apps/public-api/src/caller-directory.ts',
+    file: 'packages/service-kit/src/callers/caller-directory.ts',
     text: 'if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);',
     without: '',
     tests: [[refused, 'keys that are made up keep nobody waiting']],

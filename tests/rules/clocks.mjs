@@ -1,6 +1,6 @@
 const retention = 'apps/private-api/src/retention/';
 const clocks = 'apps/private-api/test/clocks.test.ts';
-const limits = 'apps/private-api/test/clock-limits.test.ts';
+const limits = 'apps/private-api/test/outages/clock-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfClocks = [
@@ -114,7 +114,12 @@ export const rulesOfClocks = [
     file: 'apps/private-api/src/modules/attempts/repository.ts',
     text: "now() + $6 * interval '1 millisecond')",
     without: "now() + ($6 + 9e9) * interval '1 millisecond')",
-    tests: [['apps/private-api/test/leases.test.ts', 'no lease lasts for longer than the longest']],
+    tests: [
+      [
+        'apps/private-api/test/outages/leases.test.ts',
+        'no lease lasts for longer than the longest',
+      ],
+    ],
   },
   {
     name: 'a migration waits for no lock without an end',

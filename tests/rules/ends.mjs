@@ -2,7 +2,7 @@ const endAttempt = 'apps/private-api/src/modules/attempts/end-attempt.ts';
 const attempts = 'apps/private-api/src/modules/attempts/repository.ts';
 const tasks = 'apps/private-api/src/modules/tasks/repository.ts';
 const faultCauses = 'packages/contracts/src/fault-causes.ts';
-const leases = 'apps/private-api/test/leases.test.ts';
+const leases = 'apps/private-api/test/outages/leases.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
 const ofTasks = 'apps/private-api/test/tasks.test.ts';
 

@@ -1,5 +1,5 @@
 const attempts = 'apps/private-api/src/modules/attempts/';
-const leases = 'apps/private-api/test/leases.test.ts';
+const leases = 'apps/private-api/test/outages/leases.test.ts';
 const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
 const devices = 'apps/private-api/test/devices.test.ts';

@@ -2,9 +2,9 @@ const retention = 'apps/private-api/src/retention/';
 const sweeps = 'apps/private-api/test/sweeps.test.ts';
 const conditions = 'apps/private-api/test/sweep-conditions.test.ts';
 const races = 'apps/private-api/test/sweep-races.test.ts';
-const loop = 'apps/private-api/test/retention.test.ts';
+const loop = 'apps/private-api/test/outages/retention.test.ts';
 const orphans = 'apps/job-consumer/test/orphan-sweep.test.ts';
-const volumes = 'apps/job-consumer/test/model-volume-sweep.test.ts';
+const volumes = 'apps/job-consumer/test/outages/model-volume-sweep.test.ts';
 const unlabelled = 'apps/job-consumer/test/unlabelled-sweep.test.ts';
 const command = 'apps/private-api/test/sweep-command.test.ts';
 

@@ -1,5 +1,5 @@
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
-const leases = 'apps/private-api/test/leases.test.ts';
+const leases = 'apps/private-api/test/outages/leases.test.ts';
 const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const repository = 'apps/private-api/src/dispatcher/repository.ts';
 const consumers = 'apps/private-api/src/modules/consumers/repository.ts';

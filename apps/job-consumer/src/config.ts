@@ -92,6 +92,18 @@ export const Config = Type.Object({
   MODEL_VOLUMES_MAX_BYTES: Type.Integer({ minimum: 0, default: 0 }),
   /** How often what is of no use any more is looked for. */
   SWEEP_INTERVAL_S: Seconds(60),
+  /** The networks of replicas are parts (/28) of this block, which nobody else of the host may have. */
+  REPLICA_SUBNETS: Type.String({
+    pattern: '^\\d{1,3}(?:\\.\\d{1,3}){3}/\\d{1,2}$',
+    default: '10.213.0.0/16',
+  }),
+  /** From the start of a replica's container until it serves. */
+  START_TIMEOUT_S: Seconds(120),
+  /** The containers that are to reach replicas, where this process and the gateways run in some: name,name. */
+  GATEWAY_CONTAINERS: Type.String({
+    pattern: '^(?:[A-Za-z0-9][A-Za-z0-9_.-]*(?:,[A-Za-z0-9][A-Za-z0-9_.-]*)*)?$',
+    default: '',
+  }),
   WORK_DIR: Type.String({ default: tmpdir() }),
   /** Whether what runs at a stop is left to the next process of this name, or stopped and given back. */
   HAND_OVER: Type.Boolean({ default: true }),

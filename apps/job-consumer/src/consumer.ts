@@ -16,6 +16,8 @@ import { createNames } from './names.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { probeStart } from './probe.js';
 import { createQuarantine } from './quarantine.js';
+import { startHosting, untilReplicasFound } from './replicas/hosting.js';
+import type { HostingSettings } from './replicas/replica-run.js';
 import { startReconciliation, untilFirstPass } from './reconciliation.js';
 import type { RunDeps, RunSettings } from './run/attempt-run.js';
 import { claimAttempt } from './run/claim.js';
@@ -36,6 +38,7 @@ export interface ConsumerOptions {
   workDir: string;
   version: string;
   settings: Omit<RunSettings, 'spoolFolder'>;
+  hosting: HostingSettings;
   /** How long another process of this name is waited for. */
   predecessorMs: number;
   /** So many faults of the device or the engine in a row, and the pause before it is looked at again. */
@@ -117,10 +120,11 @@ export async function startConsumer(
   let held = 0;
   /** Another consumer has its device by private-api's books. */
   let isTaken = false;
+  let replicasPending: string | undefined = untilReplicasFound;
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
-    ...stateOf(engineWatch.isReady, pending, quarantine.reason),
+    ...stateOf(engineWatch.isReady, pending ?? replicasPending, quarantine.reason),
     ...leftOf(identity, held),
     device: identity.device,
     host: identity.host,
@@ -136,6 +140,7 @@ export async function startConsumer(
     onReplaced: (error) => {
       closing.abort(error);
       attempts.forgetAll();
+      hosting.forgetAll();
       replace(error);
     },
     onTaken: () => {
@@ -167,7 +172,8 @@ export async function startConsumer(
   };
 
   const setOpen = () => {
-    room.setOpen(pending === undefined && quarantine.reason === undefined && !isTaken);
+    const isClear = pending === undefined && replicasPending === undefined;
+    room.setOpen(isClear && quarantine.reason === undefined && !isTaken);
   };
   const attempts = createActiveAttempts({
     deps,
@@ -196,14 +202,28 @@ export async function startConsumer(
       outOfTime: outOfTime.signal,
     },
   );
+  const hosting = startHosting(
+    { ...deps, engineWatch, member, holder, hosting: options.hosting },
+    {
+      closing: closing.signal,
+      outOfTime: outOfTime.signal,
+      onSettled: () => {
+        replicasPending = undefined;
+        setOpen();
+        heartbeat.beat();
+      },
+    },
+  );
   member.onNews({
     accuse: (reason) => quarantine.accuse(reason),
     suspect: (reason) => quarantine.suspect(reason),
     look: () => reconciliation.hurry(),
   });
   engineWatch.subscribe((isReady) => {
-    if (isReady) reconciliation.hurry();
-    else reconciliation.reset();
+    if (isReady) {
+      reconciliation.hurry();
+      hosting.look();
+    } else reconciliation.reset();
     // It may have come back with other settings.
     if (isReady && wantsOfEngine) quarantine.suspect('Its engine is being looked at.');
     setOpen();
@@ -265,10 +285,13 @@ export async function startConsumer(
       await receiver.close();
       await heartbeat.close();
       attempts.leaveAll();
+      await hosting.announceEnd();
+      const hosted = hosting.close();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
       await reconciliation.ended;
       await attempts.ended();
+      await hosted;
       // A probe that is under way is not cut short.
       await probed;
       await sweeps.close();

@@ -1,11 +1,16 @@
 import type { ContainerLimits } from '@inference-server/container-engine';
-import { partOf, roundingError, type Part, type Work } from '@inference-server/contracts';
+import {
+  partOf,
+  roundingError,
+  type ModelKind,
+  type Part,
+  type Work,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
-import type { Ticket } from '@inference-server/task-queue';
 import type { ConsumerIdentity } from './identities.js';
 import { createRoom, type Place, type Room } from './room.js';
-import { keyOf } from './ticket-key.js';
+import { keyOf, type Holder } from './ticket-key.js';
 
 /** The consumers of this process, by id: a run of one may have the devices of others beside its own. */
 export type Fleet = ReadonlyMap<string, FleetMember>;
@@ -13,12 +18,17 @@ export type Fleet = ReadonlyMap<string, FleetMember>;
 export interface FleetMember {
   identity: ConsumerIdentity;
   room: Room;
-  /** What the run of this ticket, on this place of the room, is to have. */
-  allot(ticket: Ticket, place: Place, work: Pick<Work, 'needs' | 'lenders'>): Allotment;
+  /** What the run of this ticket, on this place of the room, is to have; or a replica, of a place of that kind. */
+  allot(
+    holder: Holder,
+    place: Place,
+    work: Pick<Work, 'needs' | 'lenders'>,
+    kind?: ModelKind,
+  ): Allotment;
   /** Keeps a place for a container of which nobody knows what it has; what is returned gives it back. */
-  keep(): () => void;
-  /** Whether an attempt of any consumer of the process has what it was allotted. */
-  isAllotted(ticket: Ticket): boolean;
+  keep(kind?: ModelKind): () => void;
+  /** Whether an attempt or a replica of any consumer of the process has what it was allotted. */
+  isAllotted(holder: Holder): boolean;
   /** Has `keeper` told of this consumer's device. */
   onNews(keeper: DeviceKeeper): void;
 }
@@ -64,19 +74,19 @@ export function createFleet(
   const memberOf = (identity: ConsumerIdentity, room: Room): FleetMember => ({
     identity,
     room,
-    keep() {
-      const place = room.takePlace();
+    keep(kind) {
+      const place = room.takePlace(kind);
       place.occupy(null);
       return () => place.free();
     },
-    isAllotted: (ticket) => allotted.has(keyOf(ticket)),
+    isAllotted: (holder) => allotted.has(keyOf(holder)),
     onNews: (keeper) => void keepers.set(identity.id, keeper),
-    allot(ticket, place, { needs, lenders }) {
+    allot(holder, place, { needs, lenders }, kind = 'batch') {
       const lent = lenders.flatMap((id) => rooms.get(id) ?? []);
       const present = [{ identity, room }, ...lent];
       const places = new Map<string, Place>([[identity.id, place]]);
       const placeAt = (of: (typeof present)[number]): Place => {
-        const taken = places.get(of.identity.id) ?? of.room.takePlace();
+        const taken = places.get(of.identity.id) ?? of.room.takePlace(kind);
         places.set(of.identity.id, taken);
         return taken;
       };
@@ -85,10 +95,10 @@ export function createFleet(
       const had = present.map((of) => of.identity);
       const ownersOf = (devices: readonly string[]) =>
         had.filter(({ device }) => device !== null && devices.includes(device.uuid));
-      allotted.add(keyOf(ticket));
+      allotted.add(keyOf(holder));
       return {
         gpus: had.flatMap(({ device }) => (device === null ? [] : [device.uuid])),
-        limits: limitsFor(identity, needs, had),
+        limits: limitsFor(identity, needs, had, kind),
         async take(signal) {
           if (lent.length < lenders.length) {
             throw new AppError('INTERNAL', 'A device that it was to have is of another process.');
@@ -109,11 +119,11 @@ export function createFleet(
           for (const of of inOrder) placeAt(of).occupy(needs);
         },
         free() {
-          allotted.delete(keyOf(ticket));
+          allotted.delete(keyOf(holder));
           for (const taken of places.values()) taken.free();
         },
         outlive() {
-          allotted.delete(keyOf(ticket));
+          allotted.delete(keyOf(holder));
           for (const { id } of had) keepers.get(id)?.look();
         },
         accuse(devices, reason) {
@@ -135,15 +145,18 @@ export function createFleet(
  * has may be more, up to one, as long as nobody else wants them: few would be too slow for the start of a program.
  */
 function limitsFor(
-  { limits, share }: ConsumerIdentity,
+  { limits, share, device }: ConsumerIdentity,
   needs: Work['needs'],
   had: readonly ConsumerIdentity[],
+  kind: ModelKind,
 ): ContainerLimits {
-  const parts = had.map((identity) => partOf(needs, identity));
+  const parts = had.map((identity) => partOf(needs, identity, kind));
   const sumOf = (amountOf: (of: Part) => number) =>
     parts.reduce((sum, part) => sum + amountOf(part), 0);
   const cpus = sumOf((part) => part.cpus);
-  const isSaid = (needs.cpus ?? share.cpus_per_task ?? null) !== null;
+  // What each task is to have is not said of replicas.
+  const ofTask = kind === 'runtime' && device === null ? null : share.cpus_per_task;
+  const isSaid = (needs.cpus ?? ofTask ?? null) !== null;
   const all = had.reduce((sum, of) => sum + of.share.cpus, 0);
   return {
     ...limits,

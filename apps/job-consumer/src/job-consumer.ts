@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createDockerEngine } from '@inference-server/container-engine';
+import { AppError } from '@inference-server/errors';
 import {
   joinSignals,
   readPolicy,
@@ -12,6 +13,7 @@ import { createFleet } from './fleet.js';
 import { describeHost } from './describe-host.js';
 import { createGpuSource } from './devices/gpu-source.js';
 import { consumersOf } from './identities.js';
+import { isBlock } from './replicas/subnets.js';
 import { looksInside } from './run/device-watch.js';
 import { readRegistryAuth } from './registry-auth.js';
 import { createStorageWatch } from './storage-watch.js';
@@ -22,6 +24,12 @@ export async function startJobConsumer(
   logger: Logger,
   starting: AbortSignal,
 ): Promise<RunningApp> {
+  if (!isBlock(config.REPLICA_SUBNETS)) {
+    throw new AppError(
+      'VALIDATION_FAILED',
+      'REPLICA_SUBNETS is no block of IPv4 addresses, /8 to /28.',
+    );
+  }
   const policy = readPolicy(config.POLICY_FILE);
   const credentialsOf = readRegistryAuth(config.REGISTRY_AUTH_FILE, policy);
   const engine = createDockerEngine({ dockerHost: config.DOCKER_HOST });
@@ -76,6 +84,11 @@ export async function startJobConsumer(
             maxOutputEntries: config.MAX_OUTPUT_ENTRIES,
             logTailBytes: config.LOG_TAIL_BYTES,
             handsOver: config.HAND_OVER,
+          },
+          hosting: {
+            subnets: config.REPLICA_SUBNETS,
+            gateways: config.GATEWAY_CONTAINERS.split(',').filter((name) => name !== ''),
+            startTimeoutMs: config.START_TIMEOUT_S * 1000,
           },
           predecessorMs: config.PREDECESSOR_WAIT_S * 1000,
           quarantine: { after: config.QUARANTINE_AFTER, pauseMs: config.QUARANTINE_S * 1000 },

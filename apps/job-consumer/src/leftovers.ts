@@ -9,7 +9,8 @@ import { joinSignals, type Logger } from '@inference-server/service-kit';
 import type { Ticket } from '@inference-server/task-queue';
 import { isOn, type Device } from './devices/find-devices.js';
 import { isComplete } from './model-volume.js';
-import { labelNames, type Names } from './names.js';
+import { labelNames, type Kind, type Names } from './names.js';
+import type { Holder } from './ticket-key.js';
 
 /** A container or volume that carries this consumer's labels. */
 export interface OwnThing {
@@ -23,7 +24,7 @@ export interface OwnThing {
 }
 
 /**
- * All that the engine has of this consumer, but model volumes that are complete: these belong to all.
+ * All that the engine has of this consumer, but what is of its replicas, and model volumes that are complete: these belong to all.
  * One of which the engine cannot tell whether it is stays for now, and is left out. Whatever is of
  * another installation or consumer is not even looked at.
  */
@@ -32,7 +33,7 @@ export async function listOwn(
   signal: AbortSignal,
 ): Promise<OwnThing[]> {
   const containers = await engine.listContainers(names.own, signal);
-  const things = containers.map(({ id, name, labels, state }): OwnThing => ({
+  const things = containers.filter(isOfNoReplica).map(({ id, name, labels, state }): OwnThing => ({
     named: { container: name },
     name,
     attempt: attemptOf(labels),
@@ -40,6 +41,7 @@ export async function listOwn(
     remove: (bounds) => engine.removeContainer(id, bounds),
   }));
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
+    if (!isOfNoReplica({ labels })) continue;
     const version = labels[labelNames.modelVersion];
     if (version !== undefined && (await mayBeOfAll(version, name))) continue;
     things.push({
@@ -63,20 +65,27 @@ export async function listOwn(
   }
 }
 
-/** The attempts of other consumers, of whatever process and by whatever name, whose containers run on this device. */
+/** The attempts and replicas of other consumers, of whatever process and by whatever name, whose containers run on this device. */
 export async function listOthersOn(
   { engine, names }: { engine: ContainerEngine; names: Names },
   device: Device,
   signal: AbortSignal,
-): Promise<Ticket[]> {
-  const runs = await engine.listContainers(names.ofAll('run'), signal);
-  return runs
+): Promise<Holder[]> {
+  const kinds: Kind[] = ['run', 'replica'];
+  const found = await Promise.all(
+    kinds.map((kind) => engine.listContainers(names.ofAll(kind), signal)),
+  );
+  return found
+    .flat()
     .filter(({ state }) => state !== 'created' && !hasEnded(state))
     .filter(({ labels }) => labels[labelNames.consumer] !== names.own[labelNames.consumer])
     .filter(({ labels }) =>
       labels[labelNames.devices]?.split(' ').some((name) => isOn(device, name)),
     )
-    .flatMap(({ labels }) => attemptOf(labels) ?? []);
+    .flatMap(({ labels }): Holder | [] => {
+      const replica = labels[labelNames.replica];
+      return replica === undefined ? (attemptOf(labels) ?? []) : { replica };
+    });
 }
 
 /**
@@ -113,6 +122,11 @@ export async function removeLeftovers(
 
 /** An engine that takes longer goes on with it by itself; the next look finds what became of it. */
 const removalMs = 15_000;
+
+/** These are their host's to remove, see replicas/hosting.ts. */
+function isOfNoReplica({ labels }: { labels: Labels }): boolean {
+  return labels[labelNames.replica] === undefined;
+}
 
 function attemptOf(labels: Labels): Ticket | undefined {
   const taskUid = labels[labelNames.task];

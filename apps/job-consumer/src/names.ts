@@ -1,9 +1,12 @@
 import type { Labels } from '@inference-server/container-engine';
 
-/** What kind of thing of ours a container or volume is. */
+/** What kind of thing of ours a container, volume or network is. */
 export type Kind =
   /** A model's container of an attempt. */
   | 'run'
+  /** A model's container of a replica, and its network. */
+  | 'replica'
+  | 'replica-network'
   /** The container through which an attempt's volumes are filled. */
   | 'stage'
   | 'input'
@@ -29,6 +32,7 @@ export interface Names {
   /** On everything that is this consumer's own: no more, no less. */
   own: Labels;
   attempt(taskUid: string, attempt: number): AttemptNames;
+  replica(replicaId: string): ReplicaNames;
   model(versionId: string): ModelNames;
   probe(random: string): { name: string; labels: Labels };
   discovery(random: string): { name: string; labels: Labels };
@@ -43,6 +47,13 @@ export interface AttemptNames {
   labels(kind: Kind): Labels;
 }
 export type AttemptKind = 'run' | 'stage' | 'input' | 'output' | 'probe';
+
+export interface ReplicaNames {
+  name(kind: 'replica' | 'replica-network' | 'probe'): string;
+  /** On everything that was made for the replica. */
+  all: Labels;
+  labels(kind: Kind): Labels;
+}
 
 export interface ModelNames {
   /** The volume that names the complete one, and what it says of itself. */
@@ -64,6 +75,7 @@ export const labelNames = {
   kind: 'inference-server.kind',
   task: 'inference-server.task',
   attempt: 'inference-server.attempt',
+  replica: 'inference-server.replica',
   devices: 'inference-server.devices',
   modelVersion: 'inference-server.model-version',
   volume: 'inference-server.volume',
@@ -88,6 +100,14 @@ export function createNames(installationId: string, consumerId: string): Names {
       };
       return {
         name: (kind) => `${prefix}${taskUid}-${attempt}-${kind}`,
+        all,
+        labels: (kind) => labelled(all, kind),
+      };
+    },
+    replica: (replicaId) => {
+      const all = { ...own, [labelNames.replica]: replicaId };
+      return {
+        name: (kind) => `${prefix}${kind}-${replicaId}`,
         all,
         labels: (kind) => labelled(all, kind),
       };

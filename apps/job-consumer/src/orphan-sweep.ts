@@ -11,6 +11,7 @@ import { nothing, type Amount, type Logger, type Sweep } from '@inference-server
 import { isComplete } from './model-volume.js';
 import { labelNames, type Kind, type Names } from './names.js';
 import type { PrivateApiClient } from './private-api-client.js';
+import { removeNetwork } from './replicas/replica-network.js';
 
 export interface OrphanSweepDeps {
   engine: ContainerEngine;
@@ -19,9 +20,9 @@ export interface OrphanSweepDeps {
   logger: Logger;
 }
 
-/** A container or volume of a consumer that is gone. */
+/** A container, volume or network of a consumer that is gone. */
 interface Orphan {
-  named: { container: string } | { volume: string };
+  named: { container: string } | { volume: string } | { network: string };
   consumer: string;
   /** Of a volume, where the engine can tell. */
   bytes: number | undefined;
@@ -29,7 +30,7 @@ interface Orphan {
 }
 
 /**
- * Containers and volumes that consumers which are gone for good have left in the engine. `own` removes
+ * Containers, volumes and networks that consumers which are gone for good have left in the engine. `own` removes
  * its own itself (reconciliation.ts). What tells of GPUs sleeps for an hour at most, and goes when it has ended.
  *
  * First what is there is listed, then private-api is asked whose it is, then what was listed goes, and
@@ -55,7 +56,10 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
     const done = all.filter((one) => isDiscovery(one) && hasEnded(one.state));
     const containers = all.filter((one) => !isDiscovery(one));
     const volumes = (await engine.listVolumes(names.installation, signal)).filter(ofOthers);
-    const owners = new Set([...containers, ...volumes].map(({ labels }) => ownerOf(labels) ?? ''));
+    const networks = (await engine.listNetworks(names.installation, signal)).filter(ofOthers);
+    const owners = new Set(
+      [...containers, ...volumes, ...networks].map(({ labels }) => ownerOf(labels) ?? ''),
+    );
     const gone = await askForGone(owners, signal);
     const useless = [...done, ...containers.filter(isOf(gone))];
     const orphans = useless.map(({ id, name, labels }): Orphan => ({
@@ -74,6 +78,14 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
         consumer: ownerOf(labels) ?? '',
         bytes: sizes?.get(name),
         remove: (bounds) => engine.removeVolume(name, bounds),
+      });
+    }
+    for (const { id, name, labels } of networks.filter(isOf(gone))) {
+      orphans.push({
+        named: { network: name },
+        consumer: ownerOf(labels) ?? '',
+        bytes: undefined,
+        remove: (bounds) => removeNetwork(engine, id, bounds),
       });
     }
     return orphans;
@@ -117,7 +129,7 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
 
   return {
     name: 'orphans',
-    what: 'containers and volumes of consumers that are gone for good',
+    what: 'containers, volumes and networks of consumers that are gone for good',
     look: async (signal) => (await find(signal)).reduce(add, nothing),
     async take(signal) {
       let taken = nothing;

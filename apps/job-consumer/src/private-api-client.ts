@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Agent } from 'undici';
 import {
+  replicaNewsHeldS,
   routes,
   type AdoptAnswer,
   type AttemptResult,
@@ -11,6 +12,8 @@ import {
   type GoneConsumers,
   type HeldAttempts,
   type ParkAnswer,
+  type ReplicaOrders,
+  type ReplicaReport,
   type RenewAnswer,
   type SettleAnswer,
   type UnusedModelVersions,
@@ -64,6 +67,9 @@ export interface PrivateApiClient {
   /** Takes the zip to its end, or destroys it. */
   putOutput(held: HeldAttempt, zip: Readable, signal: AbortSignal): Promise<BlobReference>;
   settle(held: HeldAttempt, result: AttemptResult, signal: AbortSignal): Promise<SettleAnswer>;
+  /** Held open by the server until there is something new for the revision that it names. */
+  reportReplicas(report: ReplicaReport, signal: AbortSignal): Promise<ReplicaOrders>;
+  openReplicaModelFiles(replicaId: string, holder: string, signal: AbortSignal): Promise<Readable>;
   close(): Promise<void>;
 }
 
@@ -175,6 +181,20 @@ export function createPrivateApiClient(options: {
         routes.settleAttempt,
         { params: paramsOf(held), body: { lease: leaseOf(held), result } },
         { signal, timeoutMs },
+      ),
+    reportReplicas: (report, signal) =>
+      callJson(
+        { ...address, dispatcher: renewals },
+        routes.reportReplicas,
+        { params: consumer, body: report },
+        { signal, timeoutMs: replicaNewsHeldS * 1000 + timeoutMs },
+      ),
+    openReplicaModelFiles: (replicaId, holder, signal) =>
+      openZip(
+        address,
+        routes.getReplicaModelFiles,
+        { params: { ...consumer, replica_id: replicaId }, query: { holder } },
+        signal,
       ),
     async close() {
       await Promise.all([dispatcher.destroy(), renewals.destroy()]);

@@ -156,7 +156,7 @@ function createAdoption(
   const lookForForeign = async () => {
     if (device === null) return;
     const there = await listOthersOn({ engine, names }, device, signal);
-    const strange = there.filter((ticket) => !member.isAllotted(ticket)).map(keyOf);
+    const strange = there.filter((holder) => !member.isAllotted(holder)).map(keyOf);
     for (const key of strange) if (!foreign.has(key)) foreign.set(key, member.keep());
     for (const [key, giveBack] of foreign) {
       if (strange.includes(key)) continue;

@@ -2,6 +2,7 @@ import {
   partOf,
   roundingError,
   type Capacity,
+  type ModelKind,
   type Needs,
   type Part,
 } from '@inference-server/contracts';
@@ -17,10 +18,13 @@ export interface Room {
   setOpen(open: boolean): void;
   /** Resolves once a run may come: rejects with the signal's reason. */
   waitForPlace(signal: AbortSignal): Promise<void>;
-  takePlace(): Place;
+  /** Resolves once anything may be begun: rejects with the signal's reason. */
+  waitUntilOpen(signal: AbortSignal): Promise<void>;
+  /** `runtime`: of a replica, which on a CPU consumer has none of the places that there are for tasks. */
+  takePlace(kind?: ModelKind): Place;
 }
 
-/** Of one run, from before its claim until nothing runs any more. */
+/** Of one run, from before its claim (or of one replica, from its order) until nothing runs any more. */
 export interface Place {
   /** Takes what the run needs, as soon as that is free. Rejects with the signal's reason, and INTERNAL for what is more than there is. */
   fill(needs: Needs, signal: AbortSignal): Promise<void>;
@@ -34,6 +38,8 @@ export function createRoom(capacity: Pick<Capacity, 'slots' | 'device' | 'share'
   const { slots, device, share } = capacity;
   /** By place; undefined: its run has nothing yet. */
   const parts = new Map<Place, Part | undefined>();
+  /** Those that are none of a task's. */
+  const beside = new Set<Place>();
   const taken = () => [...parts.values()].filter((part) => part !== undefined);
   let open = false;
   let waiting: (() => void)[] = [];
@@ -81,11 +87,15 @@ export function createRoom(capacity: Pick<Capacity, 'slots' | 'device' | 'share'
       changed();
     },
     waitForPlace: (signal) =>
-      until(() => open && parts.size < slots && !taken().some(({ isAlone }) => isAlone), signal),
-    takePlace() {
+      until(
+        () => open && parts.size - beside.size < slots && !taken().some(({ isAlone }) => isAlone),
+        signal,
+      ),
+    waitUntilOpen: (signal) => until(() => open, signal),
+    takePlace(kind = 'batch') {
       const place: Place = {
         async fill(needs, signal) {
-          const part = partOf(needs, capacity);
+          const part = partOf(needs, capacity, kind);
           if (!fits(part, []))
             throw new AppError('INTERNAL', 'It needs more than this consumer has.');
           await until(() => {
@@ -96,14 +106,16 @@ export function createRoom(capacity: Pick<Capacity, 'slots' | 'device' | 'share'
           }, signal);
         },
         occupy(needs) {
-          parts.set(place, needs === null ? wholeOf(capacity) : partOf(needs, capacity));
+          parts.set(place, needs === null ? wholeOf(capacity) : partOf(needs, capacity, kind));
           changed();
         },
         free() {
+          beside.delete(place);
           if (parts.delete(place)) changed();
         },
       };
       parts.set(place, undefined);
+      if (kind === 'runtime' && device === null) beside.add(place);
       return place;
     },
   };

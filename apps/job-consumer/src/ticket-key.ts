@@ -1,6 +1,10 @@
 import type { Ticket } from '@inference-server/task-queue';
 
-/** Names an attempt in maps and sets. */
-export function keyOf({ taskUid, attempt }: Ticket): string {
-  return `${taskUid}.${attempt}`;
+/** Whoever has a part of a consumer: an attempt, or a replica. */
+export type Holder = Ticket | { replica: string };
+
+/** Names it in maps and sets. */
+export function keyOf(holder: Holder): string {
+  if ('replica' in holder) return `replica ${holder.replica}`;
+  return `${holder.taskUid}.${holder.attempt}`;
 }

@@ -158,7 +158,7 @@ it('shares the host out between consumers, and those between their slots', () =>
   const [gpu, second] = consumers({ GPUS: uuids.join(',') }, { devices });
   expect(cpu.share.cpus).toBe(cpu.host.cpus);
   expect(cpu.share.memory_mib).toBeLessThan(cpu.host.memory_mib);
-  expect(cpu.limits.memoryBytes).toBe(Math.floor(cpu.share.memory_mib / 4) * 1024 ** 2);
+  expect(cpu.limits.memoryBytes).toBe(Math.floor((cpu.share.memory_mib * 3) / 4 / 4) * 1024 ** 2);
   expect(gpu.share).toEqual(second?.share);
   expect(gpu.share.cpus).toBe(cpu.share.cpus / 2);
   expect(gpu.limits.memoryBytes).toBe(gpu.share.memory_mib * 1024 ** 2);
@@ -173,7 +173,9 @@ it('shares out no more than its part of the host, so that two processes on one e
   expect(gpus).toHaveLength(2);
   expect(sumOf(({ share }) => share.cpus)).toBe(12);
   expect(sumOf(({ share }) => share.memory_mib)).toBe(9_000);
-  expect(sumOf(({ limits }) => limits.memoryBytes)).toBe(9_000 * 1024 ** 2);
+  // A quarter of what is for CPU slots is left to replicas.
+  const left = Math.ceil(cpu.share.memory_mib / 4);
+  expect(sumOf(({ limits }) => limits.memoryBytes)).toBe((9_000 - left) * 1024 ** 2);
   expect(all.map(({ host }) => host.cpus)).toEqual([12, 12, 12]);
   expect(consumers({ HOST_SHARE: '0.5' })[0].slots).toBe(6);
   for (const none of ['0', '1.1', '-1', 'all']) {

@@ -21,7 +21,9 @@ export async function openConsumerScene(given?: TestEngine) {
   const engine = createDockerEngine({ dockerHost: own.dockerHost });
   const redis = await testRedis();
   const api = await startTestPrivateApi(own.installationId);
-  const image = await makeScriptImage(own.api, own.image, 'consumer-test:1');
+  // Each file its own: one that ends takes the name away.
+  const tag = `consumer-test:${own.installationId}`;
+  const image = await makeScriptImage(own.api, own.image, tag);
   const logger = createLogger('test', 'silent');
   const tickets = createTicketSender({ redisUrl: redis.url, prefix: redis.prefix, logger });
   whenFileEnds('ticket sender', () => tickets.close());

@@ -65,6 +65,41 @@ describe('what a consumer has left in the engine', () => {
     expect(await sweep().take(signal)).toMatchObject(nothing);
   });
 
+  it('goes of a replica too: its container, then its network, with who else is in that', async () => {
+    const names = createNames(own.installationId, 'gone').replica(randomUUID());
+    const other = createNames(own.installationId, 'here').replica(randomUUID());
+    for (const [replica, subnet] of [
+      [names, '10.215.0.0/28'],
+      [other, '10.215.0.16/28'],
+    ] as const) {
+      const name = replica.name('replica-network');
+      const labels = replica.labels('replica-network');
+      expect(await engine.createNetwork({ name, labels, subnet }, signal)).toHaveProperty('id');
+    }
+    const run = async (name: string, labels: Record<string, string>, network: string) => {
+      const spec = {
+        ...stagingContainer({ name, image: own.image, labels, mounts: [] }),
+        ...{ command: ['sleep', '100'], sandbox: { network } },
+      };
+      await engine.createContainer(spec, signal);
+      await engine.startContainer(name, signal);
+    };
+    const network = names.name('replica-network');
+    await run(names.name('replica'), names.labels('replica'), network);
+    const gateway = `gateway-${own.installationId}`;
+    await run(gateway, other.labels('replica'), other.name('replica-network'));
+    await engine.connectContainer(network, gateway, signal);
+    api.goneConsumers.add('gone');
+    expect(await dryRun()).toMatchObject({ count: 2 });
+    expect(await sweep().take(signal)).toMatchObject({ count: 2, more: false });
+    expect(removals()).toEqual([
+      { container: names.name('replica'), of: 'gone' },
+      { network, of: 'gone' },
+    ]);
+    expect(await engine.inspectNetwork(network, signal)).toBeUndefined();
+    expect((await engine.inspectContainer(gateway, signal))?.state).toBe('running');
+  });
+
   it('goes when it told of GPUs and has ended, and stays while it may be asked, without a word', async () => {
     const names = createNames(own.installationId, 'somebody-discovery');
     const spec = { image: own.image, gpus: 'all', ...names.discovery('1') };
@@ -246,9 +281,10 @@ async function dryRun(): Promise<Amount> {
 function removals(): Record<string, unknown>[] {
   return logged
     .filter(({ msg }) => msg === 'removed an orphan')
-    .map(({ container, volume, of }) =>
-      container === undefined ? { volume, of } : { container, of },
-    );
+    .map(({ container, volume, network, of }) => {
+      if (network !== undefined) return { network, of };
+      return container === undefined ? { volume, of } : { container, of };
+    });
 }
 
 /** What a consumer that is killed leaves: a container that runs, its input, and part of its output. */
@@ -307,5 +343,8 @@ async function clear(installationId: string): Promise<void> {
   }
   for (const { name } of await engine.listVolumes(labels, signal)) {
     await engine.removeVolume(name, signal);
+  }
+  for (const { id } of await engine.listNetworks(labels, signal)) {
+    await engine.removeNetwork(id, signal);
   }
 }

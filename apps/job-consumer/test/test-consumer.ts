@@ -9,6 +9,7 @@ import { testFolder, type TestRedis } from '@inference-server/testing';
 import { startConsumer, type Consumer } from '../src/consumer.js';
 import { createFleet, type FleetMember } from '../src/fleet.js';
 import type { RunDeps } from '../src/run/attempt-run.js';
+import type { HostingSettings } from '../src/replicas/replica-run.js';
 import { createStorageWatch } from '../src/storage-watch.js';
 import { noGpuSource, testDevice, testIdentity } from './test-identity.js';
 
@@ -24,6 +25,7 @@ export interface TestConsumerOptions {
   gpuSource?: Partial<RunDeps['gpuSource']>;
   gpuCheckMs?: number;
   handsOver?: boolean;
+  hosting?: Partial<HostingSettings>;
   limits?: Partial<ContainerLimits>;
   sweepIntervalMs?: number;
   policy?: Policy;
@@ -67,6 +69,10 @@ export async function startTestConsumer(
         maxOutputEntries: 1000,
         logTailBytes: 10_000,
         handsOver: options.handsOver ?? false,
+      },
+      hosting: {
+        ...{ subnets: '10.213.0.0/16', gateways: [], startTimeoutMs: 15_000 },
+        ...options.hosting,
       },
       predecessorMs: 1_000,
       quarantine: { after: 3, pauseMs: 300 },

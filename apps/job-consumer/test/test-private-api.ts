@@ -18,10 +18,12 @@ import {
   mountRoute,
 } from '@inference-server/service-kit';
 import { needs, whenFileEnds } from '@inference-server/testing';
+import { mountReplicas, type TestReplicas } from './test-replicas.js';
 
 /** private-api's side of the contract for consumers, over HTTP, with its rows in memory. */
 export interface TestPrivateApi {
   url: string;
+  replicas: TestReplicas;
   registrations: (ConsumerRegistration & { id: string })[];
   signedOff: string[];
   /** Sign-offs and settlements, as they came. */
@@ -113,6 +115,7 @@ export async function startTestPrivateApi(
 
   const api: TestPrivateApi = {
     url: '',
+    replicas: mountReplicas(app),
     registrations: [],
     signedOff: [],
     order: [],

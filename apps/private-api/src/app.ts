@@ -50,6 +50,7 @@ import { createKeyService } from './modules/keys/service.js';
 import { createModelRepository } from './modules/models/repository.js';
 import { mountModelRoutes } from './modules/models/routes.js';
 import { createModelService } from './modules/models/service.js';
+import { createModelSources } from './modules/models/sources/model-sources.js';
 import { watchEviction } from './modules/operations/eviction-watch.js';
 import { mountOperationsRoutes } from './modules/operations/routes.js';
 import { createOperationsService } from './modules/operations/service.js';
@@ -84,6 +85,7 @@ export async function startPrivateApi(
   const heartbeatTimeoutMs = heartbeatIntervalMs * 4;
 
   const policy = readPolicy(config.POLICY_FILE);
+  const sources = createModelSources(config);
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
@@ -193,12 +195,13 @@ export async function startPrivateApi(
     minBytes: config.MIN_UPLOAD_BYTES_PER_WINDOW,
     windowMs: config.UPLOAD_WINDOW_S * 1000,
   });
+  const space = createStagingSpace({
+    folder: store.stagingFolder,
+    minFreeBytes: config.MIN_FREE_BYTES,
+  });
   await acceptZipUploads(http, {
     maxBytes: config.MAX_UPLOAD_BYTES,
-    space: createStagingSpace({
-      folder: store.stagingFolder,
-      minFreeBytes: config.MIN_FREE_BYTES,
-    }),
+    space,
     outputMinFreeBytes: config.MIN_FREE_BYTES / 10,
   });
   await serveDocs(http, privateApiDocument);
@@ -226,6 +229,8 @@ export async function startPrivateApi(
       models,
       consumers,
       blobs,
+      sources,
+      space,
       quotas,
       newVersionId: randomUUID,
       installation,
@@ -240,6 +245,9 @@ export async function startPrivateApi(
         retentionS: config.OUTPUT_RETENTION_S,
         inputRetentionS: config.INPUT_RETENTION_S,
         logRetentionS: config.LOG_RETENTION_S,
+        replicas: config.MAX_REPLICAS,
+        minReplicas: config.MAX_MIN_REPLICAS,
+        fetchedBytes: config.MAX_UPLOAD_BYTES,
       },
       logger,
     }),

@@ -2,7 +2,14 @@ import { availableParallelism } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { defaultZipLimits } from '@inference-server/archive';
 import { maxStoredInteger, UserName } from '@inference-server/contracts';
-import { ChosenSecret, CrashAt, logLevels, Secret, SecretUrl } from '@inference-server/service-kit';
+import {
+  ChosenSecret,
+  CrashAt,
+  GivenSecret,
+  logLevels,
+  Secret,
+  SecretUrl,
+} from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback });
@@ -74,6 +81,23 @@ export const Config = Type.Object({
   MAX_CPUS: Type.Number({ exclusiveMinimum: 0, default: 4096 }),
   MAX_MEMORY_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
   MAX_SHM_MIB: Type.Integer({ minimum: 1, default: maxStoredInteger }),
+  /** What a runtime model may ask for at most: of replicas, and of those that are kept without a call. */
+  MAX_REPLICAS: Type.Integer({ minimum: 1, default: 16 }),
+  MAX_MIN_REPLICAS: Type.Integer({ minimum: 0, default: 4 }),
+  /** Where a `model_url` may lead: file: below this folder. Unset: nowhere. */
+  MODEL_SOURCE_DIR: Type.Optional(Type.String()),
+  /** https: to these hosts, NAME or NAME:PORT, with commas between; * is any with an address of the internet. */
+  MODEL_SOURCE_HOSTS: Type.Optional(Type.String()),
+  /** s3: to these buckets, with commas between, of the store of S3_ENDPOINT. */
+  MODEL_SOURCE_BUCKETS: Type.Optional(Type.String()),
+  /** Certificates of authorities (PEM) that sources are believed by, beside those that Node knows. */
+  MODEL_SOURCE_CA_FILE: Type.Optional(Type.String()),
+  /** How long a source may say nothing. */
+  MODEL_SOURCE_TIMEOUT_S: Interval(30),
+  S3_ENDPOINT: Type.Optional(Type.String({ pattern: '^https?://' })),
+  S3_REGION: Type.String({ default: 'us-east-1' }),
+  S3_ACCESS_KEY_ID: Type.Optional(GivenSecret()),
+  S3_SECRET_ACCESS_KEY: Type.Optional(GivenSecret()),
   /** How long what a task leaves is kept after its end, and its output after it was fetched. */
   INPUT_RETENTION_S: AgeOrNone(0),
   OUTPUT_RETENTION_S: Age(7 * day),

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { usualRights } from '@inference-server/contracts';
+import { usualRights, usualRuntime } from '@inference-server/contracts';
 import { needs } from '@inference-server/testing';
 import { atTheStart } from '../src/modules/audit/repository.js';
 import type { NewModel } from '../src/modules/models/repository.js';
@@ -11,6 +11,10 @@ export function newModel(own: Partial<NewModel> = {}): NewModel {
     humanReadableId: 'copy',
     by: atTheStart,
     containerTag: 'busybox:1',
+    kind: 'batch',
+    contract: null,
+    hasContractFile: false,
+    runtime: usualRuntime,
     description: '',
     needs: needs(),
     rights: usualRights,

@@ -6,6 +6,7 @@ import { publicRoutes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   callerAddress,
+  createCallerDirectory,
   createHttpServer,
   createRefusalTally,
   refuseOtherMethods,
@@ -13,7 +14,7 @@ import {
   tallyRefusals,
   type Logger,
 } from '@inference-server/service-kit';
-import { createCallerDirectory } from './caller-directory.js';
+
 import type { PublicApiConfig } from './config.js';
 import { authorizeCallers } from './plugins/auth.js';
 import { allowOrigins } from './plugins/cors.js';
@@ -53,7 +54,7 @@ export async function createPublicApi(
   const { redisUrl, queuePrefix: prefix } = options;
   const counters = createRateCounters({ redisUrl, prefix, logger });
   const rates = limitRates(app, { rates: options.rates, counters });
-  authorizeCallers(app, { ...options, directory, rates });
+  const checkCaller = authorizeCallers(app, { ...options, directory, rates });
   const refusals = createRefusalTally({
     tell: (those) => directory.noteRefusals(those),
     logger,
@@ -69,7 +70,7 @@ export async function createPublicApi(
   limitRequests(app, options);
   answerHealth(app, { ...options, upstream });
   await relayRoutes(app, { ...options, upstream, stopping: stopping.signal });
-  await servePublicDocs(app);
+  await servePublicDocs(app, { ...options, upstream, checkCaller });
   return app;
 }
 

@@ -14,6 +14,11 @@ const Settings = Type.Object({
   PORT: Type.Integer({ default: 8000, minimum: 0, maximum: 65_535 }),
   PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
   PUBLIC_API_TOKEN: Secret(),
+  /** Where calls of runtime models go. Unset: there are none. */
+  RPC_GATEWAY_URL: Type.Optional(Type.String({ pattern: '^https?://[^/]+/?$' })),
+  RELAY_TOKEN: Type.Optional(Secret()),
+  /** Of a call of a runtime model, as JSON. */
+  MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1 }),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },
@@ -50,6 +55,9 @@ export interface PublicApiConfig {
   privateApiUrl: string;
   /** What private-api knows this process by. */
   privateApiToken: string;
+  /** Where runtime models answer, and what it knows this process by; undefined: nowhere. */
+  gateway: { url: string; token: string } | undefined;
+  maxMessageBytes: number;
   /** What a caller without a key may do. */
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   allowPublicPostModel: boolean;
@@ -85,6 +93,8 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     port: settings.PORT,
     privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
     privateApiToken: settings.PUBLIC_API_TOKEN,
+    gateway: gatewayIn(settings),
+    maxMessageBytes: settings.MAX_MESSAGE_BYTES,
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
     isExposed: !isLoopbackAddress(settings.HOST),
@@ -108,6 +118,15 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     logLevel: settings.LOG_LEVEL,
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
+}
+
+function gatewayIn({
+  RPC_GATEWAY_URL: url,
+  RELAY_TOKEN: token,
+}: Static<typeof Settings>): PublicApiConfig['gateway'] {
+  if (url === undefined && token === undefined) return undefined;
+  if (url !== undefined && token !== undefined) return { url: url.replace(/\/$/, ''), token };
+  throw new ConfigError('RPC_GATEWAY_URL, RELAY_TOKEN: give both, or none');
 }
 
 /** As a browser names them, to the letter: anything else would never match, and nobody would know why. */

@@ -80,9 +80,9 @@ test('a parameter given twice is a 400 that names it', async () => {
   expect(await problemOf(answer)).toMatchObject({ code: 'DUPLICATE_PARAMETER', parameter: 'a' });
 });
 
-test('headers of more than 16 KiB are refused with a problem', async () => {
+test('headers of more than 32 KiB are refused with a problem', async () => {
   const { url } = await startPair((_request, response) => response.end('{}'));
-  const answer = await send(`${url}/api/models/`, { headers: { long: 'x'.repeat(20_000) } });
+  const answer = await send(`${url}/api/models/`, { headers: { long: 'x'.repeat(40_000) } });
   expect(answer.status).toBe(431);
   expect(answer.headers['content-type']).toBe(problemType);
   expect(JSON.parse(answer.text)).toMatchObject({ code: 'HEADERS_TOO_LARGE' });

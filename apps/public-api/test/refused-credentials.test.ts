@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { knownForMs } from '../src/caller-directory.js';
+import { knownForMs } from '@inference-server/service-kit';
 import { startLimited } from './rates-scene.js';
 import { deferred, keyOf, someToken, wrongKey } from './servers.js';
 

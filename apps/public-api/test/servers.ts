@@ -53,6 +53,8 @@ export async function startPublicApi(
   const app = await createPublicApi(
     {
       privateApiToken: 'the-token',
+      gateway: undefined,
+      maxMessageBytes: 256 * 1024 ** 2,
       anonymousRole: 'publish',
       allowPublicPostModel: true,
       isExposed: false,

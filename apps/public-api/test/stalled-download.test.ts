@@ -26,7 +26,9 @@ test('a caller that stops reading is cut, and private-api with it', async () => 
   await relayRoutes(app, {
     privateApiUrl: upstream.url,
     privateApiToken: 'the-token',
+    gateway: undefined,
     maxUploadBytes: 1000,
+    maxMessageBytes: 1000,
     upstream: agent,
     stopping: new AbortController().signal,
     stalledMs,

@@ -3,6 +3,8 @@ import type { StandaloneConfig } from './config.js';
 export interface Addresses {
   publicApi: string;
   privateApi: string;
+  /** host:port, as gRPC clients are given it. */
+  grpc: string;
 }
 
 /** Where the services are for this machine. */
@@ -10,10 +12,12 @@ export function addressesOf({
   host,
   publicApiPort,
   privateApiPort,
-}: Pick<StandaloneConfig, 'host' | 'publicApiPort' | 'privateApiPort'>): Addresses {
+  grpcPort,
+}: Pick<StandaloneConfig, 'host' | 'publicApiPort' | 'privateApiPort' | 'grpcPort'>): Addresses {
   return {
     publicApi: `http://${nameOf(host)}:${publicApiPort}`,
     privateApi: `http://${privateHost}:${privateApiPort}`,
+    grpc: `${nameOf(host)}:${grpcPort}`,
   };
 }
 

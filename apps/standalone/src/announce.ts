@@ -8,13 +8,14 @@ export function announce(
   folder: DataFolder,
   print: (text: string) => void,
 ): void {
-  const { publicApi, privateApi } = addressesOf(config);
+  const { publicApi, privateApi, grpc } = addressesOf(config);
   print(
     [
       '',
       'InferenceServer is up. Ctrl-C stops it.',
       `  public API    ${publicApi}        page: ${publicApi}/docs`,
       `  admin key     ${folder.path}/admin.key`,
+      `  gRPC          ${grpc}        tensorflow.serving.PredictionService`,
       `  private API   ${privateApi}        page: ${privateApi}/docs`,
       `  its token     ${config.privateApiToken === undefined ? folder.tokenFile : 'the one of PRIVATE_API_TOKEN'}`,
       `  data          ${folder.path}`,

@@ -1,8 +1,13 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { startProcess, untilServing } from '@inference-server/local-services';
+import { findFreePort, startProcess, untilServing } from '@inference-server/local-services';
 import { createClient, type Readiness } from '@inference-server/sdk';
-import { consumerToken, publicApiToken } from '@inference-server/service-kit';
+import {
+  consumerToken,
+  publicApiToken,
+  relayToken,
+  rpcGatewayToken,
+} from '@inference-server/service-kit';
 import { addressesOf, privateHost } from './addresses.js';
 import { appFile } from './app-files.js';
 import type { StandaloneConfig } from './config.js';
@@ -13,7 +18,7 @@ import type { Given, Services } from './services.js';
 /** How long an app may end its work in hand; what is left of it after that is cut. */
 const graceS = 20;
 
-/** Starts private-api, public-api and the consumers of this machine, each when the one before serves. */
+/** Starts private-api, rpc-gateway, public-api and the consumers of this machine, each when the one before serves. */
 export async function startApps(parts: Parts, services: Services, given: Given): Promise<void> {
   const { config, folder, environment, signal, print } = given;
   const addresses = addressesOf(config);
@@ -40,12 +45,32 @@ export async function startApps(parts: Parts, services: Services, given: Given):
   });
   print(`private-api     ${addresses.privateApi}`);
 
+  // Kept over a restart of the gateway: public-api finds it again.
+  const relayPort = await findFreePort();
+  const relay = `http://${privateHost}:${relayPort}`;
+  await start('rpc-gateway', {
+    app: 'rpc-gateway',
+    settings: {
+      GRPC_HOST: config.host,
+      GRPC_PORT: String(config.grpcPort),
+      HTTP_HOST: privateHost,
+      HTTP_PORT: String(relayPort),
+      RPC_GATEWAY_TOKEN: rpcGatewayToken(folder.token),
+      RELAY_TOKEN: relayToken(folder.token),
+      ANONYMOUS_ROLE: config.anonymousRole,
+    },
+    serves: () => answers(`${relay}/readyz`),
+  });
+  print(`rpc-gateway     ${addresses.grpc}`);
+
   await start('public-api', {
     app: 'public-api',
     settings: {
       HOST: config.host,
       PORT: String(config.publicApiPort),
       PUBLIC_API_TOKEN: publicApiToken(folder.token),
+      RPC_GATEWAY_URL: relay,
+      RELAY_TOKEN: relayToken(folder.token),
       ANONYMOUS_ROLE: config.anonymousRole,
       ...(config.allowPublicPostModel === undefined
         ? {}
@@ -135,6 +160,12 @@ async function consumerIds(privateApi: string, token: string): Promise<string[]>
   return consumers
     .filter(({ id, state }) => id.startsWith('local-') && !['gone', 'silent'].includes(state))
     .map(({ id }) => id);
+}
+
+async function answers(url: string): Promise<boolean> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
+  await response?.body?.cancel();
+  return response?.ok === true;
 }
 
 interface App {

@@ -8,10 +8,12 @@ export async function checkPorts({
   host,
   publicApiPort,
   privateApiPort,
+  grpcPort,
 }: StandaloneConfig): Promise<void> {
   const ports = [
     { variable: 'PUBLIC_API_PORT', port: publicApiPort, on: host },
     { variable: 'PRIVATE_API_PORT', port: privateApiPort, on: privateHost },
+    { variable: 'GRPC_PORT', port: grpcPort, on: host },
   ];
   const problems: string[] = [];
   for (const { variable, port, on } of ports) {

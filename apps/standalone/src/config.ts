@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import Type from 'typebox';
+import Type, { type Static } from 'typebox';
 import {
   ChosenSecret,
   ConfigError,
@@ -18,6 +18,7 @@ const Settings = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PUBLIC_API_PORT: Port(8000),
   PRIVATE_API_PORT: Port(7000),
+  GRPC_PORT: Port(8500),
   PRIVATE_API_TOKEN: Type.Optional(Secret()),
   ANONYMOUS_ROLE: Type.Optional(Type.Enum(['none', 'submit', 'publish'])),
   DATABASE_URL: Type.Optional(
@@ -40,6 +41,8 @@ export interface StandaloneConfig {
   host: string;
   publicApiPort: number;
   privateApiPort: number;
+  /** Of the gRPC door, beside public-api on `host`. */
+  grpcPort: number;
   /** What a caller without a key may do; unless it is said, nothing where other machines reach the server. */
   anonymousRole: 'none' | 'submit' | 'publish';
   /** Of the operator; undefined: made once and kept in the data folder. */
@@ -68,9 +71,7 @@ export function readConfig(
   const settings = loadConfig(Settings, environment);
   const problems = [
     ...args.filter((arg) => arg !== '--no-demo').map((arg) => `${arg}: is no option; --no-demo is`),
-    ...(settings.PUBLIC_API_PORT === settings.PRIVATE_API_PORT
-      ? ['PUBLIC_API_PORT, PRIVATE_API_PORT: are the same']
-      : []),
+    ...alike(settings),
   ];
   if (problems.length > 0) throw new ConfigError(problems.join('\n'));
   return {
@@ -78,6 +79,7 @@ export function readConfig(
     host: settings.HOST,
     publicApiPort: settings.PUBLIC_API_PORT,
     privateApiPort: settings.PRIVATE_API_PORT,
+    grpcPort: settings.GRPC_PORT,
     anonymousRole:
       settings.ANONYMOUS_ROLE ?? (isLoopbackAddress(settings.HOST) ? 'publish' : 'none'),
     privateApiToken: settings.PRIVATE_API_TOKEN,
@@ -95,6 +97,17 @@ export function readConfig(
     logLevel: settings.LOG_LEVEL,
     demo: !args.includes('--no-demo'),
   };
+}
+
+/** A line for each two ports that are one. */
+function alike(settings: Static<typeof Settings>): string[] {
+  const names = ['PUBLIC_API_PORT', 'PRIVATE_API_PORT', 'GRPC_PORT'] as const;
+  return names.flatMap((name, index) =>
+    names
+      .slice(index + 1)
+      .filter((other) => settings[other] === settings[name])
+      .map((other) => `${name}, ${other}: are the same`),
+  );
 }
 
 /** What the services and apps get of the environment: each is handed the secrets that it needs by name. */

@@ -1,5 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { buildImage as buildCopy } from '@inference-server/example-copy/build-image.mjs';
+import { buildImage as buildIris } from '@inference-server/example-iris/build-image.mjs';
+import { contract, inputs, modelZip as irisZip } from '@inference-server/example-iris/demo.mjs';
 import { buildImage as buildThreshold } from '@inference-server/example-threshold-volume/build-image.mjs';
 import {
   describeResult,
@@ -15,8 +17,8 @@ import type { Given, Services } from './services.js';
 const timeoutMs = 5 * 60_000;
 
 /**
- * Shows that the server works: registers the example models and runs one task of theirs from post to
- * result, as any client would.
+ * Shows that the server works: registers the example models, runs one task of theirs from post to result, and
+ * asks one that stays up, as any client would.
  */
 export async function runDemo({ dockerHost }: Services, given: Given): Promise<void> {
   const { config, folder, print } = given;
@@ -50,6 +52,25 @@ export async function runDemo({ dockerHost }: Services, given: Given): Promise<v
   const result = await buffer(zip);
   print(`  finished after ${((performance.now() - began) / 1000).toFixed(1)} s\n`);
   print(describeResult(result));
+
+  print('\nA model that stays up: the species of three irises (examples/iris)');
+  await register(operator, signal, {
+    human_readable_id: 'iris',
+    container_tag: await buildIris({ dockerHost, signal }),
+    description: 'Tells the species of an iris by the length and width of its sepals and petals.',
+    kind: 'runtime',
+    contract: JSON.parse(contract) as NonNullable<ModelRegistration['contract']>,
+    zip: irisZip(),
+  });
+  await ask('the first call starts its container');
+  await ask('the next');
+
+  async function ask(which: string): Promise<void> {
+    const asked = performance.now();
+    const { species } = await caller.predict('iris', inputs, { signal });
+    const took = (performance.now() - asked).toFixed(0);
+    print(`  ${JSON.stringify(species)} after ${took} ms, ${which}`);
+  }
 }
 
 /** At the second start the models are there already. */

@@ -2,6 +2,14 @@
 declare module '@inference-server/example-copy/build-image.mjs' {
   export function buildImage(given: { dockerHost: string; signal: AbortSignal }): Promise<string>;
 }
+declare module '@inference-server/example-iris/build-image.mjs' {
+  export function buildImage(given: { dockerHost: string; signal: AbortSignal }): Promise<string>;
+}
+declare module '@inference-server/example-iris/demo.mjs' {
+  export const contract: string;
+  export const inputs: Record<string, unknown>;
+  export function modelZip(): Buffer;
+}
 declare module '@inference-server/example-threshold-volume/build-image.mjs' {
   export function buildImage(given: { dockerHost: string; signal: AbortSignal }): Promise<string>;
 }

@@ -40,8 +40,15 @@ const chances: readonly string[] = [
   'uploads under way could not be told of',
   // Here the public-apis have no Redis: all requests come from this machine, and those are not counted.
   'requests are counted without Redis',
+  // No rpc-gateway runs there.
+  'no news of models and replicas',
   // With HAND_OVER=false alone.
   'a container could not be stopped',
+  // There are no runtime models.
+  'a replica met a fault',
+  'a replica left traces in the engine',
+  'replicas could not be reported',
+  'the replicas of the engine could not be listed',
   // There is no policy.
   'a consumer is not let in by the policy',
   // Each model has a consumer there.

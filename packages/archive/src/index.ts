@@ -1,6 +1,6 @@
 export { checkZip, type ZipRules, type ZipSummary, type ZipVerdict } from './check-zip.js';
 export type { OutputRefusal } from './output-refused.js';
-export { tarEnd, tarHeader, type NewTarEntry } from './tar-header.js';
+export { tarEnd, tarHeader, tarPadding, type NewTarEntry } from './tar-header.js';
 export { tarToZip, type TarToZipOptions } from './tar-to-zip.js';
 export { defaultZipLimits, type ZipLimits } from './zip-limits.js';
 export { createZipGate, type ZipGate } from './zip-gate.js';

@@ -50,6 +50,25 @@ describe('an honest zip', () => {
     });
   });
 
+  it.each([0, 8])(
+    'hands over a file that is asked for, unless it is too large (%s)',
+    async (method) => {
+      const content = 'x'.repeat(600_000) + 'end';
+      const zip = buildZip([
+        { name: 'a/taken', content: 'another' },
+        { name: 'taken', content, method },
+      ]);
+      const take = { path: 'taken', maxBytes: content.length };
+      expect(await check(zip, { take })).toMatchObject({
+        summary: { taken: Buffer.from(content) },
+      });
+      const less = { ...take, maxBytes: content.length - 1 };
+      expect(await check(zip, { take: less })).toMatchObject({ summary: { taken: 'too_large' } });
+      const absent = await check(zip, { take: { ...take, path: 'absent' } });
+      expect('summary' in absent && 'taken' in absent.summary).toBe(false);
+    },
+  );
+
   it('may have a comment, and any letter in its names', async () => {
     const names = [
       'Müller.txt',

@@ -50,6 +50,26 @@ export interface ContainerEngine {
    */
   measureVolumes(signal: AbortSignal): Promise<ReadonlyMap<string, number | undefined>>;
 
+  /**
+   * Makes an internal network: its containers have no way out of it, and the engine's host reaches them at
+   * their addresses. Answers its id, or that what was asked for is another's: the subnet, where some other
+   * network of the engine has any of it, or the name.
+   */
+  createNetwork(network: NewNetwork, signal: AbortSignal): Promise<NetworkOutcome>;
+  /** By name or id. Undefined when there is none. */
+  inspectNetwork(network: string, signal: AbortSignal): Promise<Network | undefined>;
+  /** The networks that carry all the given labels. */
+  listNetworks(labels: Labels, signal: AbortSignal): Promise<Network[]>;
+  /** Absent is fine. Throws `in_use` while a running container is in it. */
+  removeNetwork(network: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Has a container in one more network; in it already is no error. Throws `network_absent` and
+   * `container_absent`.
+   */
+  connectContainer(network: string, container: string, signal: AbortSignal): Promise<void>;
+  /** Takes it out again; not in it, or gone, either of them, is fine. */
+  disconnectContainer(network: string, container: string, signal: AbortSignal): Promise<void>;
+
   /** Returns the id. Throws `name_in_use`, `image_absent`, or `refused` for what cannot run at all. */
   createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;
   /** Starting a container that runs already is no error. */
@@ -162,6 +182,27 @@ export interface VolumeMount {
   readOnly: boolean;
 }
 
+export interface NewNetwork {
+  name: string;
+  labels: Labels;
+  /** Its addresses, of IPv4: 10.213.0.16/28. */
+  subnet: string;
+}
+
+export type NetworkOutcome = { id: string } | { taken: 'name' | 'subnet' };
+
+export interface Network {
+  id: string;
+  name: string;
+  labels: Labels;
+  /** Those of IPv4 that it has. */
+  subnets: readonly string[];
+  /** Whether there is no way out of it. */
+  isInternal: boolean;
+  /** The ids of the running containers that are in it; a list of networks leaves them out. */
+  containers: readonly string[];
+}
+
 /** All that a container is made of. The sandbox's fixed rules hold for every container of ours. */
 export interface ContainerSpec {
   name: string;
@@ -188,6 +229,8 @@ export interface SandboxOptions {
   user?: string | undefined;
   /** A network of the engine that it joins; default: none. */
   network?: string | undefined;
+  /** It asks nobody for names, but the engine for those of its network. */
+  knowsNoNames?: boolean | undefined;
   /** What root has in it. */
   addedCapabilities?: readonly string[] | undefined;
   /**
@@ -259,6 +302,8 @@ export interface ContainerDetails extends ContainerSummary {
   startedAt: Date | undefined;
   /** By the engine's clock; undefined while it has not ended, or runs again. */
   endedAt: Date | undefined;
+  /** By the name of each network that it is in, of IPv4: while it runs. */
+  addresses: Readonly<Record<string, string>>;
 }
 
 export interface ContainerUsage {

@@ -14,6 +14,14 @@ import { describeEngine, readClock } from './docker/description.js';
 import { waitForExit } from './docker/exit.js';
 import { importImage, inspectImage, pullImage } from './docker/images.js';
 import { readLogs } from './docker/logs.js';
+import {
+  connectContainer,
+  createNetwork,
+  disconnectContainer,
+  inspectNetwork,
+  listNetworks,
+  removeNetwork,
+} from './docker/networks.js';
 import { listProcesses } from './docker/processes.js';
 import { measureStorage, measureVolumes } from './docker/storage.js';
 import { readUsage } from './docker/usage.js';
@@ -46,6 +54,14 @@ export function createDockerEngine(options: {
     listVolumes: (labels, signal) => listVolumes(engine, labels, signal),
     removeVolume: (name, signal) => removeVolume(engine, name, signal),
     measureVolumes: (signal) => measureVolumes(engine, signal),
+    createNetwork: (network, signal) => createNetwork(engine, network, signal),
+    inspectNetwork: (network, signal) => inspectNetwork(engine, network, signal),
+    listNetworks: (labels, signal) => listNetworks(engine, labels, signal),
+    removeNetwork: (network, signal) => removeNetwork(engine, network, signal),
+    connectContainer: (network, container, signal) =>
+      connectContainer(engine, network, container, signal),
+    disconnectContainer: (network, container, signal) =>
+      disconnectContainer(engine, network, container, signal),
     createContainer: (spec, signal) => createContainer(engine, spec, signal),
     startContainer: (container, signal) => startContainer(engine, container, signal),
     waitForExit: (container, signal) => waitForExit(engine, container, signal),

@@ -14,6 +14,7 @@ const codes = {
   container_absent: 'NOT_FOUND',
   image_absent: 'NOT_FOUND',
   volume_absent: 'NOT_FOUND',
+  network_absent: 'NOT_FOUND',
   path_absent: 'NOT_FOUND',
   /** The engine's disk is full. */
   disk_full: 'STORAGE_FULL',

@@ -16,6 +16,9 @@ export {
   type Labels,
   type LogLimits,
   type LogTail,
+  type Network,
+  type NetworkOutcome,
+  type NewNetwork,
   type RegistryCredentials,
   type SandboxOptions,
   type StartOutcome,
@@ -28,6 +31,7 @@ export {
   discoveryContainer,
   modelContainer,
   probeContainer,
+  replicaContainer,
   runsAsRoot,
   stagingContainer,
 } from './sandbox.js';

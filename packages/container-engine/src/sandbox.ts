@@ -31,6 +31,31 @@ export function modelContainer(options: {
 }
 
 /**
+ * The container of a replica: as a model's, but that it has no data of anybody's, and a network, in which it
+ * serves on `port`: `network` is to be its own.
+ */
+export function replicaContainer(options: {
+  name: string;
+  image: string;
+  labels: Labels;
+  /** The volume that is its /model. */
+  model: string;
+  port: number;
+  network: string;
+  limits: ContainerLimits;
+  gpus: readonly string[];
+  sandbox?: Omit<SandboxOptions, 'network'>;
+}): ContainerSpec {
+  const { name, image, labels, model, port, network, limits, gpus, sandbox = {} } = options;
+  return {
+    ...{ name, image, labels, limits, gpus },
+    mounts: [{ volume: model, path: '/model', readOnly: true }],
+    environment: { ...visibleDevices(gpus), APP_PORT: `${port}` },
+    sandbox: { knowsNoNames: true, ...sandbox, network },
+  };
+}
+
+/**
  * A container that is only ever created: through it a volume is filled that the model's container
  * will mount read-only. Its command is none that any image has.
  */

@@ -4,6 +4,7 @@ import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AppError } from '@inference-server/errors';
 import type { ContainerEngine, ContainerSpec } from '../src/container-engine.js';
+import { describeNetworks } from './network-conformance.js';
 import { describeProcesses } from './process-conformance.js';
 import { readTar, tarOf } from './tiny-tar.js';
 import { describeUsage } from './usage-conformance.js';
@@ -67,6 +68,9 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
       for (const volume of await engine.listVolumes(labels, signal)) {
         await engine.removeVolume(volume.name, signal);
       }
+      for (const network of await engine.listNetworks(labels, signal)) {
+        await engine.removeNetwork(network.id, signal);
+      }
     });
 
     it('tells its time, by which its containers start', async () => {
@@ -118,6 +122,7 @@ export function describeContainerEngine(name: string, surroundings: () => Surrou
     const userImage = () => surroundings().userImage;
     describeProcesses({ engineOf, userImage, specOf, signal });
     describeUsage({ engineOf, specOf, signal });
+    describeNetworks({ engineOf, freshName, specOf, runToEnd, logOf, labels, signal });
     describeVolumes({ engineOf, freshName, specOf, runToEnd, logOf, labels, signal });
 
     describe('containers', () => {

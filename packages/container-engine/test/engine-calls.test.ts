@@ -64,8 +64,15 @@ it('asks an engine for all that the list has, and for nothing else', async () =>
   await engine.listContainers({}, signal);
   (await engine.getArchive(id, '/data', signal)).destroy();
   await engine.readLogs(id, { maxBytes: 10, maxLines: 1 }, signal);
+  const network = { name: 'calls', labels: { kind: 'test' }, subnet: '10.214.0.0/28' };
+  await engine.createNetwork(network, signal);
+  await engine.inspectNetwork('calls', signal);
+  await engine.listNetworks({ kind: 'test' }, signal);
+  await engine.connectContainer('calls', id, signal).catch(() => undefined);
+  await engine.disconnectContainer('calls', id, signal).catch(() => undefined);
   await engine.removeContainer(id, signal);
   await engine.removeVolume('calls', signal);
+  await engine.removeNetwork('calls', signal);
 
   expect([...called].sort()).toEqual(Object.keys(engine).sort());
   const asked = proxy.asked.map(({ method, path }) => findAllowedCall(method, path));
@@ -74,7 +81,15 @@ it('asks an engine for all that the list has, and for nothing else', async () =>
 
 describe('what is not on the list', () => {
   it.each<[string, (docker: Docker) => Promise<unknown>]>([
-    ['networks', (docker) => docker.listNetworks()],
+    ['the pruning of networks', (docker) => docker.pruneNetworks()],
+    [
+      'a place in a network with an address',
+      (docker) =>
+        docker.getNetwork('calls').connect({
+          Container: 'calls',
+          EndpointConfig: { IPAMConfig: { IPv4Address: '10.214.0.5' } },
+        }),
+    ],
     ['a build', (docker) => docker.buildImage(tarOf([]))],
     ['the swarm', (docker) => docker.swarmInspect()],
     ['the removal of an image', (docker) => docker.getImage('busybox:1').remove()],
@@ -158,6 +173,48 @@ describe('a container outside the sandbox', () => {
     const { docker } = connectEngine(dockerHost, {} as never);
     const { id } = await docker.createContainer(createOptions(gpus));
     await docker.getContainer(id).remove();
+  });
+});
+
+describe('a network that is none of ours', () => {
+  const addresses = {
+    Subnet: '10.214.0.0/28',
+    AuxiliaryAddresses: { DefaultGatewayIPv4: '10.214.0.14' },
+  };
+  const ours = {
+    ...{ Name: 'calls', CheckDuplicate: true, Driver: 'bridge', Internal: true },
+    ...{ Attachable: false, Ingress: false, EnableIPv6: false, Labels: {} },
+    IPAM: { Driver: 'default', Config: [addresses] },
+    Options: { 'com.docker.network.bridge.name': 'isr-0ad60000' },
+  };
+
+  it.each<[string, object]>([
+    ['with a way out', { Internal: false }],
+    ['that does not say whether it has', { Internal: undefined }],
+    ['that anybody may join', { Attachable: true }],
+    ['with IPv6', { EnableIPv6: true }],
+    ['of another driver', { Driver: 'macvlan' }],
+    ['with a subnet that the engine chooses', { IPAM: { Driver: 'default', Config: [] } }],
+    [
+      'that sends all else to the host',
+      { IPAM: { Driver: 'default', Config: [{ Subnet: addresses.Subnet }] } },
+    ],
+    [
+      'with a gateway of its own',
+      { IPAM: { Driver: 'default', Config: [{ ...addresses, Gateway: '10.214.0.2' }] } },
+    ],
+    ['on a bridge of the host’s', { Options: { 'com.docker.network.bridge.name': 'docker0' } }],
+    [
+      'with more options',
+      { Options: { ...ours.Options, 'com.docker.network.bridge.enable_ip_masquerade': 'true' } },
+    ],
+    ['from another one’s settings', { ConfigFrom: { Network: 'bridge' } }],
+  ])('does not leave the process: %s', async (_what, more) => {
+    const before = proxy.asked.length;
+    const { docker } = connectEngine(dockerHost, {} as never);
+    const create = docker.createNetwork({ ...ours, ...more });
+    await expect(create).rejects.toMatchObject({ name: 'AppError', code: 'INTERNAL' });
+    expect(proxy.asked).toHaveLength(before);
   });
 });
 

@@ -69,6 +69,6 @@ export async function importBusybox(
 }
 
 const commands =
-  'sh cat ls ln echo id sleep dd yes head tail seq cut mkdir touch test stat truncate printf grep tr rm df true'.split(
+  'sh cat ls ln echo id sleep dd yes head tail seq cut mkdir touch test stat truncate printf grep tr rm df nc true'.split(
     ' ',
   );

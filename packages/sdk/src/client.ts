@@ -2,8 +2,10 @@ import {
   maxTaskWaitS,
   routes,
   type Model,
+  type ModelContract,
   type QueryOf,
   type Readiness,
+  type ReplicaDetails,
   type TaskStatus,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
@@ -17,8 +19,16 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** The parameters of a registration, and the files for /model where it has some. */
-export type ModelRegistration = Omit<QueryOf<typeof routes.postModel>, 'model_available'> & {
+/**
+ * The parameters of a registration, and the files for /model where it has some. A runtime model has `kind`
+ * `runtime` and a `contract`, unless its zip has a contract.protobin.
+ */
+export type ModelRegistration = Omit<
+  QueryOf<typeof routes.postModel>,
+  'model_available' | 'contract'
+> & {
+  /** Or its JSON, as it stands in a file. */
+  contract?: ModelContract | string;
   zip?: ZipSource;
 };
 
@@ -44,6 +54,18 @@ export interface Client {
   putModel(model: ModelRegistration, options?: CallOptions): Promise<Model>;
   /** MODEL_NOT_FOUND: there is none of this id, or none any more. */
   getModel(humanReadableId: string, options?: CallOptions): Promise<Model>;
+  /**
+   * Asks a runtime model: inputs by name as plain values, or nested lists of them; outputs likewise. 64-bit
+   * integers may be bigints; in an answer those beyond 2^53 are strings of digits. SERVICE_UNAVAILABLE: no
+   * replica could be started in time; MODEL_ERROR: the model itself failed.
+   */
+  predict(
+    humanReadableId: string,
+    inputs: Record<string, unknown>,
+    options?: CallOptions & { version?: number },
+  ): Promise<Record<string, unknown>>;
+  /** The replicas of a runtime model, the newest first: also the last that ended, with why. */
+  listReplicas(humanReadableId: string, options?: CallOptions): Promise<ReplicaDetails[]>;
   /** Nothing can be posted to it from then on; its tasks that wait or run go on to their end. */
   deleteModel(humanReadableId: string, options?: CallOptions): Promise<void>;
   /** Answers with the uid of the task, which from then on will run. */
@@ -102,19 +124,30 @@ export function createClient(options: ClientOptions): Client {
   return {
     getTask,
     listModels: ({ signal } = {}) => transport.callForJson(routes.listModels, { signal }),
-    postModel: ({ zip, ...parameters }, { signal } = {}) =>
+    postModel: ({ zip, contract, ...parameters }, { signal } = {}) =>
       transport.callForJson(routes.postModel, {
         query: { ...parameters, model_available: zip !== undefined },
+        text: textOf(contract),
         zip,
         signal,
       }),
-    putModel: ({ zip, human_readable_id, ...parameters }, { signal } = {}) =>
+    putModel: ({ zip, contract, human_readable_id, ...parameters }, { signal } = {}) =>
       transport.callForJson(routes.putModel, {
         params: { human_readable_id },
         query: { ...parameters, model_available: zip !== undefined },
+        text: textOf(contract),
         zip,
         signal,
       }),
+    predict: (human_readable_id, inputs, { version, signal } = {}) =>
+      transport.callForJson(routes.predict, {
+        params: { human_readable_id },
+        query: version === undefined ? {} : { version },
+        json: JSON.stringify(inputs, plainValue),
+        signal,
+      }),
+    listReplicas: (human_readable_id, { signal } = {}) =>
+      transport.callForJson(routes.listReplicas, { params: { human_readable_id }, signal }),
     getModel: (human_readable_id, { signal } = {}) =>
       transport.callForJson(routes.getModel, { params: { human_readable_id }, signal }),
     deleteModel: async (human_readable_id, { signal } = {}) => {
@@ -150,4 +183,20 @@ export function createClient(options: ClientOptions): Client {
     getReadiness: ({ signal } = {}) =>
       transport.callForJson(routes.getReadiness, { signal, alsoOk: 503 }),
   };
+}
+
+/** In a form, where it may be longer than an address. */
+function textOf(
+  contract: ModelContract | string | undefined,
+): { name: string; value: string } | undefined {
+  if (contract === undefined) return undefined;
+  const value = typeof contract === 'string' ? contract : JSON.stringify(contract);
+  return { name: 'contract', value };
+}
+
+/** What JSON has no number for goes as text. */
+function plainValue(_name: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return value.toString();
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  return value;
 }

@@ -1,5 +1,13 @@
 export { AppError } from '@inference-server/errors';
-export type { ErrorCode, Model, Readiness, TaskReport } from '@inference-server/contracts';
+export type {
+  ErrorCode,
+  Model,
+  ModelContract,
+  ModelField,
+  Readiness,
+  ReplicaDetails,
+  TaskReport,
+} from '@inference-server/contracts';
 export {
   createClient,
   type CallOptions,

@@ -7,7 +7,8 @@ import type {
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { errorOfAnswer } from './error-of-answer.js';
-import { openZip, type ZipSource } from './zip-upload.js';
+import { openForm } from './form-upload.js';
+import { openZip, type ZipSource, type ZipUpload } from './zip-upload.js';
 
 export interface ClientOptions {
   /** Where the server is, with its port: `http://localhost:8000`. */
@@ -28,6 +29,10 @@ interface Call<Contract extends RouteContract> {
   query?: QueryOf<Contract>;
   headers?: HeadersOf<Contract>;
   zip?: ZipSource | undefined;
+  /** Goes beside the zip, or alone, in a form. */
+  text?: { name: string; value: string } | undefined;
+  /** A body of JSON. */
+  json?: string;
   signal?: AbortSignal | undefined;
   /** A status beside 200 under which the route's success may come. */
   alsoOk?: number;
@@ -54,7 +59,7 @@ export function createTransport({
 
   async function call<Contract extends RouteContract>(
     contract: Contract,
-    { params, query, headers: own, zip, signal, alsoOk }: Call<Contract>,
+    { params, query, headers: own, zip, text, json, signal, alsoOk }: Call<Contract>,
   ): Promise<Response> {
     const url = new URL(pathOf(contract.path, params ?? {}), base);
     for (const [name, value] of Object.entries((query ?? {}) as QueryValues)) {
@@ -62,13 +67,15 @@ export function createTransport({
     }
     const headers = new Headers(own as Record<string, string> | undefined);
     if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
-    const upload = zip === undefined ? undefined : await openZip(zip);
-    if (upload !== undefined) headers.set('content-type', 'application/zip');
+    if (json !== undefined) headers.set('content-type', 'application/json');
+    const upload = await openUpload(zip, text);
+    if (upload !== undefined) headers.set('content-type', upload.contentType);
     if (upload?.bytes !== undefined) headers.set('content-length', String(upload.bytes));
     try {
       const answer = await fetch(url, {
         method: contract.method,
         headers,
+        ...(json === undefined ? {} : { body: json }),
         ...(upload === undefined ? {} : { body: upload.body, duplex: 'half' }),
         ...(signal === undefined ? {} : { signal }),
       });
@@ -98,6 +105,15 @@ export function createTransport({
   }
 
   return { call, callForJson };
+}
+
+async function openUpload(
+  source: ZipSource | undefined,
+  text: { name: string; value: string } | undefined,
+): Promise<(ZipUpload & { contentType: string }) | undefined> {
+  const zip = source === undefined ? undefined : await openZip(source);
+  if (text !== undefined) return openForm(text, zip);
+  return zip && { ...zip, contentType: 'application/zip' };
 }
 
 /** The contract's path, relative, so that a server may stand below a prefix. */

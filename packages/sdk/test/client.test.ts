@@ -1,57 +1,15 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { AppError, createClient, type Client, type ZipSource } from '../src/index.js';
+import { AppError, createClient, type ZipSource } from '../src/index.js';
+import { problem, record, serve } from './recorded.js';
 
 const uid = 'A'.repeat(43);
-
-/** A real server in the place of ours, and a client of it. */
-async function serve(
-  listener: RequestListener,
-  options: { token?: string } = {},
-): Promise<{ client: Client; url: string }> {
-  const server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-  return { client: createClient({ baseUrl: url, ...options }), url };
-}
-
-/** Answers with JSON and keeps what was asked. */
-async function record(
-  answer: unknown,
-  options: { token?: string } = {},
-): Promise<{ client: Client; seen: { request: IncomingMessage; body: Buffer }[] }> {
-  const seen: { request: IncomingMessage; body: Buffer }[] = [];
-  const { client } = await serve((request, response) => {
-    void buffer(request).then((body) => {
-      seen.push({ request, body });
-      response.end(JSON.stringify(answer));
-    });
-  }, options);
-  return { client, seen };
-}
-
-function problem(
-  status: number,
-  fields: object,
-  headers: Record<string, string> = {},
-): RequestListener {
-  return (request, response) => {
-    request.resume();
-    response.writeHead(status, { 'content-type': 'application/problem+json', ...headers });
-    response.end(JSON.stringify({ type: 'about:blank', title: '', status, ...fields }));
-  };
-}
 
 describe('requests', () => {
   test('a registration without files', async () => {

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import Type from 'typebox';
 
 /**
- * Places of a task's life between two steps that must both happen: where a process can be made to die
- * or to stand still, to see that the other step happens all the same. In the order of a task's life.
+ * Places of a task's life, and of a replica's, between two steps that must both happen: where a process can be made to die
+ * or to stand still, to see that the other step happens all the same. In the order of that life.
  */
 export const crashPoints = [
   // private-api
@@ -22,6 +22,15 @@ export const crashPoints = [
   'container_ended',
   'output_sent',
   'settled',
+  // job-consumer, of a replica
+  'replica_ordered',
+  'replica_model_there',
+  'replica_network_made',
+  'replica_created',
+  'replica_started',
+  'replica_serves',
+  'replica_ended',
+  'replica_removed',
 ] as const;
 export type CrashPoint = (typeof crashPoints)[number];
 
@@ -42,9 +51,10 @@ export function armCrashPoints(setting: string | undefined): void {
   armed = setting;
 }
 
-export function crashPoint(point: CrashPoint, taskUid: string): void {
+/** `uid`: of the task, or of the replica. */
+export function crashPoint(point: CrashPoint, uid: string): void {
   if (armed === undefined) return;
-  const signal = armed.startsWith('/') ? takeSignal(join(armed, point), taskUid) : undefined;
+  const signal = armed.startsWith('/') ? takeSignal(join(armed, point), uid) : undefined;
   if (signal !== undefined) process.kill(process.pid, signal);
   else if (armed === point) process.kill(process.pid, 'SIGKILL');
 }

@@ -24,6 +24,11 @@ export function rpcGatewayToken(operatorToken: string): string {
   return serviceToken(operatorToken, 'rpc-gateway', '-');
 }
 
+/** With which public-api hands calls on to rpc-gateway. It opens nothing at private-api. */
+export function relayToken(operatorToken: string): string {
+  return serviceToken(operatorToken, 'relay', '-');
+}
+
 /** Of the consumer of this name, and of the process of this name whose consumers are parts of it. */
 export function consumerToken(operatorToken: string, name: string): string {
   return serviceToken(operatorToken, 'consumer', name);

@@ -5,9 +5,9 @@ import { countBesideWords, guessesLog10 } from './guesses.js';
 export interface SecretMark {
   /**
    * `strong`: refused when it could be guessed. `chosen`: of a person, judged where people are.
-   * `address`: what is in it is somebody else's.
+   * `given`: made by somebody else. `address`: what is in it is somebody else's.
    */
-  kind: 'strong' | 'chosen' | 'address';
+  kind: 'strong' | 'chosen' | 'given' | 'address';
   /** Of an address: the setting whose password goes into it. */
   password?: string;
 }
@@ -17,6 +17,9 @@ export const Secret = () => Type.String({ secret: { kind: 'strong' } satisfies S
 
 /** The password of a person, of which nothing is printed either. */
 export const ChosenSecret = () => Type.String({ secret: { kind: 'chosen' } satisfies SecretMark });
+
+/** What somebody else gave out, as hard to guess as they made it: nothing is printed of it. */
+export const GivenSecret = () => Type.String({ secret: { kind: 'given' } satisfies SecretMark });
 
 /**
  * The setting of an address that may hold a password, which is not ours to judge; or the one of the setting

@@ -5,6 +5,7 @@ import {
   newOperatorToken,
   partToken,
   publicApiToken,
+  relayToken,
   verifyToken,
 } from '../src/index.js';
 
@@ -28,6 +29,11 @@ describe('internal tokens', () => {
     for (const nonsense of ['', 'consumer.', 'operator', `${token}x`, `${operator}x`]) {
       expect(verifyToken(operator, nonsense)).toBeUndefined();
     }
+  });
+
+  it('of the relay open nothing at private-api', () => {
+    expect(relayToken(operator)).not.toBe(relayToken(newOperatorToken()));
+    expect(verifyToken(operator, relayToken(operator))).toBeUndefined();
   });
 
   it('of a process make those of its consumers, and no others', () => {

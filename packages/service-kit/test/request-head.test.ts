@@ -37,7 +37,7 @@ describe('a head', () => {
   it.each([
     ['101 headers', 'X: y\r\n'.repeat(100)],
     ['1,500 headers, more than Node counts', 'X:\r\n'.repeat(1_500)],
-    ['a header over 16 KiB', `X: ${'y'.repeat(16 * 1024)}\r\n`],
+    ['a header over 32 KiB', `X: ${'y'.repeat(32 * 1024)}\r\n`],
   ])('must not have %s', async (_what, fields) => {
     const { exchange } = await startProbe();
     const { answers } = await exchange([get('/ping', fields)]);

@@ -61,6 +61,7 @@ const causes: Record<EngineProblem, FaultCause> = {
   container_absent: 'interrupted',
   volume_absent: 'interrupted',
   image_absent: 'interrupted',
+  network_absent: 'interrupted',
   path_absent: 'internal',
   name_in_use: 'internal',
   in_use: 'internal',

@@ -35,6 +35,31 @@ export async function overuseOf(
   return storageWatch.untilFound(container, judge, signal);
 }
 
+/** The same of a container without an /output: resolves with what is wrong. */
+export async function scratchOveruseOf(
+  {
+    settings,
+    storageWatch,
+  }: Pick<AttemptRun, 'storageWatch'> & {
+    settings: Pick<AttemptRun['settings'], 'maxScratchBytes'>;
+  },
+  container: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const { maxScratchBytes } = settings;
+  let unmeasured = 0;
+  const judge = (storage: ContainerStorage): string | undefined => {
+    const scratch = scratchBytes(storage);
+    unmeasured = scratch === undefined ? unmeasured + 1 : 0;
+    if (scratch === undefined ? unmeasured < maxUnmeasured : scratch <= maxScratchBytes) {
+      return undefined;
+    }
+    const what = scratch === undefined ? 'paths too long to be measured' : 'too many bytes';
+    return `The replica was stopped: it wrote ${what} (allowed: ${maxScratchBytes}).`;
+  };
+  return storageWatch.untilFound(container, judge, signal);
+}
+
 const maxUnmeasured = 3;
 
 function stopped(why: string, allowed: number): string {

@@ -1,6 +1,7 @@
 import {
   EngineError,
   isEngineProblem,
+  type Labels,
   type StartOutcome,
 } from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
@@ -15,13 +16,22 @@ import { failed, fault, type Outcome } from './outcome.js';
 /** The volumes of a container that are ours: by name, of which kind each is. */
 export type OwnVolumes = Readonly<Record<string, Kind>>;
 
+/** Whose model's container is started: an attempt, or a replica. */
+export interface Starting extends Pick<
+  AttemptRun,
+  'engine' | 'modelVolumes' | 'requireLease' | 'allotment' | 'unstarted' | 'mayRun' | 'signal'
+> {
+  own: { name(kind: 'probe'): string; labels(kind: 'probe'): Labels };
+  settings: Pick<AttemptRun['settings'], 'policy'>;
+}
+
 /**
  * Starts the model's container; undefined when it runs. The engine's words do not tell whose fault a
  * failure is, a probe with the same device, limits and volumes does: where that starts it is the
  * image's, if it fails once more. (Whatever keeps an engine for a moment is nobody's.)
  */
 export async function startModel(
-  run: AttemptRun,
+  run: Starting,
   container: string,
   volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
@@ -36,7 +46,7 @@ export async function startModel(
 
 /** Has the model's container made, which is to have these volumes; judged as a start is. */
 export async function createModel(
-  run: AttemptRun,
+  run: Starting,
   volumes: OwnVolumes,
   create: () => Promise<string>,
 ): Promise<string | Outcome> {
@@ -56,7 +66,7 @@ export async function createModel(
 }
 
 /** One whose answer is lost counts as started until the engine says otherwise: it may run. */
-async function start(run: AttemptRun, container: string): Promise<StartOutcome> {
+async function start(run: Starting, container: string): Promise<StartOutcome> {
   const { engine, unstarted, signal } = run;
   unstarted.delete(container);
   run.mayRun = true;
@@ -75,7 +85,7 @@ async function start(run: AttemptRun, container: string): Promise<StartOutcome> 
 }
 
 /** One that has come to its end meanwhile would run twice. */
-async function startUnlessStarted(run: AttemptRun, container: string): Promise<StartOutcome> {
+async function startUnlessStarted(run: Starting, container: string): Promise<StartOutcome> {
   const found = await run.engine.inspectContainer(container, run.signal);
   if (found?.startedAt !== undefined) return { started: true };
   await run.requireLease();
@@ -93,7 +103,7 @@ function imageFails(startError: string): Outcome {
 
 /** What keeps this consumer from starting any container; undefined when nothing does. */
 async function faultOfStarts(
-  { engine, own, modelVolumes, requireLease, allotment, settings, signal }: AttemptRun,
+  { engine, own, modelVolumes, requireLease, allotment, settings, signal }: Starting,
   volumes: OwnVolumes,
 ): Promise<Outcome | undefined> {
   const { limits } = allotment;

@@ -170,6 +170,6 @@ function malformed(fault: string): AppError {
   return new AppError('MALFORMED_REQUEST', `The form cannot be read: ${fault}.`);
 }
 
-export function invalidForm(detail: string): AppError {
-  return new AppError('INVALID_FORM', detail, { extensions: { parameter: 'zip_file' } });
+export function invalidForm(detail: string, parameter = 'zip_file', cause?: unknown): AppError {
+  return new AppError('INVALID_FORM', detail, { cause, extensions: { parameter } });
 }

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { SpaceReservation, StagingSpace } from '@inference-server/blob-store';
 import { AppError } from '@inference-server/errors';
 import { carriesBody, discardBody } from '@inference-server/service-kit';
+import { isEncoded, readTextPart, type FormText } from './form-text.js';
 import { invalidForm, readForm, type FormPart } from './read-form.js';
 
 declare module 'fastify' {
@@ -24,11 +25,13 @@ export interface ZipUploadReader {
   /**
    * Hands the zip to `receive`; undefined when the request carries none. A form is read to its end:
    * when a part after the zip breaks the rules, what was received goes to `discard`. Throws
-   * STORAGE_FULL and PAYLOAD_TOO_LARGE before a byte is asked for when the length was declared.
+   * STORAGE_FULL and PAYLOAD_TOO_LARGE before a byte is asked for when the length was declared. A
+   * form may have `text` beside the zip, or alone.
    */
   read<T>(
     receive: (zip: IncomingZip) => Promise<T>,
     discard: (received: T) => Promise<void>,
+    text?: FormText,
   ): Promise<T | undefined>;
 }
 
@@ -74,7 +77,7 @@ export function zipUploadOf(
   const { maxBytes, space, outputMinFreeBytes } = request.server.zipUploads;
   const minFreeBytes = kind === 'output' ? outputMinFreeBytes : undefined;
   return {
-    async read(receive, discard) {
+    async read(receive, discard, text) {
       if (!carriesBody(request.raw)) return undefined;
       const declaredBytes = declaredLength(request.raw);
       const isForm = isOfForm(request);
@@ -82,7 +85,7 @@ export function zipUploadOf(
       const reserved = await space.reserve(declaredBytes, minFreeBytes);
       try {
         const hand = (stream: Readable) => receive({ stream, space: reserved });
-        if (isForm) return await readZipFile(request, hand, discard);
+        if (isForm) return await readZipFile(request, hand, discard, text);
         if (isStream(request.body)) return await hand(request.body);
       } finally {
         reserved.release();
@@ -109,6 +112,7 @@ async function readZipFile<T>(
   request: FastifyRequest,
   receive: (zip: Readable) => Promise<T>,
   discard: (received: T) => Promise<void>,
+  text: FormText | undefined,
 ): Promise<T | undefined> {
   const boundary = boundaryIn(request.headers['content-type'] ?? '');
   let received: { value: T } | undefined;
@@ -117,6 +121,10 @@ async function readZipFile<T>(
     for await (const part of readForm(request.raw, boundary)) {
       parts += 1;
       if (parts > maxParts) throw invalidForm('The form has more parts than one zip_file.');
+      if (part.name === text?.name) {
+        await readTextPart(part, text);
+        continue;
+      }
       if (!isZip(part)) continue;
       if (received !== undefined) throw invalidForm('The part zip_file is there twice.');
       received = { value: await receive(part.content) };
@@ -150,7 +158,7 @@ function isZip({ name, fileName, encoding, isEmpty }: FormPart): boolean {
   if (fileName === undefined) {
     throw invalidForm('The part zip_file is no file: it has no file name.');
   }
-  if (!['7bit', '8bit', 'binary'].includes(encoding)) {
+  if (isEncoded(encoding)) {
     throw invalidForm('The part zip_file has a Content-Transfer-Encoding.');
   }
   return true;

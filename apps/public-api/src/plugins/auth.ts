@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import {
   anonymousOwner,
   hasFormOfCredential,
@@ -8,11 +8,15 @@ import {
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { callerAddress } from '@inference-server/service-kit';
-import type { CallerDirectory } from '../caller-directory.js';
+import {
+  callerAddress,
+  createRevocationWatch,
+  type CallerDirectory,
+} from '@inference-server/service-kit';
+
 import type { PublicApiConfig } from '../config.js';
 import { isFromHere } from '../local-caller.js';
-import { createRevocationWatch } from '../revocation-watch.js';
+
 import type { Rates } from './rates.js';
 
 declare module 'fastify' {
@@ -35,7 +39,7 @@ type AuthOptions = Pick<PublicApiConfig, 'anonymousRole' | 'allowPublicPostModel
  * Refuses, before a byte of the body is read, what the caller may not do: 401 for a caller that
  * nobody knows, 403 for a known one without the right.
  */
-export function authorizeCallers(app: FastifyInstance, options: AuthOptions): void {
+export function authorizeCallers(app: FastifyInstance, options: AuthOptions): CallerCheck {
   const watch = createRevocationWatch(options.directory);
   app.addHook('onClose', async () => watch.close());
 
@@ -43,23 +47,38 @@ export function authorizeCallers(app: FastifyInstance, options: AuthOptions): vo
     const { contract } = request.routeOptions.config;
     // Without a contract: the pages of the documentation, and addresses where nothing is.
     if (contract === undefined || contract.callers.includes('anyone')) return;
-    await refuseBeforeFirstKey(options);
-    const bearer = bearerOf(request);
-    const caller =
-      bearer === undefined
-        ? anonymous(request, contract, options)
-        : await known(bearer, request, options);
-    if (bearer !== undefined) await options.rates.countCaller(request, reply, caller.credential);
-    const isToken = bearer?.startsWith('ist_') === true;
-    // Before the right is looked at: the audit tells who was refused.
-    request.caller = identityOf(caller);
-    requireRight(caller, contract, request, { ...options, isToken });
+    const { bearer, caller } = await check(request, reply, contract);
     if (bearer === undefined) return;
-    const lasting = watch.begin(bearer, request.caller);
+    const lasting = watch.begin(bearer, caller);
     request.revoked = lasting.revoked;
     reply.raw.once('close', lasting.end);
   });
+
+  async function check(request: FastifyRequest, reply: FastifyReply, contract: RouteContract) {
+    await refuseBeforeFirstKey(options);
+    const bearer = bearerOf(request);
+    const shown =
+      bearer === undefined
+        ? anonymous(request, contract, options)
+        : await known(bearer, request, options);
+    if (bearer !== undefined) await options.rates.countCaller(request, reply, shown.credential);
+    const isToken = bearer?.startsWith('ist_') === true;
+    // Before the right is looked at: the audit tells who was refused.
+    const caller = identityOf(shown);
+    request.caller = caller;
+    requireRight(shown, contract, request, { ...options, isToken });
+    return { bearer, caller };
+  }
+
+  return async (request, reply, contract) => (await check(request, reply, contract)).caller;
 }
+
+/** Who sends a request, for a route that it would also ask: throws what that would be refused with. */
+export type CallerCheck = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  contract: RouteContract,
+) => Promise<CallerIdentity>;
 
 function requireRight(
   caller: CallerIdentity | IdentifiedCaller,

@@ -9,10 +9,16 @@ import {
 } from '@inference-server/service-kit';
 import { tooLarge } from '../request-body.js';
 
-/** A form around a zip of exactly the limit is let through. */
-const formBytes = 64 * 1024;
+/** A form around a zip of exactly the limit is let through, also with the contract of a model. */
+const formBytes = 128 * 1024;
 
 const jsonBytes = 64 * 1024;
+
+export interface BodyLimits {
+  maxUploadBytes: number;
+  /** Of a call of a runtime model. */
+  maxMessageBytes: number;
+}
 
 /**
  * Bounds what a caller may send. Headers are bounded by the server itself; a body's declared length
@@ -20,7 +26,7 @@ const jsonBytes = 64 * 1024;
  */
 export function limitRequests(
   app: FastifyInstance,
-  { maxUploadBytes, uploadPace }: { maxUploadBytes: number; uploadPace: UploadPace },
+  { uploadPace, ...limits }: BodyLimits & { uploadPace: UploadPace },
 ): void {
   keepUploadPace(app, uploadPace);
   // No body is read before a route takes it, and none is parsed.
@@ -33,7 +39,7 @@ export function limitRequests(
     if (contract.body === undefined) {
       throw new AppError('MALFORMED_REQUEST', 'This route takes no body.');
     }
-    const maxBytes = bodyLimit(request, contract, maxUploadBytes);
+    const maxBytes = bodyLimit(request, contract, limits);
     if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
   });
 
@@ -45,9 +51,10 @@ export function limitRequests(
 /** The longest body that this request may have (bytes). */
 export function bodyLimit(
   request: FastifyRequest,
-  { body }: RouteContract,
-  maxUploadBytes: number,
+  { body, servedBy }: RouteContract,
+  { maxUploadBytes, maxMessageBytes }: BodyLimits,
 ): number {
+  if (servedBy === 'rpc-gateway') return maxMessageBytes;
   if (body?.kind === 'json') return jsonBytes;
   const isForm = /^multipart\//i.test(request.headers['content-type'] ?? '');
   return maxUploadBytes + (isForm ? formBytes : 0);

@@ -7,12 +7,13 @@ import { AppError, systemCode, toAppError } from '@inference-server/errors';
 import { abortedByClient, carriesBody, cutWhenStalled } from '@inference-server/service-kit';
 import { answerHeaders, requestHeaders } from '../relay-headers.js';
 import { takeBody } from '../request-body.js';
-import { bodyLimit } from './limits.js';
+import { bodyLimit, type BodyLimits } from './limits.js';
 
-interface RelayOptions {
+interface RelayOptions extends BodyLimits {
   privateApiUrl: string;
   privateApiToken: string;
-  maxUploadBytes: number;
+  /** Who serves the calls of runtime models; undefined: nobody. */
+  gateway: { url: string; token: string } | undefined;
   upstream: Agent;
   /** Aborts when this process stops. */
   stopping: AbortSignal;
@@ -24,15 +25,14 @@ interface RelayOptions {
 const answerWithinMs = 60_000;
 
 /**
- * Relays the allow-list, one route each, to private-api: both bodies as streams, the answer as it
- * is. The end of either side ends the other.
+ * Relays the allow-list, one route each, to private-api, or to who serves it: both bodies as streams, the
+ * answer as it is. The end of either side ends the other.
  */
 export async function relayRoutes(app: FastifyInstance, options: RelayOptions): Promise<void> {
-  const { upstream, privateApiUrl, privateApiToken, maxUploadBytes, stopping, stalledMs } = options;
+  const { upstream, stopping, stalledMs } = options;
   // What reply-from cannot say of a single request: when its caller is gone, how long it may take.
   const perRequest = new AsyncLocalStorage<Partial<Dispatcher.RequestOptions>>();
   await app.register(replyFrom, {
-    base: privateApiUrl,
     undici: {
       request: ((request: Dispatcher.RequestOptions, answer: never) =>
         upstream.request({ ...request, ...perRequest.getStore() }, answer)) as Agent['request'],
@@ -51,6 +51,7 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
       schema: contract.params === undefined ? {} : { params: contract.params },
       handler: (request, reply) => {
         const { caller, revoked } = request;
+        const server = serverOf(contract, options);
         if (caller === undefined) throw new AppError('INTERNAL', 'a relayed route has no caller');
         const callerGone = abortedByClient(reply);
         const over = revoked === undefined ? callerGone : AbortSignal.any([callerGone, revoked]);
@@ -59,14 +60,15 @@ export async function relayRoutes(app: FastifyInstance, options: RelayOptions): 
           ? untilAnswered(over, stopping)
           : { signal: over, answered: () => undefined };
         if (carriesBody(request.raw)) {
-          request.body = takeBody(request.raw, bodyLimit(request, contract, maxUploadBytes));
+          request.body = takeBody(request.raw, bodyLimit(request, contract, options));
         }
         return perRequest.run(
           { signal: patience.signal, headersTimeout: patienceMs(contract) },
           () =>
             reply.from(undefined, {
+              getUpstream: () => server.url,
               rewriteRequestHeaders: (_request, headers) =>
-                requestHeaders(headers, privateApiToken, caller),
+                requestHeaders(headers, server.token, caller),
               rewriteHeaders: (headers) => answerHeaders(headers, reply.getHeaders()),
               onResponse: (_request, _reply, answer) => {
                 patience.answered();
@@ -119,9 +121,18 @@ function untilAnswered(callerGone: AbortSignal, stopping: AbortSignal) {
   };
 }
 
-/** 0: no bound, because the body of an upload takes as long as it takes. */
-function patienceMs({ body, heldForS = 0 }: RouteContract): number {
-  return body?.kind !== 'zip-upload' ? heldForS * 1000 + answerWithinMs : 0;
+/** Throws SERVICE_UNAVAILABLE where there is no gateway. */
+function serverOf({ servedBy }: RouteContract, options: RelayOptions) {
+  const { gateway, privateApiUrl: url, privateApiToken: token } = options;
+  if (servedBy === undefined) return { url, token };
+  if (gateway !== undefined) return gateway;
+  throw new AppError('SERVICE_UNAVAILABLE', 'This server answers no calls: it has no rpc-gateway.');
+}
+
+/** 0: no bound, because the body of an upload takes as long as it takes, and the gateway bounds a call. */
+function patienceMs({ body, servedBy, heldForS = 0 }: RouteContract): number {
+  if (servedBy !== undefined || body?.kind === 'zip-upload') return 0;
+  return heldForS * 1000 + answerWithinMs;
 }
 
 function sendAnswer(
@@ -140,7 +151,7 @@ function sendAnswer(
   // Not the caller's credentials are wrong, but ours.
   answer.stream.resume();
   for (const name of Object.keys(reply.getHeaders())) reply.removeHeader(name);
-  void reply.send(new AppError('INTERNAL', 'private-api refuses the token of public-api'));
+  void reply.send(new AppError('INTERNAL', 'a service behind public-api refuses its token'));
 }
 
 const unreachable = new Set([

@@ -1,7 +1,13 @@
 import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { AppError } from '@inference-server/errors';
-import { requirePlainCommand, requirePlainVolume, requireSandbox } from './require-sandbox.js';
+import {
+  requireInternalNetwork,
+  requirePlainCommand,
+  requirePlainJoin,
+  requirePlainVolume,
+  requireSandbox,
+} from './require-sandbox.js';
 
 /** A call of the engine's API, `*` for a name in its path. */
 export interface EngineCall {
@@ -26,6 +32,12 @@ export const allowedCalls: readonly EngineCall[] = [
   { method: 'POST', path: '/volumes/create', requireBody: requirePlainVolume },
   { method: 'GET', path: '/volumes/*' },
   { method: 'DELETE', path: '/volumes/*' },
+  { method: 'GET', path: '/networks' },
+  { method: 'POST', path: '/networks/create', requireBody: requireInternalNetwork },
+  { method: 'GET', path: '/networks/*' },
+  { method: 'DELETE', path: '/networks/*' },
+  { method: 'POST', path: '/networks/*/connect', requireBody: requirePlainJoin },
+  { method: 'POST', path: '/networks/*/disconnect', requireBody: requirePlainJoin },
   { method: 'GET', path: '/containers/json' },
   { method: 'POST', path: '/containers/create', requireBody: requireSandbox },
   { method: 'GET', path: '/containers/*/json' },

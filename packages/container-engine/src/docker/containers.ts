@@ -48,7 +48,7 @@ export async function startContainer(
     return { started: true };
   } catch (error) {
     if (isStatus(error, 304)) return { started: true };
-    if (!isEngineProblem(error, 'refused', 'failed')) throw error;
+    if (!isEngineProblem(error, 'refused', 'failed', 'network_absent')) throw error;
     const after = await inspectContainer(connection, container, signal);
     if (after?.startError === undefined) throw error;
     if (tellsOfLostTask(after.startError)) {
@@ -130,11 +130,21 @@ export async function inspectContainer(
       startedAt: timeOf(found.State.StartedAt),
       // The engine keeps the time of an earlier end when it is started again.
       endedAt: hasEnded(state) ? timeOf(found.State.FinishedAt) : undefined,
+      addresses: addressesOf(found.NetworkSettings.Networks),
     };
   } catch (error) {
     if (isEngineProblem(error, 'container_absent')) return undefined;
     throw error;
   }
+}
+
+/** Of one that does not run they are empty. */
+function addressesOf(networks: Record<string, { IPAddress: string }>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(networks).flatMap(([name, { IPAddress }]) =>
+      IPAddress === '' ? [] : [[name, IPAddress]],
+    ),
+  );
 }
 
 /** What has not happened has the zero of Go's time. */

@@ -9,7 +9,7 @@ import type { ContainerSpec } from '../container-engine.js';
  */
 export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { limits, sandbox = {} } = spec;
-  const { user, network, addedCapabilities = [], readOnlyRoot, runtime } = sandbox;
+  const { user, network, addedCapabilities = [], readOnlyRoot, runtime, knowsNoNames } = sandbox;
   return {
     Image: spec.image,
     Labels: { ...spec.labels },
@@ -19,6 +19,7 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
     ...(spec.command === undefined ? {} : { Entrypoint: [...spec.command], Cmd: [] }),
     HostConfig: {
       NetworkMode: network ?? 'none',
+      ...(knowsNoNames === true && noNames),
       CapDrop: ['ALL'],
       ...(addedCapabilities.length > 0 && { CapAdd: [...addedCapabilities] }),
       SecurityOpt: ['no-new-privileges:true'],
@@ -53,6 +54,12 @@ export function createOptions(spec: ContainerSpec): Docker.ContainerCreateOption
     },
   };
 }
+
+/**
+ * An engine asks the name servers of its host for its containers, from the host itself (CVE-2024-29018), be their
+ * network internal or not: a name is a way out. This address is nobody's (RFC 5737).
+ */
+const noNames = { Dns: ['192.0.2.1'], DnsOptions: ['timeout:1', 'attempts:1'], DnsSearch: ['.'] };
 
 function memoryFolders(
   { tmpBytes, imageVolumes }: { tmpBytes: number; imageVolumes: readonly string[] },

@@ -14,6 +14,12 @@ export function tellsOfFullDisk(text: string): boolean {
   return /no space left on device|disk quota exceeded/i.test(text);
 }
 
+/** Some other network has some of it: of this engine, or, where it looks for that, of its host. */
+export function tellsOfTakenSubnet(error: unknown): boolean {
+  const text = messageOf(error);
+  return /pool overlaps with|networks have (?:same|overlapping)|conflicts with network/i.test(text);
+}
+
 /**
  * An engine that was killed in the middle of a start may keep, below itself, a task that it knows nothing
  * of: the container can then be started by nobody (docker 20.10 with containerd 1.6).
@@ -44,6 +50,8 @@ function engineText(error: unknown): string {
 function problemOf(error: unknown, text: string): EngineProblem {
   const { statusCode } = error as { statusCode?: number };
   if (tellsOfFullDisk(text)) return 'disk_full';
+  // Of a network; older engines say that it is forbidden.
+  if (/has active endpoints/i.test(text)) return 'in_use';
   switch (statusCode) {
     case undefined:
       return unreachableCodes.has(systemCode(error) ?? '') ? 'unreachable' : 'failed';
@@ -52,7 +60,7 @@ function problemOf(error: unknown, text: string): EngineProblem {
     case 404:
       return absentThing(text);
     case 409:
-      return /name .* is already in use/i.test(text) ? 'name_in_use' : 'in_use';
+      return /name .* (?:is already in use|already exists)/i.test(text) ? 'name_in_use' : 'in_use';
     case 502:
     case 503:
     case 504:
@@ -66,6 +74,7 @@ function problemOf(error: unknown, text: string): EngineProblem {
 function absentThing(text: string): EngineProblem {
   if (/no such image/i.test(text)) return 'image_absent';
   if (/no such volume/i.test(text)) return 'volume_absent';
+  if (/\bnetwork \S+ not found|no such network/i.test(text)) return 'network_absent';
   if (/could not find the file|no such file/i.test(text)) return 'path_absent';
   if (/no such container/i.test(text)) return 'container_absent';
   return 'failed';

@@ -29,6 +29,16 @@ export function requirePlainVolume(asked: unknown): void {
   requireForm(Volume, asked, 'a volume that is none of ours');
 }
 
+/** Anything but a bridge without a way out would be a way out, or a part of the host's network. */
+export function requireInternalNetwork(asked: unknown): void {
+  requireForm(Network, asked, 'a network that is none of ours');
+}
+
+/** A container in a network, or out of it, with nothing of its own there: no address, no other name. */
+export function requirePlainJoin(asked: unknown): void {
+  requireForm(Join, asked, 'a place in a network that is none of ours');
+}
+
 /** A command within a container's sandbox, as its user. */
 export function requirePlainCommand(asked: unknown): void {
   requireForm(Command, asked, 'a command outside the sandbox');
@@ -86,6 +96,10 @@ const DeviceRequest = Type.Object(
 const HostConfig = Type.Object(
   {
     NetworkMode: Type.Union([Type.Literal('none'), NetworkName]),
+    // Nobody, rather than whom the host asks.
+    Dns: Type.Optional(Type.Tuple([Type.Literal('192.0.2.1')])),
+    DnsOptions: Type.Optional(Type.Tuple([Type.Literal('timeout:1'), Type.Literal('attempts:1')])),
+    DnsSearch: Type.Optional(Type.Tuple([Type.Literal('.')])),
     CapAdd: Type.Optional(Type.Array(Capability)),
     CapDrop: Type.Tuple([Type.Literal('ALL')]),
     SecurityOpt: Type.Tuple([Type.Literal('no-new-privileges:true')]),
@@ -142,6 +156,55 @@ const Container = Type.Object(
 type Asked = Type.Static<typeof Container>;
 
 const Volume = Type.Object({ Name: VolumeName, Driver: Type.Literal('local'), Labels }, only);
+
+const octet = '(?:\\d|[1-9]\\d|1\\d\\d|2[0-4]\\d|25[0-5])';
+const address = `${octet}(?:\\.${octet}){3}`;
+
+const Network = Type.Object(
+  {
+    Name: NetworkName,
+    CheckDuplicate: Type.Literal(true),
+    Driver: Type.Literal('bridge'),
+    Internal: Type.Literal(true),
+    Attachable: Type.Literal(false),
+    Ingress: Type.Literal(false),
+    EnableIPv6: Type.Literal(false),
+    IPAM: Type.Object(
+      {
+        Driver: Type.Literal('default'),
+        Config: Type.Tuple([
+          Type.Object(
+            {
+              Subnet: Type.String({ pattern: `^${address}/(?:[12]\\d|[89])$` }),
+              // Where all goes that is for nobody in it.
+              AuxiliaryAddresses: Type.Object(
+                { DefaultGatewayIPv4: Type.String({ pattern: `^${address}$` }) },
+                only,
+              ),
+            },
+            only,
+          ),
+        ]),
+      },
+      only,
+    ),
+    // It would let the host's bridge be one that somebody else has made, or have another address.
+    Options: Type.Object(
+      { 'com.docker.network.bridge.name': Type.String({ pattern: '^isr-[0-9a-f]{8}$' }) },
+      only,
+    ),
+    Labels,
+  },
+  only,
+);
+
+const Join = Type.Object(
+  {
+    Container: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]*$' }),
+    Force: Type.Optional(Type.Literal(true)),
+  },
+  only,
+);
 
 const Command = Type.Object(
   { AttachStdout: Type.Literal(true), AttachStderr: Type.Literal(true), Cmd: Texts },

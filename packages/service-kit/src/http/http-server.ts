@@ -56,7 +56,8 @@ export function createHttpServer(options: {
       // Said for itself: Node's own default is no more than the requestTimeout.
       headersTimeout: headersTimeoutMs,
       connectionsCheckingInterval: Math.min(2_000, headersTimeoutMs),
-      maxHeaderSize: 16 * 1024,
+      // A contract of some 8 KiB in an address, most of whose characters take three there.
+      maxHeaderSize: 32 * 1024,
       // Node would answer without a body; we refuse it ourselves.
       requireHostHeader: false,
     },

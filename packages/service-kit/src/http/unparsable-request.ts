@@ -90,7 +90,7 @@ function endSoon(socket: Duplex, lastWords: string): void {
 function refusalOf(code: string | undefined): AppError {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
-      return new AppError('HEADERS_TOO_LARGE', 'Address and headers are longer than 16 KiB.');
+      return new AppError('HEADERS_TOO_LARGE', 'Address and headers are longer than 32 KiB.');
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new AppError('UPLOAD_TOO_SLOW', 'The headers did not arrive in time.');
     case 'HPE_INVALID_EOF_STATE':

@@ -44,6 +44,11 @@ export function keepUploadPace(app: FastifyInstance, pace: UploadPace): void {
     }
   }, pace.windowMs / looksPerWindow);
   timer.unref();
+  // An upload without a body may be of what the server fetches by itself, for as long as that takes.
+  app.addHook('onRequest', async ({ raw, routeOptions }) => {
+    if (routeOptions.config.contract?.body?.kind !== 'zip-upload' || carriesBody(raw)) return;
+    raw.socket.setTimeout(0);
+  });
   // Also when another server of ours found it too slow: the rest would be no faster.
   app.addHook('onSend', async (_request, reply) => {
     if (reply.statusCode === 408) reply.raw.shouldKeepAlive = false;

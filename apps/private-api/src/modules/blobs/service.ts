@@ -15,8 +15,11 @@ import type { BlobsUnderWay } from './under-way.js';
 
 export type BlobService = ReturnType<typeof createBlobService>;
 
-/** What a caller posts, or what a consumer brings of a run. */
-type ZipKind = 'upload' | 'output';
+/** What a caller posts of a task, or of a model, or what a consumer brings of a run. */
+type ZipKind = 'upload' | 'model' | 'output';
+
+/** At the root of the files of a runtime model that brings its contract with it. */
+const contractFile = { path: 'contract.protobin', maxBytes: 1024 ** 2 };
 
 /** What the rows say of a stored blob. */
 export interface StoredBlob {
@@ -32,6 +35,11 @@ export interface PendingBlob {
   id: string;
   bytes: number;
   sha256: string;
+}
+
+export interface ReceivedBlob extends PendingBlob {
+  /** Of the files of a model: its contract.protobin, if there is one. */
+  contractFile?: Uint8Array | 'too_large';
 }
 
 /**
@@ -52,6 +60,7 @@ export function createBlobService(deps: {
   const { store, gate, rows, underWay, limits, logger } = deps;
   const rules: Record<ZipKind, ZipRules> = {
     upload: { ...limits.zip, requireFile: true },
+    model: { ...limits.zip, requireFile: true, take: contractFile },
     // A mask of nothing but zeros is an honest result.
     output: { ...limits.zip, maxRatio: Infinity },
   };
@@ -85,7 +94,7 @@ export function createBlobService(deps: {
     async receive(
       { stream, space }: IncomingZip,
       { kind, signal }: { kind: ZipKind; signal: AbortSignal },
-    ): Promise<PendingBlob> {
+    ): Promise<ReceivedBlob> {
       const id = deps.newId();
       await rows.insertPending(id);
       underWay.begin(id);
@@ -104,7 +113,11 @@ export function createBlobService(deps: {
         await store.put(id, file, signal);
         // From here on an attempt refers to an output; a post may have to read the rest of a form.
         if (kind === 'output') underWay.end(id);
-        return { id, bytes: file.bytes, sha256: file.sha256 };
+        const { taken } = verdict.summary;
+        return {
+          ...{ id, bytes: file.bytes, sha256: file.sha256 },
+          ...(taken !== undefined && { contractFile: taken }),
+        };
       } catch (error) {
         if (file !== undefined) await discardFile(file);
         await abandon(id);

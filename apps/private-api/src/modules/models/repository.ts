@@ -1,18 +1,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   usualRights,
-  usualRuntime,
   type AuditAction,
   type Model,
+  type ModelContract,
+  type ModelKind,
   type Needs,
   type PullPolicy,
   type Rights,
+  type RuntimeSettings,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { Database, Queryable } from '../../database/database.js';
 import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
+import { kindColumns, type KindOfModel } from './kinds.js';
 import { needsColumns, needsOf } from './needs.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
@@ -24,7 +27,7 @@ export interface Publisher {
   onlyOf: string | null;
 }
 
-export interface NewModel {
+export interface NewModel extends KindOfModel {
   /** Tells a write whose answer was lost from another's. */
   versionId: string;
   humanReadableId: string;
@@ -44,7 +47,9 @@ export interface NewModel {
   files: PendingBlob | null;
 }
 
-interface ModelRow {
+interface ModelRow extends RuntimeSettings {
+  kind: ModelKind;
+  contract: ModelContract | null;
   human_readable_id: string;
   number: number;
   container_tag: string;
@@ -209,6 +214,15 @@ export function modelNotFound(): AppError {
   });
 }
 
+/** Of a post of a task. */
+export function runsNoTasks(): AppError {
+  return new AppError(
+    'VALIDATION_FAILED',
+    'The model is a runtime model, which answers calls and runs no tasks: POST /api/models/{human_readable_id}/predict.',
+    { extensions: { parameter: 'human_readable_id' } },
+  );
+}
+
 /**
  * Of a version `v` of the model `m`: new tasks get it, or a task or a replica that has not ended has it. The
  * smallest is asked for, since Postgres reads that from the index; for whether there is any it would
@@ -222,7 +236,8 @@ export const isOfUse = `(
        WHERE r.model_version_id = v.id AND r.state < 'ENDED') IS NOT NULL)`;
 
 const versions = `
-  SELECT v.human_readable_id, v.number, v.container_tag, ${needsOf('v')} AS needs, v.rights,
+  SELECT v.human_readable_id, v.number, v.kind, v.contract, v.min_replicas, v.max_replicas, v.idle_timeout_s,
+         v.target_in_flight, v.max_batch_size, v.max_delay_ms, v.container_tag, ${needsOf('v')} AS needs, v.rights,
          v.pull_policy, v.timeout_s,
          v.retries, v.retention_s, v.input_retention_s, v.log_retention_s, v.gpu_memory_peak_mib,
          m.description, m.created_at,
@@ -269,10 +284,13 @@ async function findVersion(from: Queryable, versionId: string): Promise<ModelRow
   return row;
 }
 
-/** Whether a task of the one runs as a task of the other does. */
+/** Whether a task, or a replica, of the one runs as one of the other does. */
 function runsAlike(row: ModelRow, model: NewModel): boolean {
   return (
     row.container_tag === model.containerTag &&
+    row.kind === model.kind &&
+    isDeepStrictEqual(row.contract, model.contract) &&
+    isDeepStrictEqual(runtimeOf(row), model.runtime) &&
     isDeepStrictEqual({ ...row.needs, gpu_memory_exceeded: false }, model.needs) &&
     isDeepStrictEqual({ ...usualRights, ...row.rights }, model.rights) &&
     row.pull_policy === model.pullPolicy &&
@@ -299,8 +317,8 @@ async function addVersion(
   await tx.query(
     `INSERT INTO model_versions
        (human_readable_id, number, container_tag, pull_policy, timeout_s, retries, files_blob_id,
-        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, rights, ${needsColumns})
-     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, $14, ${needsColumns}
+        retention_s, input_retention_s, log_retention_s, id, gpu_memory_peak_mib, rights, ${needsColumns}, ${kindColumns})
+     SELECT $1, $2, $3, $4::pull_policy, $5, $6, $7, $8, $9, $10, $11, $12, $14, ${needsColumns}, ${kindColumns}
        FROM jsonb_populate_record(NULL::model_versions, $13::jsonb)`,
     [
       model.humanReadableId,
@@ -315,7 +333,10 @@ async function addVersion(
       model.logRetentionS,
       model.versionId,
       before?.container_tag === model.containerTag ? before.gpu_memory_peak_mib : null,
-      JSON.stringify(model.needs),
+      JSON.stringify({
+        ...{ ...model.needs, ...model.runtime, kind: model.kind, contract: model.contract },
+        has_contract_file: model.hasContractFile,
+      }),
       JSON.stringify(model.rights),
     ],
   );
@@ -336,6 +357,9 @@ function toModel(row: ModelRow): Model {
   return {
     human_readable_id: row.human_readable_id,
     version: row.number,
+    kind: row.kind,
+    contract: row.contract,
+    ...runtimeOf(row),
     container_tag: row.container_tag,
     description: row.description,
     model_available: row.files_sha256 !== null,
@@ -343,9 +367,6 @@ function toModel(row: ModelRow): Model {
     ...usualRights,
     ...row.rights,
     gpu_memory_peak_mib: row.gpu_memory_peak_mib,
-    ...usualRuntime,
-    kind: 'batch',
-    contract: null,
     pull_policy: row.pull_policy,
     timeout_s: row.timeout_s,
     retries: row.retries,
@@ -353,5 +374,14 @@ function toModel(row: ModelRow): Model {
     input_retention_s: row.input_retention_s,
     log_retention_s: row.log_retention_s,
     created_at: row.created_at.toISOString(),
+  };
+}
+
+function runtimeOf(row: ModelRow): RuntimeSettings {
+  const { min_replicas, max_replicas, idle_timeout_s } = row;
+  const { target_in_flight, max_batch_size, max_delay_ms } = row;
+  return {
+    ...{ min_replicas, max_replicas, idle_timeout_s },
+    ...{ target_in_flight, max_batch_size, max_delay_ms },
   };
 }

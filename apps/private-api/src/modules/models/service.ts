@@ -11,19 +11,22 @@ import {
   type Needs,
   type Policy,
   type PolicyRefusal,
-  type QueryOf,
   type Rights,
-  type routes,
   type UnusedModelVersions,
 } from '@inference-server/contracts';
+import type { StagingSpace } from '@inference-server/blob-store';
 import { AppError } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
 import type { Installation } from '../../database/installation.js';
 import { readAgain } from '../../database/read-again.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
-import type { BlobService, PendingBlob } from '../blobs/service.js';
+import type { BlobService } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
 import type { Quotas } from '../quotas/quotas.js';
+import { contractOf, kindOf, requireOfKind, type Registration } from './kinds.js';
+import { createModelFiles } from './model-files.js';
+import { refused } from './refused.js';
+import type { ModelSource } from './sources/model-source.js';
 import {
   modelNotFound,
   type ModelRepository,
@@ -32,8 +35,6 @@ import {
 } from './repository.js';
 
 export type ModelService = ReturnType<typeof createModelService>;
-
-type Registration = QueryOf<typeof routes.postModel>;
 
 /** Who registers or changes a model, and with how much at least, as far as it is declared. */
 export interface ModelPost extends Publisher {
@@ -45,6 +46,9 @@ export function createModelService(deps: {
   models: ModelRepository;
   consumers: Pick<ConsumerRepository, 'capacities'>;
   blobs: BlobService;
+  sources: ModelSource;
+  /** Where what is fetched is received. */
+  space: StagingSpace;
   quotas: Quotas;
   newVersionId: () => string;
   installation: Pick<Installation, 'id'>;
@@ -61,10 +65,17 @@ export function createModelService(deps: {
     retentionS: number;
     inputRetentionS: number;
     logRetentionS: number;
+    replicas: number;
+    minReplicas: number;
+    fetchedBytes: number;
   };
   logger: Logger;
 }) {
   const { models, blobs, limits, logger } = deps;
+  const modelFiles = createModelFiles({
+    ...{ blobs, sources: deps.sources, space: deps.space, maxBytes: limits.fetchedBytes },
+    requireRoom,
+  });
 
   return {
     async register(
@@ -180,6 +191,8 @@ export function createModelService(deps: {
       ['cpus', limits.cpus, 'MAX_CPUS'],
       ['memory_mib', limits.memoryMib, 'MAX_MEMORY_MIB'],
       ['shm_mib', limits.shmMib, 'MAX_SHM_MIB'],
+      ['max_replicas', limits.replicas, 'MAX_REPLICAS'],
+      ['min_replicas', limits.minReplicas, 'MAX_MIN_REPLICAS'],
     ] as const) {
       requireAtMost(asked[parameter], most, parameter, setting);
     }
@@ -212,14 +225,30 @@ export function createModelService(deps: {
   ): Promise<NewModel> {
     // Before the body is read.
     const needs = needsOf(registration);
-    const files = await receiveFiles(upload, registration.model_available ?? false, signal);
+    requireOfKind(registration, registration.kind);
+    const contract = contractOf(registration);
+    const text = contract.part;
+    const files = await modelFiles.receive(registration, by.owner, { upload, text, signal });
+    try {
+      return {
+        ...kindOf(registration, contract.get(), files),
+        ...what(registration, by),
+        needs,
+        files,
+      };
+    } catch (error) {
+      if (files !== null) await blobs.abandon(files.id);
+      throw error;
+    }
+  }
+
+  function what(registration: Registration, by: Publisher['by']) {
     return {
       versionId: deps.newVersionId(),
       humanReadableId: registration.human_readable_id,
       by,
       containerTag: registration.container_tag,
       description: registration.description ?? '',
-      needs,
       rights: rightsOf(registration),
       pullPolicy: registration.pull_policy ?? 'missing',
       timeoutS: registration.timeout_s ?? null,
@@ -227,33 +256,7 @@ export function createModelService(deps: {
       retentionS: registration.retention_s ?? null,
       inputRetentionS: registration.input_retention_s ?? null,
       logRetentionS: registration.log_retention_s ?? null,
-      files,
     };
-  }
-
-  /** The uploaded files, held against what `model_available` says. */
-  async function receiveFiles(
-    upload: ZipUploadReader,
-    expected: boolean,
-    signal: AbortSignal,
-  ): Promise<PendingBlob | null> {
-    const files = await upload.read(
-      (zip) => {
-        if (!expected) {
-          throw new AppError('VALIDATION_FAILED', '`zip_file` comes without `model_available`.', {
-            extensions: { parameter: 'model_available' },
-          });
-        }
-        return blobs.receive(zip, { kind: 'upload', signal });
-      },
-      (files) => blobs.abandon(files.id),
-    );
-    if (expected && files === undefined) {
-      throw new AppError('VALIDATION_FAILED', '`model_available` comes without `zip_file`.', {
-        extensions: { parameter: 'zip_file' },
-      });
-    }
-    return files ?? null;
   }
 
   async function abandonFiles({ files }: NewModel): Promise<void> {
@@ -274,9 +277,10 @@ function rightsOf(asked: Registration): Rights {
 /** With what the one who registers it should know. */
 function withWarnings(model: Model, consumers: readonly Capacity[]): Model {
   const warnings: string[] = [];
-  if (!couldRun(model, consumers)) {
+  if (!couldRun(model, consumers, model.kind)) {
     const needs = needsInWords(model);
-    warnings.push(`No consumer that is registered now could run a task of it. It needs: ${needs}.`);
+    const what = model.kind === 'batch' ? 'run a task of it' : 'host it';
+    warnings.push(`No consumer that is registered now could ${what}. It needs: ${needs}.`);
   }
   if (model.gpu_memory_exceeded) {
     warnings.push(
@@ -290,10 +294,6 @@ function modelExists(): AppError {
   return new AppError('MODEL_EXISTS', 'A model of this human_readable_id is registered already.', {
     extensions: { parameter: 'human_readable_id' },
   });
-}
-
-function refused(parameter: string, why: string): AppError {
-  return new AppError('VALIDATION_FAILED', `${parameter} ${why}.`, { extensions: { parameter } });
 }
 
 function notAllowed(parameter: string, { rule, detail }: PolicyRefusal): AppError {

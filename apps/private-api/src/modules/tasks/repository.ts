@@ -11,7 +11,7 @@ import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob, StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
-import { requireCurrentVersion } from '../models/repository.js';
+import { requireCurrentVersion, runsNoTasks } from '../models/repository.js';
 import { dropFilesOfDeleted } from './dropped-files.js';
 import type { Quotas } from '../quotas/quotas.js';
 import { keyedPost, takeKey, type KeyedPost, type PostKey } from './idempotency-keys.js';
@@ -102,12 +102,15 @@ export function createTaskRepository(database: Database, limits: WaitingLimits, 
         if (refusal !== undefined) throw refusal;
         await requireStored(tx, input, owner);
         const version = await requireCurrentVersion(tx, task.humanReadableId);
-        await tx.query(
+        const inserted = await tx.query(
           `INSERT INTO tasks (uid, owner, model_version_id, input_blob_id)
            SELECT $1, $2, id, $5 FROM model_versions
-            WHERE human_readable_id = $3 AND number = $4`,
+            WHERE human_readable_id = $3 AND number = $4 AND kind = 'batch'
+           RETURNING uid`,
           [task.uid, owner, task.humanReadableId, version, input.id],
         );
+        // The next version may have come with the input.
+        if (inserted.length === 0) throw runsNoTasks();
         await noteTask(tx, 'post_task', task, { human_readable_id: task.humanReadableId });
         return task.uid;
       });

@@ -19,7 +19,7 @@ import { readAgain } from '../../database/read-again.js';
 import type { Channel } from '../../database/changes.js';
 import type { ZipUploadReader } from '../../http/zip-upload.js';
 import type { BlobService } from '../blobs/service.js';
-import { modelNotFound, type ModelRepository } from '../models/repository.js';
+import { modelNotFound, runsNoTasks, type ModelRepository } from '../models/repository.js';
 import { requireSamePost, type PostKey } from './idempotency-keys.js';
 import type { NewTask, TaskOf, TaskRepository, TaskSelection, TaskView } from './repository.js';
 
@@ -70,6 +70,7 @@ export function createTaskService(deps: {
         // Whose model is deleted meanwhile is told by the insert.
         const model = await models.find(humanReadableId);
         if (model === undefined) throw modelNotFound();
+        if (model.kind === 'runtime') throw runsNoTasks();
         await tasks.requireRoom(owner, { bytes: declaredBytes, usesGpu: model.use_gpu });
       }
       const input = await upload.read(

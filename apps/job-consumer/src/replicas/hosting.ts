@@ -1,0 +1,275 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReplicaOrders } from '@inference-server/contracts';
+import { AppError, messageOf } from '@inference-server/errors';
+import { joinSignals } from '@inference-server/service-kit';
+import { findReplicas } from './find-replicas.js';
+import { hostReplica, type HostedReplica } from './hosted-replica.js';
+import type { Origin } from './replica-life.js';
+import { connectGateways } from './replica-network.js';
+import type { ReplicaDeps } from './replica-run.js';
+import { removeReplicaTraces } from './replica-traces.js';
+
+/**
+ * The replicas of a consumer. private-api is told of all that there are, again and again, and answers with all that
+ * there are to be: what is missing is begun, what is too much ends. The answer is held back until it is
+ * another one; whatever changes here asks anew at once.
+ *
+ * At the start, and when the engine is back, what is in the engine is taken up first: what runs is hosted from
+ * where it is, before anybody is told; what was never started is removed.
+ */
+export interface Hosting {
+  /** The engine is back, or something was left there: it is looked at once more. */
+  look(): void;
+  /** Another process is the consumer: nothing is touched any more. */
+  forgetAll(): void;
+  /**
+   * To be called once the signal `closing` has aborted, while the consumer is one still: where its replicas are not
+   * handed over they take no call from then on.
+   */
+  announceEnd(): Promise<void>;
+  /** To be called after that: leaves what runs to the successor, or ends it. */
+  close(): Promise<void>;
+}
+
+export function startHosting(
+  deps: ReplicaDeps & { engineWatch: { readonly isReady: boolean } },
+  options: {
+    /** Aborts when the consumer stops. */
+    closing: AbortSignal;
+    /** Aborts when the process must end. */
+    outOfTime: AbortSignal;
+    onSettled: () => void;
+  },
+): Hosting {
+  const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
+  const { closing, outOfTime, onSettled } = options;
+  const isClosing = () => closing.aborted;
+  const isOver = () => closing.aborted || isForgotten;
+  const replicas = new Map<string, HostedReplica>();
+  /** What gives back what the containers have of those that are over, by replica. */
+  const owed = new Map<string, () => void>();
+  let changed = new AbortController();
+  let toLook = new AbortController();
+  let isForgotten = false;
+  let isSettled = false;
+  let tellSettled: () => void = () => undefined;
+  const settled = new Promise<void>((resolve) => (tellSettled = resolve));
+  const onChange = () => changed.abort();
+
+  const begin = (id: string, origin: Origin): HostedReplica => {
+    const replica = hostReplica(deps, id, origin, {
+      outOfTime,
+      onChange,
+      onMayRun: (giveBack) => owed.set(id, giveBack),
+    });
+    replicas.set(id, replica);
+    void replica.atRest.then((isClean) => {
+      if (!isClean) toLook.abort();
+    });
+    onChange();
+    return replica;
+  };
+
+  /** False when something stays that should be gone. */
+  const lookOnce = async (): Promise<boolean> => {
+    let isClear = true;
+    for (const { id, container } of await findReplicas(deps, closing)) {
+      closing.throwIfAborted();
+      const known = replicas.get(id);
+      if (known === undefined && container !== undefined) {
+        logger.info({ replica: id }, 'a replica is taken up');
+        begin(id, { container });
+      } else if (known === undefined || known.report.state === 'ended') {
+        try {
+          await removeReplicaTraces({ ...deps, own: deps.names.replica(id) });
+        } catch (error) {
+          isClear = false;
+          logger.warn({ replica: id, reason: messageOf(error) }, 'a leftover stays');
+        }
+      }
+    }
+    if (isClear) {
+      for (const giveBack of owed.values()) giveBack();
+      owed.clear();
+    }
+    if (!isSettled) {
+      isSettled = true;
+      tellSettled();
+      onSettled();
+    }
+    return isClear;
+  };
+
+  const looking = async () => {
+    for (let pauseMs = 0; ;) {
+      const interrupt = joinSignals(closing, toLook.signal);
+      await sleep(pauseMs, undefined, { signal: interrupt.signal }).catch(() => undefined);
+      interrupt.release();
+      if (isClosing()) return;
+      toLook = new AbortController();
+      // Once it is back it is looked at again.
+      pauseMs = longestMs;
+      if (!engineWatch.isReady) continue;
+      try {
+        if (!(await lookOnce())) pauseMs = troubleMs;
+      } catch (error) {
+        if (isClosing()) return;
+        logger.warn({ reason: messageOf(error) }, 'the replicas of the engine could not be listed');
+        engineWatch.suspect(error);
+        pauseMs = troubleMs;
+      }
+    }
+  };
+
+  const keepingGateways = async () => {
+    const { gateways } = hosting;
+    while (gateways.length > 0) {
+      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
+      if (isClosing()) return;
+      const networks = [...replicas]
+        .filter(([, { report }]) => report.state === 'ready')
+        .map(([id]) => deps.names.replica(id).name('replica-network'));
+      try {
+        if (engineWatch.isReady) await connectGateways(engine, networks, gateways, closing);
+      } catch (error) {
+        if (!isClosing()) engineWatch.suspect(error);
+      }
+    }
+  };
+
+  const apply = (orders: ReplicaOrders['replicas'], told: ReadonlySet<string>): void => {
+    const ordered = new Map(orders.map((order) => [order.id, order]));
+    for (const [id, order] of ordered) {
+      const replica = replicas.get(id);
+      if (order.wanted === 'run') {
+        if (replica === undefined) begin(id, { order });
+        else replica.confirm(order);
+      } else if (replica === undefined) begin(id, { over: true });
+      else replica.stop();
+    }
+    for (const [id, replica] of replicas) {
+      if (ordered.has(id)) continue;
+      if (replica.report.state !== 'ended') replica.stop();
+      else if (told.has(id)) replicas.delete(id);
+    }
+  };
+
+  const reporting = async () => {
+    await Promise.race([settled, abortOf(closing)]);
+    await untilTakenUp();
+    let revision: string | null = null;
+    let failures = 0;
+    while (!isOver()) {
+      changed = new AbortController();
+      const reports = [...replicas.values()].map(({ report }) => report);
+      const told = new Set(reports.filter(({ state }) => state === 'ended').map(({ id }) => id));
+      const bounds = joinSignals(closing, changed.signal);
+      try {
+        const report = { holder, replicas: reports, revision };
+        const answer = await api.reportReplicas(report, bounds.signal);
+        if (failures > 0) logger.info('replicas are reported again');
+        failures = 0;
+        revision = answer.revision;
+        if (!isOver()) apply(answer.replicas, told);
+      } catch (error) {
+        if (isOver()) return;
+        if (changed.signal.aborted && error === bounds.signal.reason) continue;
+        if (tellsOfSuccessor(error)) {
+          forgetAll();
+          return;
+        }
+        if (failures === 0) {
+          logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+        }
+        failures += 1;
+        const pauseMs = Math.min(250 * 2 ** failures, longestPauseMs);
+        await sleep(pauseMs, undefined, { signal: closing }).catch(() => undefined);
+      } finally {
+        bounds.release();
+      }
+    }
+  };
+
+  /** For a moment: who serves is to be told of as such, lest it is taken for one that begins. */
+  const untilTakenUp = async () => {
+    const end = performance.now() + takeUpMs;
+    const isStarting = () =>
+      [...replicas.values()].some(({ report }) => report.state === 'starting');
+    while (isStarting() && performance.now() < end && !isClosing()) {
+      const bounds = joinSignals(closing, changed.signal, AbortSignal.timeout(takeUpMs));
+      await abortOf(bounds.signal);
+      bounds.release();
+      changed = new AbortController();
+    }
+  };
+
+  const forgetAll = () => {
+    isForgotten = true;
+    for (const replica of replicas.values()) replica.forget();
+    onChange();
+  };
+
+  const reported = reporting();
+  const running = Promise.all([looking(), keepingGateways(), reported]);
+  return {
+    look: () => toLook.abort(),
+    forgetAll,
+    async announceEnd() {
+      await reported;
+      if (!settings.handsOver && !isForgotten && replicas.size > 0) await tellEnd();
+    },
+    async close() {
+      for (const replica of replicas.values()) {
+        if (settings.handsOver) replica.leave();
+        else replica.stop();
+      }
+      await running;
+      await Promise.all([...replicas.values()].map(({ atRest }) => atRest));
+    },
+  };
+
+  /** Before they end: what they are told of is used until then. Else the leases tell, later. */
+  async function tellEnd(): Promise<void> {
+    const detail = 'Its consumer stops.';
+    const end = {
+      reason: 'stopped' as const,
+      detail,
+      exit_code: null,
+      out_of_memory: false,
+      log: '',
+    };
+    const reports = [...replicas.values()].map(({ report }) =>
+      report.state === 'ended' ? report : { id: report.id, state: 'ended' as const, end },
+    );
+    const bounds = joinSignals(outOfTime, AbortSignal.timeout(lastReportMs));
+    try {
+      await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
+    } catch (error) {
+      if (tellsOfSuccessor(error)) forgetAll();
+      else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+    } finally {
+      bounds.release();
+    }
+  }
+}
+
+/** Why nothing may be begun before `onSettled` is called: all that was left in the engine is known then. */
+export const untilReplicasFound = 'It is taking up the replicas that were left behind.';
+
+function tellsOfSuccessor(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
+}
+
+function abortOf(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+const takeUpMs = 3_000;
+const lastReportMs = 2_000;
+const longestPauseMs = 5_000;
+const troubleMs = 2_000;
+const gatewayLookMs = 10_000;
+const longestMs = 24 * 3600 * 1000;

@@ -1,0 +1,103 @@
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { createDockerEngine } from '@inference-server/container-engine';
+import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
+
+const consumer = 'handed-over';
+const signal = new AbortController().signal;
+let scene: ReplicaScene;
+
+beforeAll(async () => {
+  scene = await openReplicaScene();
+});
+
+afterEach(async () => {
+  await scene.closeAll();
+  await scene.removeAll();
+});
+
+const start = (options: Parameters<ReplicaScene['start']>[0] = {}) =>
+  scene.start({ id: consumer, limits: { memoryBytes: 256 * 1024 ** 2 }, ...options });
+
+it('is left running at a stop, and taken up by the next process, told of as ready from the first', async () => {
+  await start({ handsOver: true });
+  const replica = scene.order(consumer);
+  const address = await scene.untilReady(replica);
+  await scene.closeAll();
+  expect(await scene.statusOf(address)).toBe('12');
+  const before = await scene.containerOf(consumer, replica);
+  const reports = scene.replicas.reports.length;
+
+  await start({ handsOver: true });
+  await expect.poll(() => scene.replicas.reports.length).toBeGreaterThan(reports);
+  expect(scene.replicas.reports[reports]?.replicas).toEqual([
+    { id: replica.id, state: 'ready', address },
+  ]);
+  expect((await scene.containerOf(consumer, replica))?.startedAt).toEqual(before?.startedAt);
+  expect(scene.replicas.history(replica.id).map(({ state }) => state)).toEqual([
+    'starting',
+    'ready',
+  ]);
+});
+
+it('is gone at a stop that hands nothing over, and takes no call before', async () => {
+  await start({ handsOver: false });
+  const replica = scene.order(consumer);
+  await scene.untilReady(replica);
+  await scene.closeAll();
+  expect(scene.replicas.said(replica.id)).toMatchObject({
+    state: 'ended',
+    end: { reason: 'stopped', detail: 'Its consumer stops.' },
+  });
+  const left = (await scene.tracesOf()).filter((name) => name.includes(replica.id));
+  expect(left).toEqual([]);
+});
+
+it('that does not run yet is removed at a stop, and brought up by the next process', async () => {
+  await start({ handsOver: true, hosting: { startTimeoutMs: 20_000 } });
+  const [large, waiting] = [
+    scene.order(consumer, {}, memory(900)),
+    scene.order(consumer, {}, memory(900)),
+  ];
+  await expect
+    .poll(
+      () => [large, waiting].filter(({ id }) => scene.replicas.said(id)?.state === 'ready').length,
+      {
+        timeout: 10_000,
+      },
+    )
+    .toBe(1);
+  const isFirst = scene.replicas.said(large.id)?.state === 'ready';
+  const [runs, waits] = isFirst ? [large, waiting] : [waiting, large];
+  await expect.poll(() => scene.containerOf(consumer, waits)).toMatchObject({ state: 'created' });
+  await scene.closeAll();
+  expect((await scene.tracesOf()).filter((name) => name.includes(waits.id))).toEqual([]);
+
+  await start({ handsOver: true });
+  scene.replicas.stop(consumer, runs.id);
+  await scene.untilReady(waits);
+});
+
+it('is not touched by a process that is not the consumer any more', async () => {
+  await start({ handsOver: false });
+  const replica = scene.order(consumer);
+  const address = await scene.untilReady(replica);
+  scene.replicas.replaced.add(consumer);
+  scene.replicas.stop(consumer, replica.id);
+  const { length } = scene.replicas.reports;
+  await scene.closeAll();
+  scene.replicas.replaced.delete(consumer);
+  expect(scene.replicas.reports).toHaveLength(length);
+  expect(await scene.statusOf(address)).toBe('12');
+  const engine = createDockerEngine({ dockerHost: scene.own.dockerHost });
+  const name = scene.namesOf(consumer, replica.id).name('replica');
+  expect((await engine.inspectContainer(name, signal))?.state).toBe('running');
+});
+
+function memory(mib: number) {
+  return {
+    needs: {
+      ...{ use_gpu: false, gpu_count: 1, gpu_memory_mib: null, gpu_memory_exceeded: false },
+      ...{ cpus: null, memory_mib: mib, shm_mib: null, labels: {} },
+    },
+  };
+}

@@ -1,0 +1,92 @@
+import Type, { type Static } from 'typebox';
+import {
+  isLoopbackAddress,
+  loadConfig,
+  logLevels,
+  Secret,
+  type UploadPace,
+} from '@inference-server/service-kit';
+
+const Port = (usual: number) => Type.Integer({ default: usual, minimum: 0, maximum: 65_535 });
+
+const Settings = Type.Object({
+  /** The door for gRPC, which callers from outside reach. */
+  GRPC_HOST: Type.String({ default: '127.0.0.1' }),
+  GRPC_PORT: Port(8500),
+  /** The door for public-api, and for who asks whether this process is up. */
+  HTTP_HOST: Type.String({ default: '127.0.0.1' }),
+  HTTP_PORT: Port(8600),
+  PRIVATE_API_URL: Type.String({ default: 'http://127.0.0.1:7000', pattern: '^https?://[^/]+/?$' }),
+  RPC_GATEWAY_TOKEN: Secret(),
+  /** What public-api shows. Unset: nothing is taken from it. */
+  RELAY_TOKEN: Type.Optional(Secret()),
+  ANONYMOUS_ROLE: Type.Union(
+    [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
+    { default: 'none' },
+  ),
+  /** Of one request or answer by gRPC, and of one body as JSON. */
+  MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
+  MAX_JSON_BYTES: Type.Integer({ default: 32 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
+  /** Calls of a model that wait for a replica; bytes of all requests that wait or are under way. */
+  MAX_QUEUE_PER_MODEL: Type.Integer({ default: 1_000, minimum: 1 }),
+  MAX_QUEUED_BYTES: Type.Integer({ default: 2 * 1024 ** 3, minimum: 1 }),
+  /** How long a call waits while its model has no replica. */
+  START_TIMEOUT_S: Type.Number({ default: 120, exclusiveMinimum: 0, maximum: 86_400 }),
+  /** How long a call may take that has no deadline of its own, or a later one. */
+  MAX_CALL_S: Type.Number({ default: 3_600, exclusiveMinimum: 0, maximum: 86_400 }),
+  MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
+  UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
+  LOG_LEVEL: Type.Union(
+    logLevels.map((level) => Type.Literal(level)),
+    { default: 'info' },
+  ),
+  STOP_GRACE_S: Type.Integer({ default: 30, minimum: 0 }),
+});
+
+export interface RpcGatewayConfig {
+  grpc: { host: string; port: number };
+  http: { host: string; port: number };
+  privateApiUrl: string;
+  /** What private-api knows this process by. */
+  privateApiToken: string;
+  relayToken: string | undefined;
+  /** What a caller without a key may do. */
+  anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
+  /** Whether other machines can reach the door for gRPC. */
+  isExposed: boolean;
+  maxMessageBytes: number;
+  maxJsonBytes: number;
+  maxQueuePerModel: number;
+  maxQueuedBytes: number;
+  startTimeoutMs: number;
+  maxCallMs: number;
+  uploadPace: UploadPace;
+  logLevel: string;
+  stopGraceMs: number;
+}
+
+/** The settings of the process, each as the README lists it. Throws ConfigError. */
+export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
+  const settings = loadConfig(Settings, environment);
+  return {
+    grpc: { host: settings.GRPC_HOST, port: settings.GRPC_PORT },
+    http: { host: settings.HTTP_HOST, port: settings.HTTP_PORT },
+    privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
+    privateApiToken: settings.RPC_GATEWAY_TOKEN,
+    relayToken: settings.RELAY_TOKEN,
+    anonymousRole: settings.ANONYMOUS_ROLE,
+    isExposed: !isLoopbackAddress(settings.GRPC_HOST),
+    maxMessageBytes: settings.MAX_MESSAGE_BYTES,
+    maxJsonBytes: settings.MAX_JSON_BYTES,
+    maxQueuePerModel: settings.MAX_QUEUE_PER_MODEL,
+    maxQueuedBytes: settings.MAX_QUEUED_BYTES,
+    startTimeoutMs: settings.START_TIMEOUT_S * 1000,
+    maxCallMs: settings.MAX_CALL_S * 1000,
+    uploadPace: {
+      minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
+      windowMs: settings.UPLOAD_WINDOW_S * 1000,
+    },
+    logLevel: settings.LOG_LEVEL,
+    stopGraceMs: settings.STOP_GRACE_S * 1000,
+  };
+}

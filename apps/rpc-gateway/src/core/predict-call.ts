@@ -1,0 +1,45 @@
+import type { Answer, MessageSink } from '@inference-server/grpc';
+import type { HostedModel } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { contractViolation, type TensorOutline } from '@inference-server/protos';
+import type { Target } from './call-queue.js';
+
+/** What a door asks. */
+export interface PredictCall {
+  target: Target;
+  /** '' where the caller names none. */
+  signatureName: string;
+  inputs: ReadonlyMap<string, TensorOutline>;
+  /** The PredictRequest without its model_spec, as it came. */
+  rest: readonly Buffer[];
+  /** When the caller waits no longer (performance.now()); undefined: it does not say. */
+  deadlineAt: number | undefined;
+  signal: AbortSignal;
+  /** Where an answer of so many bytes goes as it comes; undefined: it is given whole. */
+  sinkFor?: (messageBytes: number) => MessageSink | undefined;
+}
+
+/** What the model said, be it OK or not. */
+export interface Prediction {
+  model: HostedModel;
+  answer: Answer;
+}
+
+/** Throws VALIDATION_FAILED with the name of the input that is not what the contract says. */
+export function requireContract(
+  { contract }: HostedModel,
+  { signatureName, inputs }: Pick<PredictCall, 'signatureName' | 'inputs'>,
+): void {
+  if (signatureName !== '' && signatureName !== contract.signature_name) {
+    throw new AppError(
+      'VALIDATION_FAILED',
+      `The signature of the model is "${contract.signature_name}".`,
+      { extensions: { parameter: 'signature_name' } },
+    );
+  }
+  const violation = contractViolation(contract.inputs, inputs);
+  if (violation === undefined) return;
+  throw new AppError('VALIDATION_FAILED', violation.detail, {
+    extensions: violation.field === '' ? {} : { parameter: violation.field },
+  });
+}

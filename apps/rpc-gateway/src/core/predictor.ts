@@ -1,0 +1,115 @@
+import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { createBatcher } from './batcher.js';
+import { boundCall } from './call-bounds.js';
+import { createCallQueue, versionFor, type Target } from './call-queue.js';
+import { createHostedModels } from './hosted-models.js';
+import { requireContract, type PredictCall, type Prediction } from './predict-call.js';
+import { createReplicaCalls } from './replica-call.js';
+import { createReplicaSet } from './replica-set.js';
+
+/** One `predict` behind all doors, and what private-api is told of it. */
+export interface Predictor {
+  /** Throws AppError; what the model itself answers, be it an error, is a prediction. */
+  predict(call: PredictCall): Promise<Prediction>;
+  /** The version that would answer now. */
+  modelFor(target: Target): Promise<HostedModel>;
+  apply(news: GatewayNews): void;
+  report(): Pick<GatewayReport, 'holds' | 'demand'>;
+  isReady(): boolean;
+  close(): void;
+}
+
+export interface PredictorOptions {
+  maxQueuePerModel: number;
+  maxAnswerBytes: number;
+  startTimeoutMs: number;
+  maxCallMs: number;
+  /** Called when private-api should hear at once: a model is waited for, a replica is let go of. */
+  onNews: () => void;
+  /** Asks private-api for all that there is, because somebody names a model that is not known. */
+  refresh: () => Promise<boolean>;
+}
+
+/** A model that was asked so long ago is told of with its zeros, which end its demand (ms). */
+const toldOfMs = 15_000;
+
+export function createPredictor(options: PredictorOptions): Predictor {
+  const models = createHostedModels();
+  const replicas = createReplicaSet((isNews) => {
+    queue.pump();
+    if (isNews) options.onNews();
+  });
+  const queue = createCallQueue({
+    ...{ models, replicas },
+    maxPerModel: options.maxQueuePerModel,
+    startTimeoutMs: options.startTimeoutMs,
+    onWaiting: options.onNews,
+  });
+  const { maxAnswerBytes } = options;
+  const send = createReplicaCalls({ queue, replicas, maxAnswerBytes });
+  const batcher = createBatcher(send);
+  const lastDemand = new Map<string, number>();
+
+  async function modelFor(target: Target): Promise<HostedModel> {
+    try {
+      if (models.isKnown()) return versionFor(target, models, replicas);
+    } catch {
+      // It may have been registered a moment ago.
+    }
+    const isFresh = await options.refresh();
+    if (isFresh) return versionFor(target, models, replicas);
+    throw new AppError('SERVICE_UNAVAILABLE', 'The model is not known at the moment.', {
+      retryAfterS: 2,
+    });
+  }
+
+  return {
+    modelFor,
+
+    async predict(call) {
+      const bounds = boundCall(call, options.maxCallMs);
+      const { signal, deadlineAt } = bounds;
+      try {
+        const model = await modelFor(call.target);
+        signal.throwIfAborted();
+        requireContract(model, call);
+        const joined = batcher.join(model, call, bounds);
+        if (joined !== undefined) return await joined;
+        return await send({
+          ...{ target: call.target, rest: call.rest, signal, deadlineAt, sinkFor: call.sinkFor },
+          requireContractOf: (placed) => {
+            if (placed.model !== model) requireContract(placed.model, call);
+          },
+        });
+      } finally {
+        bounds.release();
+      }
+    },
+
+    apply(news) {
+      models.apply(news);
+      replicas.apply(news);
+      queue.pump();
+    },
+
+    report() {
+      const now = performance.now();
+      const waiting = queue.waitingOf();
+      const inFlight = replicas.inFlightOf();
+      for (const id of [...waiting.keys(), ...inFlight.keys()]) {
+        if ((waiting.get(id) ?? 0) + (inFlight.get(id) ?? 0) > 0) lastDemand.set(id, now);
+      }
+      for (const [id, at] of lastDemand) if (now - at > toldOfMs) lastDemand.delete(id);
+      const demand = [...lastDemand.keys()].map((id) => ({
+        model_version_id: id,
+        waiting: waiting.get(id) ?? 0,
+        in_flight: inFlight.get(id) ?? 0,
+      }));
+      return { holds: replicas.holds(), demand };
+    },
+
+    isReady: () => models.isKnown(),
+    close: () => replicas.close(),
+  };
+}

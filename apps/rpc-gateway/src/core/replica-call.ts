@@ -1,0 +1,84 @@
+import { AppError } from '@inference-server/errors';
+import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-server/grpc';
+import { encodeModelSpec } from '@inference-server/protos';
+import { isLate } from './call-bounds.js';
+import type { CallQueue, Placed, Target } from './call-queue.js';
+import type { Prediction } from './predict-call.js';
+import type { ReplicaSet } from './replica-set.js';
+
+export const predictPath = '/tensorflow.serving.PredictionService/Predict';
+
+/** One call as a replica gets it. */
+export interface ReplicaCall {
+  target: Target;
+  /** Behind the model_spec, which is written for the replica. */
+  rest: readonly Buffer[];
+  signal: AbortSignal;
+  deadlineAt: number;
+  sinkFor?: ((messageBytes: number) => MessageSink | undefined) | undefined;
+  /** Looks at the call again where another version takes it. */
+  requireContractOf(placed: Placed): void;
+}
+
+/**
+ * Has a replica answer a call, waiting for one with room. Another is asked only where the first never took
+ * the call; a call that was lost may have done something, and is its caller's to repeat.
+ */
+export function createReplicaCalls({
+  queue,
+  replicas,
+  maxAnswerBytes,
+}: {
+  queue: CallQueue;
+  replicas: ReplicaSet;
+  maxAnswerBytes: number;
+}): (call: ReplicaCall) => Promise<Prediction> {
+  async function ask(placed: Placed, call: ReplicaCall): Promise<Answer> {
+    const { model, replica } = placed;
+    call.requireContractOf(placed);
+    const spec = encodeModelSpec({
+      name: model.human_readable_id,
+      version: BigInt(model.version),
+      signatureName: model.contract.signature_name,
+    });
+    return replica.connection.call({
+      path: predictPath,
+      message: [spec, ...call.rest],
+      deadlineAt: call.deadlineAt,
+      signal: call.signal,
+      maxAnswerBytes,
+      ...(call.sinkFor && { sinkFor: call.sinkFor }),
+    });
+  }
+
+  return async (call) => {
+    for (let isAgain = false; ; isAgain = true) {
+      const placed = await queue.place(call.target, { signal: call.signal, isAgain });
+      let isReached = true;
+      try {
+        return { model: placed.model, answer: await ask(placed, call) };
+      } catch (error) {
+        isReached = !(error instanceof PeerError && error.neverTaken);
+        if (isReached) throw errorOfCall(error);
+      } finally {
+        replicas.give(placed.replica, { isReached });
+        queue.pump(call.target.name);
+      }
+    }
+  };
+}
+
+function errorOfCall(error: unknown): unknown {
+  if (!(error instanceof GrpcError)) return error;
+  if (error instanceof PeerError) {
+    return new AppError(
+      'SERVICE_UNAVAILABLE',
+      `The replica that had the call was lost: ${error.message}.`,
+      { cause: error, retryAfterS: 1 },
+    );
+  }
+  if (error.status === 'DEADLINE_EXCEEDED') return isLate();
+  return new AppError('MODEL_ERROR', `The model's answer is none: ${error.message}`, {
+    cause: error,
+  });
+}

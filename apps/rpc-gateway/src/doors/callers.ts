@@ -1,0 +1,149 @@
+import {
+  anonymousOwner,
+  hasFormOfCredential,
+  includesRole,
+  type CallerIdentity,
+  type ErrorCode,
+  type IdentifiedCaller,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { CallHead } from '@inference-server/grpc';
+import {
+  createRevocationWatch,
+  isLoopbackAddress,
+  stranger,
+  type CallerDirectory,
+  type RefusalTally,
+} from '@inference-server/service-kit';
+import type { RpcGatewayConfig } from '../config.js';
+
+/** Who calls at a door, and for how long that is good. */
+export interface Admitted {
+  /** Of a token that opens one model alone: which. */
+  onlyModel: string | null;
+  caller: CallerIdentity;
+  /** Undefined: an anonymous caller's. */
+  bearer: string | undefined;
+}
+
+export interface Callers {
+  /** Throws UNAUTHORIZED, FORBIDDEN, SERVICE_UNAVAILABLE. */
+  admit(head: CallHead): Promise<Admitted>;
+  /** Aborts when what was shown is good no more; `end` when the call is over. */
+  watch(admitted: Admitted): { revoked: AbortSignal | undefined; end: () => void };
+  /** Throws FORBIDDEN where the token is for another model. */
+  requireModel(admitted: Admitted, name: string): void;
+  close(): void;
+}
+
+/** The access of doors that have metadata: `authorization: Bearer KEY` or `x-token: KEY`. */
+export function createCallers({
+  directory,
+  anonymousRole,
+  isExposed,
+  refusals,
+}: Pick<RpcGatewayConfig, 'anonymousRole'> & {
+  directory: CallerDirectory;
+  /** Whether other machines can reach the door. */
+  isExposed: boolean;
+  refusals: RefusalTally;
+}): Callers {
+  const watch = createRevocationWatch(directory);
+
+  async function identify(head: CallHead, bearer: string): Promise<IdentifiedCaller> {
+    if (!hasFormOfCredential(bearer)) throw unknown();
+    return directory.identify(bearer, head.peerAddress);
+  }
+
+  function note(code: ErrorCode, caller: Pick<CallerIdentity, 'owner' | 'credential' | 'address'>) {
+    refusals.note({
+      owner: caller.owner,
+      credential: caller.credential,
+      address: caller.address,
+      operation_id: 'predict',
+      code,
+    });
+  }
+
+  return {
+    async admit(head) {
+      let caller: CallerIdentity | undefined;
+      try {
+        if (isExposed && !(await directory.hasKeys())) {
+          throw new AppError(
+            'FORBIDDEN',
+            'This server is not set up yet: an operator must make the first key.',
+          );
+        }
+        const bearer = bearerOf(head);
+        if (bearer === undefined) {
+          return { caller: anonymous(head, anonymousRole), onlyModel: null, bearer };
+        }
+        const { owner, role, credential, address, ...identified } = await identify(head, bearer);
+        caller = { owner, role, credential, address };
+        if (!includesRole(role, 'submit')) {
+          throw new AppError('FORBIDDEN', 'This needs the role submit.');
+        }
+        return { caller, onlyModel: identified.human_readable_id, bearer };
+      } catch (error) {
+        const isRefusal = error instanceof AppError && refused.has(error.code);
+        if (isRefusal) note(error.code, caller ?? { ...stranger, address: head.peerAddress });
+        throw error;
+      }
+    },
+
+    watch({ bearer, caller }) {
+      if (bearer === undefined) return { revoked: undefined, end: () => undefined };
+      return watch.begin(bearer, caller);
+    },
+
+    requireModel({ onlyModel, caller }, name) {
+      if (onlyModel === null || onlyModel === name) return;
+      note('FORBIDDEN', caller);
+      throw new AppError('FORBIDDEN', 'The token is for one model, and for nothing else.');
+    },
+
+    close: () => watch.close(),
+  };
+}
+
+const refused: ReadonlySet<ErrorCode> = new Set(['UNAUTHORIZED', 'FORBIDDEN']);
+
+/** Undefined: nothing is shown. What is out of form, or two that differ, is nobody's. */
+function bearerOf({ metadata }: CallHead): string | undefined {
+  const { authorization, 'x-token': token } = metadata;
+  const isToken = token !== undefined && /^\S{1,2000}$/.test(token);
+  const bearer = /^Bearer +(\S{1,2000})$/i.exec(authorization ?? '')?.[1];
+  const isOutOfForm = authorization !== undefined && bearer === undefined;
+  if (isOutOfForm || (token !== undefined && !isToken)) throw unknown();
+  if (bearer !== undefined && isToken && token !== bearer) throw unknown();
+  return bearer ?? (isToken ? token : undefined);
+}
+
+/** A caller who shows nothing calls from this machine, by a name of it, and through no proxy. */
+function anonymous(
+  { peerAddress, authority, metadata }: CallHead,
+  role: RpcGatewayConfig['anonymousRole'],
+): CallerIdentity {
+  if (role === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
+  const isByProxy = Object.keys(metadata).some((name) => ofProxies.test(name));
+  if (!isLoopbackAddress(peerAddress) || !isLoopbackAuthority(authority) || isByProxy) {
+    throw new AppError(
+      'FORBIDDEN',
+      'Callers without credentials must call from the machine of the server, as localhost, and by no proxy.',
+    );
+  }
+  return { owner: anonymousOwner, credential: anonymousOwner, role, address: peerAddress };
+}
+
+const ofProxies = /^(?:forwarded|via|origin|x-real-ip|x-forwarded-.+)$/;
+
+function isLoopbackAuthority(authority: string): boolean {
+  return /^(?:localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\])(?::\d{1,5})?$/i.test(
+    authority,
+  );
+}
+
+function unknown(): AppError {
+  return new AppError('UNAUTHORIZED', 'The credentials are not known.');
+}

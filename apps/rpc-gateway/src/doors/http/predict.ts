@@ -1,0 +1,119 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import {
+  callerHeader,
+  includesRole,
+  readCaller,
+  routes,
+  type ParamsOf,
+  type QueryOf,
+  type RouteContract,
+} from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { ByteBudget } from '@inference-server/grpc';
+import {
+  jsonFromPredictResponse,
+  outlinePredictRequest,
+  predictRequestFromJson,
+} from '@inference-server/protos';
+import { abortedByClient } from '@inference-server/service-kit';
+import type { Predictor } from '../../core/predictor.js';
+
+/** JSON, and the tensors that are made of it, are held beside each other. */
+const timesHeld = 3;
+
+/** `predict` as JSON, for public-api alone: it says whom it acts for, and has checked what they may. */
+export function mountPredict(
+  app: FastifyInstance,
+  {
+    predictor,
+    relayToken,
+    budget,
+    maxJsonBytes,
+  }: {
+    predictor: Predictor;
+    relayToken: string | undefined;
+    budget: ByteBudget;
+    maxJsonBytes: number;
+  },
+): void {
+  const contract: RouteContract = routes.predict;
+  app.removeAllContentTypeParsers();
+  // As text: numbers of 64 bits would not survive the usual way.
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer', bodyLimit: maxJsonBytes },
+    (_request, body, done) => done(null, body),
+  );
+  app.route({
+    method: contract.method,
+    url: contract.path,
+    config: { contract },
+    bodyLimit: maxJsonBytes,
+    schema: { params: routes.predict.params, querystring: routes.predict.query },
+    onRequest: async (request) => requireRelay(request, relayToken),
+    preParsing: async (request, reply, payload) => {
+      const said = Number(request.headers['content-length'] ?? maxJsonBytes);
+      const bytes = timesHeld * Math.min(said, maxJsonBytes);
+      if (!budget.take(bytes)) {
+        throw new AppError(
+          'TOO_MANY_REQUESTS',
+          'The server holds too many messages at the moment.',
+          {
+            retryAfterS: 1,
+          },
+        );
+      }
+      reply.raw.once('close', () => budget.give(bytes));
+      return payload;
+    },
+    handler: async (request, reply) => {
+      const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
+      const { version } = request.query as QueryOf<typeof routes.predict>;
+      if (!Buffer.isBuffer(request.body)) {
+        throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+      }
+      const target = { name, version };
+      const model = await predictor.modelFor(target);
+      const message = predictRequestFromJson(model.contract, request.body);
+      const { inputs, rest } = outlinePredictRequest(message);
+      const { model: by, answer } = await predictor.predict({
+        ...{ target, signatureName: '', inputs, rest },
+        ...{ deadlineAt: undefined, signal: abortedByClient(reply) },
+      });
+      if (answer.status !== 'OK' || answer.message === undefined) {
+        throw modelError(answer.status, answer.statusMessage);
+      }
+      return reply
+        .type('application/json; charset=utf-8')
+        .send(jsonFromPredictResponse(by.contract, answer.message));
+    },
+  });
+}
+
+/** What a model says of its failure is its own word, and shown as such. */
+function modelError(status: string, message: string): AppError {
+  const text = message === '' ? '' : `: ${message.slice(0, 1_000)}`;
+  return new AppError('MODEL_ERROR', `The model answered ${status}${text}`);
+}
+
+function requireRelay({ headers }: FastifyRequest, token: string | undefined): void {
+  const shown = /^Bearer (\S+)$/.exec(headers.authorization ?? '')?.[1] ?? '';
+  if (token === undefined || !isEqual(shown, token)) {
+    throw new AppError('UNAUTHORIZED', 'This door is for public-api alone.');
+  }
+  const stated = headers[callerHeader];
+  const caller = typeof stated === 'string' ? readCaller(stated) : undefined;
+  if (caller === undefined) {
+    throw new AppError('MALFORMED_REQUEST', 'It is not said for whom this is.');
+  }
+  if (!includesRole(caller.role, routes.predict.access)) {
+    throw new AppError('FORBIDDEN', 'This needs the role submit.');
+  }
+}
+
+/** In constant time for tokens of one length; the length of a token is no secret. */
+function isEqual(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}

@@ -1,0 +1,99 @@
+import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { createByteBudget, createGrpcServer } from '@inference-server/grpc';
+import {
+  closeHttpServer,
+  createCallerDirectory,
+  createHttpServer,
+  createRefusalTally,
+  keepUploadPace,
+  type Logger,
+} from '@inference-server/service-kit';
+import type { RpcGatewayConfig } from './config.js';
+import { createPredictor } from './core/predictor.js';
+import { createCallers } from './doors/callers.js';
+import { healthMethods } from './doors/grpc/health.js';
+import { predictMethod } from './doors/grpc/predict.js';
+import { reflectionMethods } from './doors/grpc/reflection.js';
+import { answerHealth } from './doors/http/health.js';
+import { mountPredict } from './doors/http/predict.js';
+import { createPrivateApiClient } from './private-api-client.js';
+import { createServingState } from './serving-state.js';
+import { startSyncLoop } from './sync-loop.js';
+
+export interface RpcGateway {
+  grpcPort: number;
+  httpPort: number;
+  /** Takes no more calls, and lets those that are under way end within the grace time. */
+  close(): Promise<void>;
+}
+
+/** Everything of rpc-gateway, put together from its settings: listening when it resolves. */
+export async function startRpcGateway(
+  config: Omit<RpcGatewayConfig, 'logLevel'>,
+  logger: Logger,
+): Promise<RpcGateway> {
+  const { privateApiUrl, privateApiToken, stopGraceMs } = config;
+  const api = createPrivateApiClient({
+    url: privateApiUrl,
+    token: privateApiToken,
+    gatewayId: randomUUID(),
+  });
+  const budget = createByteBudget(config.maxQueuedBytes);
+  const predictor = createPredictor({
+    maxQueuePerModel: config.maxQueuePerModel,
+    maxAnswerBytes: config.maxMessageBytes,
+    startTimeoutMs: config.startTimeoutMs,
+    maxCallMs: config.maxCallMs,
+    onNews: () => sync.hurry(),
+    refresh: () => sync.refresh(),
+  });
+  const state = createServingState();
+  const sync = startSyncLoop({
+    ...{ api, logger },
+    report: () => predictor.report(),
+    apply: (news) => {
+      predictor.apply(news);
+      state.open();
+    },
+  });
+
+  const directory = createCallerDirectory({ privateApiUrl, privateApiToken, upstream: api.agent });
+  const refusals = createRefusalTally({ tell: (those) => directory.noteRefusals(those), logger });
+  const callers = createCallers({ ...config, directory, refusals });
+  const grpc = createGrpcServer({
+    methods: new Map([
+      predictMethod({ predictor, callers }),
+      ...healthMethods(state),
+      ...reflectionMethods(),
+    ]),
+    maxMessageBytes: config.maxMessageBytes,
+    budget,
+    pace: config.uploadPace,
+    onFault: (error, path) => logger.error({ err: error, path }, 'the call failed'),
+  });
+
+  const http = createHttpServer({ logger });
+  keepUploadPace(http, config.uploadPace);
+  answerHealth(http, state);
+  mountPredict(http, { ...config, predictor, budget });
+
+  async function close(): Promise<void> {
+    state.close();
+    await Promise.all([grpc.close(stopGraceMs), closeHttpServer(http, stopGraceMs)]);
+    predictor.close();
+    await sync.close();
+    callers.close();
+    await refusals.close().catch(() => undefined);
+    await api.close();
+  }
+
+  try {
+    const grpcPort = await grpc.listen(config.grpc);
+    await http.listen(config.http);
+    return { grpcPort, httpPort: (http.server.address() as AddressInfo).port, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { GatewayNews, GatewayReport } from '@inference-server/contracts';
+import { messageOf } from '@inference-server/errors';
+import { joinSignals, type Logger } from '@inference-server/service-kit';
+import type { PrivateApiClient } from './private-api-client.js';
+
+export interface SyncLoop {
+  /** The request that is held is asked again, with what is to be told now. */
+  hurry(): void;
+  /** Everything is asked for anew, unless that was just done; whether private-api answered in time. */
+  refresh(): Promise<boolean>;
+  /** Tells a last time what is held. */
+  close(): Promise<void>;
+}
+
+/** Requests may not follow each other faster, whatever happens. */
+const leastBetweenMs = 100;
+/** How often calls that come and go are told of while a request is held. */
+const countedEveryMs = 1_000;
+const refreshedWithinMs = 2_000;
+/** Somebody who names models that there are not has everything asked for no more often. */
+const refreshedEveryMs = 500;
+const longestPauseMs = 5_000;
+const farewellMs = 1_000;
+
+/**
+ * Tells private-api of the calls, and hears of models and replicas, in one request after the other. While
+ * private-api is away, what is known goes on being used.
+ */
+export function startSyncLoop({
+  api,
+  logger,
+  report,
+  apply,
+}: {
+  api: PrivateApiClient;
+  logger: Logger;
+  report: () => Pick<GatewayReport, 'holds' | 'demand'>;
+  apply: (news: GatewayNews) => void;
+}): SyncLoop {
+  const closing = new AbortController();
+  let hurrying = new AbortController();
+  let revisions: Pick<GatewayReport, 'revision' | 'models_revision'> = nothing;
+  let begunAt = -Infinity;
+  let refreshedAt = -Infinity;
+  let isAway = false;
+  let pauseMs = 0;
+  let refreshing: Promise<boolean> | undefined;
+  const onNews = new Set<(isNews: boolean) => void>();
+
+  async function syncOnce(): Promise<void> {
+    const told = report();
+    begunAt = performance.now();
+    const calls = demandIn(told);
+    const counting = setInterval(() => {
+      if (demandIn(report()) !== calls) hurrying.abort();
+    }, countedEveryMs);
+    const { signal, release } = joinSignals(closing.signal, hurrying.signal);
+    try {
+      const news = await api.sync({ ...revisions, ...told }, signal);
+      revisions = { revision: news.revision, models_revision: news.models_revision };
+      apply(news);
+      if (isAway) logger.info('private-api answers again');
+      [isAway, pauseMs] = [false, 0];
+      for (const heard of onNews) heard(true);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isAway) logger.warn({ reason: messageOf(error) }, 'no news of models and replicas');
+      isAway = true;
+      pauseMs = Math.min(Math.max(2 * pauseMs, 200), longestPauseMs);
+      for (const heard of onNews) heard(false);
+    } finally {
+      clearInterval(counting);
+      release();
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!closing.signal.aborted) {
+      hurrying = new AbortController();
+      await syncOnce();
+      const restMs = Math.max(begunAt + leastBetweenMs - performance.now(), pauseMs);
+      // Nothing that comes up meanwhile is lost: the next request tells of it.
+      await sleep(Math.max(restMs, 0), undefined, { signal: closing.signal }).catch(
+        () => undefined,
+      );
+    }
+  }
+
+  function nextNews(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const heard = (isNews: boolean) => {
+        clearTimeout(overdue);
+        onNews.delete(heard);
+        resolve(isNews);
+      };
+      const overdue = setTimeout(() => heard(false), refreshedWithinMs);
+      onNews.add(heard);
+    });
+  }
+
+  const running = run();
+  return {
+    hurry: () => hurrying.abort(),
+    async refresh() {
+      if (isAway) return false;
+      if (refreshing !== undefined) return refreshing;
+      if (performance.now() - refreshedAt < refreshedEveryMs) return true;
+      refreshedAt = performance.now();
+      revisions = nothing;
+      hurrying.abort();
+      refreshing = nextNews().finally(() => (refreshing = undefined));
+      return refreshing;
+    },
+    async close() {
+      closing.abort();
+      await running;
+      // Replicas are not kept for a gateway that is gone.
+      const told = { ...nothing, ...report() };
+      await api.sync(told, AbortSignal.timeout(farewellMs)).catch(() => undefined);
+    },
+  };
+}
+
+const nothing = { revision: null, models_revision: null };
+
+function demandIn({ demand }: Pick<GatewayReport, 'demand'>): string {
+  return JSON.stringify(demand);
+}

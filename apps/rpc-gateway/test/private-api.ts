@@ -1,0 +1,142 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { onTestFinished } from 'vitest';
+import type {
+  GatewayNews,
+  GatewayReport,
+  HostedModel,
+  IdentifiedCaller,
+  ModelContract,
+  Refusal,
+} from '@inference-server/contracts';
+
+export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
+
+/** What has the form of a key, told from another by a letter. */
+export const keyOf = (letter: string) => `isk_${letter.repeat(16)}_${'A'.repeat(43)}`;
+
+export const usualContract: ModelContract = {
+  signature_name: 'predict',
+  inputs: [{ name: 'x', dtype: 'DT_DOUBLE', shape: [-1] }],
+  outputs: [{ name: 'x', dtype: 'DT_DOUBLE', shape: [-1] }],
+};
+
+export const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+
+export function modelOf(n: number, more: Partial<HostedModel> = {}): HostedModel {
+  return {
+    model_version_id: idOf(n),
+    human_readable_id: 'echo',
+    version: n,
+    description: '',
+    is_current: true,
+    contract: usualContract,
+    target_in_flight: 8,
+    max_batch_size: 1,
+    max_delay_ms: 5,
+    ...more,
+  };
+}
+
+export interface PrivateApi {
+  url: string;
+  /** What it knows the gateway by. */
+  token: string;
+  /** The reports that came, the last one at the end. */
+  reports: GatewayReport[];
+  refusals: Refusal[];
+  /** Whom a key is for; one that is not here is nobody's. */
+  callers: Map<string, Partial<IdentifiedCaller>>;
+  hasKeys: boolean;
+  /** Changes what there is, and tells of it. */
+  tell(news: Partial<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>>): void;
+  /** Answers nothing any more, and everything again. */
+  goAway(): void;
+  comeBack(): void;
+}
+
+/** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
+export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
+  const state: Required<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>> = {
+    ...{ models: [], replicas: [], trouble: [] },
+  };
+  let [revision, isAway] = [1, false];
+  const held = new Set<() => void>();
+  const api: PrivateApi = {
+    ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    tell(news) {
+      Object.assign(state, news);
+      revision += 1;
+      for (const answer of held) answer();
+    },
+    goAway() {
+      isAway = true;
+      server.closeAllConnections();
+    },
+    comeBack: () => (isAway = false),
+  };
+
+  function answerSync(report: GatewayReport, response: ServerResponse): void {
+    const answer = () => {
+      clearTimeout(timer);
+      held.delete(answer);
+      const isKnown = report.models_revision === String(revision);
+      const { models, ...rest } = state;
+      const said = { revision: String(revision), models_revision: String(revision) };
+      response.end(JSON.stringify({ ...said, ...rest, ...(!isKnown && { models }) }));
+    };
+    const timer = setTimeout(answer, 5_000);
+    response.once('close', () => {
+      clearTimeout(timer);
+      held.delete(answer);
+    });
+    held.add(answer);
+    if (report.revision !== String(revision)) answer();
+  }
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
+    if (isAway || request.headers.authorization !== `Bearer ${token}`) {
+      response.writeHead(503).end();
+    } else if (request.url?.endsWith('/sync') === true) {
+      api.reports.push(body as unknown as GatewayReport);
+      answerSync(body as unknown as GatewayReport, response);
+    } else if (request.url === '/internal/callers/identify') {
+      const { bearer, address } = body as { bearer: string; address: string };
+      const who = api.callers.get(bearer);
+      if (who === undefined) {
+        refuseCredential(response);
+        return;
+      }
+      const usual = {
+        owner: 'key:a',
+        role: 'submit',
+        credential: 'key:a',
+        human_readable_id: null,
+      };
+      response.end(JSON.stringify({ ...usual, ...who, address }));
+    } else if (request.url === '/internal/audit/refusals') {
+      api.refusals.push(...(body as unknown as { refusals: Refusal[] }).refusals);
+      response.end('{}');
+    } else {
+      response.end(JSON.stringify({ has_keys: api.hasKeys }));
+    }
+  }
+
+  const server = createServer((request, response) => void answer(request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  api.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return api;
+}
+
+function refuseCredential(response: ServerResponse): void {
+  response.writeHead(401, { 'content-type': 'application/problem+json' });
+  const problem = { type: 'about:blank', title: 'Credentials missing or wrong', status: 401 };
+  const said = { detail: 'The credentials are not known.', code: 'UNAUTHORIZED' };
+  response.end(JSON.stringify({ ...problem, ...said, parameter: 'credential' }));
+}

@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { replicaContainer } from '@inference-server/container-engine';
+import { containerLimits } from '../engine.js';
+import type { Figure } from '../report.js';
+import { median } from '../statistics.js';
+import { replicaAddresses } from './replica-addresses.js';
+import { contract, type Surroundings } from './predict.js';
+
+/** The model that no call keeps warm. */
+const model = 'echo-cold';
+const timeoutMs = 60_000;
+
+/**
+ * The first call of a model without a replica, until its answer: beside the container's own start, from its
+ * creation to its first answer, in turns.
+ */
+export async function measureStarts(
+  given: Surroundings,
+  rounds: number,
+): Promise<{ figures: Figure[]; samples: Record<string, readonly number[]> }> {
+  const { server, client, image, scene } = given;
+  await server.operator.postModel(
+    {
+      ...{ human_readable_id: model, container_tag: image, kind: 'runtime' },
+      contract,
+      ...{ max_replicas: 1, idle_timeout_s: 1, memory_mib: 1_024 },
+    },
+    { signal: scene.signal },
+  );
+  const times = { ours: [] as number[], bare: [] as number[] };
+  // The first of each brings files of the image into memory.
+  for (let round = 0; round <= rounds; round += 1) {
+    await untilCold(given);
+    const bare = await bareStart(given, round);
+    const ours = await client.firstAnswer({ address: server.grpcAddress, model, timeoutMs });
+    if (round === 0) continue;
+    times.bare.push(bare);
+    times.ours.push(ours);
+  }
+  const [ours, bare] = [median(times.ours), median(times.bare)];
+  return {
+    figures: [
+      { what: 'the first call of a model without a replica', value: ours, unit: 'ms' },
+      { what: 'the container’s own start', value: bare, unit: 'ms' },
+      { what: 'first call / own start', value: ours / bare, unit: '×', goal: { atMost: 1.3 } },
+    ],
+    samples: { 'first calls': times.ours, 'own starts': times.bare },
+  };
+}
+
+/** Until the other model's replica is the only one. */
+async function untilCold({ engine, scene: { signal } }: Surroundings): Promise<void> {
+  const until = performance.now() + timeoutMs;
+  while ((await replicaAddresses(engine, signal)).length > 1) {
+    if (performance.now() > until) throw new Error('An idle replica stays.');
+    await sleep(100, undefined, { signal });
+  }
+}
+
+/** A container of the same image and limits, in a network of its own as well, by the engine's calls alone. */
+async function bareStart(
+  { engine: { engine, ownLabels: labels }, client, image, scene: { signal } }: Surroundings,
+  round: number,
+): Promise<number> {
+  const name = `bare-start-${round}`;
+  const began = performance.now();
+  await engine.createVolume({ name, labels }, signal);
+  await engine.createNetwork({ name, labels, subnet: '10.214.0.0/28' }, signal);
+  try {
+    await engine.createContainer(
+      replicaContainer({
+        ...{ name, image, labels, network: name, port, model: name },
+        ...{ limits: containerLimits, gpus: [] },
+      }),
+      signal,
+    );
+    await engine.startContainer(name, signal);
+    const host = (await engine.inspectContainer(name, signal))?.addresses[name] ?? '';
+    await client.firstAnswer({ address: `${host}:${port}`, model, timeoutMs });
+    return performance.now() - began;
+  } finally {
+    await engine.removeContainer(name, signal);
+    await engine.removeNetwork(name, signal);
+    await engine.removeVolume(name, signal);
+  }
+}
+
+const port = 9090;

@@ -1,0 +1,43 @@
+import type { MessageSink } from '../framing.js';
+import type { Metadata } from '../metadata.js';
+
+/** What is known of a call before its first message. */
+export interface CallHead {
+  path: string;
+  metadata: Metadata;
+  /** Of the server, as the caller addresses it. */
+  authority: string;
+  peerAddress: string;
+  /** When the caller waits no longer (performance.now()); undefined: it said nothing. */
+  deadlineAt: number | undefined;
+  /** Aborts with a GrpcError when the caller is gone, its time is over or the server ends. */
+  signal: AbortSignal;
+}
+
+/**
+ * Says what takes a call. No byte of a message is read before that: who may not call is refused by a throw.
+ */
+export type Method = (head: CallHead) => Handler | Promise<Handler>;
+
+export type Handler = { unary: UnaryHandler } | { stream: StreamHandler };
+
+/**
+ * Takes the one message and gives the answer. A large one may be begun with `open` and written as it comes;
+ * null is answered then. Throws a GrpcError for another status than OK.
+ */
+export type UnaryHandler = (
+  message: Buffer,
+  open: (messageBytes: number) => MessageSink,
+) => Promise<UnaryAnswer>;
+
+export interface UnaryAnswer {
+  /** Goes out in this order, as one message. */
+  message: readonly Buffer[] | null;
+  trailers?: Metadata;
+}
+
+/** Messages come as they are asked for; `write` waits for a caller that takes them slowly. */
+export type StreamHandler = (
+  messages: AsyncIterable<Buffer>,
+  write: (message: readonly Buffer[]) => Promise<void>,
+) => Promise<{ trailers?: Metadata }>;

@@ -1,0 +1,123 @@
+import { once } from 'node:events';
+import { createMessageReader } from '../framing.js';
+import { GrpcError } from '../grpc-error.js';
+import type { ActiveCall } from './active-call.js';
+import { inflate } from './inflate.js';
+import type { StreamHandler } from './method.js';
+import { isFull, tooLarge, type MessageLimits } from './unary.js';
+
+/** Has the messages of a call handled as they come. One message is read ahead at most, by what it holds. */
+export async function answerStream(
+  call: ActiveCall,
+  handle: StreamHandler,
+  limits: MessageLimits,
+): Promise<void> {
+  const { stream, head } = call;
+  const write = async (parts: readonly Buffer[]) => {
+    head.signal.throwIfAborted();
+    if (call.writeMessage(parts)) return;
+    await once(stream, 'drain', { signal: head.signal }).catch(() => head.signal.throwIfAborted());
+  };
+  const messages = messagesOf(call, limits);
+  try {
+    const { trailers } = await handle(messages, write);
+    if (head.signal.aborted) return;
+    call.respond();
+    call.end(undefined, trailers);
+  } finally {
+    await messages.return(undefined);
+  }
+}
+
+interface Arrived {
+  message: Buffer;
+  isCompressed: boolean;
+  heldBytes: number;
+}
+
+async function* messagesOf(
+  call: ActiveCall,
+  { maxMessageBytes, budget }: MessageLimits,
+): AsyncGenerator<Buffer, undefined> {
+  const { stream, head } = call;
+  const arrived: Arrived[] = [];
+  let heldBytes = 0;
+  const came: { failure?: unknown; isAtEnd: boolean } = { isAtEnd: false };
+  let wake = () => {};
+  const fail = (error: unknown) => {
+    came.failure ??= error;
+    wake();
+  };
+  const onAbort = () => fail(head.signal.reason);
+  const give = (bytes: number) => {
+    budget.give(bytes);
+    heldBytes -= bytes;
+  };
+  const take = (bytes: number) => {
+    if (bytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
+    if (!budget.take(bytes)) throw isFull();
+    heldBytes += bytes;
+  };
+  const reader = createMessageReader({
+    begin: (bytes) => {
+      take(bytes);
+      return undefined;
+    },
+    take: (message, isCompressed) => {
+      arrived.push({ message, isCompressed, heldBytes: message.length });
+      stream.pause();
+      wake();
+    },
+  });
+  const read = (chunk: Buffer) => {
+    call.received += chunk.length;
+    try {
+      reader.push(chunk);
+    } catch (error) {
+      fail(error);
+    }
+    // Between messages a caller may be silent for as long as it likes.
+    call.awaitsSender = reader.isWithin() && came.failure === undefined;
+  };
+  const onEnd = () => {
+    came.isAtEnd = true;
+    call.awaitsSender = false;
+    if (reader.isWithin()) fail(new GrpcError('INTERNAL', 'The request ends within a message.'));
+    wake();
+  };
+  if (head.signal.aborted) onAbort();
+  head.signal.addEventListener('abort', onAbort, { once: true });
+  stream.on('data', read);
+  stream.once('end', onEnd);
+  try {
+    for (;;) {
+      const next = arrived.shift();
+      if (next !== undefined) {
+        let inflatedBytes = 0;
+        const grow = (bytes: number) => {
+          inflatedBytes += bytes;
+          if (inflatedBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
+          take(bytes);
+        };
+        yield next.isCompressed
+          ? await inflate(next.message, call.encoding, { grow, signal: head.signal })
+          : next.message;
+        give(next.heldBytes + inflatedBytes);
+        continue;
+      }
+      // Refused bytes come no further; what came before them was handed on.
+      if (came.failure !== undefined) throw came.failure as Error;
+      if (came.isAtEnd) return undefined;
+      const woken = new Promise<void>((resolve) => (wake = resolve));
+      stream.resume();
+      await woken;
+    }
+  } finally {
+    call.awaitsSender = false;
+    head.signal.removeEventListener('abort', onAbort);
+    stream.off('data', read);
+    stream.off('end', onEnd);
+    stream.resume();
+    give(heldBytes);
+  }
+}

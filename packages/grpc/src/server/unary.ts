@@ -1,0 +1,125 @@
+import { createMessageReader, prefixOf } from '../framing.js';
+import { GrpcError } from '../grpc-error.js';
+import type { ActiveCall } from './active-call.js';
+import type { ByteBudget } from './byte-budget.js';
+import { inflate } from './inflate.js';
+import type { UnaryHandler } from './method.js';
+
+export interface MessageLimits {
+  maxMessageBytes: number;
+  budget: ByteBudget;
+}
+
+/** Reads the one message of a call, has it handled, and answers. What it takes is given back at its end. */
+export async function answerUnary(
+  call: ActiveCall,
+  handle: UnaryHandler,
+  limits: MessageLimits,
+): Promise<void> {
+  const held = holdBytes(limits);
+  try {
+    const received = await readOne(call, held);
+    const message = received.isCompressed
+      ? await inflate(received.message, call.encoding, {
+          grow: held.grow,
+          signal: call.head.signal,
+        })
+      : received.message;
+    const { message: answer, trailers } = await handle(message, (bytes) => {
+      call.respond();
+      call.stream.write(prefixOf(bytes));
+      return call.stream;
+    });
+    if (call.head.signal.aborted) return;
+    if (answer !== null) call.writeMessage(answer);
+    call.end(undefined, trailers);
+  } finally {
+    held.release();
+  }
+}
+
+/** The bytes of one call's messages, within the limits. */
+function holdBytes({ maxMessageBytes, budget }: MessageLimits) {
+  let held = 0;
+  let inflated = 0;
+  const take = (bytes: number) => {
+    if (!budget.take(bytes)) throw isFull();
+    held += bytes;
+  };
+  return {
+    take(messageBytes: number) {
+      if (messageBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
+      take(messageBytes);
+    },
+    grow(bytes: number) {
+      inflated += bytes;
+      if (inflated > maxMessageBytes) throw tooLarge(maxMessageBytes);
+      take(bytes);
+    },
+    release() {
+      budget.give(held);
+      held = 0;
+    },
+  };
+}
+
+export function tooLarge(maxMessageBytes: number): GrpcError {
+  return new GrpcError(
+    'RESOURCE_EXHAUSTED',
+    `The message is larger than ${maxMessageBytes} bytes (MAX_MESSAGE_BYTES).`,
+  );
+}
+
+export function isFull(): GrpcError {
+  return new GrpcError('RESOURCE_EXHAUSTED', 'The server holds too many messages at the moment.', {
+    trailers: { 'retry-after': '1' },
+  });
+}
+
+interface Received {
+  message: Buffer;
+  isCompressed: boolean;
+}
+
+/** The request to its end: it must have one message, and no more. */
+function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise<Received> {
+  const { stream, head } = call;
+  return new Promise((resolve, reject) => {
+    let received: Received | undefined;
+    let hasBegun = false;
+    const reader = createMessageReader({
+      begin(bytes) {
+        if (hasBegun) throw new GrpcError('UNIMPLEMENTED', 'The method takes one message.');
+        hasBegun = true;
+        held.take(bytes);
+        return undefined;
+      },
+      take: (message, isCompressed) => (received = { message, isCompressed }),
+    });
+    const fail = (error: Error) => {
+      call.awaitsSender = false;
+      stream.off('data', read);
+      reject(error);
+    };
+    const read = (chunk: Buffer) => {
+      call.received += chunk.length;
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        fail(error as Error);
+      }
+    };
+    if (head.signal.aborted) {
+      fail(head.signal.reason as Error);
+      return;
+    }
+    head.signal.addEventListener('abort', () => fail(head.signal.reason as Error), { once: true });
+    call.awaitsSender = true;
+    stream.on('data', read);
+    stream.once('end', () => {
+      call.awaitsSender = false;
+      if (received !== undefined && !reader.isWithin()) resolve(received);
+      else fail(new GrpcError('INTERNAL', 'The request ends without a whole message.'));
+    });
+  });
+}

@@ -1,0 +1,280 @@
+import { connect, constants, type ClientHttp2Stream } from 'node:http2';
+import { gzipSync } from 'node:zlib';
+import { Metadata, type ServiceError } from '@grpc/grpc-js';
+import { expect, onTestFinished, test } from 'vitest';
+import { createByteBudget, GrpcError, type Method } from '../src/index.js';
+import { asIs, connectTo, echo, foreignClient, MiB, startServer } from './servers.js';
+
+const hello = Buffer.from('hello');
+
+function callForeign(
+  address: string,
+  path: string,
+  message: Buffer,
+  options: { deadline?: number; metadata?: Metadata } = {},
+): Promise<Buffer> {
+  const client = foreignClient(address);
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      path,
+      asIs,
+      asIs,
+      message,
+      options.metadata ?? new Metadata(),
+      options.deadline === undefined ? {} : { deadline: Date.now() + options.deadline },
+      (error: ServiceError | null, answer?: Buffer) => {
+        if (answer === undefined) reject(error ?? new Error('nothing'));
+        else resolve(answer);
+      },
+    );
+  });
+}
+
+/** A raw request, and what came of it. */
+async function exchange(
+  address: string,
+  headers: Record<string, string>,
+  body?: Buffer | ((stream: ClientHttp2Stream) => void),
+): Promise<{ status: unknown; grpc: unknown; text: unknown; rst: number | undefined }> {
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  session.on('error', () => undefined);
+  const stream = session.request({
+    ...{ ':method': 'POST', ':path': '/t.T/Echo', 'content-type': 'application/grpc' },
+    ...headers,
+  });
+  const seen = {
+    status: undefined as unknown,
+    grpc: undefined as unknown,
+    text: undefined as unknown,
+  };
+  const look = (got: Record<string, unknown>) => {
+    seen.grpc ??= got['grpc-status'];
+    seen.text ??= got['grpc-message'];
+  };
+  stream.on('error', () => undefined);
+  stream.on('response', (got) => {
+    seen.status = got[':status'];
+    look(got);
+  });
+  stream.on('trailers', look);
+  stream.resume();
+  if (typeof body === 'function') body(stream);
+  else stream.end(body);
+  await new Promise<void>((resolve) => stream.once('close', () => resolve()));
+  return { ...seen, rst: stream.rstCode };
+}
+
+const framed = (message: Buffer, flag = 0) => {
+  const prefix = Buffer.from([flag, 0, 0, 0, 0]);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+};
+
+test('clients of another maker are answered: small, empty and large messages', async () => {
+  const { address, faults } = await startServer({ '/t.T/Echo': echo });
+  for (const message of [hello, Buffer.alloc(0), Buffer.alloc(20 * MiB, 5)]) {
+    expect((await callForeign(address, '/t.T/Echo', message)).equals(message)).toBe(true);
+  }
+  expect(faults).toEqual([]);
+});
+
+test('a large answer is written as it comes', async () => {
+  const { address } = await startServer({
+    '/t.T/Large': () => ({
+      unary: async (_message, open) => {
+        const sink = open(3 * MiB);
+        for (let n = 0; n < 3; n += 1) {
+          if (!sink.write(Buffer.alloc(MiB, n))) {
+            await new Promise<void>((resolve) => sink.once('drain', resolve));
+          }
+        }
+        return { message: null, trailers: { 'x-after': 'all' } };
+      },
+    }),
+  });
+  const { message, trailers } = await connectTo(address).call({
+    ...{ path: '/t.T/Large', message: [], maxAnswerBytes: 4 * MiB },
+  });
+  expect([message?.length, message?.[0], message?.at(-1)]).toEqual([3 * MiB, 0, 2]);
+  expect(trailers).toEqual({ 'x-after': 'all' });
+});
+
+test('what a handler throws is the status; what it did not mean to throw stays here', async () => {
+  const trailers = { 'retry-after': '3' };
+  const { address, faults } = await startServer({
+    '/t.T/Refuse': () => {
+      throw new GrpcError('PERMISSION_DENIED', 'nicht für dich, 100 %', { trailers });
+    },
+    '/t.T/Fault': () => ({ unary: () => Promise.reject(new Error('a secret')) }),
+  });
+  await expect(callForeign(address, '/t.T/Refuse', hello)).rejects.toMatchObject({
+    code: 7,
+    details: 'nicht für dich, 100 %',
+  });
+  await expect(callForeign(address, '/t.T/Fault', hello)).rejects.toMatchObject({
+    code: 13,
+    details: 'The server failed.',
+  });
+  expect(faults).toEqual([new Error('a secret')]);
+});
+
+test('a call is refused before its message is read', async () => {
+  const refuse: Method = () => {
+    throw new GrpcError('UNAUTHENTICATED', 'no');
+  };
+  const { address } = await startServer({ '/t.T/Refuse': refuse });
+  const { grpc } = await exchange(address, { ':path': '/t.T/Refuse' }, (stream) => {
+    // Of 200 MiB that never come.
+    stream.write(Buffer.from([0, 0x0c, 0x80, 0, 0]));
+  });
+  expect(grpc).toBe('16');
+});
+
+test('the deadline of the caller ends the call, and its handler hears of it', async () => {
+  const heard: unknown[] = [];
+  const wait: Method = ({ signal }) => ({
+    unary: () =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          heard.push((signal.reason as GrpcError).status);
+          reject(signal.reason as Error);
+        });
+      }),
+  });
+  const { address, faults } = await startServer({ '/t.T/Wait': wait });
+  const { grpc } = await exchange(
+    address,
+    { ':path': '/t.T/Wait', 'grpc-timeout': '50m' },
+    framed(hello),
+  );
+  expect([grpc, heard]).toEqual(['4', ['DEADLINE_EXCEEDED']]);
+  const { rst } = await exchange(address, { ':path': '/t.T/Wait' }, (stream) => {
+    stream.write(framed(hello));
+    setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), 50);
+  });
+  expect(rst).toBe(constants.NGHTTP2_CANCEL);
+  await expect.poll(() => heard).toEqual(['DEADLINE_EXCEEDED', 'CANCELLED']);
+  expect(faults).toEqual([]);
+});
+
+test.each([
+  ['another method of HTTP', { ':method': 'PUT' }, { status: 405 }],
+  ['another type', { 'content-type': 'application/json' }, { status: 415 }],
+  ['web', { 'content-type': 'application/grpc-web' }, { status: 415 }],
+  ['an unknown method', { ':path': '/t.T/None' }, { status: 200, grpc: '12' }],
+  ['a time out of form', { 'grpc-timeout': '5 s' }, { status: 200, grpc: '13' }],
+  ['an unknown encoding', { 'grpc-encoding': 'br' }, { status: 200, grpc: '12' }],
+])('%s is refused', async (_what, headers, expected) => {
+  const { address } = await startServer({ '/t.T/Echo': echo });
+  expect(await exchange(address, headers, framed(hello))).toMatchObject(expected);
+});
+
+test.each([
+  ['nothing', Buffer.alloc(0), '13'],
+  ['half a prefix', Buffer.from([0, 0]), '13'],
+  ['half a message', Buffer.from([0, 0, 0, 0, 9, 1, 2]), '13'],
+  ['no prefix', Buffer.from('GET / HTTP/1.1'), '13'],
+  ['two messages', Buffer.concat([framed(hello), framed(hello)]), '12'],
+  ['too large a message', Buffer.from([0, 255, 255, 255, 255]), '8'],
+  ['compressed without a way', framed(hello, 1), '13'],
+])('%s is no request', async (_what, body, grpc) => {
+  const { address } = await startServer({ '/t.T/Echo': echo });
+  expect(await exchange(address, {}, body)).toMatchObject({ status: 200, grpc });
+});
+
+test('compressed messages are inflated, within the limits', async () => {
+  const { address } = await startServer({ '/t.T/Echo': echo }, { maxMessageBytes: MiB });
+  const gzip = { 'grpc-encoding': 'gzip' };
+  const good = framed(gzipSync(Buffer.alloc(MiB)), 1);
+  expect(await exchange(address, gzip, good)).toMatchObject({ grpc: '0' });
+  const bomb = framed(gzipSync(Buffer.alloc(64 * MiB)), 1);
+  expect(await exchange(address, gzip, bomb)).toMatchObject({ grpc: '8' });
+  expect(await exchange(address, gzip, framed(hello, 1))).toMatchObject({ grpc: '13' });
+});
+
+test('messages under way share a budget, which is whole again afterwards', async () => {
+  const budget = createByteBudget(3 * MiB);
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const hold: Method = () => ({
+    unary: async (message) => {
+      await held;
+      return { message: [message] };
+    },
+  });
+  const { address } = await startServer({ '/t.T/Hold': hold }, { budget });
+  const peer = connectTo(address);
+  const message = [Buffer.alloc(2 * MiB)];
+  const first = peer.call({ path: '/t.T/Hold', message, maxAnswerBytes: 4 * MiB });
+  await expect.poll(() => budget.held).toBe(2 * MiB);
+  const second = await peer.call({ path: '/t.T/Hold', message, maxAnswerBytes: 4 * MiB });
+  expect(second).toMatchObject({ status: 'RESOURCE_EXHAUSTED', trailers: { 'retry-after': '1' } });
+  release();
+  expect((await first).status).toBe('OK');
+  expect(budget.held).toBe(0);
+});
+
+test('a message that comes too slowly is cut', async () => {
+  const { address } = await startServer(
+    { '/t.T/Echo': echo },
+    { pace: { minBytes: 1_000, windowMs: 300 } },
+  );
+  const { grpc, text } = await exchange(address, {}, (stream) => {
+    stream.write(Buffer.from([0, 0, 0, 255, 0]));
+    const drip = setInterval(() => stream.write('a'), 20);
+    stream.once('close', () => clearInterval(drip));
+  });
+  expect([grpc, text]).toEqual(['1', expect.stringContaining('less than 1000 bytes')]);
+});
+
+test('who resets calls without end is sent away', async () => {
+  const { address, port } = await startServer({ '/t.T/Echo': echo });
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  session.on('error', () => undefined);
+  const closed = new Promise<void>((resolve) => session.once('close', () => resolve()));
+  const reset = () => {
+    for (let n = 0; n < 50 && !session.closed && !session.destroyed; n += 1) {
+      const stream = session.request({ ':method': 'POST', ':path': '/t.T/Echo' });
+      stream.on('error', () => undefined);
+      stream.close(constants.NGHTTP2_CANCEL);
+    }
+    if (!session.closed && !session.destroyed) setImmediate(reset);
+  };
+  reset();
+  await closed;
+  const answer = await connectTo(`127.0.0.1:${port}`).call({
+    ...{ path: '/t.T/Echo', message: [hello], maxAnswerBytes: MiB },
+  });
+  expect(answer.status).toBe('OK');
+});
+
+test('a server that stops lets calls end, takes no new ones, and cuts what lasts', async () => {
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const { address, server } = await startServer({
+    '/t.T/Hold': () => ({
+      unary: async () => {
+        await held;
+        return { message: [hello] };
+      },
+    }),
+    '/t.T/Never': () => ({ unary: () => new Promise(() => undefined) }),
+  });
+  const peer = connectTo(address);
+  const ask = (path: string) => peer.call({ path, message: [hello], maxAnswerBytes: MiB });
+  const first = ask('/t.T/Hold');
+  const never = ask('/t.T/Never');
+  await expect.poll(() => peer).toBeDefined();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const closing = server.close(1_000);
+  release();
+  expect((await first).status).toBe('OK');
+  expect(await never).toMatchObject({
+    status: 'UNAVAILABLE',
+    statusMessage: 'The server is stopping.',
+  });
+  await closing;
+  await expect(ask('/t.T/Hold')).rejects.toMatchObject({ neverTaken: true });
+});

@@ -1,0 +1,72 @@
+import { expect, test } from 'vitest';
+import type { Method } from '../src/index.js';
+import { asIs, foreignClient, MiB, startServer } from './servers.js';
+
+const echoEach: Method = () => ({
+  stream: async (messages, write) => {
+    for await (const message of messages) await write([message]);
+    return { trailers: { 'x-done': 'yes' } };
+  },
+});
+
+test('messages are answered one by one, in order', async () => {
+  const { address, faults } = await startServer({ '/t.T/Each': echoEach });
+  const stream = foreignClient(address).makeBidiStreamRequest('/t.T/Each', asIs, asIs);
+  const sent = Array.from({ length: 500 }, (_, n) => Buffer.from(String(n)));
+  sent.push(Buffer.alloc(3 * MiB, 1));
+  for (const message of sent) stream.write(message);
+  stream.end();
+  const got: Buffer[] = [];
+  for await (const message of stream as AsyncIterable<Buffer>) got.push(message);
+  expect(got.length).toBe(sent.length);
+  expect(got.every((message, n) => message.equals(sent[n]!))).toBe(true);
+  expect(faults).toEqual([]);
+});
+
+test('a stream of answers ends with its caller', async () => {
+  let ended!: (why: unknown) => void;
+  const end = new Promise((resolve) => (ended = resolve));
+  const { address } = await startServer({
+    '/t.T/Watch': () => ({
+      stream: async (_messages, write) => {
+        try {
+          for (let n = 0; ; n += 1) {
+            await write([Buffer.from(String(n))]);
+            await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+        } catch (error) {
+          ended(error);
+          throw error;
+        }
+      },
+    }),
+  });
+  const stream = foreignClient(address).makeServerStreamRequest(
+    ...(['/t.T/Watch', asIs, asIs, Buffer.alloc(0)] as const),
+  );
+  stream.on('error', () => undefined);
+  stream.once('data', () => stream.cancel());
+  expect(await end).toMatchObject({ status: 'CANCELLED' });
+});
+
+test('what is not read is not asked for', async () => {
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const { address } = await startServer({
+    '/t.T/Late': () => ({
+      stream: async (messages, write) => {
+        await held;
+        let bytes = 0;
+        for await (const message of messages) bytes += message.length;
+        await write([Buffer.from(String(bytes))]);
+        return {};
+      },
+    }),
+  });
+  const stream = foreignClient(address).makeBidiStreamRequest('/t.T/Late', asIs, asIs);
+  const answer = new Promise<Buffer>((resolve) => stream.once('data', resolve));
+  for (let n = 0; n < 20; n += 1) stream.write(Buffer.alloc(MiB));
+  stream.end();
+  setTimeout(release, 100);
+  expect(String(await answer)).toBe(String(20 * MiB));
+});

@@ -1,0 +1,20 @@
+export { parseContractJson } from './contract-json.js';
+export { decodeModelContract, encodeModelContract } from './contract-message.js';
+export { contractViolation, type ContractViolation } from './contract-violation.js';
+export { fileDescriptors } from './file-descriptors.js';
+export { jsonSchemaOf } from './json-schema.js';
+export { predictRequestFromJson, tensorsOfPlain } from './plain-inputs.js';
+export { jsonFromPredictResponse, plainOutputs } from './plain-outputs.js';
+export {
+  encodeInputs,
+  encodeModelSpec,
+  encodeOutputs,
+  outlinePredictRequest,
+  outlinePredictResponse,
+  type ModelSpec,
+  type PredictRequestOutline,
+  type PredictResponseOutline,
+} from './predict-message.js';
+export { canBatch, concatInputs, rowsOf, splitOutputs } from './rows.js';
+export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
+export type { TensorOutline, TensorShape } from './tensor-outline.js';

@@ -1,0 +1,41 @@
+import { parse } from 'lossless-json';
+import type { ModelField } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+
+/**
+ * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
+ * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast.
+ */
+export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
+  const text = typeof document === 'string' ? document : utf8Text(document);
+  try {
+    return hasLong(fields) && /\d{16}/.test(text)
+      ? parse(text, undefined, exactNumber)
+      : (JSON.parse(text) as unknown);
+  } catch {
+    // The texts of parsers repeat what they were given.
+    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+  }
+}
+
+function utf8Text(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+  }
+}
+
+function hasLong(fields: readonly ModelField[]): boolean {
+  return fields.some(
+    ({ dtype, subfields }) =>
+      dtype === 'DT_INT64' || dtype === 'DT_UINT64' || hasLong(subfields ?? []),
+  );
+}
+
+function exactNumber(digits: string): number | bigint {
+  const number = Number(digits);
+  if (Number.isSafeInteger(number) || !/^-?\d+$/.test(digits)) return number;
+  // A number of thousands of digits is none of 64 bits.
+  return digits.length > 25 ? number : BigInt(digits);
+}

@@ -1,0 +1,114 @@
+import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { dataTypeName } from './data-types.js';
+import { elementForm } from './element-forms.js';
+import { outlinePredictResponse } from './predict-message.js';
+import { badTensor, contentOf, dimsOf, stringsOf, valuesWanted } from './tensor-content.js';
+import type { TensorOutline } from './tensor-outline.js';
+import { plainText } from './text-form.js';
+
+/** Lists of nothing in lists: more is no answer of a model. */
+const maxLists = 1_000_000;
+/** Each becomes several bytes of text and far more on the way there. */
+const maxValues = 32_000_000;
+
+/**
+ * The outputs of a PredictResponse as a JSON text. Throws MODEL_ERROR of an answer that is none, or that
+ * cannot be told in JSON.
+ */
+export function jsonFromPredictResponse(
+  contract: Pick<ModelContract, 'outputs'>,
+  bytes: Buffer,
+): string {
+  return answered(() => JSON.stringify(plainOutputs(contract.outputs, bytes)));
+}
+
+/** Whatever is wrong with an answer is the model's fault, not the caller's. */
+export function answered<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof AppError) {
+      throw new AppError('MODEL_ERROR', `The model's answer cannot be read: ${cause.message}`, {
+        cause,
+      });
+    }
+    // A text that is longer than any string may be.
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new AppError('MODEL_ERROR', "The model's answer is too large for JSON.", { cause });
+  }
+}
+
+/** The outputs by name as plain values. */
+export function plainOutputs(
+  fields: readonly ModelField[],
+  bytes: Buffer,
+): Record<string, unknown> {
+  return plainTensors(fields, outlinePredictResponse(bytes).outputs);
+}
+
+function plainTensors(
+  fields: readonly ModelField[],
+  tensors: ReadonlyMap<string, TensorOutline>,
+): Record<string, unknown> {
+  const byName = new Map(fields.map((field) => [field.name, field]));
+  // Not by assignment: a name may be __proto__.
+  return Object.fromEntries(
+    [...tensors].map(([name, tensor]) => [name, plainTensor(byName.get(name), tensor)]),
+  );
+}
+
+function plainTensor(field: ModelField | undefined, tensor: TensorOutline): unknown {
+  const values = plainValues(field, tensor);
+  const dims = dimsOf(tensor) ?? contractDims(field?.shape, values.length);
+  const isScalar = field?.shape?.length === 0 || dims === undefined || dims.length === 0;
+  if (isScalar && values.length === 1) return values[0];
+  return nested(values, dims ?? [values.length]);
+}
+
+/** Of a tensor that says no shape: the contract's, where its values make it. */
+function contractDims(shape: readonly number[] | undefined, count: number): number[] | undefined {
+  if (shape === undefined || shape.length === 0) return undefined;
+  const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
+  const unknowns = shape.filter((size) => size === -1).length;
+  const left = known === 0 ? 0 : count / known;
+  if (unknowns > 1 || !Number.isInteger(left)) return undefined;
+  if (unknowns === 0 && known !== count) return undefined;
+  return shape.map((size) => (size === -1 ? left : size));
+}
+
+function plainValues(field: ModelField | undefined, tensor: TensorOutline): unknown[] {
+  if (tensor.dtype === dataTypes.DT_STRING) return stringsOf(tensor).map(plainText);
+  if (tensor.dtype === dataTypes.DT_MAP) return plainMaps(field, tensor);
+  const dtype = dataTypeName(tensor.dtype);
+  const form = dtype === undefined ? undefined : elementForm(dtype);
+  if (form === undefined) {
+    throw badTensor(`is of the type ${dtype ?? 'DT_INVALID'}, which JSON cannot tell`);
+  }
+  const content = contentOf(tensor);
+  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
+  const count = content.byteLength / form.size;
+  if (count > maxValues) throw badTensor('has too many values for JSON');
+  const values = new Array<unknown>(count);
+  for (let index = 0; index < count; index += 1) values[index] = form.read(view, index * form.size);
+  return values;
+}
+
+function plainMaps(field: ModelField | undefined, tensor: TensorOutline): unknown[] {
+  const maps = (tensor.subtensors ?? []).map((map) => plainTensors(field?.subfields ?? [], map));
+  const wanted = valuesWanted(tensor, maps.length, false, 1);
+  const [only] = maps;
+  return wanted === maps.length ? maps : new Array<unknown>(wanted).fill(only);
+}
+
+function nested(values: unknown[], dims: readonly number[]): unknown {
+  const lists = dims.slice(0, -1).reduce((product, size) => product * Math.max(size, 1), 1);
+  if (lists > maxLists && lists > values.length) throw badTensor('has too many empty lists');
+  let at = 0;
+  const listOf = (level: number): unknown => {
+    const size = dims[level] ?? 0;
+    if (level < dims.length - 1) return Array.from({ length: size }, () => listOf(level + 1));
+    return values.slice(at, (at += size));
+  };
+  return dims.length === 0 ? values : listOf(0);
+}

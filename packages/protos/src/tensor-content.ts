@@ -1,0 +1,200 @@
+import { dataTypes } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { fixedType, type FixedType } from './data-types.js';
+import type { TensorOutline } from './tensor-outline.js';
+import {
+  BinaryWriter,
+  bytesOf,
+  decoding,
+  lengthTag,
+  readFields,
+  takeNumbers,
+  WireType,
+  type BinaryReader,
+} from './wire.js';
+
+/** What a tensor may take once it is written out, however few bytes it came in. */
+const maxContentBytes = 256 * 1024 * 1024;
+/** A string is far more than its bytes. */
+const maxStrings = 4_000_000;
+
+/**
+ * The values of a tensor of a fixed-size type as they stand in `tensor_content`, in whichever way it has
+ * them; one that stands for all has been repeated. Throws MALFORMED_REQUEST where they do not make its shape.
+ */
+export function contentOf(tensor: TensorOutline): Buffer {
+  const type = fixedType(tensor.dtype);
+  if (type === undefined) throw badTensor('is of a type without a fixed size');
+  const content = decoding('The tensor', () => readContent(tensor, type));
+  const there = content.byteLength / type.size;
+  if (!Number.isInteger(there)) throw badTensor('has part of a value');
+  const wanted = valuesWanted(tensor, there, tensor.hasContent, type.size);
+  return wanted === there ? content : repeated(content, wanted);
+}
+
+/** The values of a DT_STRING tensor, likewise. */
+export function stringsOf(tensor: TensorOutline): Buffer[] {
+  const strings = decoding('The tensor', () => readStrings(tensor));
+  const wanted = valuesWanted(tensor, strings.length, tensor.hasContent, 1);
+  const [only] = strings;
+  if (wanted === strings.length || only === undefined) return strings;
+  return new Array<Buffer>(wanted).fill(only);
+}
+
+/** A TensorProto with its values in `tensor_content`, in pieces. */
+export function encodeContent(dtype: number, dims: readonly number[], content: Buffer): Buffer[] {
+  const head = [encodeTypeAndShape(dtype, dims)];
+  return content.byteLength === 0 ? head : [...head, lengthTag(4, content.byteLength), content];
+}
+
+/** A TensorProto of text or bytes. */
+export function encodeStrings(dims: readonly number[], strings: readonly Buffer[]): Buffer {
+  const writer = new BinaryWriter();
+  writer.raw(encodeTypeAndShape(dataTypes.DT_STRING, dims));
+  for (const string of strings) writer.tag(8, WireType.LengthDelimited).bytes(string);
+  return Buffer.from(writer.finish());
+}
+
+/** Without any dim it says that there is one value, where a tensor without a shape says nothing. */
+export function encodeTypeAndShape(dtype: number, dims: readonly number[]): Buffer {
+  const writer = new BinaryWriter();
+  writer.tag(1, WireType.Varint).int32(dtype);
+  writer.tag(2, WireType.LengthDelimited).fork();
+  for (const size of dims) {
+    writer.tag(2, WireType.LengthDelimited).fork().tag(1, WireType.Varint).int64(size).join();
+  }
+  return Buffer.from(writer.join().finish());
+}
+
+/** The sizes of a tensor that says them, as numbers. */
+export function dimsOf(tensor: TensorOutline): number[] | undefined {
+  if (tensor.shape === undefined || tensor.shape.unknownRank) return undefined;
+  if (tensor.shape.dims.some((size) => size < 0n || size > BigInt(Number.MAX_SAFE_INTEGER))) {
+    throw badTensor('has a size that is out of range');
+  }
+  return tensor.shape.dims.map(Number);
+}
+
+export function badTensor(what: string): AppError {
+  return new AppError('MALFORMED_REQUEST', `A tensor ${what}.`);
+}
+
+/** How many values the shape wants of a tensor that has `there`. */
+export function valuesWanted(
+  tensor: TensorOutline,
+  there: number,
+  hasContent: boolean,
+  bytesEach: number,
+): number {
+  const wanted = dimsOf(tensor)?.reduce((product, size) => product * size, 1) ?? there;
+  if (wanted === there) return there;
+  if (there !== 1 || hasContent) throw badTensor('has a number of values that is not its shape’s');
+  if (wanted * bytesEach > maxContentBytes || (bytesEach === 1 && wanted > maxStrings)) {
+    throw badTensor('would take too much room with its one value in every place');
+  }
+  return wanted;
+}
+
+function repeated(content: Buffer, times: number): Buffer {
+  return times === 0 ? Buffer.alloc(0) : Buffer.alloc(times * content.byteLength, content);
+}
+
+function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buffer {
+  let content: Buffer | undefined;
+  const values = createNumbers(type);
+  readFields(bytes, (field, wireType, reader) => {
+    if (field === 4 && wireType === WireType.LengthDelimited) {
+      content = bytesOf(reader);
+      return true;
+    }
+    if (field !== type.field || hasContent) return false;
+    if (type.wire === 'varint') {
+      return takeNumbers(wireType, WireType.Varint, reader, values.addVarint);
+    }
+    const single = type.wire === 'float' ? WireType.Bit32 : WireType.Bit64;
+    if (wireType !== single && wireType !== WireType.LengthDelimited) return false;
+    // Numbers of a fixed size stand there as they do in the content.
+    const start = reader.pos;
+    const packed = wireType === single ? undefined : bytesOf(reader);
+    if (packed === undefined) reader.skip(wireType, field);
+    values.addBytes(packed ?? bytes.subarray(start, reader.pos));
+    return true;
+  });
+  return hasContent && content !== undefined ? content : values.finish();
+}
+
+/** Collects numbers in a buffer that doubles. */
+function createNumbers(type: FixedType) {
+  const { size } = type;
+  let buffer = Buffer.alloc(0);
+  let used = 0;
+  const reserve = (more: number) => {
+    if (used + more <= buffer.length) return;
+    const larger = Buffer.alloc(Math.max(used + more, 2 * buffer.length, 64));
+    buffer.copy(larger, 0, 0, used);
+    buffer = larger;
+  };
+  return {
+    addBytes(bytes: Buffer) {
+      reserve(bytes.length);
+      used += bytes.copy(buffer, used);
+    },
+    addVarint(reader: BinaryReader) {
+      reserve(size);
+      if (size === 8) buffer.writeBigUInt64LE(BigInt(reader.uint64()), used);
+      else buffer.writeUIntLE(bitsOf(reader, type), used, size);
+      used += size;
+    },
+    finish: () => buffer.subarray(0, used),
+  };
+}
+
+/** Of a number that stands in a field for larger ones, too. */
+function bitsOf(reader: BinaryReader, { size, range }: FixedType): number {
+  if (range === 'boolean') return reader.bool() ? 1 : 0;
+  const unsigned = reader.uint32();
+  if (size === 4) return unsigned;
+  const signed = unsigned | 0;
+  if (range !== undefined && (signed < range[0] || signed > range[1])) {
+    throw badTensor('has a number that is out of the range of its type');
+  }
+  return size === 1 ? signed & 0xff : signed & 0xffff;
+}
+
+function readStrings(tensor: TensorOutline): Buffer[] {
+  const strings: Buffer[] = [];
+  let content: Buffer | undefined;
+  readFields(tensor.bytes, (field, wireType, reader) => {
+    if (wireType !== WireType.LengthDelimited) return false;
+    if (field === 4) content = bytesOf(reader);
+    else if (field !== 8 || tensor.hasContent) return false;
+    else if (strings.length === maxStrings) throw badTensor('has too many strings');
+    else strings.push(bytesOf(reader));
+    return true;
+  });
+  return content === undefined || !tensor.hasContent ? strings : stringsInContent(tensor, content);
+}
+
+/** TensorFlow writes all lengths first, then all bytes. */
+function stringsInContent(tensor: TensorOutline, content: Buffer): Buffer[] {
+  const count = (dimsOf(tensor) ?? []).reduce((product, size) => product * size, 1);
+  if (count > content.byteLength || count > maxStrings) throw badTensor('has too few strings');
+  const lengths: number[] = [];
+  let at = 0;
+  while (lengths.length < count) {
+    let length = 0;
+    let shift = 1;
+    let byte: number | undefined;
+    do {
+      byte = content[at];
+      at += 1;
+      if (byte === undefined || shift > 2 ** 28) throw badTensor('has strings cut short');
+      length += (byte & 0x7f) * shift;
+      shift *= 128;
+    } while (byte >= 0x80);
+    lengths.push(length);
+  }
+  const strings = lengths.map((length) => content.subarray(at, (at += length)));
+  if (at !== content.byteLength) throw badTensor('has strings cut short');
+  return strings;
+}

@@ -1,0 +1,50 @@
+/** What a value of DT_STRING has to be, for whoever gave something else. */
+export const textWanted = 'a string, or {"base64": "…"} with bytes';
+
+/** How text and bytes stand in JSON. */
+export const textSchema = {
+  anyOf: [
+    { type: 'string' },
+    {
+      type: 'object',
+      properties: {
+        base64: {
+          type: 'string',
+          pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$',
+        },
+      },
+      required: ['base64'],
+      additionalProperties: false,
+    },
+  ],
+};
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Text where the bytes are UTF-8. */
+export function plainText(bytes: Buffer): string | { base64: string } {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return { base64: bytes.toString('base64') };
+  }
+}
+
+/** Undefined of what is no text and no bytes. */
+export function bytesOfPlain(value: unknown): Buffer | undefined {
+  // Half of a surrogate pair has no UTF-8: it would become another character.
+  if (typeof value === 'string') {
+    return /\p{Surrogate}/u.test(value) ? undefined : Buffer.from(value, 'utf8');
+  }
+  if (value instanceof Uint8Array) return Buffer.from(value);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { base64 } = value as { base64?: unknown };
+  if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return undefined;
+  return isBase64(base64) ? Buffer.from(base64, 'base64') : undefined;
+}
+
+/** Without a group that repeats: that would not stand a text of many megabytes. */
+function isBase64(text: string): boolean {
+  const padded = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
+  return text.length % 4 === 0 && !/[^A-Za-z0-9+/]/.test(text.slice(0, text.length - padded));
+}

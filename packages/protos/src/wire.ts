@@ -1,0 +1,76 @@
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { AppError } from '@inference-server/errors';
+
+export { BinaryWriter, WireType, type BinaryReader };
+
+/**
+ * Goes through the fields of a message. `take` reads the value of a field that it knows, in the form that it
+ * knows, and answers true; every other field is passed over, as protobuf wants it.
+ */
+export function readFields(
+  bytes: Uint8Array,
+  take: (field: number, wireType: WireType, reader: BinaryReader) => boolean,
+): void {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (!take(field, wireType, reader)) reader.skip(wireType, field);
+  }
+  // A number of fixed size is read beyond the end without a word where the buffer goes on.
+  if (reader.pos > reader.len) throw new RangeError('A value goes beyond the end of its message.');
+}
+
+/** A value of its own length, as a slice: nothing is copied. */
+export function bytesOf(reader: BinaryReader): Buffer {
+  const bytes = reader.bytes();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Far more than any writer gives a message in. */
+const maxParts = 100;
+
+/** A message that is given in several parts is what all of them say: their bytes, one after the other. */
+export function addPart(parts: Buffer[], part: Buffer): void {
+  if (parts.length === maxParts) throw new RangeError('A message is given in too many parts.');
+  parts.push(part);
+}
+
+/** One part is a slice still. */
+export function joinParts(parts: Buffer[]): Buffer {
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+
+/** A number field of which one or many, packed, may stand: as `read` reads one. */
+export function takeNumbers(
+  wireType: WireType,
+  single: WireType,
+  reader: BinaryReader,
+  read: (reader: BinaryReader) => void,
+): boolean {
+  if (wireType === single) {
+    read(reader);
+    return true;
+  }
+  if (wireType !== WireType.LengthDelimited) return false;
+  const values = new BinaryReader(reader.bytes());
+  while (values.pos < values.len) read(values);
+  if (values.pos > values.len) throw new RangeError('A packed value is cut short.');
+  return true;
+}
+
+/** Makes an AppError of whatever a reader of foreign bytes throws. */
+export function decoding<T>(what: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError('MALFORMED_REQUEST', `${what} is no valid protobuf message.`, { cause });
+  }
+}
+
+/** What stands before a value of its own length. */
+export function lengthTag(field: number, length: number): Buffer {
+  return Buffer.from(
+    new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(length).finish(),
+  );
+}

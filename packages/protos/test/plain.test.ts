@@ -1,0 +1,166 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelField } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import {
+  encodeContent,
+  encodeOutputs,
+  encodeStrings,
+  jsonFromPredictResponse,
+  outlinePredictRequest,
+  predictRequestFromJson,
+  tensorsOfPlain,
+} from '../src/index.js';
+
+const field = (dtype: ModelField['dtype'], shape?: number[]): ModelField => ({
+  name: 'x',
+  dtype,
+  ...(shape && { shape }),
+});
+/** What a model that gives back what it gets would answer. */
+const echoed = (fields: ModelField[], json: string) => {
+  const request = predictRequestFromJson({ inputs: fields }, json);
+  const { inputs } = outlinePredictRequest(request);
+  const outputs = new Map([...inputs].map(([name, tensor]) => [name, tensor.bytes]));
+  return jsonFromPredictResponse({ outputs: fields }, Buffer.concat(encodeOutputs(outputs)));
+};
+const refusal = (act: () => unknown) => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof AppError) return error;
+    throw error;
+  }
+  throw new Error('It was accepted.');
+};
+
+describe('plain values', () => {
+  it.each<[string, ModelField, string]>([
+    ['a scalar', field('DT_FLOAT', []), '1.5'],
+    ['one value of no said shape', field('DT_INT32'), '7'],
+    ['a list of no said shape', field('DT_INT32'), '[[7],[8]]'],
+    ['an empty list', field('DT_DOUBLE', [-1, 3]), '[]'],
+    ['a pair', field('DT_COMPLEX64', []), '[1,"-Infinity"]'],
+    ['pairs of no said shape', field('DT_COMPLEX128'), '[[1,2],[3,4]]'],
+    ['text', field('DT_STRING', [-1]), '["","Grüße 🙂","\\u0000"]'],
+    ['bytes', field('DT_STRING', []), '{"base64":"/wA="}'],
+    ['the least of 64 bits', field('DT_INT64', []), '"-9223372036854775808"'],
+    ['the greatest of 64 bits', field('DT_UINT64', [1]), '["18446744073709551615"]'],
+    ['the greatest whole number', field('DT_INT64', []), '9007199254740991'],
+    ['not finite ones', field('DT_HALF', [3]), '["NaN","Infinity","-Infinity"]'],
+    ['booleans', field('DT_BOOL', [2, 1]), '[[true],[false]]'],
+    ['quantised ones', field('DT_QUINT8', [2]), '[0,255]'],
+    ['maps', { name: 'x', shape: [-1], subfields: [field('DT_INT8', [])] }, '[{"x":1},{"x":2}]'],
+  ])('come back as they were: %s', (_, of, value) => {
+    expect(echoed([of], `{"x":${value}}`)).toBe(`{"x":${value}}`);
+  });
+
+  it('keep numbers of 64 bits that JSON.parse would change', () => {
+    const fields = [field('DT_INT64', [-1]), { name: 'y', dtype: 'DT_DOUBLE' as const }];
+    const text = '{"x":[9223372036854775807,-9007199254740993,5,1e3],"y":12345678901234567890}';
+    const same =
+      '{"x":["9223372036854775807","-9007199254740993",5,1000],"y":12345678901234567000}';
+    expect(echoed(fields, text)).toBe(same);
+  });
+
+  it('may be called as everything is in JavaScript', () => {
+    const fields = [{ ...field('DT_INT8', []), name: '__proto__' }];
+    expect(echoed(fields, '{"__proto__":1}')).toBe('{"__proto__":1}');
+  });
+
+  it.each<[string, ModelField, string, string]>([
+    ['a list for a value', field('DT_FLOAT', []), '[1]', 'The input "x" must be a number'],
+    ['a value for a list', field('DT_FLOAT', [-1]), '1', 'must be a list'],
+    [
+      'ragged lists',
+      field('DT_FLOAT', [-1, -1]),
+      '[[1,2],[3]]',
+      'The input "x"[1] must be a list of 2',
+    ],
+    ['ragged lists of no said shape', field('DT_FLOAT'), '[[1],2]', '"x"[1] must be a list'],
+    ['another length', field('DT_FLOAT', [2]), '[1]', 'must be a list of 2'],
+    ['a text for a number', field('DT_FLOAT', [-1]), '[1,"secret"]', 'The input "x"[1] must be'],
+    ['a number beyond a float', field('DT_FLOAT', []), '1e39', 'must be a number'],
+    ['a number beyond any', field('DT_DOUBLE', []), '1e999', 'must be a number'],
+    ['a part of a number', field('DT_INT32', []), '1.5', 'a whole number'],
+    ['300 for 8 bits', field('DT_UINT8', []), '300', 'from 0 to 255'],
+    ['a number beyond 64 bits', field('DT_INT64', []), '9223372036854775808', 'a whole number'],
+    ['digits beyond 64 bits', field('DT_UINT64', []), '"18446744073709551616"', 'a whole number'],
+    ['a number that was rounded', field('DT_INT64', []), '1e18', 'a whole number'],
+    ['0 for false', field('DT_BOOL', []), '0', 'true or false'],
+    ['null', field('DT_STRING', []), 'null', 'must be a string'],
+    ['bad base64', field('DT_STRING', []), '{"base64":"a"}', 'must be a string'],
+    ['half a surrogate pair', field('DT_STRING', []), '"\\ud800"', 'must be a string'],
+    ['a resource', field('DT_RESOURCE', []), '1', 'DT_RESOURCE, of which no value'],
+    ['a map of which nothing is known', field('DT_MAP', []), '{}', 'DT_MAP, of which no value'],
+    ['endless lists', field('DT_FLOAT'), `${'['.repeat(99)}1${']'.repeat(99)}`, 'too deep'],
+  ])('are refused with the input’s name: %s', (_, of, value, detail) => {
+    const error = refusal(() => predictRequestFromJson({ inputs: [of] }, `{"x":${value}}`));
+    expect(error).toMatchObject({ code: 'VALIDATION_FAILED', extensions: { parameter: 'x' } });
+    expect(error.message).toContain(detail);
+    expect(error.message).not.toContain('secret');
+  });
+
+  it('are refused where an input is missing, unknown, or no object', () => {
+    const read = (json: string) => () =>
+      predictRequestFromJson({ inputs: [field('DT_INT8')] }, json);
+    expect(refusal(read('{}')).message).toBe('The input "x" is missing.');
+    expect(refusal(read('{"x":1,"secret":2}')).message).not.toContain('secret');
+    expect(refusal(read('[1]')).code).toBe('VALIDATION_FAILED');
+    expect(refusal(read('{secret')).code).toBe('MALFORMED_REQUEST');
+    expect(refusal(read('{secret')).message).not.toContain('secret');
+    const deep = '['.repeat(1_000_000);
+    expect(refusal(read(`{"x":${deep}`)).code).toBe('MALFORMED_REQUEST');
+  });
+
+  it('may be bytes and bigints where they do not come from JSON', () => {
+    const fields = [field('DT_STRING', []), { name: 'n', dtype: 'DT_UINT64' as const }];
+    const tensors = tensorsOfPlain(fields, { x: new Uint8Array([255]), n: 2n ** 64n - 1n });
+    const answer = jsonFromPredictResponse(
+      { outputs: fields },
+      Buffer.concat(encodeOutputs(tensors)),
+    );
+    expect(answer).toBe('{"x":{"base64":"/w=="},"n":"18446744073709551615"}');
+  });
+});
+
+describe('an answer', () => {
+  const answer = (tensor: Buffer, of?: ModelField) =>
+    jsonFromPredictResponse(
+      { outputs: of === undefined ? [] : [of] },
+      Buffer.concat(encodeOutputs(new Map([['x', tensor]]))),
+    );
+  const without = (tensor: Buffer) => Buffer.concat([tensor.subarray(0, 2), tensor.subarray(4)]);
+
+  it('without a shape is one value, or has the contract’s, or is a list', () => {
+    const one = without(Buffer.concat(encodeContent(4, [], Buffer.from([1]))));
+    const four = without(Buffer.concat(encodeContent(4, [], Buffer.from([1, 2, 3, 4]))));
+    expect(answer(one)).toBe('{"x":1}');
+    expect(answer(four)).toBe('{"x":[1,2,3,4]}');
+    expect(answer(four, field('DT_UINT8', [-1, 2]))).toBe('{"x":[[1,2],[3,4]]}');
+    expect(answer(one, field('DT_UINT8', [-1]))).toBe('{"x":[1]}');
+  });
+
+  it('of a scalar output is the plain value, whatever shape its tensor says', () => {
+    const tensor = encodeStrings([1], [Buffer.from('setosa')]);
+    expect(answer(tensor, field('DT_STRING', []))).toBe('{"x":"setosa"}');
+    expect(answer(tensor, field('DT_STRING', [-1]))).toBe('{"x":["setosa"]}');
+  });
+
+  it.each<[string, Buffer]>([
+    ['one value for 10^12', encodeStrings([1e6, 1e6], [Buffer.from('a')])],
+    ['10^12 empty lists', encodeStrings([1e6, 1e6, 0], [])],
+    ['too few values', Buffer.concat(encodeContent(4, [3], Buffer.from([1, 2])))],
+    ['part of a value', Buffer.concat(encodeContent(3, [1], Buffer.from([1, 2])))],
+    ['a size below 0', Buffer.concat(encodeContent(4, [-1], Buffer.from([1])))],
+    ['a resource', Buffer.concat(encodeContent(20, [], Buffer.alloc(0)))],
+    ['300 in 8 bits', Buffer.from([8, 4, 0x3a, 2, 0xac, 0x02])],
+    ['no tensor', Buffer.from([0xff])],
+  ])('that cannot be read is the model’s fault: %s', (_, tensor) => {
+    expect(refusal(() => answer(tensor)).code).toBe('MODEL_ERROR');
+  });
+
+  it('may have its texts in tensor_content, as TensorFlow writes them', () => {
+    const content = Buffer.from('\u0001\u0002abc', 'latin1');
+    expect(answer(Buffer.concat(encodeContent(7, [2], content)))).toBe('{"x":["a","bc"]}');
+  });
+});
