@@ -50,7 +50,7 @@ export const rulesOfTickets = [
   {
     name: 'a consumer has no more tickets than it has slots',
     file: books,
-    text: 'slots - taken.tasks,\n          times',
+    text: 'takesSlot(kind) ? slots - taken.tasks : Infinity,\n          times',
     without: 'times',
     tests: [
       [dispatcher, 'sends a consumer as many as it has slots'],
