@@ -40,11 +40,11 @@ async function scene(hosted = model) {
 }
 
 test('calls go together until there are enough rows, and each gets its own', async () => {
-  const { rows, predict } = await scene();
+  const { rows, predict } = await scene({ ...model, max_delay_ms: 10_000 });
   const began = performance.now();
   const asked = [askedOf(1), askedOf(2, 3), askedOf(4)];
   const answers = await Promise.all(asked.map((one) => predict(one)));
-  expect(performance.now() - began).toBeLessThan(250);
+  expect(performance.now() - began).toBeLessThan(5_000);
   expect(rows).toEqual([4]);
   answers.forEach((answer, n) => expect(answer.equals(outputsOf(asked[n]!))).toBe(true));
 });
@@ -76,7 +76,7 @@ test('a model that gives no rows has its calls alone', async () => {
 });
 
 test('who goes away leaves the others be', async () => {
-  const { rows, predict } = await scene();
+  const { rows, predict } = await scene({ ...model, max_delay_ms: 2_000 });
   const end = new AbortController();
   const gone = predict(askedOf(1), { signal: end.signal }).catch((error: unknown) => error);
   const stays = predict(askedOf(2));
