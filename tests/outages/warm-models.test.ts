@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil, type TestApp } from '@inference-server/testing';
 import { runServer, type RunningServer } from '../running-server.js';
 import { scriptTasks, type ScriptTasks } from '../script-tasks.js';
@@ -10,7 +10,7 @@ let tasks: ScriptTasks;
 let parts: Record<'privateApi' | 'publicApi' | 'gateway' | 'first' | 'second', TestApp>;
 
 // Both consumers use one engine: half of the memory that the models may have is each one's.
-const half = { HOST_SHARE: '0.5', CPU_SLOTS: '1' };
+const half = { HOST_SHARE: '0.5', CPU_SLOTS: '1', SWEEP_INTERVAL_S: '1' };
 
 beforeAll(async () => {
   server = await runServer();
@@ -25,6 +25,8 @@ beforeAll(async () => {
   tasks = await scriptTasks(server);
 }, 120_000);
 
+afterAll(() => models.removeAll());
+
 /** Which of our parts a call may meet in the middle of its end. */
 const passing = ['SERVICE_UNAVAILABLE', 'MODEL_ERROR'];
 
@@ -38,12 +40,13 @@ describe('a replica', () => {
     const answer = await models.ask('killed', { exit: 7 });
     expect(answer).toMatchObject({ status: 503, code: 'SERVICE_UNAVAILABLE' });
     tell('the next right answer after the end of a replica', await load.recovered());
+    await models.untilEnded('killed', 1);
     await models.until('killed', ['READY', 'READY']);
     const answers = await load.stop();
     expectNoWrongAnswer(answers, passing);
     expect(answers.filter(({ isRight }) => isRight).length).toBeGreaterThan(10);
 
-    const ended = (await models.replicasOf('killed')).find(({ state }) => state === 'ENDED');
+    const [ended] = await models.untilEnded('killed', 1);
     expect(ended).toMatchObject({ end_reason: 'exited', exit_code: 7 });
     expect(ended?.log).toContain('told to exit by call-');
   }, 120_000);

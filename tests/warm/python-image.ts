@@ -84,7 +84,7 @@ async function packageFiles(names: readonly string[]) {
   );
   const wanted = new Set<string>();
   const take = (name: string) => {
-    if (wanted.has(name) || !depends.has(name)) return;
+    if (name === '' || wanted.has(name) || !depends.has(name)) return;
     wanted.add(name);
     depends.get(name)?.forEach(take);
   };

@@ -29,6 +29,7 @@ const contract: ModelContract = {
 /** Models that do what each call says, and questions about their replicas. */
 export function warmModels(server: RunningServer) {
   let calls = 0;
+  const registered = new Set<string>();
 
   const replicasOf = async (id: string): Promise<ReplicaDetails[]> => {
     const answer = await fetch(`${server.privateApiUrl}/api/models/${id}/replicas`, {
@@ -70,6 +71,7 @@ export function warmModels(server: RunningServer) {
       more: Partial<ModelRegistration> = {},
       environment: Record<string, string> = {},
     ): Promise<void> {
+      registered.add(id);
       const tag = await obedientImage(server.engine.dockerHost, environment);
       await server.client.putModel({
         ...{ human_readable_id: id, container_tag: tag, kind: 'runtime', memory_mib: 128 },
@@ -90,6 +92,25 @@ export function warmModels(server: RunningServer) {
         { timeoutMs },
       );
       expect(inTime ? states : seen).toEqual(states);
+    },
+
+    /** Waits until so many have ended, and answers these. */
+    async untilEnded(id: string, count: number): Promise<ReplicaDetails[]> {
+      let ended: ReplicaDetails[] = [];
+      const have = async () => {
+        ended = (await replicasOf(id)).filter(({ state }) => state === 'ENDED');
+        return ended.length >= count;
+      };
+      expect(await waitUntil(have, { timeoutMs: 40_000 })).toBe(true);
+      return ended;
+    },
+
+    /** Deletes the models, and waits until nothing of theirs is in the engine: consumers sweep it. */
+    async removeAll(): Promise<void> {
+      for (const id of registered) await server.client.deleteModel(id);
+      const isClean = async () => (await server.inEngine()).length === 0;
+      const inTime = await waitUntil(isClean, { timeoutMs: 60_000, everyMs: 250 });
+      expect(inTime ? [] : await server.inEngine()).toEqual([]);
     },
 
     /** So many callers, each asking again and again, until `stop`: who tells what became of all calls. */
