@@ -156,7 +156,11 @@ async function missingPackages(purpose) {
     need(pythonHas('grpc'), 'python3-grpcio', client);
     // What starts it is beside the repository, or the test says that it is not there.
     if (existsSync(fileURLToPath(new URL('../../shared/tools/s3store.py', import.meta.url)))) {
-      need(pythonHas('swift'), 'python3-swift', 'a store that the files of models are fetched from');
+      need(
+        pythonHas('swift'),
+        'python3-swift',
+        'a store that the files of models are fetched from',
+      );
     }
   }
   return needs;

@@ -196,7 +196,9 @@ describe('docker-compose.yaml', () => {
 
 describe('.env.example', () => {
   const examples = readExampleSettings();
-  const used = [...readText('docker-compose.yaml').matchAll(/\$\{([A-Z][A-Z0-9_]*)(?::([-?])([^}]*))?\}/g)];
+  const used = [
+    ...readText('docker-compose.yaml').matchAll(/\$\{([A-Z][A-Z0-9_]*)(?::([-?])([^}]*))?\}/g),
+  ];
 
   it('explains every setting that the compose file reads, and no other', () => {
     const names = new Set(used.map(([, name]) => name));

@@ -36,7 +36,7 @@ beforeAll(async () => {
   await server.startPrivateApi();
   await server.startGateway();
   await server.startPublicApi();
-  await server.startConsumer();
+  await server.startConsumer('cpu', { SWEEP_INTERVAL_S: '1' });
   definitions = await compileDefinitions();
   const { dockerHost } = server.engine;
   const image = 'inference-server-test/python-runtime:1';
@@ -121,9 +121,8 @@ it('has the server’s contract and the model’s files where it looks for them'
   const before = await models.replicasOf('python');
   expect(before[0]?.state).toBe('READY');
   await server.client.deleteModel('python');
-  const ended = async () =>
-    (await server.database.query(`SELECT 1 FROM replicas WHERE state <> 'ENDED'`)).length === 0;
-  expect(await waitUntil(ended, { timeoutMs: 30_000 })).toBe(true);
+  const isGone = async () => (await server.inEngine()).length === 0;
+  expect(await waitUntil(isGone, { timeoutMs: 60_000 })).toBe(true);
   const [row] = await server.database.query<{ log: string }>('SELECT log FROM replicas');
   expect(row?.log).toContain(`serves python ['float', 'double'`);
 });

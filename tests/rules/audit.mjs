@@ -45,9 +45,9 @@ export const rulesOfAudit = [
   {
     name: 'the audit tells which known caller was refused',
     file: 'apps/public-api/src/plugins/auth.ts',
-    text: '    request.caller = identityOf(caller);\n    requireRight(caller, contract, request, { ...options, isToken });',
+    text: '    request.caller = caller;\n    requireRight(shown, contract, request, { ...options, isToken });',
     without:
-      '    requireRight(caller, contract, request, { ...options, isToken });\n    request.caller = identityOf(caller);',
+      '    requireRight(shown, contract, request, { ...options, isToken });\n    request.caller = caller;',
     tests: [[atTheDoor, 'tells of refused attempts, of whom they are']],
   },
   {

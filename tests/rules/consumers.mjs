@@ -152,8 +152,8 @@ export const rulesOfConsumers = [
   {
     name: 'a consumer takes nothing before it has taken up what was left behind',
     file: 'apps/job-consumer/src/consumer.ts',
-    text: 'room.setOpen(pending === undefined && quarantine.reason === undefined && !isTaken);',
-    without: 'room.setOpen(quarantine.reason === undefined && !isTaken);',
+    text: 'const isClear = pending === undefined && replicasPending === undefined;',
+    without: 'const isClear = replicasPending === undefined;',
     tests: [[left, 'says so, takes nothing, and tries again']],
   },
   {

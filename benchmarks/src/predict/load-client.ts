@@ -2,7 +2,12 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Scene } from '../scene.js';
-import type { Target } from './predict.js';
+
+export interface Target {
+  /** host:port */
+  address: string;
+  model: string;
+}
 
 /** Calls from a process of their own, by grpc-js, which shares no code with the gateway. */
 export interface LoadClient {

@@ -1,22 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildImage } from '@inference-server/example-echo/build-image.mjs';
-import type { ModelRegistration } from '@inference-server/sdk';
-import { useEngine, limitSettings, type BenchEngine } from '../engine.js';
+import { limitSettings, useEngine } from '../engine.js';
 import type { Figure, Measurement } from '../report.js';
 import { residentMib } from '../resident-memory.js';
 import type { Scene } from '../scene.js';
 import { startServer, type Server } from '../server.js';
 import { median, quantile } from '../statistics.js';
-import { createLoadClient, type LoadClient } from './load-client.js';
+import { echoContract } from './echo-contract.js';
+import { createLoadClient, type LoadClient, type Target } from './load-client.js';
 import { replicaAddresses } from './replica-addresses.js';
 import { measureStarts } from './starts.js';
-
-/** One input of any bytes, given back. */
-export const contract: NonNullable<ModelRegistration['contract']> = {
-  signature_name: 'predict',
-  inputs: [{ name: 'x', dtype: 'DT_UINT8', shape: [-1] }],
-  outputs: [{ name: 'x', dtype: 'DT_UINT8', shape: [-1] }],
-};
 
 /**
  * What the gateway adds to a call of a runtime model, which gives back what it gets: beside the same calls
@@ -42,7 +35,7 @@ export async function measurePredict(scene: Scene, quick: boolean): Promise<Meas
   await server.operator.postModel(
     {
       ...{ human_readable_id: 'echo', container_tag: image, kind: 'runtime' },
-      contract,
+      contract: echoContract,
       // One replica takes all of the load: the container is the same on both ways.
       ...{ max_replicas: 1, target_in_flight: settings.concurrency, memory_mib: 1_024 },
     },
@@ -67,10 +60,6 @@ export async function measurePredict(scene: Scene, quick: boolean): Promise<Meas
   };
 }
 
-export interface Target {
-  address: string;
-  model: string;
-}
 type Ways = Record<'through' | 'direct', Target>;
 
 interface Part {
@@ -167,11 +156,3 @@ async function measureMemory(
     samples: { 'memory after': after },
   };
 }
-
-export type Surroundings = {
-  scene: Scene;
-  engine: BenchEngine;
-  server: Server;
-  client: LoadClient;
-  image: string;
-};

@@ -1,10 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { replicaContainer } from '@inference-server/container-engine';
-import { containerLimits } from '../engine.js';
+import { containerLimits, type BenchEngine } from '../engine.js';
 import type { Figure } from '../report.js';
+import type { Scene } from '../scene.js';
+import type { Server } from '../server.js';
 import { median } from '../statistics.js';
+import { echoContract } from './echo-contract.js';
+import type { LoadClient } from './load-client.js';
 import { replicaAddresses } from './replica-addresses.js';
-import { contract, type Surroundings } from './predict.js';
+
+export interface Surroundings {
+  scene: Scene;
+  engine: BenchEngine;
+  server: Server;
+  client: LoadClient;
+  image: string;
+}
 
 /** The model that no call keeps warm. */
 const model = 'echo-cold';
@@ -22,7 +33,7 @@ export async function measureStarts(
   await server.operator.postModel(
     {
       ...{ human_readable_id: model, container_tag: image, kind: 'runtime' },
-      contract,
+      contract: echoContract,
       ...{ max_replicas: 1, idle_timeout_s: 1, memory_mib: 1_024 },
     },
     { signal: scene.signal },

@@ -1,7 +1,11 @@
 export { ConfigError, loadConfig, withoutSecrets } from './config.js';
 export { ChosenSecret, GivenSecret, Secret, SecretUrl, weaknessOf } from './secret.js';
 export { guessesLog10 } from './guesses.js';
-export { createCallerDirectory, knownForMs, type CallerDirectory } from './callers/caller-directory.js';
+export {
+  createCallerDirectory,
+  knownForMs,
+  type CallerDirectory,
+} from './callers/caller-directory.js';
 export { createRevocationWatch, type RevocationWatch } from './callers/revocation-watch.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';

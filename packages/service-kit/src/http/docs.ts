@@ -27,8 +27,9 @@ export async function serveDocs(
     staticCSP: contentPolicyOfDocs,
     uiHooks: {
       // What the page loads, which would be the one document for everybody.
-      preHandler: async (request, reply) => {
-        if (request.routeOptions.url === '/docs/json') await send(request, reply);
+      preHandler: (request, reply, next) => {
+        if (request.routeOptions.url !== '/docs/json') next();
+        else send(request, reply).catch((error: unknown) => next(error as Error));
       },
     },
     uiConfig: {

@@ -112,7 +112,8 @@ function refuseAny(asked: Registration, names: readonly (keyof Registration)[], 
 function storable(contract: ModelContract): ModelContract {
   const json = JSON.stringify(contract);
   // Half a character, or a NUL, behind a backslash that is no character itself.
-  if (/(?<!\\)(?:\\\\)*\\u(?:d[89a-f]|0000)/i.test(json)) throw refused('contract', 'has a name that is no text');
+  if (/(?<!\\)(?:\\\\)*\\u(?:d[89a-f]|0000)/i.test(json))
+    throw refused('contract', 'has a name that is no text');
   return JSON.parse(json) as ModelContract;
 }
 
