@@ -92,7 +92,7 @@ async function packageFiles(names: readonly string[]) {
   const listed = await run('dpkg-query', ['-L', ...wanted], { maxBuffer: 2 ** 26 });
   const paths = new Set<string>();
   for (const path of listed.stdout.split('\n')) {
-    if (path.startsWith('/usr/') || path.startsWith('/lib')) paths.add(await realPlace(path));
+    if (/^\/(?:usr|lib(?:64)?)\//.test(path)) paths.add(await realPlace(path));
   }
   const ours = [...paths].filter((path) => !/^\/usr\/share\/(?:doc|man|locale|lintian)/.test(path));
   const entries = await Promise.all(
