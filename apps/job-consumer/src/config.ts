@@ -99,7 +99,7 @@ export const Config = Type.Object({
   }),
   /** From the start of a replica's container until it serves. */
   START_TIMEOUT_S: Seconds(120),
-  /** The containers that are to reach replicas, where this process and the gateways run in some: name,name. */
+  /** The containers that are to reach replicas, where the gateways run in some: name,name. self: this process's. */
   GATEWAY_CONTAINERS: Type.String({
     pattern: '^(?:[A-Za-z0-9][A-Za-z0-9_.-]*(?:,[A-Za-z0-9][A-Za-z0-9_.-]*)*)?$',
     default: '',

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { createDockerEngine } from '@inference-server/container-engine';
 import { AppError } from '@inference-server/errors';
 import {
@@ -87,7 +88,10 @@ export async function startJobConsumer(
           },
           hosting: {
             subnets: config.REPLICA_SUBNETS,
-            gateways: config.GATEWAY_CONTAINERS.split(',').filter((name) => name !== ''),
+            // A container's host name is its id.
+            gateways: config.GATEWAY_CONTAINERS.split(',')
+              .filter((name) => name !== '')
+              .map((name) => (name === 'self' ? hostname() : name)),
             startTimeoutMs: config.START_TIMEOUT_S * 1000,
           },
           predecessorMs: config.PREDECESSOR_WAIT_S * 1000,

@@ -17,8 +17,8 @@ const Settings = Type.Object({
   /** Where calls of runtime models go. Unset: there are none. */
   RPC_GATEWAY_URL: Type.Optional(Type.String({ pattern: '^https?://[^/]+/?$' })),
   RELAY_TOKEN: Type.Optional(Secret()),
-  /** Of a call of a runtime model, as JSON. */
-  MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1 }),
+  /** Of a call of a runtime model. */
+  MAX_JSON_BYTES: Type.Integer({ default: 32 * 1024 ** 2, minimum: 1 }),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },
@@ -57,7 +57,8 @@ export interface PublicApiConfig {
   privateApiToken: string;
   /** Where runtime models answer, and what it knows this process by; undefined: nowhere. */
   gateway: { url: string; token: string } | undefined;
-  maxMessageBytes: number;
+  /** Of a call of a runtime model. */
+  maxJsonBytes: number;
   /** What a caller without a key may do. */
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   allowPublicPostModel: boolean;
@@ -94,7 +95,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
     privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
     privateApiToken: settings.PUBLIC_API_TOKEN,
     gateway: gatewayIn(settings),
-    maxMessageBytes: settings.MAX_MESSAGE_BYTES,
+    maxJsonBytes: settings.MAX_JSON_BYTES,
     anonymousRole: settings.ANONYMOUS_ROLE,
     allowPublicPostModel: settings.ALLOW_PUBLIC_POST_MODEL !== undefined,
     isExposed: !isLoopbackAddress(settings.HOST),

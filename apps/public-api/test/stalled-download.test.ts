@@ -28,7 +28,7 @@ test('a caller that stops reading is cut, and private-api with it', async () => 
     privateApiToken: 'the-token',
     gateway: undefined,
     maxUploadBytes: 1000,
-    maxMessageBytes: 1000,
+    maxJsonBytes: 1000,
     upstream: agent,
     stopping: new AbortController().signal,
     stalledMs,

@@ -17,7 +17,7 @@ const jsonBytes = 64 * 1024;
 export interface BodyLimits {
   maxUploadBytes: number;
   /** Of a call of a runtime model. */
-  maxMessageBytes: number;
+  maxJsonBytes: number;
 }
 
 /**
@@ -52,9 +52,9 @@ export function limitRequests(
 export function bodyLimit(
   request: FastifyRequest,
   { body, servedBy }: RouteContract,
-  { maxUploadBytes, maxMessageBytes }: BodyLimits,
+  { maxUploadBytes, maxJsonBytes }: BodyLimits,
 ): number {
-  if (servedBy === 'rpc-gateway') return maxMessageBytes;
+  if (servedBy === 'rpc-gateway') return maxJsonBytes;
   if (body?.kind === 'json') return jsonBytes;
   const isForm = /^multipart\//i.test(request.headers['content-type'] ?? '');
   return maxUploadBytes + (isForm ? formBytes : 0);
