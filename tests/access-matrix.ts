@@ -49,8 +49,11 @@ export function verdictAtDoor(route: RouteContract, who: Who, relation: Relation
   // They reach a task by its uid alone.
   if (operationId === 'listTasks' && isAnonymous) return 403;
   if (who.onlyModel !== undefined && leastRoleOf(route) !== 'open') {
-    return operationId === 'getModel' && relation === 'own' ? 'allowed' : 403;
+    const isForOne = operationId === 'getModel' || operationId === 'predict';
+    return isForOne && relation === 'own' ? 'allowed' : 403;
   }
+  // Whether there is such a model the gateway knows alone.
+  if (operationId === 'predict' && who.role !== undefined) return 'allowed';
   return verdictOn(route, who.role, relation);
 }
 
@@ -90,6 +93,7 @@ export function leastRoleOf({ operationId }: RouteContract): RouteContract['acce
 
 /** What the answer was, in the same words. What is right and allowed succeeds: anything else is told as it is. */
 export function verdictOf({ operationId }: RouteContract, status: number): 'allowed' | number {
-  // Nothing is run here: its output is not there yet.
-  return status === (operationId === 'getTask' ? 551 : 200) ? 'allowed' : status;
+  // Nothing is run here: an output is not there yet, and nobody is behind the door to calls.
+  const succeeds = { getTask: 551, predict: 503 }[operationId] ?? 200;
+  return status === succeeds ? 'allowed' : status;
 }
