@@ -11,24 +11,30 @@ import { listenForStop } from './stop-requests.mjs';
 const signal = listenForStop();
 const { counts, step, conclude } = countSteps(signal);
 
-/** The steps that the later ones stand on, then those that stand alone. */
+/** The steps that the later ones stand on, then those that stand alone, beside the longest of them. */
 const ready =
   (await step('set-up', () => setUp({ purpose: 'test', signal }))) &&
   (await step('build', () => build(signal)));
 if (ready) {
-  await step('lint', () => tool('eslint/bin/eslint.js', ['.']));
-  await step('format', () =>
-    tool('prettier/bin/prettier.cjs', ['--check', '--log-level=warn', '.']),
-  );
-  await step('boundaries', () =>
-    tool('dependency-cruiser/bin/dependency-cruise.mjs', [
-      ...['--config', '.dependency-cruiser.cjs'],
-      ...['apps', 'packages', 'examples', 'benchmarks'],
-    ]),
-  );
-  await step('types of tests', () => tool('typescript/bin/tsc', ['-p', 'tsconfig.tests.json']));
-  await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
-  await step('openapi documents', () => node([join('scripts', 'write-openapi.mjs'), '--check']));
+  await Promise.all([
+    step('lint', () => tool('eslint/bin/eslint.js', ['.'])),
+    (async () => {
+      await step('format', () =>
+        tool('prettier/bin/prettier.cjs', ['--check', '--log-level=warn', '.']),
+      );
+      await step('boundaries', () =>
+        tool('dependency-cruiser/bin/dependency-cruise.mjs', [
+          ...['--config', '.dependency-cruiser.cjs'],
+          ...['apps', 'packages', 'examples', 'benchmarks'],
+        ]),
+      );
+      await step('types of tests', () => tool('typescript/bin/tsc', ['-p', 'tsconfig.tests.json']));
+      await step('unused', () => tool('knip/bin/knip.js', ['--no-progress']));
+      await step('openapi documents', () =>
+        node([join('scripts', 'write-openapi.mjs'), '--check']),
+      );
+    })(),
+  ]);
   // Those that break and attack the whole server, or need a GPU, are suites of their own.
   const others = [
     ...['**/outages/**', 'tests/gpu/**'],

@@ -21,7 +21,9 @@ export const rulesOfAccess = [
     file: auth,
     text: 'if (isEmbedded || (origin !== undefined',
     without: 'if ((isEmbedded && host === undefined) || (origin !== undefined',
-    tests: [['tests/foreign-pages.test.ts', 'gets nothing by an image, a script or a style']],
+    tests: [
+      ['tests/outages/foreign-pages.test.ts', 'gets nothing by an image, a script or a style'],
+    ],
   },
   {
     name: 'the name of a deleted model stays its owner’s',

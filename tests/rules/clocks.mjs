@@ -1,5 +1,5 @@
 const retention = 'apps/private-api/src/retention/';
-const clocks = 'apps/private-api/test/clocks.test.ts';
+const clocks = 'apps/private-api/test/outages/clocks.test.ts';
 const limits = 'apps/private-api/test/outages/clock-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */

@@ -64,7 +64,7 @@ export const rulesOfLeases = [
     file: `${attempts}repository.ts`,
     text: 'AND consumer_id = $3 AND state IN ${claimed.from}',
     without: 'AND consumer_id = $3',
-    tests: [['apps/private-api/test/clocks.test.ts', 'ends a task that is']],
+    tests: [['apps/private-api/test/outages/clocks.test.ts', 'ends a task that is']],
   },
   {
     name: 'only the consumer that was sent the ticket claims',

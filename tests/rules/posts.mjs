@@ -1,7 +1,7 @@
 const tasks = 'apps/private-api/src/modules/tasks/';
 const idempotent = 'apps/private-api/test/idempotent-posts.test.ts';
 const doubt = 'apps/private-api/test/outages/commit-in-doubt.test.ts';
-const waiting = 'apps/private-api/test/waiting-limits.test.ts';
+const waiting = 'apps/private-api/test/outages/waiting-limits.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfPosts = [

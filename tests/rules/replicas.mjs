@@ -1,6 +1,6 @@
 const dispatcher = 'apps/private-api/src/dispatcher/';
 const policy = 'apps/private-api/test/replica-policy.test.ts';
-const letGo = 'apps/private-api/test/replicas-let-go.test.ts';
+const letGo = 'apps/private-api/test/outages/replicas-let-go.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfReplicas = [

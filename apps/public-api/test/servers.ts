@@ -77,13 +77,14 @@ export async function startPublicApi(
   return { url, app };
 }
 
-/** Both in one. */
+/** With one server in the place of both that it relays to. */
 export async function startPair(
   listener: RequestListener,
   options: Partial<PublicApiOptions> = {},
 ): Promise<{ url: string }> {
-  const upstream = await startUpstream(listener);
-  return startPublicApi({ ...options, privateApiUrl: upstream.url });
+  const { url } = await startUpstream(listener);
+  const gateway = { url, token: 'the-relay-token' };
+  return startPublicApi({ gateway, ...options, privateApiUrl: url });
 }
 
 /** private-api that takes everybody who shows anything but {@link wrongKey} for `who`, until that `isGone`. */

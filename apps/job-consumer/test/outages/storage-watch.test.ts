@@ -5,12 +5,12 @@ import type { AttemptResult } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { createLogger } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
-import { createStorageWatch } from '../src/storage-watch.js';
-import { createAttemptBench, type AttemptBench } from './attempt-bench.js';
-import { makeScriptImage } from './images.js';
-import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
-import { scriptZip } from './zips.js';
-import { smallLimits } from './small-limits.js';
+import { createStorageWatch } from '../../src/storage-watch.js';
+import { createAttemptBench, type AttemptBench } from '../attempt-bench.js';
+import { makeScriptImage } from '../images.js';
+import { startTestPrivateApi, type TestPrivateApi } from '../test-private-api.js';
+import { scriptZip } from '../zips.js';
+import { smallLimits } from '../small-limits.js';
 
 let own: TestEngine;
 let api: TestPrivateApi;

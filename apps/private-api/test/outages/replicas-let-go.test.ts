@@ -9,10 +9,10 @@ import {
   untilReplicaIs,
   type PlayedConsumer,
   type PlayedGateway,
-} from './replica-players.js';
-import { gpu } from './capacities.js';
-import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
-import { stateOfTask } from './task-helpers.js';
+} from '../replica-players.js';
+import { gpu } from '../capacities.js';
+import { ended, runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
+import { stateOfTask } from '../task-helpers.js';
 
 let api: RunningPrivateApi;
 let consumer: PlayedConsumer;

@@ -2,11 +2,11 @@ import type { RequestListener, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
-import { createModelSources } from '../src/modules/models/sources/model-sources.js';
-import { isPublicAddress } from '../src/modules/models/sources/public-address.js';
-import { describeModelSource, refusalOf } from './model-source-conformance.js';
-import { unset } from './source-settings.js';
-import { startTlsServer } from './tls-server.js';
+import { createModelSources } from '../../src/modules/models/sources/model-sources.js';
+import { isPublicAddress } from '../../src/modules/models/sources/public-address.js';
+import { describeModelSource, refusalOf } from '../model-source-conformance.js';
+import { unset } from '../source-settings.js';
+import { startTlsServer } from '../tls-server.js';
 
 type TlsServer = Awaited<ReturnType<typeof startTlsServer>>;
 

@@ -9,8 +9,8 @@ import {
   untilReplicaIs,
   type PlayedConsumer,
   type PlayedGateway,
-} from './replica-players.js';
-import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+} from '../replica-players.js';
+import { runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
 
 let api: RunningPrivateApi;
 let consumer: PlayedConsumer;

@@ -10,10 +10,10 @@ import {
 } from '@inference-server/container-engine';
 import { createLogger, type Amount, type Logger, type Sweep } from '@inference-server/service-kit';
 import { testEngine, whenFileEnds, type TestEngine } from '@inference-server/testing';
-import { createNames, labelNames } from '../src/names.js';
-import { sweepOrphans } from '../src/orphan-sweep.js';
-import { createPrivateApiClient, type PrivateApiClient } from '../src/private-api-client.js';
-import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
+import { createNames, labelNames } from '../../src/names.js';
+import { sweepOrphans } from '../../src/orphan-sweep.js';
+import { createPrivateApiClient, type PrivateApiClient } from '../../src/private-api-client.js';
+import { startTestPrivateApi, type TestPrivateApi } from '../test-private-api.js';
 
 const signal = new AbortController().signal;
 const nothing: Amount = { count: 0, bytes: 0 };

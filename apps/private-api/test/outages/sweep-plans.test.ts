@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import pg from 'pg';
 import { pino } from 'pino';
-import type { Database } from '../src/database/database.js';
-import { createDispatcherRepository } from '../src/dispatcher/repository.js';
-import { createAuditRepository } from '../src/modules/audit/repository.js';
-import { createConsumerRepository } from '../src/modules/consumers/repository.js';
-import { createQuotas } from '../src/modules/quotas/quotas.js';
-import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
-import { createSweeps } from '../src/retention/sweeps.js';
-import { openSweepScene, type SweepScene } from './sweep-scene.js';
+import type { Database } from '../../src/database/database.js';
+import { createDispatcherRepository } from '../../src/dispatcher/repository.js';
+import { createAuditRepository } from '../../src/modules/audit/repository.js';
+import { createConsumerRepository } from '../../src/modules/consumers/repository.js';
+import { createQuotas } from '../../src/modules/quotas/quotas.js';
+import { createWaitingLimits } from '../../src/modules/tasks/waiting-limits.js';
+import { createSweeps } from '../../src/retention/sweeps.js';
+import { openSweepScene, type SweepScene } from '../sweep-scene.js';
 
 const signal = new AbortController().signal;
 const rows = 60_000;

@@ -9,8 +9,8 @@ import {
   type BrowserPage,
   type TestApp,
 } from '@inference-server/testing';
-import { call, embed, frameOf, listenTo, postForm } from './in-page.mjs';
-import { runServer, type RunningServer } from './running-server.js';
+import { call, embed, frameOf, listenTo, postForm } from '../in-page.mjs';
+import { runServer, type RunningServer } from '../running-server.js';
 
 /**
  * Somebody at the machine of a server that lets in callers without a key, as `npm start` does, opens a page

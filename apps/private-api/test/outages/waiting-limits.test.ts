@@ -3,11 +3,11 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { publicApiToken } from '@inference-server/service-kit';
 import { rawExchange, waitUntil } from '@inference-server/testing';
-import { openDatabase } from '../src/database/database.js';
-import { createWaitingLimits } from '../src/modules/tasks/waiting-limits.js';
-import { actingFor, runPrivateApi, zipOf, type RunningPrivateApi } from './running-private-api.js';
-import { openSlowly } from './slow-zip.js';
-import { claimTask } from './task-helpers.js';
+import { openDatabase } from '../../src/database/database.js';
+import { createWaitingLimits } from '../../src/modules/tasks/waiting-limits.js';
+import { actingFor, runPrivateApi, zipOf, type RunningPrivateApi } from '../running-private-api.js';
+import { openSlowly } from '../slow-zip.js';
+import { claimTask } from '../task-helpers.js';
 
 const opened: RunningPrivateApi[] = [];
 afterEach(async () => {

@@ -3,16 +3,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { taskTransitions, type Problem } from '@inference-server/contracts';
 import { publicApiToken } from '@inference-server/service-kit';
 import { waitUntil } from '@inference-server/testing';
-import { openDatabase, type Database } from '../src/database/database.js';
-import { endIfLapsed } from '../src/modules/attempts/end-attempt.js';
+import { openDatabase, type Database } from '../../src/database/database.js';
+import { endIfLapsed } from '../../src/modules/attempts/end-attempt.js';
 import {
   actingFor,
   ended,
   runPrivateApi,
   zipOf,
   type RunningPrivateApi,
-} from './running-private-api.js';
-import { claimTask, problemOfTask, stateOfTask } from './task-helpers.js';
+} from '../running-private-api.js';
+import { claimTask, problemOfTask, stateOfTask } from '../task-helpers.js';
 
 const everyPass = { timeoutMs: 10_000 };
 

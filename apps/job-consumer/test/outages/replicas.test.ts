@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { needs } from '@inference-server/testing';
-import { openReplicaScene, type ReplicaScene } from './replica-scene.js';
+import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
 
 let scene: ReplicaScene;
 const small = { needs: needs({ memory_mib: 128 }) };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openFilesBelow, waitUntil, type TestApp } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
+import { runServer, type RunningServer } from '../running-server.js';
 
 let server: RunningServer;
 let privateApi: TestApp;

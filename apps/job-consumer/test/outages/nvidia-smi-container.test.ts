@@ -14,10 +14,10 @@ import {
   type GpuStandIn,
   type OwnEngine,
 } from '@inference-server/testing';
-import { createNvidiaSmi } from '../src/devices/nvidia-smi.js';
-import { createContainedSmi } from '../src/devices/nvidia-smi-container.js';
-import { createNames } from '../src/names.js';
-import { makeScriptImage } from './images.js';
+import { createNvidiaSmi } from '../../src/devices/nvidia-smi.js';
+import { createContainedSmi } from '../../src/devices/nvidia-smi-container.js';
+import { createNames } from '../../src/names.js';
+import { makeScriptImage } from '../images.js';
 
 const never = new AbortController().signal;
 const names = createNames('discovery-test', 'consumer-a');

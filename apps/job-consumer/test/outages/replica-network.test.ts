@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { needs } from '@inference-server/testing';
-import { openReplicaScene, type ReplicaScene } from './replica-scene.js';
+import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
 
 const small = { needs: needs({ memory_mib: 128 }) };
 const signal = new AbortController().signal;

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { GoneConsumers } from '@inference-server/contracts';
 import { queueNameOf } from '@inference-server/task-queue';
 import { waitUntil } from '@inference-server/testing';
-import { ended, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
-import { stateOfTask } from './task-helpers.js';
+import { ended, runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
+import { stateOfTask } from '../task-helpers.js';
 
 let api: RunningPrivateApi;
 let count = 0;
