@@ -91,6 +91,22 @@ test('a single replica that cannot be reached for a moment is asked again', asyn
   expect((await pending).equals(outputsOf(asked))).toBe(true);
 });
 
+test('replicas that cannot be reached are waited for as long as ones that start, and no longer', async () => {
+  const { api, address } = await startScene({ startTimeoutMs: 1_000 });
+  const nobody = [await freePort(), await freePort()].map((port) => `127.0.0.1:${port}`);
+  const hosted = { ...model, target_in_flight: 1 };
+  api.tell({ models: [hosted], replicas: readyAt(hosted, ...nobody) });
+  const { predict } = clientOf(address);
+  const began = performance.now();
+  const errors = await Promise.all(Array.from({ length: 5 }, () => errorOf(predict(asked))));
+  expect(performance.now() - began).toBeLessThan(8_000);
+  for (const error of errors) {
+    expect(error).toMatchObject({ code: status.UNAVAILABLE });
+    const { message } = error as Error;
+    expect(message).toMatch(/No replica of the model can be reached: .*ECONNREFUSED/);
+  }
+});
+
 test('an answer that is none is the fault of the model', async () => {
   const { api, address } = await startScene();
   const replica = await bareReplica((stream) => {

@@ -2,7 +2,7 @@ import { AppError } from '@inference-server/errors';
 import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-server/grpc';
 import { encodeModelSpec } from '@inference-server/protos';
 import { isLate } from './call-bounds.js';
-import type { CallQueue, Placed, Target } from './call-queue.js';
+import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
 import type { Prediction } from './predict-call.js';
 import type { ReplicaSet } from './replica-set.js';
 
@@ -52,16 +52,17 @@ export function createReplicaCalls({
   }
 
   return async (call) => {
+    const patience: Patience = { overdueAt: undefined };
     for (let isAgain = false; ; isAgain = true) {
-      const placed = await queue.place(call.target, { signal: call.signal, isAgain });
-      let isReached = true;
+      const placed = await queue.place(call.target, { signal: call.signal, isAgain, patience });
+      let failure: Error | undefined;
       try {
         return { model: placed.model, answer: await ask(placed, call) };
       } catch (error) {
-        isReached = !(error instanceof PeerError && error.neverTaken);
-        if (isReached) throw errorOfCall(error);
+        if (!(error instanceof PeerError && error.neverTaken)) throw errorOfCall(error);
+        failure = error;
       } finally {
-        replicas.give(placed.replica, { isReached });
+        replicas.give(placed.replica, failure);
         queue.pump(call.target.name);
       }
     }
