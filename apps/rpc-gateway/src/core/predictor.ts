@@ -48,7 +48,13 @@ export function createPredictor(options: PredictorOptions): Predictor {
   });
   const { maxAnswerBytes } = options;
   const send = createReplicaCalls({ queue, replicas, maxAnswerBytes });
-  const batcher = createBatcher(send);
+  const batcher = createBatcher({
+    send,
+    // One that has replicas is asked in a moment, and told of then.
+    onWaiting: ({ model_version_id: id }) => {
+      if (!replicas.hasAny(id)) options.onNews();
+    },
+  });
   const lastDemand = new Map<string, number>();
 
   async function modelFor(target: Target): Promise<HostedModel> {
@@ -95,7 +101,10 @@ export function createPredictor(options: PredictorOptions): Predictor {
 
     report() {
       const now = performance.now();
-      const waiting = queue.waitingOf();
+      const waiting = new Map(queue.waitingOf());
+      for (const [id, calls] of batcher.waitingOf()) {
+        waiting.set(id, (waiting.get(id) ?? 0) + calls);
+      }
       const inFlight = replicas.inFlightOf();
       for (const id of [...waiting.keys(), ...inFlight.keys()]) {
         if ((waiting.get(id) ?? 0) + (inFlight.get(id) ?? 0) > 0) lastDemand.set(id, now);
