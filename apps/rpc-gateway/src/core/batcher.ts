@@ -32,8 +32,8 @@ export interface Batcher {
   waitingOf(): ReadonlyMap<string, number>;
 }
 
-/** Calls that go together are in memory twice. */
-const maxBatchBytes = 64 * 1024 ** 2;
+/** Calls that go together are in memory twice, and larger ones gain nothing by it. */
+const maxBatchBytes = 4 * 1024 ** 2;
 /** A model that says so has not run: one of its callers may be to blame, who is found by asking for each alone. */
 const refusals: readonly StatusName[] = ['INVALID_ARGUMENT', 'OUT_OF_RANGE', 'FAILED_PRECONDITION'];
 
