@@ -1,7 +1,6 @@
 import type { HostedModel } from '@inference-server/contracts';
 import { concatInputs, rowsOf, splitOutputs, type Rows } from '@inference-server/protos';
 import type { StatusName } from '@inference-server/grpc';
-import { AppError } from '@inference-server/errors';
 import type { CallBounds } from './call-bounds.js';
 import { requireContract, type PredictCall, type Prediction } from './predict-call.js';
 import type { ReplicaCall } from './replica-call.js';
