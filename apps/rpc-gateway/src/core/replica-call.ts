@@ -36,9 +36,9 @@ export function createReplicaCalls({
   async function ask(placed: Placed, call: ReplicaCall): Promise<Answer> {
     const { model, replica } = placed;
     call.requireContractOf(placed);
+    // By itself it is the version that it has: ours is a number that it may not know it by.
     const spec = encodeModelSpec({
       name: model.human_readable_id,
-      version: BigInt(model.version),
       signatureName: model.contract.signature_name,
     });
     return replica.connection.call({
