@@ -173,6 +173,25 @@ test('a call that waits for others has a replica started', async () => {
   expect((await pending).equals(outputsOf(askedOf(1)))).toBe(true);
 });
 
+test('an answer that there is no room for is refused to all that went together', async () => {
+  const { api, address } = await startScene({ maxQueuedBytes: 3_000 });
+  const hosted = { ...model, contract: square };
+  const sizes = [100, 10];
+  const replica = await startReplica((_call, done) => {
+    const columns = sizes.shift() ?? 0;
+    done(null, outputsOf(requestOf({ x: tensor(2, [2, columns], Buffer.alloc(16 * columns)) })));
+  });
+  api.tell({ models: [hosted], replicas: readyAt(hosted, replica.address) });
+  const { predict } = clientOf(address);
+  const asked = requestOf({ x: tensor(2, [1, 1], Buffer.alloc(8)) });
+  const both = () => Promise.all([1, 2].map(() => predict(asked).catch((error: unknown) => error)));
+  for (const error of await both()) {
+    expect(error).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  }
+  const part = outputsOf(requestOf({ x: tensor(2, [1, 10], Buffer.alloc(80)) }));
+  for (const answer of await both()) expect((answer as Buffer).equals(part)).toBe(true);
+});
+
 test('an error is the answer to all that went together', async () => {
   const { api, address } = await startScene();
   const replica = await startReplica((_call, done) =>

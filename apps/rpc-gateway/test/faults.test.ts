@@ -1,8 +1,9 @@
-import { createServer, constants, type ServerHttp2Stream } from 'node:http2';
+import { connect, constants, createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { Metadata, status } from '@grpc/grpc-js';
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
+import { predictPath } from '../src/core/replica-call.js';
 import { idOf, modelOf } from './private-api.js';
 import {
   asIs,
@@ -105,6 +106,31 @@ test('replicas that cannot be reached are waited for as long as ones that start,
     const { message } = error as Error;
     expect(message).toMatch(/No replica of the model can be reached: .*ECONNREFUSED/);
   }
+});
+
+test.each([
+  ['held', 200, 5],
+  ['that go on as they come', 900, 1],
+])('answers %s count as long as callers take them slowly', async (_what, KiB, callers) => {
+  const { api, address } = await startScene({ maxQueuedBytes: 1024 ** 2 });
+  const replica = await startReplica((_call, done) => done(null, Buffer.alloc(KiB * 1024)));
+  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  const { predict } = clientOf(address);
+  await expect.poll(() => predict(asked), soon).toHaveLength(KiB * 1024);
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  for (let n = 0; n < callers; n += 1) {
+    const slow = session.request({
+      ...{ ':method': 'POST', ':path': predictPath, 'content-type': 'application/grpc' },
+    });
+    slow.end(Buffer.concat([Buffer.from([0, 0, 0, 0, asked.length]), asked]));
+    await new Promise((resolve) => slow.once('response', resolve));
+  }
+  const error = await errorOf(predict(asked));
+  expect(error).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  expect((error as ServiceError).metadata.get('retry-after')).toEqual(['1']);
+  session.destroy();
+  await expect.poll(() => predict(asked).catch(() => undefined), soon).toHaveLength(KiB * 1024);
 });
 
 test('an answer that is none is the fault of the model', async () => {

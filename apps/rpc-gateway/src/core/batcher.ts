@@ -1,8 +1,8 @@
 import type { HostedModel } from '@inference-server/contracts';
 import { concatInputs, rowsOf, splitOutputs, type Rows } from '@inference-server/protos';
-import type { StatusName } from '@inference-server/grpc';
+import type { ByteBudget, StatusName } from '@inference-server/grpc';
 import type { CallBounds } from './call-bounds.js';
-import { requireContract, type PredictCall, type Prediction } from './predict-call.js';
+import { noRoom, requireContract, type PredictCall, type Prediction } from './predict-call.js';
 import type { ReplicaCall } from './replica-call.js';
 
 /** A call that waits for others, or goes with them. */
@@ -43,9 +43,11 @@ const refusals: readonly StatusName[] = ['INVALID_ARGUMENT', 'OUT_OF_RANGE', 'FA
  */
 export function createBatcher({
   send,
+  budget,
   onWaiting,
 }: {
   send: (call: ReplicaCall) => Promise<Prediction>;
+  budget: ByteBudget;
   /** Called with the first call that waits for others. */
   onWaiting: (model: HostedModel) => void;
 }): Batcher {
@@ -61,14 +63,25 @@ export function createBatcher({
     const members = [...batch.members];
     try {
       const together = members.length === 1 ? undefined : concatInputs(members.map((m) => m.rows));
-      const predictions = together && (await askTogether(batch, members, together));
+      const held = holdIn(budget);
+      const predictions =
+        together && (await askTogether(batch, members, together, held.hold).finally(held.release));
       if (predictions === undefined) {
         for (const member of batch.members) void sendAlone(batch.model, member);
       } else {
-        members.forEach((member, n) => member.resolve(predictions[n] as Prediction));
+        members.forEach((member, n) => give(member, predictions[n] as Prediction));
       }
     } catch (error) {
       for (const member of members) member.reject(error as Error);
+    }
+  }
+
+  function give(member: Member, prediction: Prediction): void {
+    try {
+      member.call.hold(prediction.answer.message?.length ?? 0);
+      member.resolve(prediction);
+    } catch (error) {
+      member.reject(error as Error);
     }
   }
 
@@ -77,12 +90,13 @@ export function createBatcher({
     { model, deserted }: Batch,
     members: readonly Member[],
     rest: Buffer[],
+    hold: PredictCall['hold'],
   ): Promise<Prediction[] | undefined> {
     const [first] = members;
     if (first === undefined) return [];
     let fits = true;
     const asked = send({
-      ...{ target: first.call.target, rest, signal: deserted.signal },
+      ...{ target: first.call.target, rest, signal: deserted.signal, hold },
       deadlineAt: Math.max(...members.map(({ bounds }) => bounds.deadlineAt)),
       requireContractOf: (placed) => {
         if (placed.model === model) return;
@@ -106,7 +120,7 @@ export function createBatcher({
     const { call, bounds } = member;
     try {
       const prediction = await send({
-        ...{ target: call.target, rest: call.rest, sinkFor: call.sinkFor },
+        ...{ target: call.target, rest: call.rest, sinkFor: call.sinkFor, hold: call.hold },
         ...{ signal: bounds.signal, deadlineAt: bounds.deadlineAt },
         requireContractOf: (placed) => {
           if (placed.model !== model) requireContract(placed.model, call);
@@ -182,6 +196,18 @@ export function createBatcher({
       }
       return counts;
     },
+  };
+}
+
+/** An answer to several calls, and the parts that are made of it, until each has its own. */
+function holdIn(budget: ByteBudget): { hold(bytes: number): void; release(): void } {
+  let held = 0;
+  return {
+    hold(bytes) {
+      if (!budget.take(2 * bytes)) throw noRoom();
+      held += 2 * bytes;
+    },
+    release: () => budget.give(held),
   };
 }
 

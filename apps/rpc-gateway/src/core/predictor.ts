@@ -1,5 +1,6 @@
 import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { ByteBudget } from '@inference-server/grpc';
 import { createBatcher } from './batcher.js';
 import { boundCall } from './call-bounds.js';
 import { createCallQueue, versionFor, type Target } from './call-queue.js';
@@ -23,6 +24,7 @@ export interface Predictor {
 export interface PredictorOptions {
   maxQueuePerModel: number;
   maxAnswerBytes: number;
+  budget: ByteBudget;
   startTimeoutMs: number;
   maxCallMs: number;
   /** Called when private-api should hear at once: a model is waited for, a replica is let go of. */
@@ -49,7 +51,7 @@ export function createPredictor(options: PredictorOptions): Predictor {
   const { maxAnswerBytes } = options;
   const send = createReplicaCalls({ queue, replicas, maxAnswerBytes });
   const batcher = createBatcher({
-    send,
+    ...{ send, budget: options.budget },
     // One that has replicas is asked in a moment, and told of then.
     onWaiting: ({ model_version_id: id }) => {
       if (!replicas.hasAny(id)) options.onNews();
@@ -83,7 +85,8 @@ export function createPredictor(options: PredictorOptions): Predictor {
         const joined = batcher.join(model, call, bounds);
         if (joined !== undefined) return await joined;
         return await send({
-          ...{ target: call.target, rest: call.rest, signal, deadlineAt, sinkFor: call.sinkFor },
+          ...{ target: call.target, rest: call.rest, signal, deadlineAt },
+          ...{ sinkFor: call.sinkFor, hold: call.hold },
           requireContractOf: (placed) => {
             if (placed.model !== model) requireContract(placed.model, call);
           },

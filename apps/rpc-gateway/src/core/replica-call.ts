@@ -16,6 +16,8 @@ export interface ReplicaCall {
   signal: AbortSignal;
   deadlineAt: number;
   sinkFor?: ((messageBytes: number) => MessageSink | undefined) | undefined;
+  /** See PredictCall. */
+  hold(answerBytes: number): void;
   /** Looks at the call again where another version takes it. */
   requireContractOf(placed: Placed): void;
 }
@@ -47,7 +49,11 @@ export function createReplicaCalls({
       deadlineAt: call.deadlineAt,
       signal: call.signal,
       maxAnswerBytes,
-      ...(call.sinkFor && { sinkFor: call.sinkFor }),
+      sinkFor: (bytes) => {
+        const sink = call.sinkFor?.(bytes);
+        if (sink === undefined) call.hold(bytes);
+        return sink;
+      },
     });
   }
 
