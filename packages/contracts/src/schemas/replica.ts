@@ -133,7 +133,8 @@ export const GatewayReport = Type.Object(
     number: Type.Integer({
       minimum: 0,
       maximum: maxStoredInteger,
-      description: 'Counts the reports of a gateway: an earlier one that comes later changes nothing.',
+      description:
+        'Counts the reports of a gateway: an earlier one that comes later changes nothing.',
     }),
     /** The replicas that it may send calls to, with the calls that are under way. */
     holds: Type.Array(
