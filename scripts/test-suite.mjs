@@ -11,5 +11,5 @@ const { counts, step, conclude } = countSteps(signal);
 const ready =
   (await step('set-up', () => setUp({ purpose: 'test', signal }))) &&
   (await step('build', () => build(signal)));
-if (ready) await runTests(process.argv.slice(2), { minutes: 25, counts, step, signal });
+if (ready) await runTests(process.argv.slice(2), { minutes: 40, counts, step, signal });
 conclude();

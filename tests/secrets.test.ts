@@ -92,8 +92,7 @@ it('keeps secrets out of every process list', async () => {
 it('hands on no file of a secret, and the password of the database to private-api alone', async () => {
   const pids = recordedPids(dataDir);
   const password = canaries['the password of PostgreSQL'] ?? '';
-  const counts = { 'private-api': 1, 'public-api': 2, 'rpc-gateway': 2, 'job-consumer': 1 };
-  for (const [name, count] of Object.entries(counts)) {
+  for (const name of ['private-api', 'public-api', 'job-consumer']) {
     const environment = await readFile(`/proc/${pids[name]}/environ`, 'utf8');
     expect(environment, name).toContain('PATH=');
     expect(environment, name).not.toContain('PRIVATE_API_TOKEN_FILE');
@@ -104,7 +103,8 @@ it('hands on no file of a secret, and the password of the database to private-ap
 it('gives each process a token of its own', async () => {
   const pids = recordedPids(dataDir);
   const operator = canaries['the operator’s token'] ?? '';
-  for (const name of ['private-api', 'public-api', 'job-consumer']) {
+  const counts = { 'private-api': 1, 'public-api': 2, 'rpc-gateway': 2, 'job-consumer': 1 };
+  for (const [name, count] of Object.entries(counts)) {
     const environment = await readFile(`/proc/${pids[name]}/environ`, 'utf8');
     const tokens = environment.split('\0').filter((line) => /^\w*TOKEN=/.test(line));
     expect(tokens.length, name).toBe(count);

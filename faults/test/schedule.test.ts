@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, inject, it } from 'vitest';
-import { crashPoints } from '@inference-server/service-kit';
+import { crashPoints, taskCrashPoints } from '@inference-server/service-kit';
 import { allPhases, phases } from '../src/faults/fault.js';
 import { allFaults, lineOf, makeSchedule } from '../src/faults/schedule.js';
 import { createRandom } from '../src/random.js';
@@ -56,7 +56,7 @@ it('comes to every point in each round with the faults that want it', () => {
   for (const { name } of everywhere) {
     const strokes = makeSchedule(createRandom('1'), { ...everything, only: [name] });
     const points = strokes.filter(({ fault }) => fault.name === name).map(({ point }) => point);
-    expect(points.sort()).toEqual([...crashPoints].sort());
+    expect(points.sort()).toEqual([...taskCrashPoints].sort());
   }
 });
 
@@ -95,8 +95,8 @@ it('has faults in every phase', () => {
   );
 });
 
-it('has every crash point in one phase, and in the phases nothing else', () => {
-  expect(Object.values(phases).flat().sort()).toEqual([...crashPoints].sort());
+it('has every crash point of a task in one phase, and in the phases nothing else', () => {
+  expect(Object.values(phases).flat().sort()).toEqual([...taskCrashPoints].sort());
 });
 
 it('has crash points that the code comes to, each in one place', async () => {

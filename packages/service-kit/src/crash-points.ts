@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import Type from 'typebox';
 
 /**
- * Places of a task's life, and of a replica's, between two steps that must both happen: where a process can be made to die
- * or to stand still, to see that the other step happens all the same. In the order of that life.
+ * Places of a task's life between two steps that must both happen: where a process can be made to die or to stand
+ * still, to see that the other step happens all the same. In the order of that life.
  */
-export const crashPoints = [
+export const taskCrashPoints = [
   // private-api
   'post_stored',
   'post_committed',
@@ -22,7 +22,10 @@ export const crashPoints = [
   'container_ended',
   'output_sent',
   'settled',
-  // job-consumer, of a replica
+] as const;
+
+/** Likewise of a replica's, all of the job-consumer. */
+const replicaCrashPoints = [
   'replica_ordered',
   'replica_model_there',
   'replica_network_made',
@@ -32,6 +35,8 @@ export const crashPoints = [
   'replica_ended',
   'replica_removed',
 ] as const;
+
+export const crashPoints = [...taskCrashPoints, ...replicaCrashPoints] as const;
 export type CrashPoint = (typeof crashPoints)[number];
 
 /** The setting, see {@link armCrashPoints}. */

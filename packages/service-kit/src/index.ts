@@ -16,6 +16,7 @@ export {
   CrashAt,
   crashPoint,
   crashPoints,
+  taskCrashPoints,
   type CrashPoint,
 } from './crash-points.js';
 export { cutWhenStalled } from './http/cut-when-stalled.js';
