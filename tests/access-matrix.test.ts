@@ -306,7 +306,7 @@ function bodyOf({ operationId }: RouteContract): object {
     case 'putUser':
       return { password: 'correct horse battery', role: 'submit' };
     case 'syncGateway':
-      return { revision: null, models_revision: null, holds: [], demand: [] };
+      return { revision: null, models_revision: null, number: 1, holds: [], demand: [] };
     case 'identifyCaller':
       return { bearer: strangers.headers['authorization']?.slice(7), address: '192.0.2.1' };
     case 'noteRefusals': {

@@ -135,6 +135,7 @@ export type PlayedConsumer = ReturnType<typeof playConsumer>;
 export function playGateway(api: RunningPrivateApi, id: string = randomUUID()) {
   let holds: GatewayReport['holds'] = [];
   let demand: GatewayReport['demand'] = [];
+  let number = 0;
   const idleOf = (inFlight: number, idleS: number) => (inFlight > 0 ? null : idleS);
   const gateway = {
     id,
@@ -142,7 +143,9 @@ export function playGateway(api: RunningPrivateApi, id: string = randomUUID()) {
       more: Partial<GatewayReport> = {},
       { signal }: { signal?: AbortSignal } = {},
     ): Promise<GatewayNews> {
-      const body = { revision: null, models_revision: null, holds, demand, ...more };
+      number += 1;
+      const revisions = { revision: null, models_revision: null };
+      const body = { ...revisions, number, holds, demand, ...more };
       const answer = await api.call(
         `/internal/gateways/${id}/sync`,
         {

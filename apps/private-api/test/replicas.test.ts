@@ -91,6 +91,45 @@ describe('a report', () => {
     expect(performance.now() - began).toBeLessThan(4_500);
   });
 
+  it('of a gateway that comes after a later one, or again, changes nothing', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const replica = await consumer.serve('iris');
+    await gateway.finds(replica);
+    gateway.calls(replica, 1);
+    await gateway.sync({ number: 1_000 });
+    await api.database.query(`UPDATE replicas SET used_at = now() - interval '1 minute'`);
+    const noted = () =>
+      api.database.query(
+        `SELECT g.reported_at, g.holds, g.demand, r.used_at FROM gateways g, replicas r`,
+      );
+    const before = await noted();
+    const late = { holds: [], demand: [{ model_version_id: version, waiting: 7, in_flight: 7 }] };
+    const idle = [{ replica_id: replica, in_flight: 0, idle_s: 0 }];
+    await gateway.sync({ ...late, number: 999 });
+    await gateway.sync({ ...late, holds: idle, number: 1_000 });
+    expect(await noted()).toEqual(before);
+    await gateway.sync({ ...late, number: 1_001 });
+    expect(await noted()).toMatchObject([{ holds: [], demand: late.demand }]);
+  });
+
+  it('of a gateway from before a call ends no replica that has the call', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const replica = await consumer.serve('iris');
+    await gateway.finds(replica);
+    gateway.calls(replica, 1);
+    await gateway.sync({ number: 1_000 });
+    await api.call('/api/models/iris', { method: 'DELETE' });
+    await untilReplicaIs(api, replica, 'DRAINING');
+    await gateway.sync({ number: 999, holds: [], demand: [] });
+    expect(await stateOfReplica(api, replica)).toBe('DRAINING');
+    await gateway.sync({ number: 1_001, holds: [], demand: [] });
+    await untilReplicaIs(api, replica, 'STOPPING');
+  });
+
   it('of another process than the consumer is refused, and changes nothing', async () => {
     const version = await hostModel(api, 'iris');
     gateway.want(version, 1);

@@ -259,6 +259,12 @@ describe('a registration', () => {
       undefined,
       'min_replicas',
     ],
+    [
+      'of calls that wait too long',
+      { ...runtime, max_delay_ms: '1001' },
+      undefined,
+      'max_delay_ms',
+    ],
     ['of no replicas at all', { ...runtime, max_replicas: '0' }, undefined, 'max_replicas'],
     ['of the time of a run', { ...runtime, timeout_s: '1' }, undefined, 'timeout_s'],
     ['of more tries', { ...runtime, retries: '0' }, undefined, 'retries'],

@@ -43,6 +43,7 @@ export async function startRpcGateway(
   const predictor = createPredictor({
     maxQueuePerModel: config.maxQueuePerModel,
     maxAnswerBytes: config.maxMessageBytes,
+    budget,
     startTimeoutMs: config.startTimeoutMs,
     maxCallMs: config.maxCallMs,
     onNews: () => sync.hurry(),

@@ -7,7 +7,7 @@ import type { PrivateApiClient } from './private-api-client.js';
 export interface SyncLoop {
   /** The request that is held is asked again, with what is to be told now. */
   hurry(): void;
-  /** Everything is asked for anew, unless that was just done; whether private-api answered in time. */
+  /** Everything is asked for anew; whether private-api answered in time. */
   refresh(): Promise<boolean>;
   /** Tells a last time what is held. */
   close(): Promise<void>;
@@ -43,10 +43,16 @@ export function startSyncLoop({
   let revisions: Pick<GatewayReport, 'revision' | 'models_revision'> = nothing;
   let begunAt = -Infinity;
   let refreshedAt = -Infinity;
+  let number = 0;
   let isAway = false;
   let pauseMs = 0;
   let refreshing: Promise<boolean> | undefined;
+  /** The one after that, which nobody has asked for yet. */
+  let upcoming: Promise<boolean> | undefined;
   const onNews = new Set<(isNews: boolean) => void>();
+
+  /** One that was given up may come after the next: it is known by its number. */
+  const nextNumber = () => (number += 1);
 
   async function syncOnce(): Promise<void> {
     const told = report();
@@ -57,7 +63,9 @@ export function startSyncLoop({
     }, countedEveryMs);
     const { signal, release } = joinSignals(closing.signal, hurrying.signal);
     try {
-      const news = await api.sync({ ...revisions, ...told }, signal);
+      const news = await api.sync({ ...revisions, ...told, number: nextNumber() }, signal);
+      // It was answered as it was given up: the next one asks for what is wanted now.
+      if (signal.aborted) return;
       revisions = { revision: news.revision, models_revision: news.models_revision };
       apply(news);
       if (isAway) logger.info('private-api answers again');
@@ -99,24 +107,33 @@ export function startSyncLoop({
     });
   }
 
+  async function askAnew(): Promise<boolean> {
+    await refreshing;
+    const restMs = Math.max(refreshedAt + refreshedEveryMs - performance.now(), 0);
+    await sleep(restMs, undefined, { signal: closing.signal }).catch(() => undefined);
+    upcoming = undefined;
+    if (closing.signal.aborted) return false;
+    refreshedAt = performance.now();
+    revisions = nothing;
+    hurrying.abort();
+    refreshing = nextNews();
+    return refreshing;
+  }
+
   const running = run();
   return {
     hurry: () => hurrying.abort(),
     async refresh() {
       if (isAway) return false;
-      if (refreshing !== undefined) return refreshing;
-      if (performance.now() - refreshedAt < refreshedEveryMs) return true;
-      refreshedAt = performance.now();
-      revisions = nothing;
-      hurrying.abort();
-      refreshing = nextNews().finally(() => (refreshing = undefined));
-      return refreshing;
+      // Asked before this caller came, the one under way may have been answered before, too.
+      upcoming ??= askAnew();
+      return upcoming;
     },
     async close() {
       closing.abort();
       await running;
       // Replicas are not kept for a gateway that is gone.
-      const told = { ...nothing, ...report() };
+      const told = { ...nothing, ...report(), number: nextNumber() };
       await api.sync(told, AbortSignal.timeout(farewellMs)).catch(() => undefined);
     },
   };

@@ -1,8 +1,9 @@
-import { createServer, constants, type ServerHttp2Stream } from 'node:http2';
+import { connect, constants, createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { Metadata, status } from '@grpc/grpc-js';
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
+import { predictPath } from '../src/core/replica-call.js';
 import { idOf, modelOf } from './private-api.js';
 import {
   asIs,
@@ -89,6 +90,47 @@ test('a single replica that cannot be reached for a moment is asked again', asyn
   await expect.poll(() => api.reports.at(-1)?.demand[0]?.waiting, soon).toBe(1);
   await startReplica(echo, port);
   expect((await pending).equals(outputsOf(asked))).toBe(true);
+});
+
+test('replicas that cannot be reached are waited for as long as ones that start, and no longer', async () => {
+  const { api, address } = await startScene({ startTimeoutMs: 1_000 });
+  const nobody = [await freePort(), await freePort()].map((port) => `127.0.0.1:${port}`);
+  const hosted = { ...model, target_in_flight: 1 };
+  api.tell({ models: [hosted], replicas: readyAt(hosted, ...nobody) });
+  const { predict } = clientOf(address);
+  const began = performance.now();
+  const errors = await Promise.all(Array.from({ length: 5 }, () => errorOf(predict(asked))));
+  expect(performance.now() - began).toBeLessThan(8_000);
+  for (const error of errors) {
+    expect(error).toMatchObject({ code: status.UNAVAILABLE });
+    const { message } = error as Error;
+    expect(message).toMatch(/No replica of the model can be reached: .*ECONNREFUSED/);
+  }
+});
+
+test.each([
+  ['held', 200, 5],
+  ['that go on as they come', 900, 1],
+])('answers %s count as long as callers take them slowly', async (_what, KiB, callers) => {
+  const { api, address } = await startScene({ maxQueuedBytes: 1024 ** 2 });
+  const replica = await startReplica((_call, done) => done(null, Buffer.alloc(KiB * 1024)));
+  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  const { predict } = clientOf(address);
+  await expect.poll(() => predict(asked), soon).toHaveLength(KiB * 1024);
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  for (let n = 0; n < callers; n += 1) {
+    const slow = session.request({
+      ...{ ':method': 'POST', ':path': predictPath, 'content-type': 'application/grpc' },
+    });
+    slow.end(Buffer.concat([Buffer.from([0, 0, 0, 0, asked.length]), asked]));
+    await new Promise((resolve) => slow.once('response', resolve));
+  }
+  const error = await errorOf(predict(asked));
+  expect(error).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  expect((error as ServiceError).metadata.get('retry-after')).toEqual(['1']);
+  session.destroy();
+  await expect.poll(() => predict(asked).catch(() => undefined), soon).toHaveLength(KiB * 1024);
 });
 
 test('an answer that is none is the fault of the model', async () => {

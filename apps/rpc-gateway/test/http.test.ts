@@ -86,6 +86,7 @@ describe('predict as JSON', () => {
     ['nobody', 400, 'MALFORMED_REQUEST', [good, { with: { [callerHeader]: '{}' } }]],
     ['too much', 413, 'PAYLOAD_TOO_LARGE', [good, { options: { maxJsonBytes: 10 } }]],
     ['too many bytes', 429, 'TOO_MANY_REQUESTS', [good, { options: { maxQueuedBytes: 100 } }]],
+    ['too large an answer', 429, 'TOO_MANY_REQUESTS', [good, { options: { maxQueuedBytes: 300 } }]],
     [
       ...(['another kind', 415, 'UNSUPPORTED_MEDIA_TYPE'] as const),
       [good, { with: { 'content-type': 'text/plain' } }],

@@ -51,6 +51,8 @@ export interface PrivateApi {
   hasKeys: boolean;
   /** Changes what there is, and tells of it. */
   tell(news: Partial<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>>): void;
+  /** Changes it, and tells who asks from now on. */
+  change(news: Parameters<PrivateApi['tell']>[0]): void;
   /** Answers nothing any more, and everything again. */
   goAway(): void;
   comeBack(): void;
@@ -65,9 +67,12 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   const held = new Set<() => void>();
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
-    tell(news) {
+    change(news) {
       Object.assign(state, news);
       revision += 1;
+    },
+    tell(news) {
+      api.change(news);
       for (const answer of held) answer();
     },
     goAway() {

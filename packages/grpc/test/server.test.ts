@@ -82,7 +82,7 @@ test('clients of another maker are answered: small, empty and large messages', a
 test('a large answer is written as it comes', async () => {
   const { address } = await startServer({
     '/t.T/Large': () => ({
-      unary: async (_message, open) => {
+      unary: async (_message, { open }) => {
         const sink = open(3 * MiB);
         for (let n = 0; n < 3; n += 1) {
           if (!sink.write(Buffer.alloc(MiB, n))) {
@@ -213,6 +213,35 @@ test('messages under way share a budget, which is whole again afterwards', async
   release();
   expect((await first).status).toBe('OK');
   expect(budget.held).toBe(0);
+});
+
+test('an answer counts until its caller has it, or is gone', async () => {
+  const budget = createByteBudget(3 * MiB);
+  const told: boolean[] = [];
+  const large: Method = () => ({
+    unary: async (_message, room) => {
+      told.push(room.hold(2 * MiB));
+      return { message: [Buffer.alloc(2 * MiB)] };
+    },
+  });
+  const { address } = await startServer({ '/t.T/Large': large }, { budget });
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  const slow = session.request({
+    ...{ ':method': 'POST', ':path': '/t.T/Large', 'content-type': 'application/grpc' },
+  });
+  slow.end(framed(Buffer.alloc(0)));
+  await new Promise((resolve) => slow.once('response', resolve));
+  expect([told, budget.held]).toEqual([[true], 2 * MiB]);
+  const peer = connectTo(address);
+  const ask = () => peer.call({ path: '/t.T/Large', message: [], maxAnswerBytes: 4 * MiB });
+  expect((await ask()).status).toBe('OK');
+  expect([told, budget.held]).toEqual([[true, false], 2 * MiB]);
+  slow.close(constants.NGHTTP2_CANCEL);
+  await expect.poll(() => budget.held).toBe(0);
+  expect((await ask()).status).toBe('OK');
+  expect(told).toEqual([true, false, true]);
+  await expect.poll(() => budget.held).toBe(0);
 });
 
 test('a message that comes too slowly is cut', async () => {

@@ -1,5 +1,6 @@
 import type { ModelContract } from '@inference-server/contracts';
 import { checkedContract, invalidContract } from './contract-check.js';
+import { hasRepeatedName } from './repeated-names.js';
 
 /** More than the longest contract that the schema allows would need to say anything. */
 const maxDepth = 32;
@@ -16,6 +17,7 @@ export function parseContractJson(text: string): ModelContract {
     // The text of JSON.parse repeats what it was given.
     throw invalidContract('', 'it is no JSON');
   }
+  if (hasRepeatedName(text)) throw invalidContract('', 'a name stands twice in an object');
   return checkedContract(withFullNames(value, 0));
 }
 

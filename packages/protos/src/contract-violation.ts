@@ -79,8 +79,10 @@ function fitsShape(wanted: readonly number[] | undefined, { dims }: TensorShape)
   return wanted.every((size, index) => size === -1 || BigInt(size) === dims[index]);
 }
 
+/** Of typed values that are fewer the last one stands in every place that is left, as TensorFlow has it. */
 function fillsShape({ elements, hasContent }: TensorOutline, { dims }: TensorShape): boolean {
   if (elements === undefined) return true;
   const wanted = dims.reduce((product, size) => product * size, 1n);
-  return BigInt(elements) === wanted || (elements === 1 && !hasContent);
+  const there = BigInt(elements);
+  return there === wanted || (there > 0n && !hasContent && there < wanted);
 }

@@ -15,18 +15,18 @@ export interface ElementForm {
   write(view: DataView, at: number, value: unknown): boolean;
 }
 
-/** The greatest finite ones. */
-const greatest = { half: 65_504, bfloat16: 3.3895313892515355e38, float: 3.4028234663852886e38 };
+/** From there on the nearest one is infinite: half a step beyond the greatest. */
+const infinite = { half: 65_520, bfloat16: 2 ** 128 - 2 ** 119, float: 2 ** 128 - 2 ** 103 };
 
 const float = floating(
   4,
-  greatest.float,
+  infinite.float,
   (view, at) => view.getFloat32(at, true),
   (view, at, value) => view.setFloat32(at, value, true),
 );
 const double = floating(
   8,
-  Number.MAX_VALUE,
+  undefined,
   (view, at) => view.getFloat64(at, true),
   (view, at, value) => view.setFloat64(at, value, true),
 );
@@ -38,13 +38,13 @@ const forms: Partial<Record<DataTypeName, ElementForm>> = {
   DT_COMPLEX128: complex(double),
   DT_HALF: floating(
     2,
-    greatest.half,
+    infinite.half,
     (view, at) => numberOfHalf(view.getUint16(at, true)),
     (view, at, value) => view.setUint16(at, halfOfNumber(value), true),
   ),
   DT_BFLOAT16: floating(
     2,
-    greatest.bfloat16,
+    infinite.bfloat16,
     (view, at) => numberOfBfloat16(view.getUint16(at, true)),
     (view, at, value) => view.setUint16(at, bfloat16OfNumber(value), true),
   ),
@@ -78,19 +78,22 @@ export function elementForm(dtype: DataTypeName): ElementForm | undefined {
   return forms[dtype];
 }
 
+/** As far as a number can be told by a finite one: what others print of the greatest may be beyond it. */
 function floating(
   size: number,
-  maximum: number,
+  beyond: number | undefined,
   get: (view: DataView, at: number) => number,
   set: (view: DataView, at: number, value: number) => void,
 ): ElementForm {
   const notFinite = ['NaN', 'Infinity', '-Infinity'];
+  const range =
+    beyond === undefined
+      ? { minimum: -Number.MAX_VALUE, maximum: Number.MAX_VALUE }
+      : { exclusiveMinimum: -beyond, exclusiveMaximum: beyond };
   return {
     size,
     wanted: 'a number in the range of its type, or "NaN", "Infinity" or "-Infinity"',
-    schema: {
-      anyOf: [{ type: 'number', minimum: -maximum, maximum }, { enum: notFinite }],
-    },
+    schema: { anyOf: [{ type: 'number', ...range }, { enum: notFinite }] },
     read: (view, at) => {
       const value = get(view, at);
       return Number.isFinite(value) ? value : String(value);
@@ -98,10 +101,8 @@ function floating(
     write: (view, at, value) => {
       const isNamed = typeof value === 'string' && notFinite.includes(value);
       if (!isNamed && typeof value !== 'number' && typeof value !== 'bigint') return false;
-      const number = Number(value);
-      if (!isNamed && !(Math.abs(number) <= maximum)) return false;
-      set(view, at, number);
-      return true;
+      set(view, at, Number(value));
+      return isNamed || Number.isFinite(get(view, at));
     },
   };
 }

@@ -15,6 +15,6 @@ export {
   type PredictRequestOutline,
   type PredictResponseOutline,
 } from './predict-message.js';
-export { canBatch, concatInputs, rowsOf, splitOutputs } from './rows.js';
+export { canBatch, concatInputs, rowsOf, splitOutputs, type Rows } from './rows.js';
 export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
 export type { TensorOutline, TensorShape } from './tensor-outline.js';

@@ -1,6 +1,7 @@
 import { parse } from 'lossless-json';
 import type { ModelField } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { hasRepeatedName } from './repeated-names.js';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
@@ -8,9 +9,16 @@ import { AppError } from '@inference-server/errors';
  */
 export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
   const text = typeof document === 'string' ? document : utf8Text(document);
+  const value = valueOf(fields, text);
+  if (!hasRepeatedName(text)) return value;
+  throw new AppError('MALFORMED_REQUEST', 'The body has an object with a name that stands twice.');
+}
+
+function valueOf(fields: readonly ModelField[], text: string): unknown {
+  const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };
   try {
     return hasLong(fields) && /\d{16}/.test(text)
-      ? parse(text, undefined, exactNumber)
+      ? parse(text, undefined, options)
       : (JSON.parse(text) as unknown);
   } catch {
     // The texts of parsers repeat what they were given.

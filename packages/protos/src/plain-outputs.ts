@@ -3,7 +3,14 @@ import { AppError } from '@inference-server/errors';
 import { dataTypeName } from './data-types.js';
 import { elementForm } from './element-forms.js';
 import { outlinePredictResponse } from './predict-message.js';
-import { badTensor, contentOf, dimsOf, stringsOf, valuesWanted } from './tensor-content.js';
+import {
+  badTensor,
+  contentOf,
+  dimsOf,
+  filledList,
+  stringsOf,
+  valuesWanted,
+} from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 import { plainText } from './text-form.js';
 
@@ -97,8 +104,7 @@ function plainValues(field: ModelField | undefined, tensor: TensorOutline): unkn
 function plainMaps(field: ModelField | undefined, tensor: TensorOutline): unknown[] {
   const maps = (tensor.subtensors ?? []).map((map) => plainTensors(field?.subfields ?? [], map));
   const wanted = valuesWanted(tensor, maps.length, false, 1);
-  const [only] = maps;
-  return wanted === maps.length ? maps : new Array<unknown>(wanted).fill(only);
+  return wanted === maps.length ? maps : filledList(maps, wanted);
 }
 
 function nested(values: unknown[], dims: readonly number[]): unknown {

@@ -38,13 +38,13 @@ export interface PredictResponseOutline {
 export function outlinePredictRequest(bytes: Buffer): PredictRequestOutline {
   return decoding('The request', () => {
     const inputs = new Map<string, TensorOutline>();
-    const budget: OutlineBudget = { tensors: 0 };
+    const budget: OutlineBudget = { tensors: 0, fields: 0 };
     const spec: Buffer[] = [];
-    const rest = readAllBut(bytes, 1, (field, value) => {
+    const rest = readAllBut(bytes, budget, (field, value) => {
       if (field === 1) addPart(spec, value);
       else if (field === 2) takeTensor(value, inputs, budget);
     });
-    return { modelSpec: modelSpecOf(joinParts(spec)), inputs, rest };
+    return { modelSpec: modelSpecOf(joinParts(spec), budget), inputs, rest };
   });
 }
 
@@ -52,8 +52,8 @@ export function outlinePredictRequest(bytes: Buffer): PredictRequestOutline {
 export function outlinePredictResponse(bytes: Buffer): PredictResponseOutline {
   return decoding('The response', () => {
     const outputs = new Map<string, TensorOutline>();
-    const budget: OutlineBudget = { tensors: 0 };
-    const rest = readAllBut(bytes, 1, (field, value) => {
+    const budget: OutlineBudget = { tensors: 0, fields: 0 };
+    const rest = readAllBut(bytes, budget, (field, value) => {
       if (field === 1) takeTensor(value, outputs, budget);
     });
     return { outputs, rest };
@@ -99,50 +99,59 @@ export function encodeTensors(field: number, tensors: ReadonlyMap<string, Buffer
   });
 }
 
-/** Hands out what has a length of its own, and returns everything but the field that is named. */
+/** Hands out what has a length of its own, and returns everything but the first field. */
 function readAllBut(
   bytes: Buffer,
-  left: number,
+  budget: OutlineBudget,
   take: (field: number, value: Buffer) => void,
 ): Buffer[] {
   const rest: Buffer[] = [];
   let keptFrom = 0;
-  let before = 0;
-  readFields(bytes, (field, wireType, reader) => {
-    const isValue = wireType === WireType.LengthDelimited;
-    if (isValue) take(field, bytesOf(reader));
-    else reader.skip(wireType, field);
-    if (isValue && field === left) {
-      if (before > keptFrom) rest.push(bytes.subarray(keptFrom, before));
+  readFields(
+    bytes,
+    (field, wireType, reader, at) => {
+      if (wireType !== WireType.LengthDelimited) return false;
+      take(field, bytesOf(reader));
+      if (field !== 1) return true;
+      if (at > keptFrom) rest.push(bytes.subarray(keptFrom, at));
       keptFrom = reader.pos;
-    }
-    before = reader.pos;
-    return true;
-  });
-  if (before > keptFrom) rest.push(bytes.subarray(keptFrom, before));
+      return true;
+    },
+    budget,
+  );
+  if (bytes.byteLength > keptFrom) rest.push(bytes.subarray(keptFrom));
   return rest;
 }
 
-function modelSpecOf(bytes: Buffer): ModelSpec {
+function modelSpecOf(bytes: Buffer, budget: OutlineBudget): ModelSpec {
   const spec: ModelSpec = { name: '', version: undefined, signatureName: '' };
   const version: Buffer[] = [];
-  readFields(bytes, (field, wireType, reader) => {
-    if (wireType !== WireType.LengthDelimited || field > 3) return false;
-    if (field === 1) spec.name = reader.string(true);
-    else if (field === 2) addPart(version, bytesOf(reader));
-    else spec.signatureName = reader.string(true);
-    return true;
-  });
-  return version.length === 0 ? spec : { ...spec, version: wrappedInteger(joinParts(version)) };
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (wireType !== WireType.LengthDelimited || field > 3) return false;
+      if (field === 1) spec.name = reader.string(true);
+      else if (field === 2) addPart(version, bytesOf(reader));
+      else spec.signatureName = reader.string(true);
+      return true;
+    },
+    budget,
+  );
+  if (version.length === 0) return spec;
+  return { ...spec, version: wrappedInteger(joinParts(version), budget) };
 }
 
-function wrappedInteger(bytes: Buffer): bigint {
+function wrappedInteger(bytes: Buffer, budget: OutlineBudget): bigint {
   let value = 0n;
-  readFields(bytes, (field, wireType, reader) => {
-    if (field !== 1 || wireType !== WireType.Varint) return false;
-    value = BigInt(reader.int64());
-    return true;
-  });
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (field !== 1 || wireType !== WireType.Varint) return false;
+      value = BigInt(reader.int64());
+      return true;
+    },
+    budget,
+  );
   if (value < 0n) {
     throw new AppError('MALFORMED_REQUEST', 'The version of model_spec is negative.');
   }

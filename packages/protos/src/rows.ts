@@ -1,5 +1,6 @@
 import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import { fixedType } from './data-types.js';
 import { elementForm } from './element-forms.js';
 import { answered } from './plain-outputs.js';
 import { encodeInputs, encodeOutputs, outlinePredictResponse } from './predict-message.js';
@@ -12,33 +13,63 @@ export function canBatch(contract: Pick<ModelContract, 'inputs' | 'outputs'>): b
   return contract.inputs.length > 0 && contract.outputs.length > 0 && fields.every(hasRows);
 }
 
-/** How many rows a call has; undefined where it must go alone. Its inputs fulfil the contract. */
+/** The inputs of a call that can go with others, in the one form that fits those of all. */
+export interface Rows {
+  count: number;
+  tensors: ReadonlyMap<string, RowTensor>;
+}
+
+interface RowTensor {
+  dtype: number;
+  /** The sizes of a row. */
+  inner: readonly number[];
+  values: Buffer | readonly Buffer[];
+}
+
+/**
+ * The rows of a call, `most` at most; undefined where it must go alone, as one that only the model may judge:
+ * whose values do not make its shape, or would take far more room written out than they came in. Its inputs
+ * fulfil the contract.
+ */
 export function rowsOf(
   contract: Pick<ModelContract, 'inputs' | 'outputs'>,
   inputs: ReadonlyMap<string, TensorOutline>,
-): number | undefined {
+  most = Infinity,
+): Rows | undefined {
   if (!canBatch(contract)) return undefined;
-  const counts = contract.inputs.map(({ name }) => leadingOf(inputs.get(name)));
-  const [rows] = counts;
-  return rows !== undefined && counts.every((count) => count === rows) ? rows : undefined;
+  try {
+    const counts = contract.inputs.map(({ name }) => leadingOf(inputs.get(name)));
+    const [count] = counts;
+    if (count === undefined || count > most || counts.some((other) => other !== count)) {
+      return undefined;
+    }
+    const tensors = new Map<string, RowTensor>();
+    for (const { name } of contract.inputs) {
+      const tensor = rowTensorOf(inputs.get(name));
+      if (tensor === undefined) return undefined;
+      tensors.set(name, tensor);
+    }
+    return { count, tensors };
+  } catch (error) {
+    if (error instanceof AppError) return undefined;
+    throw error;
+  }
 }
 
 /**
  * The inputs of one call with the rows of all, in their order and in pieces, without model_spec. Undefined
- * where they cannot go together: one has no rows, or sizes of theirs that the contract leaves open differ.
+ * where they cannot go together: sizes of theirs that the contract leaves open differ.
  */
-export function concatInputs(
-  contract: Pick<ModelContract, 'inputs' | 'outputs'>,
-  requests: readonly ReadonlyMap<string, TensorOutline>[],
-): Buffer[] | undefined {
-  if (requests.length === 0) return undefined;
-  if (requests.some((inputs) => rowsOf(contract, inputs) === undefined)) return undefined;
+export function concatInputs(calls: readonly Rows[]): Buffer[] | undefined {
+  const [first] = calls;
+  if (first === undefined) return undefined;
+  const count = calls.reduce((sum, call) => sum + call.count, 0);
   const tensors = new Map<string, Buffer>();
-  for (const { name } of contract.inputs) {
-    const parts = requests.flatMap((inputs) => inputs.get(name) ?? []);
-    const dims = commonDims(parts);
-    if (dims === undefined) return undefined;
-    tensors.set(name, concatTensors(parts, dims));
+  for (const [name, { dtype, inner }] of first.tensors) {
+    const parts = calls.flatMap((call) => call.tensors.get(name) ?? []);
+    const isAlike = parts.every((part) => String(part.inner) === String(inner));
+    if (!isAlike || parts.length < calls.length) return undefined;
+    tensors.set(name, concatTensors(dtype, [count, ...inner], parts));
   }
   return encodeInputs(tensors);
 }
@@ -71,25 +102,29 @@ function leadingOf(tensor: TensorOutline | undefined): number | undefined {
   return tensor === undefined ? undefined : dimsOf(tensor)?.[0];
 }
 
-/** The sizes of all together; undefined where they differ after the first. */
-function commonDims(tensors: readonly TensorOutline[]): number[] | undefined {
-  const [first, ...others] = tensors.map((tensor) => dimsOf(tensor) ?? []);
-  const [rows, ...inner] = first ?? [];
-  if (rows === undefined) return undefined;
-  let all = rows;
-  for (const [more = 0, ...otherInner] of others) {
-    if (otherInner.length !== inner.length || otherInner.some((size, at) => size !== inner[at])) {
-      return undefined;
-    }
-    all += more;
-  }
-  return [all, ...inner];
+/** A number of 64 bits that came as a byte grows as much; one value that stands for all grows without end. */
+const mostGrowth = 8;
+
+/** Throws MALFORMED_REQUEST where its values do not make its shape. */
+function rowTensorOf(tensor: TensorOutline | undefined): RowTensor | undefined {
+  const dims = tensor && dimsOf(tensor);
+  if (tensor === undefined || dims === undefined) return undefined;
+  const { dtype, bytes } = tensor;
+  const each = dtype === dataTypes.DT_STRING ? 1 : (fixedType(dtype)?.size ?? 1);
+  const wanted = dims.reduce((product, size) => product * size, each);
+  if (wanted > mostGrowth * bytes.byteLength) return undefined;
+  const values = dtype === dataTypes.DT_STRING ? stringsOf(tensor) : contentOf(tensor);
+  return { dtype, inner: dims.slice(1), values };
 }
 
-function concatTensors(parts: readonly TensorOutline[], dims: readonly number[]): Buffer {
-  const dtype = parts[0]?.dtype ?? 0;
-  if (dtype === dataTypes.DT_STRING) return encodeStrings(dims, parts.flatMap(stringsOf));
-  return Buffer.concat(encodeContent(dtype, dims, Buffer.concat(parts.map(contentOf))));
+function concatTensors(
+  dtype: number,
+  dims: readonly number[],
+  parts: readonly RowTensor[],
+): Buffer {
+  const pieces = parts.flatMap(({ values }) => values as Buffer | Buffer[]);
+  if (dtype === dataTypes.DT_STRING) return encodeStrings(dims, pieces);
+  return Buffer.concat(encodeContent(dtype, dims, Buffer.concat(pieces)));
 }
 
 function splitTensor(tensor: TensorOutline, rowCounts: readonly number[]): Buffer[] {

@@ -20,7 +20,7 @@ const maxStrings = 4_000_000;
 
 /**
  * The values of a tensor of a fixed-size type as they stand in `tensor_content`, in whichever way it has
- * them; one that stands for all has been repeated. Throws MALFORMED_REQUEST where they do not make its shape.
+ * them; where they are fewer, the last one stands in every place that is left. Throws MALFORMED_REQUEST where they do not make its shape.
  */
 export function contentOf(tensor: TensorOutline): Buffer {
   const type = fixedType(tensor.dtype);
@@ -29,16 +29,14 @@ export function contentOf(tensor: TensorOutline): Buffer {
   const there = content.byteLength / type.size;
   if (!Number.isInteger(there)) throw badTensor('has part of a value');
   const wanted = valuesWanted(tensor, there, tensor.hasContent, type.size);
-  return wanted === there ? content : repeated(content, wanted);
+  return wanted === there ? content : filledUp(content, wanted * type.size, type.size);
 }
 
 /** The values of a DT_STRING tensor, likewise. */
 export function stringsOf(tensor: TensorOutline): Buffer[] {
   const strings = decoding('The tensor', () => readStrings(tensor));
   const wanted = valuesWanted(tensor, strings.length, tensor.hasContent, 1);
-  const [only] = strings;
-  if (wanted === strings.length || only === undefined) return strings;
-  return new Array<Buffer>(wanted).fill(only);
+  return wanted === strings.length ? strings : filledList(strings, wanted);
 }
 
 /** A TensorProto with its values in `tensor_content`, in pieces. */
@@ -88,15 +86,25 @@ export function valuesWanted(
 ): number {
   const wanted = dimsOf(tensor)?.reduce((product, size) => product * size, 1) ?? there;
   if (wanted === there) return there;
-  if (there !== 1 || hasContent) throw badTensor('has a number of values that is not its shape’s');
+  if (there === 0 || there > wanted || hasContent) {
+    throw badTensor('has a number of values that is not its shape’s');
+  }
   if (wanted * bytesEach > maxContentBytes || (bytesEach === 1 && wanted > maxStrings)) {
-    throw badTensor('would take too much room with its one value in every place');
+    throw badTensor('would take too much room with its last value in every place that is left');
   }
   return wanted;
 }
 
-function repeated(content: Buffer, times: number): Buffer {
-  return times === 0 ? Buffer.alloc(0) : Buffer.alloc(times * content.byteLength, content);
+function filledUp(content: Buffer, bytes: number, size: number): Buffer {
+  const whole = Buffer.alloc(bytes, content.subarray(-size));
+  content.copy(whole);
+  return whole;
+}
+
+/** With the last one in every place that is left; there is one. */
+export function filledList<Value>(values: readonly Value[], wanted: number): Value[] {
+  const last = values.at(-1) as Value;
+  return [...values, ...new Array<Value>(wanted - values.length).fill(last)];
 }
 
 function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buffer {

@@ -1,7 +1,15 @@
 import { dataTypes } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { fixedType } from './data-types.js';
-import { addPart, bytesOf, joinParts, readFields, WireType, type BinaryReader } from './wire.js';
+import {
+  addPart,
+  bytesOf,
+  joinParts,
+  readFields,
+  WireType,
+  type BinaryReader,
+  type FieldBudget,
+} from './wire.js';
 
 /** What can be told of a tensor without looking at its values. */
 export interface TensorOutline {
@@ -34,7 +42,7 @@ const maxTensors = 100_000;
 const maxCountedBytes = 64 * 1024;
 
 /** Counts what has been read of a message. */
-export interface OutlineBudget {
+export interface OutlineBudget extends FieldBudget {
   tensors: number;
 }
 
@@ -47,12 +55,16 @@ export function takeTensor(
 ): void {
   let name = '';
   const value: Buffer[] = [];
-  readFields(entry, (field, wireType, reader) => {
-    if (wireType !== WireType.LengthDelimited || field > 2) return false;
-    if (field === 1) name = reader.string(true);
-    else addPart(value, bytesOf(reader));
-    return true;
-  });
+  readFields(
+    entry,
+    (field, wireType, reader) => {
+      if (wireType !== WireType.LengthDelimited || field > 2) return false;
+      if (field === 1) name = reader.string(true);
+      else addPart(value, bytesOf(reader));
+      return true;
+    },
+    budget,
+  );
   budget.tensors += 1;
   if (budget.tensors > maxTensors) {
     throw new AppError('MALFORMED_REQUEST', `More than ${maxTensors} tensors are one message.`);
@@ -60,11 +72,7 @@ export function takeTensor(
   tensors.set(name, outlineTensor(joinParts(value), budget, depth));
 }
 
-export function outlineTensor(
-  bytes: Buffer,
-  budget: OutlineBudget = { tensors: 0 },
-  depth = 0,
-): TensorOutline {
+export function outlineTensor(bytes: Buffer, budget: OutlineBudget, depth = 0): TensorOutline {
   if (depth > maxDepth) {
     throw new AppError('MALFORMED_REQUEST', `Maps stand in maps more than ${maxDepth} deep.`);
   }
@@ -73,25 +81,29 @@ export function outlineTensor(
   let contentBytes = 0;
   const counts = new Map<number, number | undefined>();
   const subtensors: Map<string, TensorOutline>[] = [];
-  readFields(bytes, (field, wireType, reader) => {
-    if (field === 1 && wireType === WireType.Varint) {
-      dtype = reader.int32();
-    } else if (wireType === WireType.LengthDelimited && field === 2) {
-      addPart(shape, bytesOf(reader));
-    } else if (wireType === WireType.LengthDelimited && field === 4) {
-      contentBytes = reader.bytes().byteLength;
-    } else if (wireType === WireType.LengthDelimited && field === 27) {
-      subtensors.push(outlineMap(bytesOf(reader), budget, depth + 1));
-    } else if (field >= 5) {
-      return count(counts, field, wireType, reader);
-    } else {
-      return false;
-    }
-    return true;
-  });
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (field === 1 && wireType === WireType.Varint) {
+        dtype = reader.int32();
+      } else if (wireType === WireType.LengthDelimited && field === 2) {
+        addPart(shape, bytesOf(reader));
+      } else if (wireType === WireType.LengthDelimited && field === 4) {
+        contentBytes = reader.bytes().byteLength;
+      } else if (wireType === WireType.LengthDelimited && field === 27) {
+        subtensors.push(outlineMap(bytesOf(reader), budget, depth + 1));
+      } else if (field >= 5) {
+        return count(counts, field, wireType, reader);
+      } else {
+        return false;
+      }
+      return true;
+    },
+    budget,
+  );
   const outline: TensorOutline = {
     dtype,
-    shape: shape.length === 0 ? undefined : outlineShape(joinParts(shape)),
+    shape: shape.length === 0 ? undefined : outlineShape(joinParts(shape), budget),
     elements: elementsOf(dtype, contentBytes, counts, subtensors.length),
     hasContent: contentBytes > 0,
     bytes,
@@ -105,40 +117,52 @@ function outlineMap(
   depth: number,
 ): Map<string, TensorOutline> {
   const tensors = new Map<string, TensorOutline>();
-  readFields(bytes, (field, wireType, reader) => {
-    if (field !== 1 || wireType !== WireType.LengthDelimited) return false;
-    takeTensor(bytesOf(reader), tensors, budget, depth);
-    return true;
-  });
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (field !== 1 || wireType !== WireType.LengthDelimited) return false;
+      takeTensor(bytesOf(reader), tensors, budget, depth);
+      return true;
+    },
+    budget,
+  );
   return tensors;
 }
 
 /** Of a TensorShapeProto. */
-export function outlineShape(bytes: Buffer): TensorShape {
+export function outlineShape(bytes: Buffer, budget: FieldBudget = { fields: 0 }): TensorShape {
   const shape: TensorShape = { dims: [], unknownRank: false };
-  readFields(bytes, (field, wireType, reader) => {
-    if (field === 2 && wireType === WireType.LengthDelimited) {
-      if (shape.dims.length === maxDims) {
-        throw new AppError('MALFORMED_REQUEST', `A tensor has more than ${maxDims} dimensions.`);
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (field === 2 && wireType === WireType.LengthDelimited) {
+        if (shape.dims.length === maxDims) {
+          throw new AppError('MALFORMED_REQUEST', `A tensor has more than ${maxDims} dimensions.`);
+        }
+        shape.dims.push(dimOf(reader.bytes(), budget));
+      } else if (field === 3 && wireType === WireType.Varint) {
+        shape.unknownRank = reader.bool();
+      } else {
+        return false;
       }
-      shape.dims.push(dimOf(reader.bytes()));
-    } else if (field === 3 && wireType === WireType.Varint) {
-      shape.unknownRank = reader.bool();
-    } else {
-      return false;
-    }
-    return true;
-  });
+      return true;
+    },
+    budget,
+  );
   return shape;
 }
 
-function dimOf(bytes: Uint8Array): bigint {
+function dimOf(bytes: Uint8Array, budget: FieldBudget): bigint {
   let size = 0n;
-  readFields(bytes, (field, wireType, reader) => {
-    if (field !== 1 || wireType !== WireType.Varint) return false;
-    size = BigInt(reader.int64());
-    return true;
-  });
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (field !== 1 || wireType !== WireType.Varint) return false;
+      size = BigInt(reader.int64());
+      return true;
+    },
+    budget,
+  );
   return size;
 }
 
@@ -149,6 +173,7 @@ function count(
   wireType: WireType,
   reader: BinaryReader,
 ): boolean {
+  if (wireType === WireType.StartGroup || wireType === WireType.EndGroup) return false;
   const before = counts.has(field) ? counts.get(field) : 0;
   let more: number | undefined = 1;
   if (wireType !== WireType.LengthDelimited || field === 8) {

@@ -3,21 +3,63 @@ import { AppError } from '@inference-server/errors';
 
 export { BinaryWriter, WireType, type BinaryReader };
 
+/** Counts the fields that were read, of a message and of all that stands in it. */
+export interface FieldBudget {
+  fields: number;
+}
+
+/** Each takes its time, and may have two bytes only: nothing else is done while a message is read. */
+const maxFields = 1_000_000;
+/** Nobody has written groups for long. */
+const maxGroupDepth = 100;
+
 /**
  * Goes through the fields of a message. `take` reads the value of a field that it knows, in the form that it
- * knows, and answers true; every other field is passed over, as protobuf wants it.
+ * knows, and answers true; every other field is passed over, as protobuf wants it. `at`: where it begins.
+ * Throws MALFORMED_REQUEST where they are more than anybody waits for.
  */
 export function readFields(
   bytes: Uint8Array,
-  take: (field: number, wireType: WireType, reader: BinaryReader) => boolean,
+  take: (field: number, wireType: WireType, reader: BinaryReader, at: number) => boolean,
+  budget: FieldBudget = { fields: 0 },
 ): void {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (!take(field, wireType, reader)) reader.skip(wireType, field);
+    const at = reader.pos;
+    const [field, wireType] = nextTag(reader, budget);
+    if (!take(field, wireType, reader, at)) skipField(reader, field, wireType, budget);
   }
   // A number of fixed size is read beyond the end without a word where the buffer goes on.
   if (reader.pos > reader.len) throw new RangeError('A value goes beyond the end of its message.');
+}
+
+function nextTag(reader: BinaryReader, budget: FieldBudget): [number, WireType] {
+  budget.fields += 1;
+  if (budget.fields > maxFields) {
+    throw new AppError('MALFORMED_REQUEST', `A message has more than ${maxFields} fields.`);
+  }
+  return reader.tag();
+}
+
+/** As the reader does it, and counts what stands in groups. */
+function skipField(
+  reader: BinaryReader,
+  field: number,
+  wireType: WireType,
+  budget: FieldBudget,
+  depth = 0,
+): void {
+  if (wireType !== WireType.StartGroup) {
+    reader.skip(wireType, field);
+    return;
+  }
+  if (depth > maxGroupDepth) throw new RangeError('Groups stand in groups too deep.');
+  for (;;) {
+    const [inner, innerType] = nextTag(reader, budget);
+    if (innerType !== WireType.EndGroup) skipField(reader, inner, innerType, budget, depth + 1);
+    else if (inner === field) return;
+    else throw new RangeError('A group ends that has not begun.');
+  }
 }
 
 /** A value of its own length, as a slice: nothing is copied. */

@@ -57,6 +57,8 @@ describe('a contract in JSON', () => {
 
   it('is refused when it is no JSON, or nested without end', () => {
     expect(refusal(() => parseContractJson('{secret'))).toMatch(/VALIDATION_FAILED .*no JSON/);
+    const twice = JSON.stringify(contract).replace('{', '{"signature_name":"secret",');
+    expect(refusal(() => parseContractJson(twice))).toMatch(/^VALIDATION_FAILED [^]*stands twice/);
     const deep = `${'['.repeat(5_000)}${']'.repeat(5_000)}`;
     expect(refusal(() => parseContractJson(deep))).toMatch(/nested too deeply/);
   });

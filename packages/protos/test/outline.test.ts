@@ -125,6 +125,32 @@ describe('bytes that are no request', () => {
     expect(violation?.detail).toContain('DT_FLOAT');
   });
 
+  const writers: [string, (bytes: number) => Buffer][] = [
+    ['strings', (n) => request({ x: Buffer.alloc(n, fields(0x42, 0)) })],
+    ['unknown fields', (n) => Buffer.alloc(n, fields(0x18, 1))],
+    ['unknown fields of tensors', (n) => request({ x: Buffer.alloc(n, fields(0x18, 1)) })],
+    [
+      'what stands in a group',
+      (n) => Buffer.concat([fields(0x1b), Buffer.alloc(n, fields(0x18, 1)), fields(0x1c)]),
+    ],
+    [
+      'sizes',
+      (n) => {
+        const dims = Array.from({ length: 200 }, () => Buffer.alloc(n / 200 - 4, fields(0x18, 1)));
+        const shape = new BinaryWriter().tag(2, WireType.LengthDelimited).fork();
+        for (const dim of dims) shape.tag(2, WireType.LengthDelimited).bytes(dim);
+        return request({ x: Buffer.from(shape.join().finish()) });
+      },
+    ],
+  ];
+  it.each(writers)('are refused where they have millions of %s, within a moment', (_, of) => {
+    const refused = of(64 * 1024 ** 2);
+    const made = performance.now();
+    expect(() => outlinePredictRequest(refused)).toThrow(/more than 1000000 fields/);
+    expect(performance.now() - made).toBeLessThan(3_000);
+    expect(codeOf(() => outlinePredictRequest(of(1_600_000)))).toBe('accepted');
+  });
+
   it('are refused, or outlined without harm, whatever they are', () => {
     const sound = request({ x: floats([2], 1, 2), y: nestedMaps(2), z: encodeStrings([0], []) });
     const change = fc.tuple(fc.nat({ max: sound.length - 1 }), fc.nat({ max: 255 }));

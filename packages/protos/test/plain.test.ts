@@ -62,6 +62,17 @@ describe('plain values', () => {
     expect(echoed(fields, text)).toBe(same);
   });
 
+  it.each<[ModelField['dtype'], string, string]>([
+    // What others print of their greatest is the nearest of as many digits, which may be beyond.
+    ['DT_FLOAT', '3.4028235e38', '3.4028234663852886e+38'],
+    ['DT_FLOAT', '-3.4028235677973362e38', '-3.4028234663852886e+38'],
+    ['DT_COMPLEX64', '[3.4028235e38,0]', '[3.4028234663852886e+38,0]'],
+    ['DT_HALF', '65519', '65504'],
+    ['DT_BFLOAT16', '3.39e38', '3.3895313892515355e+38'],
+  ])('are the nearest one of %s, up to the greatest: %s', (dtype, given, nearest) => {
+    expect(echoed([field(dtype, [])], `{"x":${given}}`)).toBe(`{"x":${nearest}}`);
+  });
+
   it('may be called as everything is in JavaScript', () => {
     const fields = [{ ...field('DT_INT8', []), name: '__proto__' }];
     expect(echoed(fields, '{"__proto__":1}')).toBe('{"__proto__":1}');
@@ -80,6 +91,10 @@ describe('plain values', () => {
     ['another length', field('DT_FLOAT', [2]), '[1]', 'must be a list of 2'],
     ['a text for a number', field('DT_FLOAT', [-1]), '[1,"secret"]', 'The input "x"[1] must be'],
     ['a number beyond a float', field('DT_FLOAT', []), '1e39', 'must be a number'],
+    ['a number whose nearest float is none', field('DT_FLOAT', []), '3.4028236e38', 'be a number'],
+    ['what would be an infinite float', field('DT_FLOAT', []), String(2 ** 128 - 2 ** 103), 'be a'],
+    ['a number beyond a half', field('DT_HALF', []), '65520', 'must be a number'],
+    ['a number beyond a bfloat16', field('DT_BFLOAT16', []), '3.4e38', 'must be a number'],
     ['a number beyond any', field('DT_DOUBLE', []), '1e999', 'must be a number'],
     ['a part of a number', field('DT_INT32', []), '1.5', 'a whole number'],
     ['300 for 8 bits', field('DT_UINT8', []), '300', 'from 0 to 255'],
@@ -110,6 +125,27 @@ describe('plain values', () => {
     expect(refusal(read('{secret')).message).not.toContain('secret');
     const deep = '['.repeat(1_000_000);
     expect(refusal(read(`{"x":${deep}`)).code).toBe('MALFORMED_REQUEST');
+  });
+
+  it.each([
+    '{"x":1,"x":1}',
+    '{"x":1,"\\u0078":2}',
+    '{"m":[{"a":1},{"a":1,"a":2}],"x":1}',
+    '{"x":1234567890123456789,"x":1}',
+    '{"t":"\\"}","x":1 , "x"\t:2}',
+  ])('are refused where a name stands twice: %s', (json) => {
+    const error = refusal(() => predictRequestFromJson({ inputs: [field('DT_INT64')] }, json));
+    expect(error).toMatchObject({ code: 'MALFORMED_REQUEST' });
+    expect(error.message).toContain('stands twice');
+  });
+
+  it('may have a name again in another object, and texts that look like names', () => {
+    const of = [
+      { name: 'x', shape: [-1], subfields: [field('DT_STRING', [])] },
+      field('DT_STRING', [2]),
+    ].map((one, n) => ({ ...one, name: ['x', 'y'][n]! }));
+    const json = '{"x":[{"x":"\\\\"},{"x":"{\\"x\\":1"}],"y":["y","y"]}';
+    expect(echoed(of, json)).toBe(json);
   });
 
   it('may be bytes and bigints where they do not come from JSON', () => {
@@ -157,6 +193,18 @@ describe('an answer', () => {
     ['no tensor', Buffer.from([0xff])],
   ])('that cannot be read is the model’s fault: %s', (_, tensor) => {
     expect(refusal(() => answer(tensor)).code).toBe('MODEL_ERROR');
+  });
+
+  it('has the last of fewer typed values in every place that is left, as TensorFlow has it', () => {
+    const head = (dtype: number) => Buffer.concat(encodeContent(dtype, [2, 2], Buffer.alloc(0)));
+    expect(answer(Buffer.concat([head(4), Buffer.from([0x3a, 2, 1, 2])]))).toBe(
+      '{"x":[[1,2],[2,2]]}',
+    );
+    const texts = encodeStrings(
+      [2, 2],
+      ['a', 'b', 'c'].map((text) => Buffer.from(text)),
+    );
+    expect(answer(texts)).toBe('{"x":[["a","b"],["c","c"]]}');
   });
 
   it('may have its texts in tensor_content, as TensorFlow writes them', () => {

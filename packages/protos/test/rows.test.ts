@@ -3,6 +3,8 @@ import type { ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   concatInputs,
+  encodeContent,
+  encodeInputs,
   encodeOutputs,
   jsonFromPredictResponse,
   outlinePredictRequest,
@@ -35,8 +37,9 @@ describe('calls that go together', () => {
 
   it('are one call with the rows of all, whose answer is split again', () => {
     const requests = [calls[0], calls[2]].map(inputsOf);
-    expect(requests.map((inputs) => rowsOf(contract, inputs))).toEqual([1, 2]);
-    const { inputs } = outlinePredictRequest(Buffer.concat(concatInputs(contract, requests)!));
+    const rows = requests.map((inputs) => rowsOf(contract, inputs)!);
+    expect(rows.map(({ count }) => count)).toEqual([1, 2]);
+    const { inputs } = outlinePredictRequest(Buffer.concat(concatInputs(rows)!));
     const outputs = new Map([...inputs].map(([name, { bytes }]) => [name, bytes]));
     const unknown = Buffer.from([0x98, 0x06, 0x01]);
     const answer = Buffer.concat([...encodeOutputs(outputs), unknown]);
@@ -49,8 +52,10 @@ describe('calls that go together', () => {
 
   it('are none where open sizes differ, or the contract has no rows', () => {
     const other = inputsOf({ x: [[1, 2, 3]], id: ['d'] });
-    expect(concatInputs(contract, [inputsOf(calls[0]), other])).toBeUndefined();
-    expect(concatInputs(contract, [])).toBeUndefined();
+    const both = [inputsOf(calls[0]), other].map((inputs) => rowsOf(contract, inputs)!);
+    expect(concatInputs(both)).toBeUndefined();
+    expect(concatInputs([])).toBeUndefined();
+    expect(rowsOf(contract, inputsOf(calls[2]), 1)).toBeUndefined();
     const scalars = {
       ...contract,
       outputs: [{ name: 'y', dtype: 'DT_FLOAT' as const, shape: [] }],
@@ -58,6 +63,22 @@ describe('calls that go together', () => {
     expect(rowsOf(scalars, other)).toBeUndefined();
     const uneven = inputsOf({ x: [[1]], id: ['a', 'b'] });
     expect(rowsOf(contract, uneven)).toBeUndefined();
+  });
+
+  it('are none where the values do not make the shape, or grow beyond what came', () => {
+    const one = { ...contract, inputs: contract.inputs.slice(0, 1) };
+    const value = Buffer.from([0x2d, 0, 0, 0x80, 0x3f]);
+    const of = (dims: number[], ...parts: Buffer[]) => {
+      const tensor = Buffer.concat([...encodeContent(1, dims, Buffer.alloc(0)), ...parts]);
+      return rowsOf(one, outlinePredictRequest(encodeAll(tensor)).inputs);
+    };
+    const encodeAll = (x: Buffer) => Buffer.concat(encodeInputs(new Map([['x', x]])));
+    expect(of([1, 2], value, value)?.count).toBe(1);
+    expect(of([1, 3], value)?.tensors.get('x')?.values).toHaveLength(12);
+    expect(of([1, 3], value, value)?.tensors.get('x')?.values).toHaveLength(12);
+    expect(of([1, 1], value, value)).toBeUndefined();
+    expect(of([1, 2 ** 25], value)).toBeUndefined();
+    expect(of([1, 2 ** 62], value)).toBeUndefined();
   });
 
   it('are the model’s fault where an output has another number of rows', () => {

@@ -11,6 +11,12 @@ import {
 
 const floats = (dims: number[], bytes: number) =>
   Buffer.concat(encodeContent(1, dims, Buffer.alloc(bytes)));
+/** Its values in float_val. */
+const typed = (dims: number[], ...values: number[]) => {
+  const writer = new BinaryWriter().tag(5, WireType.LengthDelimited).fork();
+  for (const value of values) writer.float(value);
+  return Buffer.concat([floats(dims, 0), writer.join().finish()]);
+};
 const violationOf = (fields: ModelField[], tensors: Map<string, Buffer>) => {
   const { inputs } = outlinePredictRequest(Buffer.concat(encodeInputs(tensors)));
   return contractViolation(fields, inputs);
@@ -34,6 +40,7 @@ describe('what breaks a contract', () => {
     ['too few values', [x()], { x: floats([2, 2], 12) }, 'number of values'],
     ['no values', [x()], { x: floats([2, 2], 0) }, 'number of values'],
     ['one value in tensor_content', [x()], { x: floats([2, 2], 4) }, 'number of values'],
+    ['too many typed values', [x()], { x: typed([1, 2], 1, 2, 3) }, 'number of values'],
     ['part of a value', [x()], { x: floats([1, 2], 7) }, 'no multiple'],
     ['no type', [x()], { x: Buffer.alloc(0) }, 'is no known data type'],
   ])('is told: %s', (_, fields, tensors, detail) => {
@@ -54,6 +61,12 @@ describe('what breaks a contract', () => {
     expect(violationOf([x({ shape: [3, 3] })], new Map([['x', unknownRank]]))).toBeUndefined();
     const anyShape: ModelField = { name: 'x', dtype: 'DT_FLOAT' };
     expect(violationOf([anyShape], new Map([['x', floats([1, 1, 1], 4)]]))).toBeUndefined();
+  });
+
+  it('is no lack of typed values: the last one fills what is left', () => {
+    for (const values of [[1], [1, 2], [1, 2, 3]]) {
+      expect(violationOf([x()], new Map([['x', typed([2, 2], ...values)]]))).toBeUndefined();
+    }
   });
 
   it('is told of values in maps', () => {

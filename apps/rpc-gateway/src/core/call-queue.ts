@@ -1,7 +1,7 @@
 import type { HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { HostedModels } from './hosted-models.js';
-import type { Replica, ReplicaSet } from './replica-set.js';
+import type { Reach, Replica, ReplicaSet } from './replica-set.js';
 
 /** A model, as a call names it. Without a version: the newest one that has a replica. */
 export interface Target {
@@ -15,14 +15,30 @@ export interface Placed {
   replica: Replica;
 }
 
+/** How long a call goes on while no replica takes calls: one time, however often it is placed again. */
+export interface Patience {
+  /** Undefined: one was there when it was last looked for. */
+  overdueAt: number | undefined;
+}
+
+interface Turn {
+  signal: AbortSignal;
+  /** It waited its turn already, and goes first. */
+  isAgain: boolean;
+  patience: Patience;
+}
+
 export interface CallQueue {
-  /** Waits for a replica with room. `isAgain`: it waited its turn already, and goes first. */
-  place(target: Target, how: { signal: AbortSignal; isAgain: boolean }): Promise<Placed>;
+  /** Waits for a replica with room. */
+  place(target: Target, turn: Turn): Promise<Placed>;
   /** Looks whether any call can be placed now. */
   pump(name?: string): void;
   /** By model version: calls that have no replica yet. */
   waitingOf(): ReadonlyMap<string, number>;
 }
+
+/** How soon it is looked again for replicas of which it is just being found out whether they are there (ms). */
+const doubtfulMs = 100;
 
 interface Waiting {
   target: Target;
@@ -32,7 +48,7 @@ interface Waiting {
 
 /**
  * Calls that no replica has room for, in their order, per model. Each waits as long as its own signal lets it,
- * but no longer than `startTimeoutMs` while there is no replica at all.
+ * but no longer than `startTimeoutMs` while there is no replica that can be reached.
  */
 export function createCallQueue({
   models,
@@ -74,7 +90,20 @@ export function createCallQueue({
     }
   }
 
-  function wait(target: Target, signal: AbortSignal, isAgain: boolean): Promise<Placed> {
+  /** Throws SERVICE_UNAVAILABLE when it is overdue; answers when to look again. */
+  function lookForReplica(target: Target, { isAgain, patience }: Turn): number {
+    const now = performance.now();
+    const reach = reachFor(target, models, replicas);
+    if (reach?.is === 'taking') patience.overdueAt = undefined;
+    patience.overdueAt ??= now + startTimeoutMs;
+    if (patience.overdueAt > now) return patience.overdueAt - now;
+    // One that has found none itself does not wait for what the others find.
+    if (reach?.is === 'doubtful' && !isAgain) return doubtfulMs;
+    throw noReplica(target, models, reach?.failure);
+  }
+
+  function wait(target: Target, turn: Turn): Promise<Placed> {
+    const { signal, isAgain } = turn;
     const { name } = target;
     const before = queues.get(name) ?? new Set();
     if (before.size >= maxPerModel && !isAgain) {
@@ -104,11 +133,13 @@ export function createCallQueue({
       };
       const onAbort = () => waiting.reject(signal.reason as Error);
       const onOverdue = () => {
-        const error = noReplica(target, models, replicas);
-        if (error !== undefined) waiting.reject(error);
-        else timer = setTimeout(onOverdue, startTimeoutMs);
+        try {
+          timer = setTimeout(onOverdue, lookForReplica(target, turn));
+        } catch (error) {
+          waiting.reject(error as Error);
+        }
       };
-      timer = setTimeout(onOverdue, startTimeoutMs);
+      timer = setTimeout(onOverdue, lookForReplica(target, turn));
       signal.addEventListener('abort', onAbort, { once: true });
       queues.set(name, isAgain ? new Set([waiting, ...before]) : before.add(waiting));
       if (before.size <= 1) onWaiting();
@@ -118,10 +149,12 @@ export function createCallQueue({
   }
 
   return {
-    async place(target, { signal, isAgain }) {
+    async place(target, turn) {
+      const { signal, isAgain } = turn;
       signal.throwIfAborted();
+      if (isAgain) lookForReplica(target, turn);
       const isFirst = isAgain || !queues.has(target.name);
-      return (isFirst ? tryPlace(target) : undefined) ?? (await wait(target, signal, isAgain));
+      return (isFirst ? tryPlace(target) : undefined) ?? (await wait(target, turn));
     },
     pump(name) {
       for (const one of name === undefined ? [...queues.keys()] : [name]) pumpModel(one);
@@ -172,13 +205,30 @@ function wantedVersion({ name, version }: Target, models: HostedModels): HostedM
     : versions.find((model) => model.version === version);
 }
 
-function noReplica(
-  target: Target,
+/** Of the versions that could take a call; undefined: none of them has a replica. */
+function reachFor(
+  { name, version }: Target,
   models: HostedModels,
   replicas: ReplicaSet,
-): AppError | undefined {
-  const versions = models.versionsOf(target.name);
-  if (versions.some(({ model_version_id: id }) => replicas.hasAny(id))) return undefined;
+): Reach | undefined {
+  const all = models
+    .versionsOf(name)
+    .filter((model) => version === undefined || model.version === version)
+    .filter(({ model_version_id: id }) => replicas.hasAny(id))
+    .map(({ model_version_id: id }) => replicas.reachOf(id));
+  return (['taking', 'doubtful', 'unreached'] as const)
+    .map((is) => all.find((reach) => reach.is === is))
+    .find((reach) => reach !== undefined);
+}
+
+function noReplica(target: Target, models: HostedModels, failure: Error | undefined): AppError {
+  if (failure !== undefined) {
+    return new AppError(
+      'SERVICE_UNAVAILABLE',
+      `No replica of the model can be reached: ${failure.message}.`,
+      { cause: failure, retryAfterS: 1 },
+    );
+  }
   const wanted = wantedVersion(target, models);
   const trouble = wanted && models.troubleOf(wanted.model_version_id);
   return new AppError(

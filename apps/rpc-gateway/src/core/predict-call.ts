@@ -17,12 +17,20 @@ export interface PredictCall {
   signal: AbortSignal;
   /** Where an answer of so many bytes goes as it comes; undefined: it is given whole. */
   sinkFor?: (messageBytes: number) => MessageSink | undefined;
+  /** Told of an answer that is given whole, before memory is taken for it. Throws {@link noRoom}. */
+  hold(answerBytes: number): void;
 }
 
 /** What the model said, be it OK or not. */
 export interface Prediction {
   model: HostedModel;
   answer: Answer;
+}
+
+export function noRoom(): AppError {
+  return new AppError('TOO_MANY_REQUESTS', 'The server holds too many messages at the moment.', {
+    retryAfterS: 1,
+  });
 }
 
 /** Throws VALIDATION_FAILED with the name of the input that is not what the contract says. */

@@ -1,5 +1,6 @@
 import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
+import type { ByteBudget } from '@inference-server/grpc';
 import { createBatcher } from './batcher.js';
 import { boundCall } from './call-bounds.js';
 import { createCallQueue, versionFor, type Target } from './call-queue.js';
@@ -23,6 +24,7 @@ export interface Predictor {
 export interface PredictorOptions {
   maxQueuePerModel: number;
   maxAnswerBytes: number;
+  budget: ByteBudget;
   startTimeoutMs: number;
   maxCallMs: number;
   /** Called when private-api should hear at once: a model is waited for, a replica is let go of. */
@@ -48,7 +50,13 @@ export function createPredictor(options: PredictorOptions): Predictor {
   });
   const { maxAnswerBytes } = options;
   const send = createReplicaCalls({ queue, replicas, maxAnswerBytes });
-  const batcher = createBatcher(send);
+  const batcher = createBatcher({
+    ...{ send, budget: options.budget },
+    // One that has replicas is asked in a moment, and told of then.
+    onWaiting: ({ model_version_id: id }) => {
+      if (!replicas.hasAny(id)) options.onNews();
+    },
+  });
   const lastDemand = new Map<string, number>();
 
   async function modelFor(target: Target): Promise<HostedModel> {
@@ -77,7 +85,8 @@ export function createPredictor(options: PredictorOptions): Predictor {
         const joined = batcher.join(model, call, bounds);
         if (joined !== undefined) return await joined;
         return await send({
-          ...{ target: call.target, rest: call.rest, signal, deadlineAt, sinkFor: call.sinkFor },
+          ...{ target: call.target, rest: call.rest, signal, deadlineAt },
+          ...{ sinkFor: call.sinkFor, hold: call.hold },
           requireContractOf: (placed) => {
             if (placed.model !== model) requireContract(placed.model, call);
           },
@@ -95,7 +104,10 @@ export function createPredictor(options: PredictorOptions): Predictor {
 
     report() {
       const now = performance.now();
-      const waiting = queue.waitingOf();
+      const waiting = new Map(queue.waitingOf());
+      for (const [id, calls] of batcher.waitingOf()) {
+        waiting.set(id, (waiting.get(id) ?? 0) + calls);
+      }
       const inFlight = replicas.inFlightOf();
       for (const id of [...waiting.keys(), ...inFlight.keys()]) {
         if ((waiting.get(id) ?? 0) + (inFlight.get(id) ?? 0) > 0) lastDemand.set(id, now);

@@ -2,7 +2,7 @@ import { AppError } from '@inference-server/errors';
 import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-server/grpc';
 import { encodeModelSpec } from '@inference-server/protos';
 import { isLate } from './call-bounds.js';
-import type { CallQueue, Placed, Target } from './call-queue.js';
+import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
 import type { Prediction } from './predict-call.js';
 import type { ReplicaSet } from './replica-set.js';
 
@@ -16,6 +16,8 @@ export interface ReplicaCall {
   signal: AbortSignal;
   deadlineAt: number;
   sinkFor?: ((messageBytes: number) => MessageSink | undefined) | undefined;
+  /** See PredictCall. */
+  hold(answerBytes: number): void;
   /** Looks at the call again where another version takes it. */
   requireContractOf(placed: Placed): void;
 }
@@ -36,9 +38,9 @@ export function createReplicaCalls({
   async function ask(placed: Placed, call: ReplicaCall): Promise<Answer> {
     const { model, replica } = placed;
     call.requireContractOf(placed);
+    // By itself it is the version that it has: ours is a number that it may not know it by.
     const spec = encodeModelSpec({
       name: model.human_readable_id,
-      version: BigInt(model.version),
       signatureName: model.contract.signature_name,
     });
     return replica.connection.call({
@@ -47,21 +49,26 @@ export function createReplicaCalls({
       deadlineAt: call.deadlineAt,
       signal: call.signal,
       maxAnswerBytes,
-      ...(call.sinkFor && { sinkFor: call.sinkFor }),
+      sinkFor: (bytes) => {
+        const sink = call.sinkFor?.(bytes);
+        if (sink === undefined) call.hold(bytes);
+        return sink;
+      },
     });
   }
 
   return async (call) => {
+    const patience: Patience = { overdueAt: undefined };
     for (let isAgain = false; ; isAgain = true) {
-      const placed = await queue.place(call.target, { signal: call.signal, isAgain });
-      let isReached = true;
+      const placed = await queue.place(call.target, { signal: call.signal, isAgain, patience });
+      let failure: Error | undefined;
       try {
         return { model: placed.model, answer: await ask(placed, call) };
       } catch (error) {
-        isReached = !(error instanceof PeerError && error.neverTaken);
-        if (isReached) throw errorOfCall(error);
+        if (!(error instanceof PeerError && error.neverTaken)) throw errorOfCall(error);
+        failure = error;
       } finally {
-        replicas.give(placed.replica, { isReached });
+        replicas.give(placed.replica, failure);
         queue.pump(call.target.name);
       }
     }

@@ -13,13 +13,25 @@ export interface ReplicaSet {
   apply(news: GatewayNews): void;
   /** Whether a version has any that takes calls, be it busy. */
   hasAny(modelVersionId: string): boolean;
+  /** Whether calls may count on those of a version. */
+  reachOf(modelVersionId: string): Reach;
   /** The one with the fewest calls, fewer than `most`, with one more call; undefined: there is none. */
   take(modelVersionId: string, most: number): Replica | undefined;
-  /** A call is over. One that could not be reached is asked no more for a moment. */
-  give(replica: Replica, how: { isReached: boolean }): void;
+  /** A call is over. One that could not be reached (`failure`) is asked no more for a moment. */
+  give(replica: Replica, failure?: Error): void;
   holds(): GatewayReport['holds'];
   inFlightOf(): ReadonlyMap<string, number>;
   close(): void;
+}
+
+/**
+ * `taking`: one of them took its last call, or was given none yet. `doubtful`: none did, and one is asked again
+ * just now. `unreached`: none of them is asked for a moment.
+ */
+export interface Reach {
+  is: 'taking' | 'doubtful' | 'unreached';
+  /** Why the last one could not be reached. */
+  failure?: Error | undefined;
 }
 
 interface Known extends Replica {
@@ -28,6 +40,7 @@ interface Known extends Replica {
   isDropped: boolean;
   suspendedUntil: number;
   failures: number;
+  lastFailure?: Error;
 }
 
 /** A peer that is silent for so long after it was dropped, or looked for, is gone with its host. */
@@ -68,7 +81,8 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     if (others?.size === 0) byVersion.delete(replica.modelVersionId);
   }
 
-  function suspend(replica: Known): void {
+  function suspend(replica: Known, failure: Error): void {
+    replica.lastFailure = failure;
     const pauseMs = Math.min(100 * 2 ** replica.failures, longestPauseMs);
     replica.suspendedUntil = performance.now() + pauseMs;
     replica.failures += 1;
@@ -100,6 +114,18 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       return false;
     },
 
+    reachOf(modelVersionId) {
+      const reach: Reach = { is: 'unreached' };
+      const now = performance.now();
+      for (const replica of byVersion.get(modelVersionId) ?? []) {
+        if (replica.isDropped) continue;
+        if (replica.failures === 0) return { is: 'taking' };
+        reach.failure = replica.lastFailure;
+        if (replica.suspendedUntil <= now) reach.is = 'doubtful';
+      }
+      return reach;
+    },
+
     take(modelVersionId, most) {
       let least: Known | undefined;
       const now = performance.now();
@@ -114,11 +140,11 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       return least;
     },
 
-    give(replica, { isReached }) {
+    give(replica, failure) {
       const one = replica as Known;
       one.inFlight -= 1;
-      if (isReached) one.failures = 0;
-      else suspend(one);
+      if (failure === undefined) one.failures = 0;
+      else suspend(one, failure);
       if (one.inFlight > 0) return;
       one.idleSince = performance.now();
       if (!one.isDropped) return;

@@ -25,13 +25,18 @@ const Kept = (description: string) =>
 
 /** Of runtime models alone: batch models are refused with them. */
 const Runtime = (name: keyof RuntimeSettings, setting?: string) => {
-  const { minimum, description } = RuntimeSettings.properties[name] as unknown as {
+  const {
+    minimum,
+    maximum = maxStoredInteger,
+    description,
+  } = RuntimeSettings.properties[name] as unknown as {
     minimum: number;
+    maximum?: number;
     description: string;
   };
   return Type.Optional(
     Type.Integer({
-      ...{ minimum, maximum: maxStoredInteger },
+      ...{ minimum, maximum },
       description: `Of a runtime model. ${description}${setting === undefined ? '' : ` At most ${setting}.`} Default: ${usualRuntime[name]}.`,
     }),
   );

@@ -121,6 +121,7 @@ export const RuntimeSettings = Type.Object({
   }),
   max_delay_ms: Type.Integer({
     minimum: 0,
+    maximum: 1_000,
     description: 'How long a call waits for others, where calls go together.',
   }),
 });

@@ -130,6 +130,12 @@ export const GatewayReport = Type.Object(
     /** Of the last answer; the next one is held back until there is another. Null: everything is asked for. */
     revision: Type.Union([Type.String({ maxLength: 100 }), Type.Null()]),
     models_revision: Type.Union([Type.String({ maxLength: 100 }), Type.Null()]),
+    number: Type.Integer({
+      minimum: 0,
+      maximum: maxStoredInteger,
+      description:
+        'Counts the reports of a gateway: an earlier one that comes later changes nothing.',
+    }),
     /** The replicas that it may send calls to, with the calls that are under way. */
     holds: Type.Array(
       Type.Object({

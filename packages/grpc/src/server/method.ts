@@ -25,10 +25,16 @@ export type Handler = { unary: UnaryHandler } | { stream: StreamHandler };
  * Takes the one message and gives the answer. A large one may be begun with `open` and written as it comes;
  * null is answered then. Throws a GrpcError for another status than OK.
  */
-export type UnaryHandler = (
-  message: Buffer,
-  open: (messageBytes: number) => MessageSink,
-) => Promise<UnaryAnswer>;
+export type UnaryHandler = (message: Buffer, room: AnswerRoom) => Promise<UnaryAnswer>;
+
+export interface AnswerRoom {
+  /**
+   * Counts what an answer takes of the memory, until its caller has it or is gone: who takes it slowly holds it.
+   * False: there is not as much left, and nothing was counted.
+   */
+  hold(bytes: number): boolean;
+  open(messageBytes: number): MessageSink;
+}
 
 export interface UnaryAnswer {
   /** Goes out in this order, as one message. */

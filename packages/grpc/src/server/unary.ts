@@ -3,20 +3,21 @@ import { GrpcError } from '../grpc-error.js';
 import type { ActiveCall } from './active-call.js';
 import type { ByteBudget } from './byte-budget.js';
 import { inflate } from './inflate.js';
-import type { UnaryHandler } from './method.js';
+import type { AnswerRoom, UnaryHandler } from './method.js';
 
 export interface MessageLimits {
   maxMessageBytes: number;
   budget: ByteBudget;
 }
 
-/** Reads the one message of a call, has it handled, and answers. What it takes is given back at its end. */
+/** Reads the one message of a call, has it handled, and answers. What it takes is given back when that is done. */
 export async function answerUnary(
   call: ActiveCall,
   handle: UnaryHandler,
   limits: MessageLimits,
 ): Promise<void> {
   const held = holdBytes(limits);
+  const room = roomFor(call, limits.budget);
   try {
     const received = await readOne(call, held);
     const message = received.isCompressed
@@ -25,11 +26,7 @@ export async function answerUnary(
           signal: call.head.signal,
         })
       : received.message;
-    const { message: answer, trailers } = await handle(message, (bytes) => {
-      call.respond();
-      call.stream.write(prefixOf(bytes));
-      return call.stream;
-    });
+    const { message: answer, trailers } = await handle(message, room);
     if (call.head.signal.aborted) return;
     if (answer !== null) call.writeMessage(answer);
     call.end(undefined, trailers);
@@ -38,7 +35,31 @@ export async function answerUnary(
   }
 }
 
-/** The bytes of one call's messages, within the limits. */
+function roomFor(call: ActiveCall, budget: ByteBudget): AnswerRoom {
+  const { stream } = call;
+  let held = 0;
+  let isGone = false;
+  stream.once('close', () => {
+    isGone = true;
+    budget.give(held);
+  });
+  return {
+    hold(bytes) {
+      // Nobody waits for it any more: what is on its way to here ends by itself.
+      if (isGone) return true;
+      if (!budget.take(bytes)) return false;
+      held += bytes;
+      return true;
+    },
+    open(messageBytes) {
+      call.respond();
+      stream.write(prefixOf(messageBytes));
+      return stream;
+    },
+  };
+}
+
+/** The bytes of one call's request, within the limits. */
 function holdBytes({ maxMessageBytes, budget }: MessageLimits) {
   let held = 0;
   let inflated = 0;

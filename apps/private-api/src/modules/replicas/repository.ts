@@ -129,29 +129,34 @@ export function createReplicaRepository(
 
     /**
      * What a gateway says of its calls, and since when its replicas are idle by it. What it does not hold any
-     * more may be stopped by that.
+     * more may be stopped by that. A report that comes after a later one, or again, changes nothing.
      */
-    async noteGateway(id: string, { holds, demand }: GatewayReport): Promise<void> {
+    async noteGateway(id: string, { number, holds, demand }: GatewayReport): Promise<void> {
       await database.query(
         `WITH before AS (SELECT holds, demand FROM gateways WHERE id = $1),
          told AS (
-           INSERT INTO gateways (id, reported_at, holds, demand) VALUES ($1, now(), $2::jsonb, $3::jsonb)
+           INSERT INTO gateways (id, reported_at, report, holds, demand)
+           VALUES ($1, now(), $4, $2::jsonb, $3::jsonb)
            ON CONFLICT (id) DO UPDATE
-             SET reported_at = now(), holds = excluded.holds, demand = excluded.demand),
+             SET reported_at = now(), report = excluded.report, holds = excluded.holds,
+                 demand = excluded.demand
+           WHERE gateways.report < excluded.report
+           RETURNING id),
          held AS (
            SELECT r.id, now() - coalesce(h.idle_s, 0) * interval '1 second' AS used_at
              FROM replicas r
              JOIN jsonb_to_recordset($2::jsonb) AS h(replica_id uuid, in_flight int, idle_s float8)
                ON h.replica_id = r.id
             WHERE r.state < 'ENDED' AND (h.in_flight > 0 OR h.idle_s IS NOT NULL)
+              AND EXISTS (SELECT FROM told)
             ORDER BY r.id FOR UPDATE OF r SKIP LOCKED),
          used AS (
            UPDATE replicas r SET used_at = held.used_at
              FROM held WHERE r.id = held.id AND r.used_at < held.used_at - interval '0.5 seconds')
-         SELECT pg_notify('gateways_changed', '') FROM (VALUES (1)) AS once
+         SELECT pg_notify('gateways_changed', '') FROM told
           WHERE NOT EXISTS (
             SELECT FROM before WHERE before.demand = $3::jsonb AND before.holds = $2::jsonb)`,
-        [id, JSON.stringify(holds), JSON.stringify(demand)],
+        [id, JSON.stringify(holds), JSON.stringify(demand), number],
       );
       await stopDrained(database, maxCallS);
     },

@@ -3,6 +3,7 @@ import { AppError } from '@inference-server/errors';
 import { GrpcError, type Method } from '@inference-server/grpc';
 import { outlinePredictRequest } from '@inference-server/protos';
 import { joinSignals } from '@inference-server/service-kit';
+import { noRoom } from '../../core/predict-call.js';
 import { predictPath } from '../../core/replica-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import type { Callers } from '../callers.js';
@@ -10,6 +11,8 @@ import { statusOfError } from './status-of-error.js';
 
 /** Larger answers go on as they come: they are never held whole. */
 const heldAnswerBytes = 256 * 1024;
+/** Of these so much is here at a time: a replica sends no more ahead of what is read. */
+const streamedBytes = 1024 ** 2;
 
 /** `Predict` of all runtime models: `model_spec` says which, and nothing else of a message is changed. */
 export function predictMethod({
@@ -22,12 +25,15 @@ export function predictMethod({
   const method: Method = async (head) => {
     const admitted = await asStatus(() => callers.admit(head));
     return {
-      unary: async (message, open) => {
+      unary: async (message, room) => {
         const { revoked, end } = callers.watch(admitted);
         const over =
           revoked === undefined
             ? { signal: head.signal, release: () => undefined }
             : joinSignals(head.signal, revoked);
+        const hold = (bytes: number) => {
+          if (!room.hold(bytes)) throw noRoom();
+        };
         try {
           return await asStatus(async () => {
             const { modelSpec, inputs, rest } = outlinePredictRequest(message);
@@ -39,7 +45,12 @@ export function predictMethod({
               target: { name: modelSpec.name, version: versionOf(modelSpec.version) },
               ...{ signatureName: modelSpec.signatureName, inputs, rest },
               ...{ deadlineAt: head.deadlineAt, signal: over.signal },
-              sinkFor: (bytes) => (bytes > heldAnswerBytes ? open(bytes) : undefined),
+              hold,
+              sinkFor: (bytes) => {
+                if (bytes <= heldAnswerBytes) return undefined;
+                hold(Math.min(bytes, streamedBytes));
+                return room.open(bytes);
+              },
             });
             const { status, statusMessage, trailers, message: held } = answer;
             if (status !== 'OK') throw new GrpcError(status, statusMessage, { trailers });

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import {
   callerHeader,
   includesRole,
@@ -17,10 +17,13 @@ import {
   predictRequestFromJson,
 } from '@inference-server/protos';
 import { abortedByClient } from '@inference-server/service-kit';
+import { noRoom } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
 
 /** JSON, and the tensors that are made of it, are held beside each other. */
 const timesHeld = 3;
+/** The tensors of an answer, their values and the text of these: a byte may be a number of several digits. */
+const answerTimesHeld = 8;
 
 /** `predict` as JSON, for public-api alone: it says whom it acts for, and has checked what they may. */
 export function mountPredict(
@@ -55,16 +58,7 @@ export function mountPredict(
     preParsing: async (request, reply, payload) => {
       const said = Number(request.headers['content-length'] ?? maxJsonBytes);
       const bytes = timesHeld * Math.min(said, maxJsonBytes);
-      if (!budget.take(bytes)) {
-        throw new AppError(
-          'TOO_MANY_REQUESTS',
-          'The server holds too many messages at the moment.',
-          {
-            retryAfterS: 1,
-          },
-        );
-      }
-      reply.raw.once('close', () => budget.give(bytes));
+      holdFor(reply, budget, bytes);
       return payload;
     },
     handler: async (request, reply) => {
@@ -80,6 +74,7 @@ export function mountPredict(
       const { model: by, answer } = await predictor.predict({
         ...{ target, signatureName: '', inputs, rest },
         ...{ deadlineAt: undefined, signal: abortedByClient(reply) },
+        hold: (answerBytes) => holdFor(reply, budget, answerTimesHeld * answerBytes),
       });
       if (answer.status !== 'OK' || answer.message === undefined) {
         throw modelError(answer.status, answer.statusMessage);
@@ -89,6 +84,13 @@ export function mountPredict(
         .send(jsonFromPredictResponse(by.contract, answer.message));
     },
   });
+}
+
+/** Until the caller has its answer, or is gone. */
+function holdFor({ raw }: FastifyReply, budget: ByteBudget, bytes: number): void {
+  if (raw.destroyed) return;
+  if (!budget.take(bytes)) throw noRoom();
+  raw.once('close', () => budget.give(bytes));
 }
 
 /** What a model says of its failure is its own word, and shown as such. */
