@@ -21,7 +21,7 @@ export async function answerUnary(
     const received = await readOne(call, held);
     const message = received.isCompressed
       ? await inflate(received.message, call.encoding, {
-          grow: held.grow,
+          grow: held.inflate,
           signal: call.head.signal,
         })
       : received.message;
@@ -47,11 +47,12 @@ function holdBytes({ maxMessageBytes, budget }: MessageLimits) {
     held += bytes;
   };
   return {
-    take(messageBytes: number) {
+    /** What a message says that it will be takes nothing yet. */
+    begin(messageBytes: number) {
       if (messageBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
-      take(messageBytes);
     },
-    grow(bytes: number) {
+    take,
+    inflate(bytes: number) {
       inflated += bytes;
       if (inflated > maxMessageBytes) throw tooLarge(maxMessageBytes);
       take(bytes);
@@ -82,7 +83,10 @@ interface Received {
 }
 
 /** The request to its end: it must have one message, and no more. */
-function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise<Received> {
+function readOne(
+  call: ActiveCall,
+  held: { begin(messageBytes: number): void; take(bytes: number): void },
+): Promise<Received> {
   const { stream, head } = call;
   return new Promise((resolve, reject) => {
     let received: Received | undefined;
@@ -91,9 +95,10 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
       begin(bytes) {
         if (hasBegun) throw new GrpcError('UNIMPLEMENTED', 'The method takes one message.');
         hasBegun = true;
-        held.take(bytes);
+        held.begin(bytes);
         return undefined;
       },
+      grow: held.take,
       take: (message, isCompressed) => (received = { message, isCompressed }),
     });
     const fail = (error: Error) => {
