@@ -2,7 +2,7 @@ import { maxStoredInteger } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type Method } from '@inference-server/grpc';
 import { outlinePredictRequest } from '@inference-server/protos';
-import { joinSignals } from '@inference-server/service-kit';
+import { isLate } from '../../core/call-bounds.js';
 import { predictPath } from '../../core/replica-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import type { Callers } from '../callers.js';
@@ -15,21 +15,24 @@ const heldAnswerBytes = 256 * 1024;
 export function predictMethod({
   predictor,
   callers,
+  maxCallMs,
 }: {
   predictor: Predictor;
   callers: Callers;
+  maxCallMs: number;
 }): [path: string, method: Method] {
   const method: Method = async (head) => {
-    const admitted = await asStatus(() => callers.admit(head));
-    return {
-      unary: async (message, open) => {
-        const { revoked, end } = callers.watch(admitted);
-        const over =
-          revoked === undefined
-            ? { signal: head.signal, release: () => undefined }
-            : joinSignals(head.signal, revoked);
-        try {
-          return await asStatus(async () => {
+    const deadlineAt = Math.min(head.deadlineAt ?? Infinity, performance.now() + maxCallMs);
+    const cut = (error: AppError) => head.cut(statusOfError(error) as GrpcError);
+    const late = setTimeout(() => cut(isLate()), maxCallMs);
+    try {
+      const admitted = await callers.admit(head);
+      // Before the message is read: that may take as long as it likes.
+      const { revoked, end } = callers.watch(admitted);
+      revoked?.addEventListener('abort', () => cut(revoked.reason as AppError), { once: true });
+      return {
+        unary: (message, open) =>
+          asStatus(async () => {
             const { modelSpec, inputs, rest } = outlinePredictRequest(message);
             if (modelSpec.name === '') {
               throw new AppError('VALIDATION_FAILED', 'model_spec names no model.');
@@ -38,19 +41,22 @@ export function predictMethod({
             const { answer } = await predictor.predict({
               target: { name: modelSpec.name, version: versionOf(modelSpec.version) },
               ...{ signatureName: modelSpec.signatureName, inputs, rest },
-              ...{ deadlineAt: head.deadlineAt, signal: over.signal },
+              ...{ deadlineAt, signal: head.signal },
               sinkFor: (bytes) => (bytes > heldAnswerBytes ? open(bytes) : undefined),
             });
             const { status, statusMessage, trailers, message: held } = answer;
             if (status !== 'OK') throw new GrpcError(status, statusMessage, { trailers });
             return { message: held === undefined ? null : [held], trailers };
-          });
-        } finally {
-          over.release();
+          }),
+        end: () => {
+          clearTimeout(late);
           end();
-        }
-      },
-    };
+        },
+      };
+    } catch (error) {
+      clearTimeout(late);
+      throw statusOfError(error);
+    }
   };
   return [predictPath, method];
 }
