@@ -100,9 +100,9 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     const letIn = (handler: Handler) => {
       if (handler.isOpen === true) {
         if ('stream' in handler) countOpenStream(stream, connection);
-      } else if (!connection.isWide) {
+      } else if (!connection.isWide && session?.destroyed === false) {
         connection.isWide = true;
-        session?.setLocalWindowSize(sessionWindowBytes);
+        session.setLocalWindowSize(sessionWindowBytes);
       }
     };
     if (!call.head.signal.aborted) void answer(call, method, letIn);
