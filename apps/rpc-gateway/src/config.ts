@@ -24,6 +24,10 @@ const Settings = Type.Object({
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },
   ),
+  /** Proxies before the door for gRPC that are believed when they say from where a call comes. */
+  TRUSTED_PROXIES: Type.String({ default: '', pattern: '^[A-Za-z0-9.:/, ]*$' }),
+  /** Keys and tokens that open nothing, in a minute from one address. 0: any number. */
+  MAX_REFUSALS_PER_ADDRESS: Type.Integer({ default: 60, minimum: 0 }),
   /** Of one request or answer by gRPC, and of one body as JSON. */
   MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
   MAX_JSON_BYTES: Type.Integer({ default: 32 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
@@ -32,7 +36,7 @@ const Settings = Type.Object({
   MAX_QUEUED_BYTES: Type.Integer({ default: 2 * 1024 ** 3, minimum: 1 }),
   /** How long a call waits while its model has no replica. */
   START_TIMEOUT_S: Type.Number({ default: 120, exclusiveMinimum: 0, maximum: 86_400 }),
-  /** How long a call may take that has no deadline of its own, or a later one. */
+  /** How long a call may take from its head on that has no deadline of its own, or a later one. */
   MAX_CALL_S: Type.Number({ default: 3_600, exclusiveMinimum: 0, maximum: 86_400 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
@@ -54,6 +58,8 @@ export interface RpcGatewayConfig {
   anonymousRole: Static<typeof Settings>['ANONYMOUS_ROLE'];
   /** Whether other machines can reach the door for gRPC. */
   isExposed: boolean;
+  trustedProxies: string[];
+  refusalsPerAddress: number;
   maxMessageBytes: number;
   maxJsonBytes: number;
   maxQueuePerModel: number;
@@ -76,6 +82,8 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
     relayToken: settings.RELAY_TOKEN,
     anonymousRole: settings.ANONYMOUS_ROLE,
     isExposed: !isLoopbackAddress(settings.GRPC_HOST),
+    trustedProxies: settings.TRUSTED_PROXIES.split(',').flatMap((part) => part.trim() || []),
+    refusalsPerAddress: settings.MAX_REFUSALS_PER_ADDRESS,
     maxMessageBytes: settings.MAX_MESSAGE_BYTES,
     maxJsonBytes: settings.MAX_JSON_BYTES,
     maxQueuePerModel: settings.MAX_QUEUE_PER_MODEL,

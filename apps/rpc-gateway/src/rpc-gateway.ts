@@ -64,7 +64,7 @@ export async function startRpcGateway(
   const callers = createCallers({ ...config, directory, refusals });
   const grpc = createGrpcServer({
     methods: new Map([
-      predictMethod({ predictor, callers }),
+      predictMethod({ predictor, callers, maxCallMs: config.maxCallMs }),
       ...healthMethods(state),
       ...reflectionMethods(),
     ]),

@@ -51,6 +51,19 @@ describe('a call', () => {
     expect(answer.equals(outputsOf(request))).toBe(true);
   });
 
+  test.each([1, 2])(
+    'of 3 values of which %i are there goes on as it is: the last one is repeated',
+    async (n) => {
+      const { api, address } = await startScene();
+      const replica = await startReplica(echo);
+      api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+      // A DT_DOUBLE with the shape [3], and double_val.
+      const head = Buffer.from([0x08, 2, 0x12, 4, 0x12, 2, 0x08, 3, 0x32, 8 * n]);
+      const request = requestOf({ x: Buffer.concat([head, Buffer.alloc(8 * n, 7)]) });
+      expect((await clientOf(address).predict(request)).equals(outputsOf(request))).toBe(true);
+    },
+  );
+
   test('of a model without a replica waits for one, and private-api hears of it at once', async () => {
     const { api, address } = await startScene();
     const replica = await startReplica(echo);

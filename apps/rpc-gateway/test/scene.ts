@@ -28,6 +28,7 @@ export async function startScene(
       ...{ grpc: { host: '127.0.0.1', port: 0 }, http: { host: '127.0.0.1', port: 0 } },
       ...{ privateApiUrl: api.url, privateApiToken: tokens.gateway, relayToken: tokens.relay },
       ...{ anonymousRole: 'submit', isExposed: false },
+      ...{ trustedProxies: ['loopback'], refusalsPerAddress: 60 },
       ...{ maxMessageBytes: 256 * MiB, maxJsonBytes: 32 * MiB },
       ...{ maxQueuePerModel: 1_000, maxQueuedBytes: 2_048 * MiB },
       ...{ startTimeoutMs: 20_000, maxCallMs: 60_000, stopGraceMs: 500 },

@@ -28,6 +28,8 @@ export interface MessageTaker {
    * it. A sink takes the bytes as they come; undefined: the message is put together, for `take`.
    */
   begin(messageBytes: number, isCompressed: boolean): MessageSink | undefined;
+  /** Called with what has come of a message that is put together, before it is kept. Throws to refuse it. */
+  grow?(bytes: number): void;
   take(message: Buffer, isCompressed: boolean): void;
 }
 
@@ -76,8 +78,12 @@ export function createMessageReader(taker: MessageTaker): MessageReader {
           begin();
         } else {
           const piece = chunk.subarray(at, at + left);
-          if (sink === undefined) message?.set(piece, message.length - left);
-          else full = sink.write(piece) ? undefined : sink;
+          if (sink === undefined) {
+            taker.grow?.(piece.length);
+            message?.set(piece, message.length - left);
+          } else {
+            full = sink.write(piece) ? undefined : sink;
+          }
           [left, at] = [left - piece.length, at + piece.length];
         }
         endIfWhole();

@@ -5,6 +5,13 @@ export type { MessageSink } from './framing.js';
 export { GrpcError, PeerError } from './grpc-error.js';
 export type { Metadata } from './metadata.js';
 export { createByteBudget, type ByteBudget } from './server/byte-budget.js';
-export type { CallHead, Handler, Method, StreamHandler, UnaryAnswer } from './server/method.js';
+export type {
+  AnswerRoom,
+  CallHead,
+  Handler,
+  Method,
+  StreamHandler,
+  UnaryAnswer,
+} from './server/method.js';
 export type { MessagePace } from './server/pace.js';
 export { createGrpcServer, type GrpcServer, type GrpcServerOptions } from './server/server.js';

@@ -1,9 +1,18 @@
-import { connect, constants, type ClientHttp2Stream } from 'node:http2';
+import { connect, constants } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import { expect, onTestFinished, test } from 'vitest';
 import { createByteBudget, GrpcError, type Method } from '../src/index.js';
-import { asIs, connectTo, echo, foreignClient, MiB, startServer } from './servers.js';
+import {
+  asIs,
+  connectTo,
+  echo,
+  exchange,
+  foreignClient,
+  framed,
+  MiB,
+  startServer,
+} from './servers.js';
 
 const hello = Buffer.from('hello');
 
@@ -29,47 +38,6 @@ function callForeign(
     );
   });
 }
-
-/** A raw request, and what came of it. */
-async function exchange(
-  address: string,
-  headers: Record<string, string>,
-  body?: Buffer | ((stream: ClientHttp2Stream) => void),
-): Promise<{ status: unknown; grpc: unknown; text: unknown; rst: number | undefined }> {
-  const session = connect(`http://${address}`);
-  onTestFinished(() => session.destroy());
-  session.on('error', () => undefined);
-  const stream = session.request({
-    ...{ ':method': 'POST', ':path': '/t.T/Echo', 'content-type': 'application/grpc' },
-    ...headers,
-  });
-  const seen = {
-    status: undefined as unknown,
-    grpc: undefined as unknown,
-    text: undefined as unknown,
-  };
-  const look = (got: Record<string, unknown>) => {
-    seen.grpc ??= got['grpc-status'];
-    seen.text ??= got['grpc-message'];
-  };
-  stream.on('error', () => undefined);
-  stream.on('response', (got) => {
-    seen.status = got[':status'];
-    look(got);
-  });
-  stream.on('trailers', look);
-  stream.resume();
-  if (typeof body === 'function') body(stream);
-  else stream.end(body);
-  await new Promise<void>((resolve) => stream.once('close', () => resolve()));
-  return { ...seen, rst: stream.rstCode };
-}
-
-const framed = (message: Buffer, flag = 0) => {
-  const prefix = Buffer.from([flag, 0, 0, 0, 0]);
-  prefix.writeUInt32BE(message.length, 1);
-  return Buffer.concat([prefix, message]);
-};
 
 test('clients of another maker are answered: small, empty and large messages', async () => {
   const { address, faults } = await startServer({ '/t.T/Echo': echo });

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import {
+  connect,
   createServer,
+  type ClientHttp2Stream,
   type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
@@ -113,3 +115,45 @@ export async function bareServer(
   });
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
+
+/** A raw request, and what came of it. */
+export async function exchange(
+  address: string,
+  headers: Record<string, string>,
+  body?: Buffer | ((stream: ClientHttp2Stream) => void),
+): Promise<{ status: unknown; grpc: unknown; text: unknown; rst: number | undefined }> {
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  session.on('error', () => undefined);
+  const stream = session.request({
+    ...{ ':method': 'POST', ':path': '/t.T/Echo', 'content-type': 'application/grpc' },
+    ...headers,
+  });
+  const seen = {
+    status: undefined as unknown,
+    grpc: undefined as unknown,
+    text: undefined as unknown,
+  };
+  const look = (got: Record<string, unknown>) => {
+    seen.grpc ??= got['grpc-status'];
+    seen.text ??= got['grpc-message'];
+  };
+  stream.on('error', () => undefined);
+  stream.on('response', (got) => {
+    seen.status = got[':status'];
+    look(got);
+  });
+  stream.on('trailers', look);
+  stream.resume();
+  if (typeof body === 'function') body(stream);
+  else stream.end(body);
+  await new Promise<void>((resolve) => stream.once('close', () => resolve()));
+  return { ...seen, rst: stream.rstCode };
+}
+
+/** A message with its prefix. */
+export const framed = (message: Buffer, flag = 0) => {
+  const prefix = Buffer.from([flag, 0, 0, 0, 0]);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+};

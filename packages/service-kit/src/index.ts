@@ -6,6 +6,7 @@ export {
   knownForMs,
   type CallerDirectory,
 } from './callers/caller-directory.js';
+export { createRefusalLimit, type RefusalLimit } from './callers/refusal-limit.js';
 export { createRevocationWatch, type RevocationWatch } from './callers/revocation-watch.js';
 export { configOrExit } from './config-or-exit.js';
 export { closeHttpServer } from './http/closing.js';
@@ -37,6 +38,7 @@ export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
 export { isLoopbackAddress, networkOf } from './addresses.js';
+export { createAddressReader, type AddressReader } from './forwarded-address.js';
 export {
   consumerNameOf,
   consumerToken,

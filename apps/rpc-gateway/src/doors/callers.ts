@@ -9,6 +9,8 @@ import {
 import { AppError } from '@inference-server/errors';
 import type { CallHead } from '@inference-server/grpc';
 import {
+  createAddressReader,
+  createRefusalLimit,
   createRevocationWatch,
   isLoopbackAddress,
   stranger,
@@ -27,7 +29,7 @@ export interface Admitted {
 }
 
 export interface Callers {
-  /** Throws UNAUTHORIZED, FORBIDDEN, SERVICE_UNAVAILABLE. */
+  /** Throws UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE. */
   admit(head: CallHead): Promise<Admitted>;
   /** Aborts when what was shown is good no more; `end` when the call is over. */
   watch(admitted: Admitted): { revoked: AbortSignal | undefined; end: () => void };
@@ -41,18 +43,32 @@ export function createCallers({
   directory,
   anonymousRole,
   isExposed,
+  trustedProxies,
+  refusalsPerAddress,
   refusals,
-}: Pick<RpcGatewayConfig, 'anonymousRole'> & {
+}: Pick<
+  RpcGatewayConfig,
+  'anonymousRole' | 'isExposed' | 'trustedProxies' | 'refusalsPerAddress'
+> & {
   directory: CallerDirectory;
-  /** Whether other machines can reach the door. */
-  isExposed: boolean;
   refusals: RefusalTally;
 }): Callers {
   const watch = createRevocationWatch(directory);
+  const readAddress = createAddressReader(trustedProxies);
+  const guesses = createRefusalLimit(refusalsPerAddress);
+  const addressOf = ({ peerAddress, metadata }: CallHead) =>
+    readAddress(peerAddress, metadata['x-forwarded-for']);
 
-  async function identify(head: CallHead, bearer: string): Promise<IdentifiedCaller> {
+  /** Where much was shown that opens nothing, only what has opened lately is looked at. */
+  async function identify(bearer: string, address: string): Promise<IdentifiedCaller> {
     if (!hasFormOfCredential(bearer)) throw unknown();
-    return directory.identify(bearer, head.peerAddress);
+    if (!directory.hasOpened(bearer)) guesses.requireFew(address);
+    try {
+      return await directory.identify(bearer, address);
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'UNAUTHORIZED') guesses.count(address);
+      throw error;
+    }
   }
 
   function note(code: ErrorCode, caller: Pick<CallerIdentity, 'owner' | 'credential' | 'address'>) {
@@ -67,6 +83,7 @@ export function createCallers({
 
   return {
     async admit(head) {
+      const from = addressOf(head);
       let caller: CallerIdentity | undefined;
       try {
         if (isExposed && !(await directory.hasKeys())) {
@@ -79,7 +96,7 @@ export function createCallers({
         if (bearer === undefined) {
           return { caller: anonymous(head, anonymousRole), onlyModel: null, bearer };
         }
-        const { owner, role, credential, address, ...identified } = await identify(head, bearer);
+        const { owner, role, credential, address, ...identified } = await identify(bearer, from);
         caller = { owner, role, credential, address };
         if (!includesRole(role, 'submit')) {
           throw new AppError('FORBIDDEN', 'This needs the role submit.');
@@ -87,7 +104,7 @@ export function createCallers({
         return { caller, onlyModel: identified.human_readable_id, bearer };
       } catch (error) {
         const isRefusal = error instanceof AppError && refused.has(error.code);
-        if (isRefusal) note(error.code, caller ?? { ...stranger, address: head.peerAddress });
+        if (isRefusal) note(error.code, caller ?? { ...stranger, address: from });
         throw error;
       }
     },

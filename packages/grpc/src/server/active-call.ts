@@ -16,6 +16,8 @@ export interface ActiveCall {
   received: number;
   /** Whether its sender is to go on; it is held to a pace then. */
   awaitsSender: boolean;
+  /** Whether it was answered before its request was read: of a reset that comes then nothing is told. */
+  isCutShort: boolean;
   /** Ends it for a reason of the server's own. */
   cut(error: GrpcError): void;
   /** Begins the answer, if that has not happened. */
@@ -45,6 +47,7 @@ export function openCall(
     encoding: encoding ?? 'identity',
     received: 0,
     awaitsSender: false,
+    isCutShort: false,
     head: {
       path,
       metadata: metadataOf(headers),
@@ -52,6 +55,7 @@ export function openCall(
       peerAddress,
       deadlineAt,
       signal: over.signal,
+      cut: (error) => call.cut(error),
     },
     cut(error) {
       over.abort(error);
@@ -77,7 +81,8 @@ export function openCall(
       if (stream.headersSent) stream.end();
       else stream.respond({ ...answerHead, ...trailers }, { endStream: true });
       // What still comes of the request is not waited for.
-      if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+      call.isCutShort = !stream.readableEnded;
+      if (call.isCutShort) stream.close(constants.NGHTTP2_NO_ERROR);
     },
   };
 

@@ -1,4 +1,5 @@
 import type { MessageSink } from '../framing.js';
+import type { GrpcError } from '../grpc-error.js';
 import type { Metadata } from '../metadata.js';
 
 /** What is known of a call before its first message. */
@@ -10,8 +11,10 @@ export interface CallHead {
   peerAddress: string;
   /** When the caller waits no longer (performance.now()); undefined: it said nothing. */
   deadlineAt: number | undefined;
-  /** Aborts with a GrpcError when the caller is gone, its time is over or the server ends. */
+  /** Aborts with a GrpcError when the caller is gone, its time is over, the server ends, or by `cut`. */
   signal: AbortSignal;
+  /** Ends the call with this, whatever it is at: also while its message comes. */
+  cut(error: GrpcError): void;
 }
 
 /**
@@ -19,7 +22,15 @@ export interface CallHead {
  */
 export type Method = (head: CallHead) => Handler | Promise<Handler>;
 
-export type Handler = { unary: UnaryHandler } | { stream: StreamHandler };
+export type Handler = ({ unary: UnaryHandler } | { stream: StreamHandler }) & {
+  /**
+   * Whether anybody at all may call: its messages are small then, and take nothing of what the others share,
+   * and its streams are few.
+   */
+  isOpen?: boolean;
+  /** Called once, when the call is over, however it ends. */
+  end?: () => void;
+};
 
 /**
  * Takes the one message and gives the answer. A large one may be begun with `open` and written as it comes;

@@ -8,7 +8,7 @@ import {
 import type { AddressInfo, Socket } from 'node:net';
 import { GrpcError } from '../grpc-error.js';
 import { openCall, type ActiveCall } from './active-call.js';
-import type { Method } from './method.js';
+import type { Handler, Method } from './method.js';
 import { keepPace, type MessagePace } from './pace.js';
 import { guardSession } from './session-guard.js';
 import { answerStream } from './streaming.js';
@@ -31,15 +31,26 @@ export interface GrpcServer {
   close(graceMs: number): Promise<void>;
 }
 
-/** A message of this size may come before it is asked for; more waits for the reader. */
+/**
+ * A message of this size may come before it is asked for; more waits for the reader. Of a connection from which
+ * nothing was let in yet it is 64 KiB in all, as HTTP/2 has it.
+ */
 const windowBytes = 512 * 1024;
 const sessionWindowBytes = 8 * 1024 ** 2;
+
+/** Of methods that are open to everybody, at a time on a connection. */
+const maxOpenStreams = 100;
+/** What comes without a credential is small, and takes no room from what others send. */
+const limitsOfOpen: MessageLimits = {
+  maxMessageBytes: 4 * 1024,
+  budget: { take: () => true, give: () => undefined },
+};
 
 /** gRPC over HTTP/2 without TLS, which ends at the proxy before it. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { methods, maxCallsPerConnection = 256, maxConnections = 2_000 } = options;
   const calls = new Set<ActiveCall>();
-  const sessions = new Map<Http2Session, { calls: number; noteReset(): void }>();
+  const sessions = new Map<Http2Session, Connection>();
   const server = createServer({
     settings: {
       enablePush: false,
@@ -55,38 +66,61 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   server.on('connection', (socket: Socket) => socket.setNoDelay(true));
   server.on('session', (session) => {
     const isBusy = () => (sessions.get(session)?.calls ?? 0) > 0;
-    sessions.set(session, { calls: 0, ...guardSession(session, isBusy) });
-    session.setLocalWindowSize(sessionWindowBytes);
+    sessions.set(session, {
+      ...{ calls: 0, openStreams: 0, isWide: false },
+      ...guardSession(session, isBusy),
+    });
     session.once('close', () => sessions.delete(session));
   });
   server.on('sessionError', () => undefined);
   const stopPace = keepPace(calls, options.pace);
 
   server.on('stream', (stream, headers) => {
-    const session = stream.session && sessions.get(stream.session);
+    const { session } = stream;
+    const connection = session && sessions.get(session);
+    if (connection === undefined) return;
     const method = methodOf(stream, headers);
-    if (method === undefined || session === undefined) return;
+    if (method === undefined) {
+      connection.noteBroken();
+      return;
+    }
     const path = String(headers[':path']);
-    const peerAddress = stream.session?.socket.remoteAddress ?? '';
-    const call = openCall(stream, headers, { path, peerAddress });
+    const call = openCall(stream, headers, {
+      path,
+      peerAddress: session?.socket.remoteAddress ?? '',
+    });
     calls.add(call);
-    session.calls += 1;
+    connection.calls += 1;
     stream.once('close', () => {
       calls.delete(call);
-      session.calls -= 1;
-      const { rstCode } = stream;
-      const isReset = rstCode !== constants.NGHTTP2_NO_ERROR;
-      if (isReset) session.noteReset();
+      connection.calls -= 1;
+      const isReset = stream.rstCode !== constants.NGHTTP2_NO_ERROR;
+      if (isReset || call.isCutShort) connection.noteBroken();
     });
-    if (!call.head.signal.aborted) void answer(call, method);
+    const letIn = (handler: Handler) => {
+      if (handler.isOpen === true) {
+        if ('stream' in handler) countOpenStream(stream, connection);
+      } else if (!connection.isWide && session?.destroyed === false) {
+        connection.isWide = true;
+        session.setLocalWindowSize(sessionWindowBytes);
+      }
+    };
+    if (!call.head.signal.aborted) void answer(call, method, letIn);
   });
 
-  async function answer(call: ActiveCall, method: Method): Promise<void> {
+  async function answer(
+    call: ActiveCall,
+    method: Method,
+    letIn: (handler: Handler) => void,
+  ): Promise<void> {
+    let handler: Handler | undefined;
     try {
-      const handler = await method(call.head);
+      handler = await method(call.head);
       if (call.head.signal.aborted) return;
-      if ('unary' in handler) await answerUnary(call, handler.unary, options);
-      else await answerStream(call, handler.stream, options);
+      letIn(handler);
+      const limits = handler.isOpen === true ? limitsOfOpen : options;
+      if ('unary' in handler) await answerUnary(call, handler.unary, limits);
+      else await answerStream(call, handler.stream, limits);
     } catch (error) {
       if (call.head.signal.aborted || error instanceof GrpcError) {
         call.end(error instanceof GrpcError ? error : cancelled());
@@ -94,6 +128,8 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       }
       options.onFault(error, call.head.path);
       call.end(new GrpcError('INTERNAL', 'The server failed.'));
+    } finally {
+      handler?.end?.();
     }
   }
 
@@ -102,6 +138,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     const refusal = refusalOf(headers, methods);
     if (refusal === undefined) return methods.get(headers[':path'] ?? '');
     stream.on('error', () => undefined);
+    if (stream.destroyed || stream.closed) return undefined;
     stream.respond(refusal, { endStream: true });
     if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
     return undefined;
@@ -131,6 +168,26 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       stopPace();
     },
   };
+}
+
+interface Connection {
+  calls: number;
+  /** Of methods that are open to everybody. */
+  openStreams: number;
+  /** Whether as much may come at a time as from one that is known. */
+  isWide: boolean;
+  noteBroken(): void;
+}
+
+function countOpenStream(stream: ServerHttp2Stream, connection: Connection): void {
+  if (connection.openStreams >= maxOpenStreams) {
+    throw new GrpcError(
+      'RESOURCE_EXHAUSTED',
+      `A connection may have ${maxOpenStreams} such streams at a time.`,
+    );
+  }
+  connection.openStreams += 1;
+  stream.once('close', () => (connection.openStreams -= 1));
 }
 
 /** The answer to what is no call of ours; undefined: it is one. */

@@ -8,37 +8,34 @@ const pingEveryMs = 30_000;
 const pingAnsweredMs = 20_000;
 
 /** What nobody who means well does: so many at once, and so many in a second from then on. */
-const allowance = { burst: 1_000, perSecond: 100 };
+interface Allowance {
+  burst: number;
+  perSecond: number;
+}
+
+const ofFrames: Allowance = { burst: 1_000, perSecond: 100 };
+/** nghttp2 cuts a connection, with all its calls, at 1,000 resets and 33 a second. */
+const ofResets: Allowance = { burst: 300, perSecond: 20 };
 
 /**
- * Watches a connection: it must greet in time, must not be idle for too long, and is sent away when it
- * resets calls, or sends settings and pings, faster than any client would.
+ * Watches a connection: it must greet in time, must not be idle for too long, and is sent away when it sends
+ * settings and pings faster than any client would. One with many calls that are broken off, or refused, may
+ * begin no more of them, and those that are under way end as they would: a proxy passes on the calls of many,
+ * and opens another.
  */
 export function guardSession(
   session: ServerHttp2Session,
   isBusy: () => boolean,
-): { noteReset(): void } {
-  let left = allowance.burst;
-  let countedAt = performance.now();
-
-  function count(): void {
-    const now = performance.now();
-    left = Math.min(allowance.burst, left + ((now - countedAt) / 1000) * allowance.perSecond);
-    countedAt = now;
-    left -= 1;
-    if (left < 0) sendAway();
-  }
-
-  function sendAway(): void {
-    if (session.destroyed) return;
-    session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-  }
+): { noteBroken(): void } {
+  const noteBroken = countTo(ofResets, () => session.close());
+  const noteFrame = countTo(ofFrames, () =>
+    session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM),
+  );
 
   const ungreeted = setTimeout(() => session.destroy(), greetingMs);
   session.once('remoteSettings', () => clearTimeout(ungreeted));
-  session.on('remoteSettings', count);
-  session.on('ping', count);
+  session.on('remoteSettings', noteFrame);
+  session.on('ping', noteFrame);
   session.on('error', () => undefined);
 
   let idleSince = performance.now();
@@ -58,5 +55,25 @@ export function guardSession(
     clearTimeout(ungreeted);
     clearInterval(looking);
   });
-  return { noteReset: count };
+  return { noteBroken };
+}
+
+/**
+ * Calls `sendAway` when there is more than the allowance: once, and not from within what the session is told
+ * just now. Ending it there closes streams, which are counted in turn, and the process goes round in this
+ * for good.
+ */
+function countTo(allowance: Allowance, sendAway: () => void): () => void {
+  let left = allowance.burst;
+  let countedAt = performance.now();
+  let isSentAway = false;
+  return () => {
+    const now = performance.now();
+    left = Math.min(allowance.burst, left + ((now - countedAt) / 1000) * allowance.perSecond);
+    countedAt = now;
+    left -= 1;
+    if (left >= 0 || isSentAway) return;
+    isSentAway = true;
+    setImmediate(sendAway);
+  };
 }

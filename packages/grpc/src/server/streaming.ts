@@ -54,15 +54,15 @@ async function* messagesOf(
     heldBytes -= bytes;
   };
   const take = (bytes: number) => {
-    if (bytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
     if (!budget.take(bytes)) throw isFull();
     heldBytes += bytes;
   };
   const reader = createMessageReader({
     begin: (bytes) => {
-      take(bytes);
+      if (bytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
       return undefined;
     },
+    grow: take,
     take: (message, isCompressed) => {
       arrived.push({ message, isCompressed, heldBytes: message.length });
       stream.pause();

@@ -22,7 +22,7 @@ export async function answerUnary(
     const received = await readOne(call, held);
     const message = received.isCompressed
       ? await inflate(received.message, call.encoding, {
-          grow: held.grow,
+          grow: held.inflate,
           signal: call.head.signal,
         })
       : received.message;
@@ -68,11 +68,12 @@ function holdBytes({ maxMessageBytes, budget }: MessageLimits) {
     held += bytes;
   };
   return {
-    take(messageBytes: number) {
+    /** What a message says that it will be takes nothing yet. */
+    begin(messageBytes: number) {
       if (messageBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
-      take(messageBytes);
     },
-    grow(bytes: number) {
+    take,
+    inflate(bytes: number) {
       inflated += bytes;
       if (inflated > maxMessageBytes) throw tooLarge(maxMessageBytes);
       take(bytes);
@@ -103,7 +104,10 @@ interface Received {
 }
 
 /** The request to its end: it must have one message, and no more. */
-function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise<Received> {
+function readOne(
+  call: ActiveCall,
+  held: { begin(messageBytes: number): void; take(bytes: number): void },
+): Promise<Received> {
   const { stream, head } = call;
   return new Promise((resolve, reject) => {
     let received: Received | undefined;
@@ -112,9 +116,10 @@ function readOne(call: ActiveCall, held: { take(bytes: number): void }): Promise
       begin(bytes) {
         if (hasBegun) throw new GrpcError('UNIMPLEMENTED', 'The method takes one message.');
         hasBegun = true;
-        held.take(bytes);
+        held.begin(bytes);
         return undefined;
       },
+      grow: held.take,
       take: (message, isCompressed) => (received = { message, isCompressed }),
     });
     const fail = (error: Error) => {

@@ -79,9 +79,12 @@ export function mountRoute<Contract extends RouteContract>(
 /** A signal that aborts when the client goes away before the answer is complete. */
 export function abortedByClient(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  reply.raw.once('close', () => {
+  const onClose = () => {
     if (!reply.raw.writableFinished) controller.abort(clientGone());
-  });
+  };
+  // It may have gone before anybody asked.
+  if (reply.raw.closed) onClose();
+  else reply.raw.once('close', onClose);
   return controller.signal;
 }
 

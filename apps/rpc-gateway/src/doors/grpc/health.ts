@@ -20,6 +20,7 @@ const services = ['', 'tensorflow.serving.PredictionService'];
 export function healthMethods(state: ServingState): [path: string, method: Method][] {
   const statusNow = () => (state.isServing() ? serving : notServing);
   const check: Method = () => ({
+    isOpen: true,
     unary: async (message) => {
       if (!services.includes(serviceIn(message))) {
         throw new GrpcError('NOT_FOUND', 'There is no such service here.');
@@ -28,6 +29,7 @@ export function healthMethods(state: ServingState): [path: string, method: Metho
     },
   });
   const watch: Method = ({ signal }) => ({
+    isOpen: true,
     stream: async (messages, write) => {
       let service: string | undefined;
       for await (const message of messages) {
@@ -45,6 +47,7 @@ export function healthMethods(state: ServingState): [path: string, method: Metho
     },
   });
   const status: Method = () => ({
+    isOpen: true,
     unary: async () => ({ message: [statusMessage(statusNow())] }),
   });
   return [

@@ -1,8 +1,8 @@
 import { maxStoredInteger } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { GrpcError, type Method } from '@inference-server/grpc';
+import { GrpcError, type AnswerRoom, type Method } from '@inference-server/grpc';
 import { outlinePredictRequest } from '@inference-server/protos';
-import { joinSignals } from '@inference-server/service-kit';
+import { isLate } from '../../core/call-bounds.js';
 import { noRoom } from '../../core/predict-call.js';
 import { predictPath } from '../../core/replica-call.js';
 import type { Predictor } from '../../core/predictor.js';
@@ -18,24 +18,24 @@ const streamedBytes = 1024 ** 2;
 export function predictMethod({
   predictor,
   callers,
+  maxCallMs,
 }: {
   predictor: Predictor;
   callers: Callers;
+  maxCallMs: number;
 }): [path: string, method: Method] {
   const method: Method = async (head) => {
-    const admitted = await asStatus(() => callers.admit(head));
-    return {
-      unary: async (message, room) => {
-        const { revoked, end } = callers.watch(admitted);
-        const over =
-          revoked === undefined
-            ? { signal: head.signal, release: () => undefined }
-            : joinSignals(head.signal, revoked);
-        const hold = (bytes: number) => {
-          if (!room.hold(bytes)) throw noRoom();
-        };
-        try {
-          return await asStatus(async () => {
+    const deadlineAt = Math.min(head.deadlineAt ?? Infinity, performance.now() + maxCallMs);
+    const cut = (error: AppError) => head.cut(statusOfError(error) as GrpcError);
+    const late = setTimeout(() => cut(isLate()), maxCallMs);
+    try {
+      const admitted = await callers.admit(head);
+      // Before the message is read: that may take as long as it likes.
+      const { revoked, end } = callers.watch(admitted);
+      revoked?.addEventListener('abort', () => cut(revoked.reason as AppError), { once: true });
+      return {
+        unary: (message, room) =>
+          asStatus(async () => {
             const { modelSpec, inputs, rest } = outlinePredictRequest(message);
             if (modelSpec.name === '') {
               throw new AppError('VALIDATION_FAILED', 'model_spec names no model.');
@@ -44,26 +44,33 @@ export function predictMethod({
             const { answer } = await predictor.predict({
               target: { name: modelSpec.name, version: versionOf(modelSpec.version) },
               ...{ signatureName: modelSpec.signatureName, inputs, rest },
-              ...{ deadlineAt: head.deadlineAt, signal: over.signal },
-              hold,
+              ...{ deadlineAt, signal: head.signal },
+              hold: (bytes) => hold(room, bytes),
               sinkFor: (bytes) => {
                 if (bytes <= heldAnswerBytes) return undefined;
-                hold(Math.min(bytes, streamedBytes));
+                hold(room, Math.min(bytes, streamedBytes));
                 return room.open(bytes);
               },
             });
             const { status, statusMessage, trailers, message: held } = answer;
             if (status !== 'OK') throw new GrpcError(status, statusMessage, { trailers });
             return { message: held === undefined ? null : [held], trailers };
-          });
-        } finally {
-          over.release();
+          }),
+        end: () => {
+          clearTimeout(late);
           end();
-        }
-      },
-    };
+        },
+      };
+    } catch (error) {
+      clearTimeout(late);
+      throw statusOfError(error);
+    }
   };
   return [predictPath, method];
+}
+
+function hold(room: AnswerRoom, bytes: number): void {
+  if (!room.hold(bytes)) throw noRoom();
 }
 
 /** No model has a version beyond: -1 is nobody's. */

@@ -13,6 +13,7 @@ const services = [
 export function reflectionMethods(): [path: string, method: Method][] {
   const index = indexOf(fileDescriptors);
   const method: Method = () => ({
+    isOpen: true,
     stream: async (messages, write) => {
       for await (const message of messages) await write([answerTo(message, index)]);
       return {};

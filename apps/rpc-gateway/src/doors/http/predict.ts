@@ -17,8 +17,15 @@ import {
   predictRequestFromJson,
 } from '@inference-server/protos';
 import { abortedByClient } from '@inference-server/service-kit';
-import { noRoom } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
+import { boundRequest, readBody, type RequestBounds } from './body.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** From its head on. */
+    bounds?: RequestBounds;
+  }
+}
 
 /** JSON, and the tensors that are made of it, are held beside each other. */
 const timesHeld = 3;
@@ -33,37 +40,41 @@ export function mountPredict(
     relayToken,
     budget,
     maxJsonBytes,
+    maxCallMs,
   }: {
     predictor: Predictor;
     relayToken: string | undefined;
     budget: ByteBudget;
     maxJsonBytes: number;
+    maxCallMs: number;
   },
 ): void {
   const contract: RouteContract = routes.predict;
   app.removeAllContentTypeParsers();
   // As text: numbers of 64 bits would not survive the usual way.
-  app.addContentTypeParser(
-    'application/json',
-    { parseAs: 'buffer', bodyLimit: maxJsonBytes },
-    (_request, body, done) => done(null, body),
-  );
+  app.addContentTypeParser('application/json', (request: FastifyRequest) => {
+    const { deadlineAt, take } = boundsOf(request);
+    return readBody(request, {
+      ...{ deadlineAt, maxBytes: maxJsonBytes },
+      take: (bytes) => take(timesHeld * bytes),
+    });
+  });
   app.route({
     method: contract.method,
     url: contract.path,
     config: { contract },
-    bodyLimit: maxJsonBytes,
     schema: { params: routes.predict.params, querystring: routes.predict.query },
     onRequest: async (request) => requireRelay(request, relayToken),
     preParsing: async (request, reply, payload) => {
-      const said = Number(request.headers['content-length'] ?? maxJsonBytes);
-      const bytes = timesHeld * Math.min(said, maxJsonBytes);
-      holdFor(reply, budget, bytes);
+      request.bounds = boundRequest(reply.raw, { budget, maxCallMs });
       return payload;
     },
     handler: async (request, reply) => {
       const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
       const { version } = request.query as QueryOf<typeof routes.predict>;
+      const signal = abortedByClient(reply);
+      const { deadlineAt, take } = boundsOf(request);
+      if (request.body instanceof AppError) throw request.body;
       if (!Buffer.isBuffer(request.body)) {
         throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
       }
@@ -73,8 +84,8 @@ export function mountPredict(
       const { inputs, rest } = outlinePredictRequest(message);
       const { model: by, answer } = await predictor.predict({
         ...{ target, signatureName: '', inputs, rest },
-        ...{ deadlineAt: undefined, signal: abortedByClient(reply) },
-        hold: (answerBytes) => holdFor(reply, budget, answerTimesHeld * answerBytes),
+        ...{ deadlineAt, signal },
+        hold: (answerBytes) => take(answerTimesHeld * answerBytes),
       });
       if (answer.status !== 'OK' || answer.message === undefined) {
         throw modelError(answer.status, answer.statusMessage);
@@ -86,11 +97,9 @@ export function mountPredict(
   });
 }
 
-/** Until the caller has its answer, or is gone. */
-function holdFor({ raw }: FastifyReply, budget: ByteBudget, bytes: number): void {
-  if (raw.destroyed) return;
-  if (!budget.take(bytes)) throw noRoom();
-  raw.once('close', () => budget.give(bytes));
+function boundsOf({ bounds }: FastifyRequest): RequestBounds {
+  if (bounds === undefined) throw new Error('a request was not bounded');
+  return bounds;
 }
 
 /** What a model says of its failure is its own word, and shown as such. */
