@@ -127,6 +127,13 @@ describe('a replica', () => {
     expect(await onlyModelVolumes()).toBe(true);
   });
 
+  it('tells of its end without its log where that is refused', async () => {
+    const { id } = await start();
+    scene.replicas.refusesLogsOf.add(id);
+    const replica = scene.order(id, { before: 'process.exit(7);' });
+    expect(await scene.untilEnded(replica)).toMatchObject({ exit_code: 7, log: '' });
+  });
+
   it('tells that it wanted more memory than it may have', async () => {
     const { id } = await start();
     const before = `const all = []; setInterval(() => all.push(Buffer.alloc(16 * 1024 ** 2, 1)), 5);`;

@@ -27,6 +27,8 @@ export interface TestReplicas {
   reports: (ReplicaReport & { consumer: string })[];
   /** The consumers whose reports are refused: another process is the consumer. */
   replaced: Set<string>;
+  /** The consumers whose reports with a log are too much. */
+  refusesLogsOf: Set<string>;
 }
 
 export const echoContract: ModelContract = {
@@ -43,10 +45,11 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     orders: new Map(),
     reports: [],
     replaced: new Set(),
+    refusesLogsOf: new Set(),
     order(consumer, { files: zip, ...more }) {
       const id = randomUUID();
       const order: ReplicaOrder = {
-        ...{ id, wanted: 'run', model_version_id: randomUUID(), version: 1 },
+        ...{ id, wanted: 'run', has_served: false, model_version_id: randomUUID(), version: 1 },
         ...{ human_readable_id: 'test', container_tag: 'absent:1', pull_policy: 'never' },
         ...{ needs: needs(), rights: usualRights, lenders: [], contract: echoContract },
         ...{ model_files: zip === undefined ? null : referenceOf(zip), has_contract_file: false },
@@ -75,6 +78,10 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     if (replicas.replaced.has(consumer)) {
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
     }
+    const logs = body.replicas.map(({ end }) => end?.log ?? '').join('');
+    if (replicas.refusesLogsOf.has(consumer) && logs !== '') {
+      throw new AppError('PAYLOAD_TOO_LARGE', 'Its logs are too long.');
+    }
     replicas.reports.push({ ...body, consumer });
     for (const replica of body.replicas) {
       const before = told.get(replica.id) ?? [];
@@ -91,7 +98,10 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     }
     const isNews = () => body.revision !== String(changes);
     for (let waited = 0; waited < 300 && !isNews(); waited += 20) await sleep(20);
-    const orders = replicas.orders.get(consumer) ?? [];
+    const orders = (replicas.orders.get(consumer) ?? []).map((order) => ({
+      ...order,
+      has_served: (told.get(order.id) ?? []).some(({ state }) => state === 'ready'),
+    }));
     return { revision: String(changes), lease_ms: 30_000, replicas: orders };
   });
   mountRoute(app, routes.getReplicaModelFiles, async ({ params }, reply) =>

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicaOrders } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
+import { boundedReport } from './bounded-report.js';
 import { findReplicas } from './find-replicas.js';
 import { hostReplica, type HostedReplica } from './hosted-replica.js';
 import type { Origin } from './replica-life.js';
@@ -55,6 +56,8 @@ export function startHosting(
   let tellSettled: () => void = () => undefined;
   const settled = new Promise<void>((resolve) => (tellSettled = resolve));
   const onChange = () => changed.abort();
+  let reportsMade = 0;
+  const nextNumber = () => (reportsMade += 1);
 
   const begin = (id: string, origin: Origin): HostedReplica => {
     const replica = hostReplica(deps, id, origin, {
@@ -159,16 +162,19 @@ export function startHosting(
     await untilTakenUp();
     let revision: string | null = null;
     let failures = 0;
+    let hasLogs = true;
     while (!isOver()) {
       changed = new AbortController();
-      const reports = [...replicas.values()].map(({ report }) => report);
+      const known = [...replicas.values()].map(({ report }) => report);
+      const reports = boundedReport(known, { hasLogs });
       const told = new Set(reports.filter(({ state }) => state === 'ended').map(({ id }) => id));
       const bounds = joinSignals(closing, changed.signal);
       try {
-        const report = { holder, replicas: reports, revision };
+        const report = { holder, number: nextNumber(), replicas: reports, revision };
         const answer = await api.reportReplicas(report, bounds.signal);
         if (failures > 0) logger.info('replicas are reported again');
         failures = 0;
+        hasLogs = true;
         revision = answer.revision;
         if (!isOver()) apply(answer.replicas, told);
       } catch (error) {
@@ -182,6 +188,8 @@ export function startHosting(
           logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
         }
         failures += 1;
+        // What is least needed of what it said.
+        if (isRefused(error)) hasLogs = false;
         const pauseMs = Math.min(250 * 2 ** failures, longestPauseMs);
         await sleep(pauseMs, undefined, { signal: closing }).catch(() => undefined);
       } finally {
@@ -243,7 +251,8 @@ export function startHosting(
     );
     const bounds = joinSignals(outOfTime, AbortSignal.timeout(lastReportMs));
     try {
-      await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
+      const report = { holder, number: nextNumber(), replicas: boundedReport(reports) };
+      await api.reportReplicas({ ...report, revision: null }, bounds.signal);
     } catch (error) {
       if (tellsOfSuccessor(error)) forgetAll();
       else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
@@ -258,6 +267,13 @@ export const untilReplicasFound = 'It is taking up the replicas that were left b
 
 function tellsOfSuccessor(error: unknown): boolean {
   return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
+}
+
+/** Not for who says it, but for what it says. */
+function isRefused(error: unknown): boolean {
+  return (
+    error instanceof AppError && ['PAYLOAD_TOO_LARGE', 'VALIDATION_FAILED'].includes(error.code)
+  );
 }
 
 function abortOf(signal: AbortSignal): Promise<void> {

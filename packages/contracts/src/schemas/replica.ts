@@ -87,6 +87,11 @@ export type ReportedReplica = Static<typeof ReportedReplica>;
 export const ReplicaReport = Type.Object(
   {
     holder: Type.String({ minLength: 1, maxLength: 100 }),
+    number: Type.Integer({
+      minimum: 0,
+      maximum: maxStoredInteger,
+      description: 'Counts the reports of a holder: an earlier one that comes later changes nothing.',
+    }),
     replicas: Type.Array(ReportedReplica, { maxItems: 1_000 }),
     /** Of the last answer: it is asked again when this is not true any more. */
     revision: Type.Union([Type.String({ maxLength: 100 }), Type.Null()]),
@@ -100,6 +105,9 @@ export const ReplicaOrder = Type.Object({
   id: ReplicaId,
   /** `stop`: its container is to be gone. What is not ordered at all is to be gone too. */
   wanted: Type.Enum(['run', 'stop']),
+  has_served: Type.Boolean({
+    description: 'Whether it was ready before: it is found again, and ended only by its exit.',
+  }),
   model_version_id: Type.String(),
   human_readable_id: Type.String(),
   version: Type.Integer(),
