@@ -134,6 +134,20 @@ describe('a replica', () => {
     expect(await scene.untilEnded(replica)).toMatchObject({ exit_code: 7, log: '' });
   });
 
+  it('is kept while its reports are refused for another process, and told of after that', async () => {
+    const { id } = await start();
+    const replica = scene.order(id, {}, small);
+    const address = await scene.untilReady(replica);
+    scene.replicas.replaced.add(id);
+    const refused = scene.replicas.refusals + 2;
+    await expect.poll(() => scene.replicas.refusals, { timeout: 10_000 }).toBeGreaterThan(refused);
+    expect(await scene.statusOf(address)).toBe('12');
+    scene.replicas.replaced.delete(id);
+    await scene.untilReady(scene.order(id, {}, small));
+    scene.replicas.stop(id, replica.id);
+    expect(await scene.untilEnded(replica)).toMatchObject({ reason: 'stopped' });
+  });
+
   it('tells that it wanted more memory than it may have', async () => {
     const { id } = await start();
     const before = `const all = []; setInterval(() => all.push(Buffer.alloc(16 * 1024 ** 2, 1)), 5);`;

@@ -27,6 +27,8 @@ export interface TestReplicas {
   reports: (ReplicaReport & { consumer: string })[];
   /** The consumers whose reports are refused: another process is the consumer. */
   replaced: Set<string>;
+  /** How many were for that. */
+  refusals: number;
   /** The consumers whose reports with a log are too much. */
   refusesLogsOf: Set<string>;
 }
@@ -45,6 +47,7 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     orders: new Map(),
     reports: [],
     replaced: new Set(),
+    refusals: 0,
     refusesLogsOf: new Set(),
     order(consumer, { files: zip, ...more }) {
       const id = randomUUID();
@@ -76,6 +79,7 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
   mountRoute(app, routes.reportReplicas, async ({ params, body }) => {
     const consumer = params.consumer_id;
     if (replicas.replaced.has(consumer)) {
+      replicas.refusals += 1;
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
     }
     const logs = body.replicas.map(({ end }) => end?.log ?? '').join('');

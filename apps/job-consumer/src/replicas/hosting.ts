@@ -180,10 +180,7 @@ export function startHosting(
       } catch (error) {
         if (isOver()) return;
         if (changed.signal.aborted && error === bounds.signal.reason) continue;
-        if (tellsOfSuccessor(error)) {
-          forgetAll();
-          return;
-        }
+        // Also where another is the consumer, or has its device: the heartbeat tells whether that lasts.
         if (failures === 0) {
           logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
         }
