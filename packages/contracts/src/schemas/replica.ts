@@ -90,7 +90,8 @@ export const ReplicaReport = Type.Object(
     number: Type.Integer({
       minimum: 0,
       maximum: maxStoredInteger,
-      description: 'Counts the reports of a holder: an earlier one that comes later changes nothing.',
+      description:
+        'Counts the reports of a holder: an earlier one that comes later changes nothing.',
     }),
     replicas: Type.Array(ReportedReplica, { maxItems: 1_000 }),
     /** Of the last answer: it is asked again when this is not true any more. */
@@ -105,9 +106,6 @@ export const ReplicaOrder = Type.Object({
   id: ReplicaId,
   /** `stop`: its container is to be gone. What is not ordered at all is to be gone too. */
   wanted: Type.Enum(['run', 'stop']),
-  has_served: Type.Boolean({
-    description: 'Whether it was ready before: it is found again, and ended only by its exit.',
-  }),
   model_version_id: Type.String(),
   human_readable_id: Type.String(),
   version: Type.Integer(),
@@ -120,6 +118,9 @@ export const ReplicaOrder = Type.Object({
   contract: ModelContract,
   has_contract_file: Type.Boolean({
     description: 'Whether the files have a contract.protobin of their own, which is used as it is.',
+  }),
+  has_served: Type.Boolean({
+    description: 'Whether it was ready before: it is found again, and ended only by its exit.',
   }),
 });
 export type ReplicaOrder = Static<typeof ReplicaOrder>;
