@@ -192,6 +192,21 @@ describe('a replica', () => {
     await scene.untilReady(waiting);
   });
 
+  it('is not begun where it wants more than there is, which is no fault of the engine', async () => {
+    const { id } = await start();
+    const large = { needs: needs({ memory_mib: 100_000 }) };
+    for (let n = 0; n < 3; n += 1) {
+      const end = await scene.untilEnded(scene.order(id, {}, large));
+      expect(end).toMatchObject({
+        reason: 'start_failed',
+        detail: 'It needs more than this consumer has.',
+      });
+    }
+    await scene.untilReady(scene.order(id, {}, small));
+    const states = scene.registrationsOf(id).map(({ state }) => state);
+    expect(states).not.toContain('quarantined');
+  });
+
   it('takes no place of a task', async () => {
     const { id } = await start({ slots: 1 });
     const replica = scene.order(id, {}, small);
