@@ -16,7 +16,7 @@ import { removeReplicaTraces } from './replica-traces.js';
  * another one; whatever changes here asks anew at once.
  *
  * At the start, and when the engine is back, what is in the engine is taken up first: what runs is hosted from
- * where it is, before anybody is told; what was never started is removed.
+ * where it is, and told of once it is known, by its order, whether it has served; what was never started is removed.
  */
 export interface Hosting {
   /** The engine is back, or something was left there: it is looked at once more. */
@@ -47,8 +47,8 @@ export function startHosting(
   const isClosing = () => closing.aborted;
   const isOver = () => closing.aborted || isForgotten;
   const replicas = new Map<string, HostedReplica>();
-  /** What gives back what the containers have of those that are over, by replica. */
-  const owed = new Map<string, () => void>();
+  /** What gives back what the containers have of those that are over, by replica: it can have been over twice. */
+  const owed = new Map<string, (() => void)[]>();
   let changed = new AbortController();
   let toLook = new AbortController();
   let isForgotten = false;
@@ -59,15 +59,23 @@ export function startHosting(
   let reportsMade = 0;
   const nextNumber = () => (reportsMade += 1);
 
+  const payBack = (id: string, due: readonly (() => void)[] = []) => {
+    for (const giveBack of due) giveBack();
+    const left = (owed.get(id) ?? []).filter((giveBack) => !due.includes(giveBack));
+    if (left.length === 0) owed.delete(id);
+    else owed.set(id, left);
+  };
+
   const begin = (id: string, origin: Origin): HostedReplica => {
     const replica = hostReplica(deps, id, origin, {
       outOfTime,
       onChange,
-      onMayRun: (giveBack) => owed.set(id, giveBack),
+      onMayRun: (giveBack) => owed.set(id, [...(owed.get(id) ?? []), giveBack]),
     });
     replicas.set(id, replica);
     void replica.atRest.then((isClean) => {
-      if (!isClean) toLook.abort();
+      if (isClean) payBack(id, owed.get(id));
+      else toLook.abort();
     });
     onChange();
     return replica;
@@ -76,25 +84,26 @@ export function startHosting(
   /** False when something stays that should be gone. */
   const lookOnce = async (): Promise<boolean> => {
     let isClear = true;
+    // Whoever ends from here on may have a container that is taken for one that lives.
+    const owing = new Map(owed);
     for (const { id, container } of await findReplicas(deps, closing)) {
       closing.throwIfAborted();
       const known = replicas.get(id);
       if (known === undefined && container !== undefined) {
         logger.info({ replica: id }, 'a replica is taken up');
+        owing.delete(id);
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
         try {
           await removeReplicaTraces({ ...deps, own: deps.names.replica(id) });
         } catch (error) {
           isClear = false;
+          owing.delete(id);
           logger.warn({ replica: id, reason: messageOf(error) }, 'a leftover stays');
         }
-      }
+      } else owing.delete(id);
     }
-    if (isClear) {
-      for (const giveBack of owed.values()) giveBack();
-      owed.clear();
-    }
+    for (const [id, due] of owing) payBack(id, due);
     if (!isSettled) {
       isSettled = true;
       tellSettled();
@@ -126,17 +135,23 @@ export function startHosting(
 
   const keepingGateways = async () => {
     const { gateways } = hosting;
-    while (gateways.length > 0) {
-      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
-      if (isClosing()) return;
+    let absentBefore: string[] = [];
+    while (gateways.length > 0 && !isClosing()) {
       const networks = [...replicas]
         .filter(([, { report }]) => report.state === 'ready')
         .map(([id]) => deps.names.replica(id).name('replica-network'));
       try {
-        if (engineWatch.isReady) await connectGateways(engine, networks, gateways, closing);
+        if (engineWatch.isReady) {
+          const absent = await connectGateways(engine, networks, gateways, closing);
+          const gone = absent.filter((gateway) => !absentBefore.includes(gateway));
+          if (gone.length > 0)
+            logger.warn({ gateways: gone }, 'gateways do not run on this engine');
+          absentBefore = absent;
+        }
       } catch (error) {
         if (!isClosing()) engineWatch.suspect(error);
       }
+      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
     }
   };
 
@@ -159,14 +174,16 @@ export function startHosting(
 
   const reporting = async () => {
     await Promise.race([settled, abortOf(closing)]);
-    await untilTakenUp();
     let revision: string | null = null;
     let failures = 0;
     let hasLogs = true;
     while (!isOver()) {
       changed = new AbortController();
-      const known = [...replicas.values()].map(({ report }) => report);
-      const reports = boundedReport(known, { hasLogs });
+      const known = [...replicas.values()].filter(({ isTold }) => isTold);
+      const reports = boundedReport(
+        known.map(({ report }) => report),
+        { hasLogs },
+      );
       const told = new Set(reports.filter(({ state }) => state === 'ended').map(({ id }) => id));
       const bounds = joinSignals(closing, changed.signal);
       try {
@@ -192,19 +209,6 @@ export function startHosting(
       } finally {
         bounds.release();
       }
-    }
-  };
-
-  /** For a moment: who serves is to be told of as such, lest it is taken for one that begins. */
-  const untilTakenUp = async () => {
-    const end = performance.now() + takeUpMs;
-    const isStarting = () =>
-      [...replicas.values()].some(({ report }) => report.state === 'starting');
-    while (isStarting() && performance.now() < end && !isClosing()) {
-      const bounds = joinSignals(closing, changed.signal, AbortSignal.timeout(takeUpMs));
-      await abortOf(bounds.signal);
-      bounds.release();
-      changed = new AbortController();
     }
   };
 
@@ -280,7 +284,6 @@ function abortOf(signal: AbortSignal): Promise<void> {
   });
 }
 
-const takeUpMs = 3_000;
 const lastReportMs = 2_000;
 const longestPauseMs = 5_000;
 const troubleMs = 2_000;
