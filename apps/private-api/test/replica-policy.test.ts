@@ -163,9 +163,7 @@ describe('who makes room', () => {
     });
     const again = { ...idle, waiting: 1 };
     const going = [{ ...replicas[0]!, state: 'STOPPING' as const }];
-    expect(planOf({ versions: [again], consumers: [gpu('g')], promised: ['g'] }).starts).toEqual(
-      [],
-    );
+    expect(planOf({ versions: [again], consumers: [gpu('g')], closed: ['g'] }).starts).toEqual([]);
     expect(planOf({ versions: [again], replicas: going, consumers: [gpu('g')] }).starts).toEqual(
       [],
     );
@@ -196,6 +194,22 @@ describe('what fails', () => {
     expect(planOf({ versions: [due], consumers }).starts).toHaveLength(1);
     const replicas = [replica('r', due, 'c', { state: 'STARTING' })];
     expect(planOf({ versions: [due], replicas, consumers }).starts).toEqual([]);
+  });
+});
+
+describe('what was lost with its consumer', () => {
+  it('waits, is not started there, and all of it is started anew at once', () => {
+    const lost = version('v', {
+      ...{ waiting: 2, maxReplicas: 2, needs: needs({ memory_mib: 10 }) },
+      ...{ losses: 2, failedMsAgo: 1_900, failedOn: 'a' },
+    });
+    const consumers = [cpu('a'), cpu('b')];
+    expect(planOf({ versions: [lost], consumers })).toEqual(nothing);
+    const due = { ...lost, failedMsAgo: 2_000 };
+    expect(planOf({ versions: [due], consumers }).starts).toMatchObject([
+      { consumerId: 'b' },
+      { consumerId: 'b' },
+    ]);
   });
 });
 
