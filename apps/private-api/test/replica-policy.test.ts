@@ -122,7 +122,7 @@ describe('who makes room', () => {
     ['called a moment ago', {}, { idleMs: 1_000 }],
     ['of a model for which a call waits', { waiting: 1 }, rested],
     ['of a model that keeps it', { minReplicas: 1 }, rested],
-  ])('is not one that is %s: the room is kept for the next that goes', (_what, of, more) => {
+  ])('is not one that is %s: its room is waited for', (_what, of, more) => {
     const [first, second] = [
       version('a', { needs: small, ...of }),
       version('b', { needs: small, ...of }),
@@ -130,9 +130,21 @@ describe('who makes room', () => {
     const replicas = [replica('a', first, 'c', more), replica('b', second, 'c', more)];
     expect(planOf({ versions: [first, second, waiting], replicas, consumers })).toEqual({
       ...nothing,
-      keptFor: ['c'],
       starved: ['w'],
     });
+  });
+
+  it('is the tasks where it fits without them, and only there: they get no more tickets', () => {
+    const kept = version('k', { needs: small, minReplicas: 1 });
+    const on = (consumerId: string) => ({ consumerId, lenders: [], seq: 1, needs: small });
+    const keptFor = (memory: number) => {
+      const wanted = version('w', { needs: needs({ memory_mib: memory }), waiting: 1 });
+      const replicas = [replica('k', kept, 'c')];
+      const busy = [on('c'), on('d'), on('d')];
+      const two = [cpu('c'), cpu('d')];
+      return planOf({ versions: [kept, wanted], replicas, consumers: two, busy }).keptFor;
+    };
+    expect([keptFor(500), keptFor(700), keptFor(1_100)]).toEqual([['c'], ['d'], []]);
   });
 
   it('is no more than it must be', () => {
