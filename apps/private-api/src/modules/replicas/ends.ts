@@ -3,9 +3,9 @@ import type { Database } from '../../database/database.js';
 /** Failures longer ago are forgotten. */
 export const failuresCountS = 1_800;
 
-/** Of a replica that ended by what it, its image or its host did. */
+/** Of a replica that ended by what it, its image or its host did, or did not. */
 export function failed(row: string): string {
-  return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine')`;
+  return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine', 'lost')`;
 }
 
 /**
