@@ -29,6 +29,8 @@ export interface TestReplicas {
   replaced: Set<string>;
   /** How many were for that. */
   refusals: number;
+  /** Those with a call that is under way: they are not stopped before its end. */
+  busy: Set<string>;
   /** The consumers whose reports with a log are too much. */
   refusesLogsOf: Set<string>;
 }
@@ -48,6 +50,7 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     reports: [],
     replaced: new Set(),
     refusals: 0,
+    busy: new Set(),
     refusesLogsOf: new Set(),
     order(consumer, { files: zip, ...more }) {
       const id = randomUUID();
@@ -100,7 +103,16 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
       );
       changes += 1;
     }
-    const isNews = () => body.revision !== String(changes);
+    const draining = () =>
+      body.replicas.filter(({ id, state }) => state === 'draining' && !replicas.busy.has(id));
+    const isNews = () => {
+      const orders = replicas.orders.get(consumer) ?? [];
+      for (const { id } of draining()) {
+        const isToGo = orders.some((order) => order.id === id && order.wanted === 'run');
+        if (isToGo) replicas.stop(consumer, id);
+      }
+      return body.revision !== String(changes);
+    };
     for (let waited = 0; waited < 300 && !isNews(); waited += 20) await sleep(20);
     const orders = (replicas.orders.get(consumer) ?? []).map((order) => ({
       ...order,

@@ -3,6 +3,7 @@ import type { ReplicaOrders } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
 import { boundedReport } from './bounded-report.js';
+import { drainReplicas, tellsOfSuccessor } from './drain.js';
 import { findReplicas } from './find-replicas.js';
 import { hostReplica, type HostedReplica } from './hosted-replica.js';
 import type { Origin } from './replica-life.js';
@@ -25,7 +26,7 @@ export interface Hosting {
   forgetAll(): void;
   /**
    * To be called once the signal `closing` has aborted, while the consumer is one still: where its replicas are not
-   * handed over they take no call from then on.
+   * handed over they take no call from then on, and those that are under way may end.
    */
   announceEnd(): Promise<void>;
   /** To be called after that: leaves what runs to the successor, or ends it. */
@@ -39,11 +40,15 @@ export function startHosting(
     closing: AbortSignal;
     /** Aborts when the process must end. */
     outOfTime: AbortSignal;
+    /** How long a stop may wait for the calls that are under way. */
+    drainMs: number;
     onSettled: () => void;
+    /** Replicas that serve are to end: none should come to this consumer in their place. */
+    onDraining: () => void;
   },
 ): Hosting {
   const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
-  const { closing, outOfTime, onSettled } = options;
+  const { closing, outOfTime, drainMs, onSettled, onDraining } = options;
   const isClosing = () => closing.aborted;
   const isOver = () => closing.aborted || isForgotten;
   const replicas = new Map<string, HostedReplica>();
@@ -52,6 +57,7 @@ export function startHosting(
   let changed = new AbortController();
   let toLook = new AbortController();
   let isForgotten = false;
+  const forgotten = new AbortController();
   let isSettled = false;
   let tellSettled: () => void = () => undefined;
   const settled = new Promise<void>((resolve) => (tellSettled = resolve));
@@ -214,6 +220,7 @@ export function startHosting(
 
   const forgetAll = () => {
     isForgotten = true;
+    forgotten.abort();
     for (const replica of replicas.values()) replica.forget();
     onChange();
   };
@@ -225,7 +232,14 @@ export function startHosting(
     forgetAll,
     async announceEnd() {
       await reported;
-      if (!settings.handsOver && !isForgotten && replicas.size > 0) await tellEnd();
+      if (settings.handsOver || isForgotten || replicas.size === 0) return;
+      try {
+        await drain();
+        await tellEnd();
+      } catch (error) {
+        if (tellsOfSuccessor(error)) forgetAll();
+        else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+      }
     },
     async close() {
       for (const replica of replicas.values()) {
@@ -237,8 +251,28 @@ export function startHosting(
     },
   };
 
+  async function drain(): Promise<void> {
+    if ([...replicas.values()].some(({ report }) => report.state === 'ready')) onDraining();
+    const bounds = joinSignals(outOfTime, forgotten.signal, AbortSignal.timeout(drainMs));
+    try {
+      const left = await drainReplicas(replicas, {
+        report: (told, revision, signal) =>
+          api.reportReplicas({ holder, number: nextNumber(), replicas: told, revision }, signal),
+        nextChange: () => (changed = new AbortController()).signal,
+        signal: bounds.signal,
+        logger,
+      });
+      if (left > 0 && !isForgotten) {
+        logger.warn({ replicas: left }, 'replicas end before their calls');
+      }
+    } finally {
+      bounds.release();
+    }
+  }
+
   /** Before they end: what they are told of is used until then. Else the leases tell, later. */
   async function tellEnd(): Promise<void> {
+    if (isForgotten) return;
     const detail = 'Its consumer stops.';
     const end = {
       reason: 'stopped' as const,
@@ -254,9 +288,6 @@ export function startHosting(
     try {
       const report = { holder, number: nextNumber(), replicas: boundedReport(reports) };
       await api.reportReplicas({ ...report, revision: null }, bounds.signal);
-    } catch (error) {
-      if (tellsOfSuccessor(error)) forgetAll();
-      else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
     } finally {
       bounds.release();
     }
@@ -265,10 +296,6 @@ export function startHosting(
 
 /** Why nothing may be begun before `onSettled` is called: all that was left in the engine is known then. */
 export const untilReplicasFound = 'It is taking up the replicas that were left behind.';
-
-function tellsOfSuccessor(error: unknown): boolean {
-  return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
-}
 
 /** Not for who says it, but for what it says. */
 function isRefused(error: unknown): boolean {

@@ -70,6 +70,28 @@ it('is gone at a stop that hands nothing over, and takes no call before', async 
   expect(left).toEqual([]);
 });
 
+it('ends at a stop that hands nothing over once the calls are over that are under way', async () => {
+  await start({ handsOver: false });
+  const [busy, idle] = [scene.order(consumer), scene.order(consumer)];
+  const address = await scene.untilReady(busy);
+  await scene.untilReady(idle);
+  scene.replicas.busy.add(busy.id);
+  const closed = scene.closeAll();
+  await scene.untilEnded(idle);
+  expect(scene.replicas.said(busy.id)).toEqual({ id: busy.id, state: 'draining', address });
+  expect(scene.registrationsOf(consumer).at(-1)).toMatchObject({
+    state: 'reconciling',
+    reason: 'It is stopping.',
+  });
+  expect(await scene.statusOf(address)).toBe('12');
+  scene.replicas.busy.clear();
+  await closed;
+  expect(scene.replicas.history(busy.id).map(({ state }) => state)).toEqual([
+    ...['starting', 'ready', 'draining', 'ended'],
+  ]);
+  expect((await scene.tracesOf()).filter((name) => name.includes(busy.id))).toEqual([]);
+});
+
 it('that does not run yet is removed at a stop, and brought up by the next process', async () => {
   await start({ handsOver: true, hosting: { startTimeoutMs: 20_000 } });
   const [large, waiting] = [

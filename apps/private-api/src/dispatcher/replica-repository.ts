@@ -6,7 +6,7 @@ import {
   type SteadyLeader,
 } from '../database/leader.js';
 import { needsOf } from '../modules/models/needs.js';
-import { failed, failuresCountS, stopDrained } from '../modules/replicas/ends.js';
+import { failed, failuresCountS, noteDrained, stopDrained } from '../modules/replicas/ends.js';
 import type { HostedVersion, ReplicaDrain, ReplicaStart } from './replica-policy.js';
 import type { LivingReplica } from './replica-room.js';
 
@@ -130,17 +130,8 @@ export function createReplicaPlanRepository(
       );
     },
 
-    /**
-     * Notes since when draining replicas are in no answer to a gateway: by a statement that begins when their
-     * state is to be seen by all, so that what is read later than `drained_at` has none of them as ready.
-     */
-    async noteDrained(): Promise<void> {
-      await database.query(
-        `UPDATE replicas SET drained_at = clock_timestamp()
-          WHERE id IN (SELECT id FROM replicas WHERE state = 'DRAINING' AND drained_at IS NULL
-                        ORDER BY id FOR UPDATE SKIP LOCKED)`,
-      );
-    },
+    /** See the function. */
+    noteDrained: () => noteDrained(database),
 
     /** For whoever waits for a model, as long as `leader` leads. */
     async noteRoom(

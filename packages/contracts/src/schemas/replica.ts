@@ -57,7 +57,8 @@ const storable = '^[^\\u0000\\p{Surrogate}]*$';
 export const ReportedReplica = Type.Object(
   {
     id: ReplicaId,
-    state: Type.Enum(['starting', 'ready', 'ended']),
+    /** `draining`: it serves, and its consumer stops: no more calls are to come to it. */
+    state: Type.Enum(['starting', 'ready', 'draining', 'ended']),
     address: Type.Optional(Address),
     end: Type.Optional(
       Type.Object(

@@ -9,6 +9,18 @@ export function failed(row: string): string {
 }
 
 /**
+ * Notes since when draining replicas are in no answer to a gateway: by a statement that begins when their
+ * state is to be seen by all, so that what is read later than `drained_at` has none of them as ready.
+ */
+export async function noteDrained(database: Database): Promise<void> {
+  await database.query(
+    `UPDATE replicas SET drained_at = clock_timestamp()
+      WHERE id IN (SELECT id FROM replicas WHERE state = 'DRAINING' AND drained_at IS NULL
+                    ORDER BY id FOR UPDATE SKIP LOCKED)`,
+  );
+}
+
+/**
  * DRAINING → STOPPING where every gateway has reported since, without it among what it holds; or where the
  * longest call would be over. Whoever asks, it is true by the rows.
  */

@@ -12,7 +12,7 @@ import type { Database } from '../../database/database.js';
 import { deviceIsTaken } from '../attempts/held-attempt.js';
 import type { StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
-import { failed, failuresCountS, stopDrained } from './ends.js';
+import { failed, failuresCountS, noteDrained, stopDrained } from './ends.js';
 
 export type ReplicaRepository = ReturnType<typeof createReplicaRepository>;
 
@@ -92,7 +92,7 @@ export function createReplicaRepository(
   return {
     /**
      * What a consumer says of its replicas; their leases are renewed. One that was ready and is started anew, by
-     * a process that has not found its container, is no longer ready. Answers those that have ended. Nothing is
+     * a process that has not found its container, is no longer ready; one whose consumer stops drains. Answers those that have ended. Nothing is
      * changed by what was said before what is known already, nor by who does not speak for the consumer.
      */
     async report(
@@ -122,6 +122,8 @@ export function createReplicaRepository(
                     WHEN said.state = 'ready' AND said.address IS NOT NULL AND r.state = 'STARTING'
                     THEN 'READY'::replica_state
                     WHEN said.state = 'starting' AND r.state = 'READY' THEN 'STARTING'::replica_state
+                    WHEN said.state = 'draining' AND r.state IN ('STARTING', 'READY')
+                    THEN 'DRAINING'::replica_state
                     ELSE r.state END,
                   address = CASE WHEN said.state = 'ready' THEN coalesce(said.address, r.address)
                                  WHEN said.state = 'starting' THEN NULL ELSE r.address END,
@@ -148,7 +150,9 @@ export function createReplicaRepository(
                   FROM told WHERE state = 'ENDED'), '[]') AS ended`,
         [consumerId, holder, JSON.stringify(replicas), leaseMs, number],
       );
-      return told?.isNews === true ? told.ended : refusalOf(consumerId, holder);
+      if (told?.isNews !== true) return refusalOf(consumerId, holder);
+      if (replicas.some(({ state }) => state === 'draining')) await noteDrained(database);
+      return told.ended;
     },
 
     /**
