@@ -20,6 +20,7 @@ export interface ComposeService {
   healthcheck?: { test: string[] };
   cap_drop?: string[];
   privileged?: boolean;
+  container_name?: string;
   network_mode?: string;
 }
 

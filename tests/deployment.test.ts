@@ -130,6 +130,17 @@ describe('docker-compose.yaml', () => {
     expect(shares).toEqual([1, 0]);
   });
 
+  it('has replicas reached by the consumers themselves, and by the gateway under the name that it has', () => {
+    const name = services['rpc-gateway']?.container_name;
+    expect(name).toBe('${RPC_GATEWAY_CONTAINER:-inference-server-rpc-gateway}');
+    for (const consumer of consumers) {
+      // Who asks a replica whether it serves is in a container, too: outside of its network but for that.
+      expect(services[consumer]?.environment?.['GATEWAY_CONTAINERS'], consumer).toBe(
+        `self,${name}`,
+      );
+    }
+  });
+
   it('asks each service for its health at the port that it listens on', () => {
     for (const [name, setting] of [
       ['public-api', 'PORT'],

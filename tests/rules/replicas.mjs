@@ -9,7 +9,7 @@ export const rulesOfReplicas = [
     file: `${dispatcher}replica-policy.ts`,
     text: 'inFlight === 0 && idleMs >= restMs',
     without: 'inFlight >= 0 && idleMs >= restMs',
-    tests: [[policy, 'is not one that is %s: the room is kept']],
+    tests: [[policy, 'is not one that is %s: its room is waited for']],
   },
   {
     name: 'a replica is stopped when no gateway has it any more',

@@ -207,6 +207,12 @@ export async function startConsumer(
     {
       closing: closing.signal,
       outOfTime: outOfTime.signal,
+      // What is left is for the containers to end.
+      drainMs: options.stopGraceMs / 2,
+      onDraining: () => {
+        pending = untilStopped;
+        heartbeat.beat();
+      },
       onSettled: () => {
         replicasPending = undefined;
         setOpen();
@@ -283,9 +289,10 @@ export async function startConsumer(
       }, options.stopGraceMs);
       const probed = quarantine.close();
       await receiver.close();
-      await heartbeat.close();
       attempts.leaveAll();
+      // Who is not heard of any more has its replicas taken for lost.
       await hosting.announceEnd();
+      await heartbeat.close();
       const hosted = hosting.close();
       // Before the attempts are given back, so that none of them comes to this consumer again.
       await signOff();
@@ -320,6 +327,8 @@ function leftOf(
   const memoryMib = Math.floor((share.memory_mib * left) / slots);
   return { slots: left, share: { ...share, cpus, memory_mib: memoryMib } };
 }
+
+const untilStopped = 'It is stopping.';
 
 function stateOf(
   engineIsReady: boolean,

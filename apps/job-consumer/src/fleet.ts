@@ -143,6 +143,8 @@ export function createFleet(
 /**
  * What it has of all its consumers together, as their books have it. Cores of which nobody has said how many it
  * has may be more, up to one, as long as nobody else wants them: few would be too slow for the start of a program.
+ * A replica that no cores are booked for has the weight of these, which takes them from nobody while it is idle:
+ * with none it would starve beside tasks.
  */
 function limitsFor(
   { limits, share, device }: ConsumerIdentity,
@@ -158,10 +160,11 @@ function limitsFor(
   const ofTask = kind === 'runtime' && device === null ? null : share.cpus_per_task;
   const isSaid = (needs.cpus ?? ofTask ?? null) !== null;
   const all = had.reduce((sum, of) => sum + of.share.cpus, 0);
+  const most = isSaid ? cpus : Math.max(cpus, Math.min(1, all));
   return {
     ...limits,
-    cpus: isSaid ? cpus : Math.max(cpus, Math.min(1, all)),
-    cpusAtLeast: cpus,
+    cpus: most,
+    cpusAtLeast: cpus === 0 ? most : cpus,
     memoryBytes: Math.floor(sumOf((part) => part.memoryMib) + roundingError) * mib,
     shmBytes: needs.shm_mib === null ? limits.shmBytes : needs.shm_mib * mib,
   };

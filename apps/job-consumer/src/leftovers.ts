@@ -43,7 +43,8 @@ export async function listOwn(
   for (const { name, labels } of await engine.listVolumes(names.own, signal)) {
     if (!isOfNoReplica({ labels })) continue;
     const version = labels[labelNames.modelVersion];
-    if (version !== undefined && (await mayBeOfAll(version, name))) continue;
+    const deps = { engine, names, logger };
+    if (version !== undefined && (await mayBeOfAll(deps, version, name, signal))) continue;
     things.push({
       named: { volume: name },
       name,
@@ -53,15 +54,21 @@ export async function listOwn(
     });
   }
   return things;
+}
 
-  async function mayBeOfAll(version: string, volume: string): Promise<boolean> {
-    try {
-      return await isComplete({ engine, names }, version, volume, signal);
-    } catch (error) {
-      if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;
-      logger.warn({ volume, reason: messageOf(error) }, 'a volume could not be judged');
-      return true;
-    }
+/** Whether a model volume is complete, or nobody can tell: then it is looked at another time. */
+export async function mayBeOfAll(
+  { logger, ...deps }: { engine: ContainerEngine; names: Names; logger: Logger },
+  version: string,
+  volume: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return await isComplete(deps, version, volume, signal);
+  } catch (error) {
+    if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;
+    logger.warn({ volume, reason: messageOf(error) }, 'a volume could not be judged');
+    return true;
   }
 }
 

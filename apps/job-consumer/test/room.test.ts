@@ -252,4 +252,18 @@ describe('a fleet', () => {
     expect(allot('a', [], words).limits).toMatchObject({ cpus: 0.5, cpusAtLeast: 0.5 });
     expect(allot('a', ['b']).limits).toMatchObject({ cpus: 16, memoryBytes: 16_000 * mib });
   });
+
+  it('gives a replica that no cores are booked for the weight of what it may use', () => {
+    const limitsOn = (cpus: number, more: Partial<ReturnType<typeof needs>> = {}) => {
+      const identity = testIdentity({ id: 'cpu', share: { ...share, cpus } });
+      const member = createFleet([identity]).get('cpu');
+      const place = member?.room.takePlace('runtime');
+      if (member === undefined || place === undefined) throw new Error('There is none.');
+      return member.allot(nextTicket(), place, { needs: needs(more), lenders: [] }, 'runtime')
+        .limits;
+    };
+    expect(limitsOn(8)).toMatchObject({ cpus: 1, cpusAtLeast: 1 });
+    expect(limitsOn(0.5)).toMatchObject({ cpus: 0.5, cpusAtLeast: 0.5 });
+    expect(limitsOn(8, { cpus: 2 })).toMatchObject({ cpus: 2, cpusAtLeast: 2 });
+  });
 });

@@ -27,6 +27,12 @@ export interface TestReplicas {
   reports: (ReplicaReport & { consumer: string })[];
   /** The consumers whose reports are refused: another process is the consumer. */
   replaced: Set<string>;
+  /** How many were for that. */
+  refusals: number;
+  /** Those with a call that is under way: they are not stopped before its end. */
+  busy: Set<string>;
+  /** The consumers whose reports with a log are too much. */
+  refusesLogsOf: Set<string>;
 }
 
 export const echoContract: ModelContract = {
@@ -43,10 +49,13 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     orders: new Map(),
     reports: [],
     replaced: new Set(),
+    refusals: 0,
+    busy: new Set(),
+    refusesLogsOf: new Set(),
     order(consumer, { files: zip, ...more }) {
       const id = randomUUID();
       const order: ReplicaOrder = {
-        ...{ id, wanted: 'run', model_version_id: randomUUID(), version: 1 },
+        ...{ id, wanted: 'run', has_served: false, model_version_id: randomUUID(), version: 1 },
         ...{ human_readable_id: 'test', container_tag: 'absent:1', pull_policy: 'never' },
         ...{ needs: needs(), rights: usualRights, lenders: [], contract: echoContract },
         ...{ model_files: zip === undefined ? null : referenceOf(zip), has_contract_file: false },
@@ -73,7 +82,12 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
   mountRoute(app, routes.reportReplicas, async ({ params, body }) => {
     const consumer = params.consumer_id;
     if (replicas.replaced.has(consumer)) {
+      replicas.refusals += 1;
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
+    }
+    const logs = body.replicas.map(({ end }) => end?.log ?? '').join('');
+    if (replicas.refusesLogsOf.has(consumer) && logs !== '') {
+      throw new AppError('PAYLOAD_TOO_LARGE', 'Its logs are too long.');
     }
     replicas.reports.push({ ...body, consumer });
     for (const replica of body.replicas) {
@@ -89,9 +103,21 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
       );
       changes += 1;
     }
-    const isNews = () => body.revision !== String(changes);
+    const draining = () =>
+      body.replicas.filter(({ id, state }) => state === 'draining' && !replicas.busy.has(id));
+    const isNews = () => {
+      const orders = replicas.orders.get(consumer) ?? [];
+      for (const { id } of draining()) {
+        const isToGo = orders.some((order) => order.id === id && order.wanted === 'run');
+        if (isToGo) replicas.stop(consumer, id);
+      }
+      return body.revision !== String(changes);
+    };
     for (let waited = 0; waited < 300 && !isNews(); waited += 20) await sleep(20);
-    const orders = replicas.orders.get(consumer) ?? [];
+    const orders = (replicas.orders.get(consumer) ?? []).map((order) => ({
+      ...order,
+      has_served: (told.get(order.id) ?? []).some(({ state }) => state === 'ready'),
+    }));
     return { revision: String(changes), lease_ms: 30_000, replicas: orders };
   });
   mountRoute(app, routes.getReplicaModelFiles, async ({ params }, reply) =>

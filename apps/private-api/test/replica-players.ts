@@ -62,31 +62,46 @@ export async function hostModel(
   return versionId;
 }
 
+/** Of all players: two of one process count together. */
+let reports = 0;
+
 /** A consumer that says of its replicas what a test has it say. */
 export function playConsumer(api: RunningPrivateApi, id: string, holder = `${id}-process`) {
   const consumer = api.consumer(id, holder);
   let said: ReportedReplica[] = [];
-  const send = async (revision: string | null = null) => {
+  const send = async (revision: string | null = null, number = (reports += 1)) => {
     const answer = await api.call(
       `/internal/consumers/${id}/replicas`,
       {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ holder, replicas: said, revision }),
+        body: JSON.stringify({ holder, number, replicas: said, revision }),
       },
       consumer.token,
     );
     return { status: answer.status, body: (await answer.json()) as ReplicaOrders };
   };
-  const report = async (replicas: ReportedReplica[] = said, revision: string | null = null) => {
+  const report = async (
+    replicas: ReportedReplica[] = said,
+    revision: string | null = null,
+    number?: number,
+  ) => {
     said = replicas;
-    const { status, body } = await send(revision);
+    const { status, body } = await send(revision, number);
     expect([status, body]).toEqual([200, body]);
     return body;
   };
   return {
     ...consumer,
+    /** And reports, without which it is given no replica. */
+    async register(registration: Parameters<typeof consumer.register>[0] = {}) {
+      const registered = await consumer.register(registration);
+      await report();
+      return registered;
+    },
     send,
+    /** Of the last report of any consumer. */
+    lastNumber: () => reports,
     report,
     /** What it is ordered, as soon as that is so. */
     async ordered(isIt: (orders: ReplicaOrders['replicas']) => boolean) {

@@ -90,7 +90,7 @@ function createWorld(consumers: readonly ReadyConsumer[], seeds: readonly number
     replicas: () => replicas,
     pass(versions: readonly HostedVersion[], tasks: readonly Needs[]) {
       const room = createReplicaRoom({ consumers, busy, replicas });
-      const plan = planReplicas(versions, room, { draining: new Set(), promised: new Set() });
+      const plan = planReplicas(versions, room, { draining: new Set(), closed: new Set() });
       const waiting = tasks.map((of) => ({
         ...{ uid: `t${(seq += 1)}`, attempt: 1, seq, versionId: JSON.stringify(of), needs: of },
         ...{ lastConsumerId: null, shunsLast: false },

@@ -122,7 +122,7 @@ describe('who makes room', () => {
     ['called a moment ago', {}, { idleMs: 1_000 }],
     ['of a model for which a call waits', { waiting: 1 }, rested],
     ['of a model that keeps it', { minReplicas: 1 }, rested],
-  ])('is not one that is %s: the room is kept for the next that goes', (_what, of, more) => {
+  ])('is not one that is %s: its room is waited for', (_what, of, more) => {
     const [first, second] = [
       version('a', { needs: small, ...of }),
       version('b', { needs: small, ...of }),
@@ -130,9 +130,21 @@ describe('who makes room', () => {
     const replicas = [replica('a', first, 'c', more), replica('b', second, 'c', more)];
     expect(planOf({ versions: [first, second, waiting], replicas, consumers })).toEqual({
       ...nothing,
-      keptFor: ['c'],
       starved: ['w'],
     });
+  });
+
+  it('is the tasks where it fits without them, and only there: they get no more tickets', () => {
+    const kept = version('k', { needs: small, minReplicas: 1 });
+    const on = (consumerId: string) => ({ consumerId, lenders: [], seq: 1, needs: small });
+    const keptFor = (memory: number) => {
+      const wanted = version('w', { needs: needs({ memory_mib: memory }), waiting: 1 });
+      const replicas = [replica('k', kept, 'c')];
+      const busy = [on('c'), on('d'), on('d')];
+      const two = [cpu('c'), cpu('d')];
+      return planOf({ versions: [kept, wanted], replicas, consumers: two, busy }).keptFor;
+    };
+    expect([keptFor(500), keptFor(700), keptFor(1_100)]).toEqual([['c'], ['d'], []]);
   });
 
   it('is no more than it must be', () => {
@@ -163,9 +175,7 @@ describe('who makes room', () => {
     });
     const again = { ...idle, waiting: 1 };
     const going = [{ ...replicas[0]!, state: 'STOPPING' as const }];
-    expect(planOf({ versions: [again], consumers: [gpu('g')], promised: ['g'] }).starts).toEqual(
-      [],
-    );
+    expect(planOf({ versions: [again], consumers: [gpu('g')], closed: ['g'] }).starts).toEqual([]);
     expect(planOf({ versions: [again], replicas: going, consumers: [gpu('g')] }).starts).toEqual(
       [],
     );
@@ -196,6 +206,22 @@ describe('what fails', () => {
     expect(planOf({ versions: [due], consumers }).starts).toHaveLength(1);
     const replicas = [replica('r', due, 'c', { state: 'STARTING' })];
     expect(planOf({ versions: [due], replicas, consumers }).starts).toEqual([]);
+  });
+});
+
+describe('what was lost with its consumer', () => {
+  it('waits, is not started there, and all of it is started anew at once', () => {
+    const lost = version('v', {
+      ...{ waiting: 2, maxReplicas: 2, needs: needs({ memory_mib: 10 }) },
+      ...{ losses: 2, failedMsAgo: 1_900, failedOn: 'a' },
+    });
+    const consumers = [cpu('a'), cpu('b')];
+    expect(planOf({ versions: [lost], consumers })).toEqual(nothing);
+    const due = { ...lost, failedMsAgo: 2_000 };
+    expect(planOf({ versions: [due], consumers }).starts).toMatchObject([
+      { consumerId: 'b' },
+      { consumerId: 'b' },
+    ]);
   });
 });
 

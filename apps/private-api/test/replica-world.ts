@@ -23,6 +23,7 @@ export function version(id: string, more: Partial<HostedVersion> = {}): HostedVe
     waiting: 0,
     inFlight: 0,
     failures: 0,
+    losses: 0,
     failedMsAgo: null,
     failedOn: null,
     hasNoRoom: false,
@@ -56,14 +57,14 @@ export interface Scene {
   consumers: readonly ReadyConsumer[];
   busy?: readonly BusyTask[];
   draining?: readonly string[];
-  promised?: readonly string[];
+  closed?: readonly string[];
 }
 
 export function planOf(scene: Scene): ReplicaPlan {
-  const { versions, replicas = [], consumers, busy = [], draining = [], promised = [] } = scene;
+  const { versions, replicas = [], consumers, busy = [], draining = [], closed = [] } = scene;
   const room = createReplicaRoom({ consumers, busy, replicas });
   return planReplicas(versions, room, {
     draining: new Set(draining),
-    promised: new Set(promised),
+    closed: new Set(closed),
   });
 }

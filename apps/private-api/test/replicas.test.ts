@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { needs } from '@inference-server/testing';
 import { consumerToken, publicApiToken } from '@inference-server/service-kit';
+import { deviceIsTaken } from '../src/modules/attempts/held-attempt.js';
 import {
   contract,
   hostModel,
@@ -46,7 +47,7 @@ describe('the first call of a model', () => {
       ...{ id: order.id, wanted: 'run', model_version_id: version, human_readable_id: 'iris' },
       ...{ version: 1, container_tag: 'runtime:1', pull_policy: 'missing', lenders: [] },
       ...{ needs: needs({ memory_mib: 300 }), rights: order.rights, contract },
-      ...{ model_files: null, has_contract_file: false },
+      ...{ model_files: null, has_contract_file: false, has_served: false },
     });
     await consumer.report([{ id: order.id, state: 'starting' }]);
     expect(await gateway.sync()).toMatchObject({ replicas: [], trouble: [] });
@@ -169,6 +170,34 @@ describe('a report', () => {
     expect((await gateway.loses(id)).replicas).toEqual([]);
     await next.report([{ id, state: 'ready', address: 'there:2' }]);
     expect((await gateway.finds(id)).replicas).toMatchObject([{ id, address: 'there:2' }]);
+  });
+});
+
+describe('what is said of replicas', () => {
+  it('before what is known already changes nothing, and is answered', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const { id } = await consumer.nextOrder();
+    await consumer.report([{ id, state: 'starting' }]);
+    const before = consumer.lastNumber();
+    await consumer.report([{ id, state: 'ready', address: 'there:1' }]);
+    await consumer.report([{ id, state: 'starting' }], null, before);
+    expect(await stateOfReplica(api, id)).toBe('READY');
+    const { status, body } = await consumer.send(null, before);
+    expect([status, body]).toMatchObject([200, { replicas: [{ id, has_served: true }] }]);
+    await consumer.report();
+    expect(await stateOfReplica(api, id)).toBe('STARTING');
+  });
+
+  it('for a consumer whose device is taken is answered so, until it has it again', async () => {
+    await api.database.query(`UPDATE consumers SET state = 'gone', reason = $1`, [deviceIsTaken]);
+    const { status, body } = await consumer.send();
+    expect([status, body]).toMatchObject([409, { code: 'DEVICE_TAKEN' }]);
+    await consumer.register();
+    expect((await consumer.send()).status).toBe(200);
+    await consumer.signOff();
+    expect((await consumer.send()).body).toMatchObject({ code: 'CONSUMER_EXISTS' });
   });
 });
 

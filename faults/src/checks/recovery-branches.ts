@@ -47,6 +47,8 @@ const chances: readonly string[] = [
   // There are no runtime models.
   'a replica met a fault',
   'a replica left traces in the engine',
+  'gateways do not run on this engine',
+  'replicas end before their calls',
   'replicas could not be reported',
   'the replicas of the engine could not be listed',
   // There is no policy.

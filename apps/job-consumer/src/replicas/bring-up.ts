@@ -5,6 +5,7 @@ import {
   type SandboxOptions,
 } from '@inference-server/container-engine';
 import { parseImageReference, refusalOfImage, refusalOfRights } from '@inference-server/contracts';
+import { messageOf } from '@inference-server/errors';
 import { crashPoint, joinSignals } from '@inference-server/service-kit';
 import { requireMounted } from '../model-volume.js';
 import { labelNames } from '../names.js';
@@ -14,7 +15,8 @@ import { sandboxUnder } from '../run/sandbox-under.js';
 import { createModel, startModel, type OwnVolumes } from '../run/start.js';
 import { uncut } from '../uncut.js';
 import { runtimeModelVolume } from './model-folder.js';
-import { createReplicaNetwork } from './replica-network.js';
+import { lacking } from './replica-end.js';
+import { connectGateways, createReplicaNetwork } from './replica-network.js';
 import { appPort, type ReplicaRun } from './replica-run.js';
 import { removeReplicaTraces } from './replica-traces.js';
 
@@ -57,8 +59,9 @@ async function untilOpen({ member, signal }: ReplicaRun): Promise<Outcome | unde
     return undefined;
   } catch {
     signal.throwIfAborted();
+    // What was not tried tells nothing of engine and device, which are in trouble already.
     return fault(
-      'engine_away',
+      'interrupted',
       'Its consumer starts nothing now: its engine or its device is in trouble.',
     );
   } finally {
@@ -87,11 +90,19 @@ async function imageOf(
 }
 
 async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | Outcome> {
-  const { engine, order, own, allotment, hosting, signal } = run;
+  const { engine, engineWatch, order, own, allotment, hosting, signal } = run;
   const model = await runtimeModelVolume(run, signal);
   crashPoint('replica_model_there', order.id);
   const volumes: OwnVolumes = { [model]: 'model-data' };
   const network = await createReplicaNetwork(engine, own, hosting, signal);
+  if (typeof network !== 'string') return network;
+  try {
+    await connectGateways(engine, [network], hosting.gateways, signal);
+  } catch (error) {
+    // Looked at again from time to time. An engine that is away shows with what follows.
+    signal.throwIfAborted();
+    engineWatch.suspect(error);
+  }
   crashPoint('replica_network_made', order.id);
   const { network: further, ...rest } = sandbox;
   const spec = replicaContainer({
@@ -116,14 +127,24 @@ async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | 
   if (typeof container !== 'string') return container;
   // One that its model asks for, and the policy allows.
   if (further !== undefined) await engine.connectContainer(further, container, uncut);
-  if (!(await allotment.take(signal))) {
-    return fault('engine_away', 'What it was to have did not become free in 5 minutes.');
-  }
+  const none = await takeRoom(run);
+  if (none !== undefined) return none;
   await run.requireLease();
   crashPoint('replica_created', order.id);
   const refused = await startModel(run, container, volumes);
   crashPoint('replica_started', order.id);
   return refused ?? container;
+}
+
+/** private-api's books say that there is room, so somebody's are wrong: that is no fault of the engine. */
+async function takeRoom({ allotment, signal }: ReplicaRun): Promise<Outcome | undefined> {
+  try {
+    if (await allotment.take(signal)) return undefined;
+    return lacking('The cores, the memory or the device for it did not become free in 5 minutes.');
+  } catch (error) {
+    signal.throwIfAborted();
+    return lacking(messageOf(error));
+  }
 }
 
 /** Rejects with the signal's reason. */

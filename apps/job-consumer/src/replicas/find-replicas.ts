@@ -1,5 +1,6 @@
 import type { ContainerEngine, Labels } from '@inference-server/container-engine';
-import { isComplete } from '../model-volume.js';
+import type { Logger } from '@inference-server/service-kit';
+import { mayBeOfAll } from '../leftovers.js';
 import { labelNames, type Kind, type Names } from '../names.js';
 
 /** What the engine has of a replica. */
@@ -11,7 +12,7 @@ export interface FoundReplica {
 
 /** The replicas of this consumer of which the engine has anything; what is of another consumer is not even looked at. */
 export async function findReplicas(
-  { engine, names }: { engine: ContainerEngine; names: Names },
+  { engine, names, logger }: { engine: ContainerEngine; names: Names; logger: Logger },
   signal: AbortSignal,
 ): Promise<FoundReplica[]> {
   const found = new Map<string, FoundReplica>();
@@ -29,9 +30,10 @@ export async function findReplicas(
     if (replica !== undefined && isOfModel && wasStarted) replica.container = container.id;
   }
   for (const volume of await engine.listVolumes(names.own, signal)) {
-    const version = volume.labels[labelNames.modelVersion];
-    const isOfAll =
-      version !== undefined && (await isComplete({ engine, names }, version, volume.name, signal));
+    const { [labelNames.modelVersion]: version, [labelNames.replica]: replica } = volume.labels;
+    if (replica === undefined) continue;
+    const deps = { engine, names, logger };
+    const isOfAll = version !== undefined && (await mayBeOfAll(deps, version, volume.name, signal));
     if (!isOfAll) note(volume);
   }
   for (const network of await engine.listNetworks(names.own, signal)) note(network);

@@ -33,6 +33,12 @@ export async function hostContainer(
   const { signal } = bounds;
   const deviceWatch = createDeviceWatch(engine, settings.gpuCheckMs);
   let hadServed = false;
+  const becomesReady = async (found: ContainerDetails | undefined) => {
+    // Nobody is told of it before: so it is known, by its order, whether it served an earlier process.
+    const order = await life.confirmed;
+    hadServed = isFound && order.has_served;
+    return untilReady(life, found, hadServed, signal);
+  };
   try {
     const exited = untilExit(life, container, signal);
     const found = await outlastEngineOutage(
@@ -42,7 +48,9 @@ export async function hostContainer(
     const trouble = untilTrouble(life, container, deviceWatch, signal);
     for (const waiting of [exited, trouble]) waiting.catch(() => undefined);
     let end: ContainerExit | EndWithoutLog;
-    const served = await Promise.race([exited, trouble, untilReady(life, found, signal)]);
+    const ready = becomesReady(found);
+    ready.catch(() => undefined);
+    const served = await Promise.race([exited, trouble, ready]);
     if (typeof served === 'string') {
       hadServed = true;
       life.onReady(served);
@@ -86,10 +94,14 @@ async function untilExit(
   }
 }
 
-/** The address once it serves; never, where it has none: then it has ended. */
+/**
+ * The address once it serves; never, where it has none: then it has ended. Who has served is not asked: with a call
+ * under way many answer nothing else.
+ */
 async function untilReady(
   life: Life,
   found: ContainerDetails | undefined,
+  hadServed: boolean,
   signal: AbortSignal,
 ): Promise<string | EndWithoutLog> {
   const { engine, own, hosting } = life;
@@ -98,11 +110,12 @@ async function untilReady(
     if (found?.state === 'running') return startFailed('Its container has no address.');
     return new Promise(() => undefined);
   }
+  if (hadServed) return `${host}:${appPort}`;
   const address = { host, port: appPort };
   const { startTimeoutMs } = hosting;
   const now = await outlastEngineOutage(() => engine.readClock(signal), signal);
   const usedMs = now.getTime() - (found?.startedAt ?? now).getTime();
-  // Who served an earlier process may be slow for a moment.
+  // The time may be over since nobody could be asked for its order.
   const leftMs = Math.max(leastMs, startTimeoutMs - usedMs);
   const lack = await untilServing(address, Math.min(leftMs, startTimeoutMs), signal);
   if (lack === undefined) return `${host}:${appPort}`;

@@ -11,6 +11,8 @@ import { cleanUpReplica } from './replica-traces.js';
 export interface HostedReplica {
   /** What private-api is told of it now. */
   readonly report: ReportedReplica;
+  /** Whether that is to be told: who has served already is not said to begin, and of one that was found only its order tells that. */
+  readonly isTold: boolean;
   /** It is to run, by this order: of one that was found, that tells what it has. */
   confirm(order: ReplicaOrder): void;
   /** It is not wanted any more. */
@@ -57,7 +59,8 @@ export function hostReplica(
     told = { id, ...next };
     onChange();
   };
-  let confirm: () => void = () => undefined;
+  let isNew = !('container' in origin);
+  let confirm: (order: ReplicaOrder) => void = () => undefined;
   const life: Life = {
     ...deps,
     ...{ id, own: deps.names.replica(id), parts, signal: joined.signal, outOfTime },
@@ -71,7 +74,7 @@ export function hostReplica(
       tell({ state: 'ready', address });
     },
   };
-  if ('order' in origin) confirm();
+  if ('order' in origin) confirm(origin.order);
 
   const finish = async (end: LifeEnd | 'left'): Promise<boolean> => {
     if (turned === 'forget') return true;
@@ -117,9 +120,13 @@ export function hostReplica(
     get report() {
       return told;
     },
+    get isTold() {
+      return isNew || told.state !== 'starting';
+    },
     confirm(order) {
       if ('container' in origin && told.state !== 'ended') parts.hold(order);
-      confirm();
+      isNew ||= !order.has_served;
+      confirm(order);
     },
     stop: () => turn('stop', 'The replica is not wanted any more.'),
     leave: () => turn('leave', 'The consumer is stopping.'),

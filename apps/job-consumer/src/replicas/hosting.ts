@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicaOrders } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
+import { boundedReport } from './bounded-report.js';
+import { drainReplicas, tellsOfSuccessor } from './drain.js';
 import { findReplicas } from './find-replicas.js';
 import { hostReplica, type HostedReplica } from './hosted-replica.js';
 import type { Origin } from './replica-life.js';
@@ -15,7 +17,7 @@ import { removeReplicaTraces } from './replica-traces.js';
  * another one; whatever changes here asks anew at once.
  *
  * At the start, and when the engine is back, what is in the engine is taken up first: what runs is hosted from
- * where it is, before anybody is told; what was never started is removed.
+ * where it is, and told of once it is known, by its order, whether it has served; what was never started is removed.
  */
 export interface Hosting {
   /** The engine is back, or something was left there: it is looked at once more. */
@@ -24,7 +26,7 @@ export interface Hosting {
   forgetAll(): void;
   /**
    * To be called once the signal `closing` has aborted, while the consumer is one still: where its replicas are not
-   * handed over they take no call from then on.
+   * handed over they take no call from then on, and those that are under way may end.
    */
   announceEnd(): Promise<void>;
   /** To be called after that: leaves what runs to the successor, or ends it. */
@@ -38,33 +40,48 @@ export function startHosting(
     closing: AbortSignal;
     /** Aborts when the process must end. */
     outOfTime: AbortSignal;
+    /** How long a stop may wait for the calls that are under way. */
+    drainMs: number;
     onSettled: () => void;
+    /** Replicas that serve are to end: none should come to this consumer in their place. */
+    onDraining: () => void;
   },
 ): Hosting {
   const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
-  const { closing, outOfTime, onSettled } = options;
+  const { closing, outOfTime, drainMs, onSettled, onDraining } = options;
   const isClosing = () => closing.aborted;
   const isOver = () => closing.aborted || isForgotten;
   const replicas = new Map<string, HostedReplica>();
-  /** What gives back what the containers have of those that are over, by replica. */
-  const owed = new Map<string, () => void>();
+  /** What gives back what the containers have of those that are over, by replica: it can have been over twice. */
+  const owed = new Map<string, (() => void)[]>();
   let changed = new AbortController();
   let toLook = new AbortController();
   let isForgotten = false;
+  const forgotten = new AbortController();
   let isSettled = false;
   let tellSettled: () => void = () => undefined;
   const settled = new Promise<void>((resolve) => (tellSettled = resolve));
   const onChange = () => changed.abort();
+  let reportsMade = 0;
+  const nextNumber = () => (reportsMade += 1);
+
+  const payBack = (id: string, due: readonly (() => void)[] = []) => {
+    for (const giveBack of due) giveBack();
+    const left = (owed.get(id) ?? []).filter((giveBack) => !due.includes(giveBack));
+    if (left.length === 0) owed.delete(id);
+    else owed.set(id, left);
+  };
 
   const begin = (id: string, origin: Origin): HostedReplica => {
     const replica = hostReplica(deps, id, origin, {
       outOfTime,
       onChange,
-      onMayRun: (giveBack) => owed.set(id, giveBack),
+      onMayRun: (giveBack) => owed.set(id, [...(owed.get(id) ?? []), giveBack]),
     });
     replicas.set(id, replica);
     void replica.atRest.then((isClean) => {
-      if (!isClean) toLook.abort();
+      if (isClean) payBack(id, owed.get(id));
+      else toLook.abort();
     });
     onChange();
     return replica;
@@ -73,25 +90,26 @@ export function startHosting(
   /** False when something stays that should be gone. */
   const lookOnce = async (): Promise<boolean> => {
     let isClear = true;
+    // Whoever ends from here on may have a container that is taken for one that lives.
+    const owing = new Map(owed);
     for (const { id, container } of await findReplicas(deps, closing)) {
       closing.throwIfAborted();
       const known = replicas.get(id);
       if (known === undefined && container !== undefined) {
         logger.info({ replica: id }, 'a replica is taken up');
+        owing.delete(id);
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
         try {
           await removeReplicaTraces({ ...deps, own: deps.names.replica(id) });
         } catch (error) {
           isClear = false;
+          owing.delete(id);
           logger.warn({ replica: id, reason: messageOf(error) }, 'a leftover stays');
         }
-      }
+      } else owing.delete(id);
     }
-    if (isClear) {
-      for (const giveBack of owed.values()) giveBack();
-      owed.clear();
-    }
+    for (const [id, due] of owing) payBack(id, due);
     if (!isSettled) {
       isSettled = true;
       tellSettled();
@@ -123,17 +141,23 @@ export function startHosting(
 
   const keepingGateways = async () => {
     const { gateways } = hosting;
-    while (gateways.length > 0) {
-      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
-      if (isClosing()) return;
+    let absentBefore: string[] = [];
+    while (gateways.length > 0 && !isClosing()) {
       const networks = [...replicas]
         .filter(([, { report }]) => report.state === 'ready')
         .map(([id]) => deps.names.replica(id).name('replica-network'));
       try {
-        if (engineWatch.isReady) await connectGateways(engine, networks, gateways, closing);
+        if (engineWatch.isReady) {
+          const absent = await connectGateways(engine, networks, gateways, closing);
+          const gone = absent.filter((gateway) => !absentBefore.includes(gateway));
+          if (gone.length > 0)
+            logger.warn({ gateways: gone }, 'gateways do not run on this engine');
+          absentBefore = absent;
+        }
       } catch (error) {
         if (!isClosing()) engineWatch.suspect(error);
       }
+      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
     }
   };
 
@@ -156,32 +180,36 @@ export function startHosting(
 
   const reporting = async () => {
     await Promise.race([settled, abortOf(closing)]);
-    await untilTakenUp();
     let revision: string | null = null;
     let failures = 0;
+    let hasLogs = true;
     while (!isOver()) {
       changed = new AbortController();
-      const reports = [...replicas.values()].map(({ report }) => report);
+      const known = [...replicas.values()].filter(({ isTold }) => isTold);
+      const reports = boundedReport(
+        known.map(({ report }) => report),
+        { hasLogs },
+      );
       const told = new Set(reports.filter(({ state }) => state === 'ended').map(({ id }) => id));
       const bounds = joinSignals(closing, changed.signal);
       try {
-        const report = { holder, replicas: reports, revision };
+        const report = { holder, number: nextNumber(), replicas: reports, revision };
         const answer = await api.reportReplicas(report, bounds.signal);
         if (failures > 0) logger.info('replicas are reported again');
         failures = 0;
+        hasLogs = true;
         revision = answer.revision;
         if (!isOver()) apply(answer.replicas, told);
       } catch (error) {
         if (isOver()) return;
         if (changed.signal.aborted && error === bounds.signal.reason) continue;
-        if (tellsOfSuccessor(error)) {
-          forgetAll();
-          return;
-        }
+        // Also where another is the consumer, or has its device: the heartbeat tells whether that lasts.
         if (failures === 0) {
           logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
         }
         failures += 1;
+        // What is least needed of what it said.
+        if (isRefused(error)) hasLogs = false;
         const pauseMs = Math.min(250 * 2 ** failures, longestPauseMs);
         await sleep(pauseMs, undefined, { signal: closing }).catch(() => undefined);
       } finally {
@@ -190,21 +218,9 @@ export function startHosting(
     }
   };
 
-  /** For a moment: who serves is to be told of as such, lest it is taken for one that begins. */
-  const untilTakenUp = async () => {
-    const end = performance.now() + takeUpMs;
-    const isStarting = () =>
-      [...replicas.values()].some(({ report }) => report.state === 'starting');
-    while (isStarting() && performance.now() < end && !isClosing()) {
-      const bounds = joinSignals(closing, changed.signal, AbortSignal.timeout(takeUpMs));
-      await abortOf(bounds.signal);
-      bounds.release();
-      changed = new AbortController();
-    }
-  };
-
   const forgetAll = () => {
     isForgotten = true;
+    forgotten.abort();
     for (const replica of replicas.values()) replica.forget();
     onChange();
   };
@@ -216,7 +232,14 @@ export function startHosting(
     forgetAll,
     async announceEnd() {
       await reported;
-      if (!settings.handsOver && !isForgotten && replicas.size > 0) await tellEnd();
+      if (settings.handsOver || isForgotten || replicas.size === 0) return;
+      try {
+        await drain();
+        await tellEnd();
+      } catch (error) {
+        if (tellsOfSuccessor(error)) forgetAll();
+        else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+      }
     },
     async close() {
       for (const replica of replicas.values()) {
@@ -228,8 +251,28 @@ export function startHosting(
     },
   };
 
+  async function drain(): Promise<void> {
+    if ([...replicas.values()].some(({ report }) => report.state === 'ready')) onDraining();
+    const bounds = joinSignals(outOfTime, forgotten.signal, AbortSignal.timeout(drainMs));
+    try {
+      const left = await drainReplicas(replicas, {
+        report: (told, revision, signal) =>
+          api.reportReplicas({ holder, number: nextNumber(), replicas: told, revision }, signal),
+        nextChange: () => (changed = new AbortController()).signal,
+        signal: bounds.signal,
+        logger,
+      });
+      if (left > 0 && !isForgotten) {
+        logger.warn({ replicas: left }, 'replicas end before their calls');
+      }
+    } finally {
+      bounds.release();
+    }
+  }
+
   /** Before they end: what they are told of is used until then. Else the leases tell, later. */
   async function tellEnd(): Promise<void> {
+    if (isForgotten) return;
     const detail = 'Its consumer stops.';
     const end = {
       reason: 'stopped' as const,
@@ -243,10 +286,8 @@ export function startHosting(
     );
     const bounds = joinSignals(outOfTime, AbortSignal.timeout(lastReportMs));
     try {
-      await api.reportReplicas({ holder, replicas: reports, revision: null }, bounds.signal);
-    } catch (error) {
-      if (tellsOfSuccessor(error)) forgetAll();
-      else logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
+      const report = { holder, number: nextNumber(), replicas: boundedReport(reports) };
+      await api.reportReplicas({ ...report, revision: null }, bounds.signal);
     } finally {
       bounds.release();
     }
@@ -256,8 +297,11 @@ export function startHosting(
 /** Why nothing may be begun before `onSettled` is called: all that was left in the engine is known then. */
 export const untilReplicasFound = 'It is taking up the replicas that were left behind.';
 
-function tellsOfSuccessor(error: unknown): boolean {
-  return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
+/** Not for who says it, but for what it says. */
+function isRefused(error: unknown): boolean {
+  return (
+    error instanceof AppError && ['PAYLOAD_TOO_LARGE', 'VALIDATION_FAILED'].includes(error.code)
+  );
 }
 
 function abortOf(signal: AbortSignal): Promise<void> {
@@ -267,7 +311,6 @@ function abortOf(signal: AbortSignal): Promise<void> {
   });
 }
 
-const takeUpMs = 3_000;
 const lastReportMs = 2_000;
 const longestPauseMs = 5_000;
 const troubleMs = 2_000;

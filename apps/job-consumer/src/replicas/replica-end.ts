@@ -16,7 +16,12 @@ export function endOf(outcome: Outcome): EndWithoutLog {
   if (outcome.kind === 'fault' && outcome.cause === 'registry_away') {
     return { reason: 'image', ...ended };
   }
-  return { reason: 'engine', ...ended };
+  return { reason: outcome.kind === 'released' ? 'start_failed' : 'engine', ...ended };
+}
+
+/** It could not be begun for want of something that this consumer has no more of: nothing has failed. */
+export function lacking(detail: string): Outcome {
+  return { kind: 'released', detail, exitCode: null };
 }
 
 /** A zip that nobody can unpack is its model's fault, all else what it is for an attempt. */

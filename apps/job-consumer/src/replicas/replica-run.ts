@@ -52,8 +52,8 @@ export interface Life extends ReplicaDeps {
   id: string;
   own: ReplicaNames;
   parts: Parts;
-  /** Resolves once it is known what it has: of one that was found, with its order. */
-  confirmed: Promise<void>;
+  /** Resolves once it is known what it is to have: of one that was found, with its order. */
+  confirmed: Promise<ReplicaOrder>;
   /** Aborts when it is to end here: `turn` says how. */
   signal: AbortSignal;
   /** Aborts when the process must end. */

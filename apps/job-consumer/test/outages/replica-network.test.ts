@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createLogger } from '@inference-server/service-kit';
 import { needs } from '@inference-server/testing';
 import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
 
@@ -19,6 +20,23 @@ afterEach(async () => {
 
 const start = (options: Parameters<ReplicaScene['start']>[0] = {}) =>
   scene.start({ limits: { memoryBytes: 256 * 1024 ** 2 }, ...options });
+
+async function makeHome(subnet: string): Promise<string> {
+  const labels = { 'inference-server.installation': scene.own.installationId };
+  const name = `home-${scene.own.installationId}`;
+  await scene.engine.createNetwork({ name, labels, subnet }, signal);
+  return name;
+}
+
+/** A container that stays, in this network. */
+async function makeGateway(name: string, network: string): Promise<void> {
+  const labels = { 'inference-server.installation': scene.own.installationId };
+  await scene.own.api.call('POST', `/containers/create?name=${name}`, {
+    ...{ Image: scene.own.image, Cmd: ['sleep', '100'] },
+    ...{ HostConfig: { Init: true, NetworkMode: network }, Labels: labels },
+  });
+  await scene.own.api.call('POST', `/containers/${name}/start`);
+}
 
 /** Runs in a replica: what these addresses, and a name, answer it. */
 function looking(addresses: readonly string[]): string {
@@ -65,16 +83,8 @@ describe('in its network a replica', () => {
 
   it('is beside the gateways that are in containers, also when one is made anew', async () => {
     const gateway = `gateway-${scene.own.installationId}`;
-    const labels = { 'inference-server.installation': scene.own.installationId };
-    const home = { name: `home-${scene.own.installationId}`, labels, subnet: '10.214.254.0/28' };
-    await scene.engine.createNetwork(home, signal);
-    const make = () =>
-      scene.own.api
-        .call('POST', `/containers/create?name=${gateway}`, {
-          ...{ Image: scene.own.image, Cmd: ['sleep', '100'] },
-          ...{ HostConfig: { Init: true, NetworkMode: home.name }, Labels: labels },
-        })
-        .then(() => scene.own.api.call('POST', `/containers/${gateway}/start`));
+    const home = await makeHome('10.214.254.0/28');
+    const make = () => makeGateway(gateway, home);
     const remove = () => scene.own.api.call('DELETE', `/containers/${gateway}?force=1`);
     await make();
     const { id } = await start({ hosting: { gateways: [gateway] } });
@@ -95,15 +105,46 @@ describe('in its network a replica', () => {
     await remove();
   });
 
+  it('is started though a gateway is not there, which is told once, and has it as soon as it is', async () => {
+    const gateway = `late-${scene.own.installationId}`;
+    const logger = createLogger('test', 'silent');
+    vi.spyOn(logger, 'child').mockReturnValue(logger as never);
+    const warn = vi.spyOn(logger, 'warn');
+    const { id } = await start({ hosting: { gateways: [gateway] }, logger });
+    const replicas = [scene.order(id, {}, small), scene.order(id, {}, small)];
+    for (const replica of replicas) await scene.untilReady(replica);
+    const told = warn.mock.calls.filter(([, said]) => String(said).startsWith('gateways'));
+    expect(told).toEqual([[{ gateways: [gateway] }, 'gateways do not run on this engine']]);
+    const home = await makeHome('10.214.254.16/28');
+    await makeGateway(gateway, home);
+    const networks = replicas.map((replica) =>
+      scene.namesOf(id, replica.id).name('replica-network'),
+    );
+    const joined = async () => {
+      const found = await scene.engine.inspectContainer(gateway, signal);
+      return networks.filter((network) => network in (found?.addresses ?? {}));
+    };
+    await expect.poll(joined, { timeout: 15_000 }).toEqual(networks);
+    await scene.own.api.call('DELETE', `/containers/${gateway}?force=1`);
+  });
+
   it('has none where all subnets are taken', async () => {
     const block = { name: `block-${scene.own.installationId}`, subnet: '10.214.255.0/28' };
     const labels = { 'inference-server.installation': scene.own.installationId };
     await scene.engine.createNetwork({ ...block, labels }, signal);
     const { id } = await start({ hosting: { subnets: '10.214.255.0/28' } });
-    const end = await scene.untilEnded(scene.order(id, {}, small));
-    expect(end).toMatchObject({
-      reason: 'engine',
-      detail: 'No subnet of REPLICA_SUBNETS (10.214.255.0/28) is free.',
-    });
+    // As many as faults of the engine would have it quarantined.
+    for (let n = 0; n < 3; n += 1) {
+      expect(await scene.untilEnded(scene.order(id, {}, small))).toMatchObject({
+        reason: 'start_failed',
+        detail: 'No subnet of REPLICA_SUBNETS (10.214.255.0/28) is free.',
+      });
+    }
+    const task = scene.addTask('true');
+    await scene.send(id, [task]);
+    expect(await task.settled).toMatchObject({ kind: 'finished' });
+    const states = scene.registrationsOf(id).map(({ state }) => state);
+    expect(states).not.toContain('quarantined');
+    expect(states).not.toContain('engine_away');
   });
 });

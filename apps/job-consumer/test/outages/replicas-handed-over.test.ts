@@ -18,7 +18,7 @@ afterEach(async () => {
 const start = (options: Parameters<ReplicaScene['start']>[0] = {}) =>
   scene.start({ id: consumer, limits: { memoryBytes: 256 * 1024 ** 2 }, ...options });
 
-it('is left running at a stop, and taken up by the next process, told of as ready from the first', async () => {
+it('is left running at a stop, and taken up by the next process, never told of but as ready', async () => {
   await start({ handsOver: true });
   const replica = scene.order(consumer);
   const address = await scene.untilReady(replica);
@@ -28,15 +28,33 @@ it('is left running at a stop, and taken up by the next process, told of as read
   const reports = scene.replicas.reports.length;
 
   await start({ handsOver: true });
-  await expect.poll(() => scene.replicas.reports.length).toBeGreaterThan(reports);
-  expect(scene.replicas.reports[reports]?.replicas).toEqual([
-    { id: replica.id, state: 'ready', address },
-  ]);
+  const later = () => scene.replicas.reports.slice(reports).flatMap(({ replicas }) => replicas);
+  await expect.poll(() => later()[0]).toEqual({ id: replica.id, state: 'ready', address });
   expect((await scene.containerOf(consumer, replica))?.startedAt).toEqual(before?.startedAt);
   expect(scene.replicas.history(replica.id).map(({ state }) => state)).toEqual([
     'starting',
     'ready',
   ]);
+});
+
+it('that answers nothing while a call is under way is taken up as ready, and ends by its exit alone', async () => {
+  const asleep = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)';
+  const replica = scene.order(consumer, { before: `process.on('SIGUSR2', () => ${asleep});` });
+  await start({ handsOver: true });
+  const address = await scene.untilReady(replica);
+  await scene.closeAll();
+  const name = scene.namesOf(consumer, replica.id).name('replica');
+  await scene.own.api.call('POST', `/containers/${name}/kill?signal=SIGUSR2`);
+  const { length } = scene.replicas.reports;
+
+  await start({ handsOver: true, hosting: { startTimeoutMs: 1_000 } });
+  const later = () => scene.replicas.reports.slice(length).flatMap(({ replicas }) => replicas);
+  // For 4 s: who is asked whether it serves has 3.
+  await expect.poll(() => later().length, { timeout: 20_000 }).toBeGreaterThan(12);
+  expect(later()).toEqual(later().map(() => ({ id: replica.id, state: 'ready', address })));
+  await scene.own.api.call('POST', `/containers/${name}/kill`);
+  const end = await scene.untilEnded(replica);
+  expect(end?.detail).toBe('The container was interrupted from outside (exit code 137).');
 });
 
 it('is gone at a stop that hands nothing over, and takes no call before', async () => {
@@ -50,6 +68,28 @@ it('is gone at a stop that hands nothing over, and takes no call before', async 
   });
   const left = (await scene.tracesOf()).filter((name) => name.includes(replica.id));
   expect(left).toEqual([]);
+});
+
+it('ends at a stop that hands nothing over once the calls are over that are under way', async () => {
+  await start({ handsOver: false });
+  const [busy, idle] = [scene.order(consumer), scene.order(consumer)];
+  const address = await scene.untilReady(busy);
+  await scene.untilReady(idle);
+  scene.replicas.busy.add(busy.id);
+  const closed = scene.closeAll();
+  await scene.untilEnded(idle);
+  expect(scene.replicas.said(busy.id)).toEqual({ id: busy.id, state: 'draining', address });
+  expect(scene.registrationsOf(consumer).at(-1)).toMatchObject({
+    state: 'reconciling',
+    reason: 'It is stopping.',
+  });
+  expect(await scene.statusOf(address)).toBe('12');
+  scene.replicas.busy.clear();
+  await closed;
+  expect(scene.replicas.history(busy.id).map(({ state }) => state)).toEqual([
+    ...['starting', 'ready', 'draining', 'ended'],
+  ]);
+  expect((await scene.tracesOf()).filter((name) => name.includes(busy.id))).toEqual([]);
 });
 
 it('that does not run yet is removed at a stop, and brought up by the next process', async () => {

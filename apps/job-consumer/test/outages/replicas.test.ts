@@ -127,6 +127,27 @@ describe('a replica', () => {
     expect(await onlyModelVolumes()).toBe(true);
   });
 
+  it('tells of its end without its log where that is refused', async () => {
+    const { id } = await start();
+    scene.replicas.refusesLogsOf.add(id);
+    const replica = scene.order(id, { before: 'process.exit(7);' });
+    expect(await scene.untilEnded(replica)).toMatchObject({ exit_code: 7, log: '' });
+  });
+
+  it('is kept while its reports are refused for another process, and told of after that', async () => {
+    const { id } = await start();
+    const replica = scene.order(id, {}, small);
+    const address = await scene.untilReady(replica);
+    scene.replicas.replaced.add(id);
+    const refused = scene.replicas.refusals + 2;
+    await expect.poll(() => scene.replicas.refusals, { timeout: 10_000 }).toBeGreaterThan(refused);
+    expect(await scene.statusOf(address)).toBe('12');
+    scene.replicas.replaced.delete(id);
+    await scene.untilReady(scene.order(id, {}, small));
+    scene.replicas.stop(id, replica.id);
+    expect(await scene.untilEnded(replica)).toMatchObject({ reason: 'stopped' });
+  });
+
   it('tells that it wanted more memory than it may have', async () => {
     const { id } = await start();
     const before = `const all = []; setInterval(() => all.push(Buffer.alloc(16 * 1024 ** 2, 1)), 5);`;
@@ -169,6 +190,21 @@ describe('a replica', () => {
     expect((await scene.containerOf(id, waiting))?.state).toBe('created');
     scene.replicas.stop(id, ready.id);
     await scene.untilReady(waiting);
+  });
+
+  it('is not begun where it wants more than there is, which is no fault of the engine', async () => {
+    const { id } = await start();
+    const large = { needs: needs({ memory_mib: 100_000 }) };
+    for (let n = 0; n < 3; n += 1) {
+      const end = await scene.untilEnded(scene.order(id, {}, large));
+      expect(end).toMatchObject({
+        reason: 'start_failed',
+        detail: 'It needs more than this consumer has.',
+      });
+    }
+    await scene.untilReady(scene.order(id, {}, small));
+    const states = scene.registrationsOf(id).map(({ state }) => state);
+    expect(states).not.toContain('quarantined');
   });
 
   it('takes no place of a task', async () => {

@@ -55,15 +55,16 @@ export function createReplicaPlanner(deps: {
     /** Starts and lets go what is to be; answers with the room that is left. */
     async plan(
       { versions, replicas }: ReplicaScene,
-      consumers: readonly ReadyConsumer[],
+      consumers: readonly (ReadyConsumer & { hostsReplicas: boolean })[],
       busy: readonly BusyTask[],
     ): Promise<{ room: ReplicaRoom; keptFor: string[] }> {
       const room = createReplicaRoom({ consumers, busy, replicas });
       if (versions.length === 0) return { room, keptFor: [] };
       for (const [id, until] of promised) if (performance.now() > until) promised.delete(id);
+      const silent = consumers.filter(({ hostsReplicas }) => !hostsReplicas);
       const { starts, drains, keptFor, starved } = planReplicas(versions, room, {
         draining: new Set(await rows.draining()),
-        promised: new Set(promised.keys()),
+        closed: new Set([...promised.keys(), ...silent.map(({ id }) => id)]),
       });
       if (starts.length > 0) {
         const named = starts.map((start) => ({ ...start, id: newId() }));

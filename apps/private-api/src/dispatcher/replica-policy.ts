@@ -23,8 +23,10 @@ export interface HostedVersion {
   /** Calls, as the gateways said lately. */
   waiting: number;
   inFlight: number;
-  /** How many of its replicas have failed in a row, when and where the last one did. */
+  /** How many of its replicas have failed in a row, and how often some were lost with their consumer. */
   failures: number;
+  losses: number;
+  /** When and where that was last. */
   failedMsAgo: number | null;
   failedOn: string | null;
   /** As it is noted: a replica that it is to have finds no room. */
@@ -58,7 +60,7 @@ export interface ReplicaPlan {
 /** One whose last call was so lately is not given up for others: calls come in quick succession. */
 export const restMs = 2_000;
 
-/** How long a version pauses after so many failures in a row. */
+/** How long a version pauses after so many failures and losses in a row. */
 export function pauseMs(failures: number): number {
   return failures === 0 ? 0 : Math.min(2 ** (failures - 1), 60) * 1_000;
 }
@@ -69,12 +71,12 @@ export function pauseMs(failures: number): number {
  * A version has as many as its calls need, within its bounds; more of them stay until they have been idle for
  * its time-out. What finds no room waits for what goes, or has idle ones of others go, the least recently used
  * first: none with a call, and none that the calls or the `min_replicas` of its version want.
- * `promised` are consumers with room that was made for tasks: it is theirs.
+ * `closed` are consumers that get no replicas.
  */
 export function planReplicas(
   versions: readonly HostedVersion[],
   room: ReplicaRoom,
-  { draining, promised }: { draining: ReadonlySet<string>; promised: ReadonlySet<string> },
+  { draining, closed }: { draining: ReadonlySet<string>; closed: ReadonlySet<string> },
 ): ReplicaPlan {
   const plan: ReplicaPlan = { starts: [], drains: [], keptFor: [], starved: [] };
   const giveUp = (replica: LivingReplica, why: DrainReason): void => {
@@ -115,7 +117,8 @@ export function planReplicas(
   for (const version of byUrgency) {
     const own = lasting(version);
     const missing = wantedOf(version, versions, room) - own.length;
-    const isPausing = (version.failedMsAgo ?? Infinity) < pauseMs(version.failures);
+    const isPausing =
+      (version.failedMsAgo ?? Infinity) < pauseMs(version.failures + version.losses);
     // What fails is tried by one replica at a time.
     const atOnce = version.failures === 0 ? missing : own.every(isReady) ? 1 : 0;
     for (let n = 0; n < Math.min(missing, atOnce) && !isPausing; n += 1) {
@@ -129,7 +132,7 @@ export function planReplicas(
   /** False: there is no room, and there will be none by itself. */
   function placeOne(version: HostedVersion): boolean {
     const { needs } = version;
-    const anywhere: Wish = { needs, kind: 'runtime', isAllowed: (id) => !promised.has(id) };
+    const anywhere: Wish = { needs, kind: 'runtime', isAllowed: (id) => !closed.has(id) };
     const elsewhere: Wish = {
       ...anywhere,
       isAllowed: (id) => anywhere.isAllowed(id) && id !== version.failedOn,

@@ -6,7 +6,7 @@ import {
   type SteadyLeader,
 } from '../database/leader.js';
 import { needsOf } from '../modules/models/needs.js';
-import { failed, failuresCountS, stopDrained } from '../modules/replicas/ends.js';
+import { failed, failuresCountS, noteDrained, stopDrained } from '../modules/replicas/ends.js';
 import type { HostedVersion, ReplicaDrain, ReplicaStart } from './replica-policy.js';
 import type { LivingReplica } from './replica-room.js';
 
@@ -42,13 +42,15 @@ export function createReplicaPlanRepository(
                 v.idle_timeout_s * 1000::float8 AS "idleTimeoutMs",
                 v.target_in_flight AS "targetInFlight",
                 coalesce(d.waiting, 0) AS waiting, coalesce(d.in_flight, 0) AS "inFlight",
-                f.failures, f.ms AS "failedMsAgo", f.consumer_id AS "failedOn",
+                f.failures, f.losses, f.ms AS "failedMsAgo", f.consumer_id AS "failedOn",
                 v.no_room_since IS NOT NULL AS "hasNoRoom"
            FROM model_versions v
            JOIN models m USING (human_readable_id)
            LEFT JOIN demand d ON d.id = v.id
            CROSS JOIN LATERAL (
-             SELECT count(*)::int AS failures,
+             SELECT count(*) FILTER (WHERE end_reason <> 'lost')::int AS failures,
+                    -- A consumer that is lost with several is lost once.
+                    count(DISTINCT (consumer_id, ended_at)) FILTER (WHERE end_reason = 'lost')::int AS losses,
                     (extract(epoch FROM now() - max(ended_at)) * 1000)::float8 AS ms,
                     (array_agg(consumer_id ORDER BY ended_at DESC))[1] AS consumer_id
                FROM replicas r
@@ -128,17 +130,8 @@ export function createReplicaPlanRepository(
       );
     },
 
-    /**
-     * Notes since when draining replicas are in no answer to a gateway: by a statement that begins when their
-     * state is to be seen by all, so that what is read later than `drained_at` has none of them as ready.
-     */
-    async noteDrained(): Promise<void> {
-      await database.query(
-        `UPDATE replicas SET drained_at = clock_timestamp()
-          WHERE id IN (SELECT id FROM replicas WHERE state = 'DRAINING' AND drained_at IS NULL
-                        ORDER BY id FOR UPDATE SKIP LOCKED)`,
-      );
-    },
+    /** See the function. */
+    noteDrained: () => noteDrained(database),
 
     /** For whoever waits for a model, as long as `leader` leads. */
     async noteRoom(

@@ -85,13 +85,20 @@ export function createReplicaRoom(scene: {
     giveUp: ({ id }: LivingReplica) => void gone.add(id),
     host: (place: Place, needs: Needs) => void coming.push({ ...place, needs }),
     run: (task: BusyTask) => void busy.push(task),
-    /** Of those that could host it the ones with the least under way. */
+    /** Of those that have room for it when their tasks are over the ones with the least under way. */
     leastBusy(wish: Wish): string[] {
-      const able = later().filter(
-        ({ consumer }) => wish.isAllowed(consumer.id) && isAble(wish, consumer),
-      );
-      const sorted = able.sort((a, b) => a.tasks - b.tasks);
-      return sorted.slice(0, wish.needs.gpu_count).map(({ consumer }) => consumer.id);
+      const tasks = new Map(later().map((book) => [book.consumer.id, book.tasks]));
+      const left = openBooks(consumers, [], [...staying(), ...coming]);
+      const sorted = left.sort((a, b) => tasksOn(a) - tasksOn(b));
+      for (let n = wish.needs.gpu_count; n <= sorted.length; n += 1) {
+        const fit = placeIn(sorted.slice(0, n), wish);
+        if (fit !== undefined) return fit.map(({ consumer }) => consumer.id);
+      }
+      return [];
+
+      function tasksOn({ consumer }: Book): number {
+        return tasks.get(consumer.id) ?? 0;
+      }
     },
   };
 }

@@ -80,6 +80,39 @@ describe('a consumer of which nothing is heard', () => {
     expect(await waitUntil(forgotten, { timeoutMs: 10_000 })).toBe(true);
   });
 
+  it('gets none while it says nothing of replicas, and a loss is waited after and told', async () => {
+    // As an older one: it is heard of, and hosts nothing.
+    await api.consumer('a-deaf', 'a-process').register();
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    for (let n = 0; n < 5; n += 1) await gateway.sync();
+    expect(await replicasOf(api, 'iris')).toEqual([]);
+    const bad = playConsumer(api, 'a-bad');
+    await bad.register();
+    const first = await bad.nextOrder();
+    // It says nothing of what it is ordered.
+    const lost = async () => {
+      await bad.report([]);
+      await gateway.sync();
+      return (await stateOfReplica(api, first.id)) === 'ENDED';
+    };
+    expect(await waitUntil(lost, { timeoutMs: 10_000 })).toBe(true);
+    const { trouble } = await gateway.until((news) => news.trouble.length > 0);
+    expect(trouble[0]?.detail).toMatch(/^Its last replica failed \(lost\): Nothing was heard/);
+    await consumer.register();
+    const next = async () => {
+      await gateway.sync();
+      return (await consumer.report()).replicas.length === 1;
+    };
+    expect(await waitUntil(next, { timeoutMs: 10_000 })).toBe(true);
+    const [again] = await api.database.query<{ ms: number }>(
+      `SELECT (extract(epoch FROM n.created_at - l.ended_at) * 1000)::float8 AS ms
+         FROM replicas n, replicas l WHERE l.id = $1 AND n.id <> l.id`,
+      [first.id],
+    );
+    expect(again?.ms).toBeGreaterThanOrEqual(1_000);
+  });
+
   it('loses none to a leader that has just begun', async () => {
     const { replica } = await served();
     await api.database.query(

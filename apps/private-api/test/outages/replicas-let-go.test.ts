@@ -73,6 +73,21 @@ describe('a replica that is let go', () => {
     expect(await stateOfReplica(api, replica)).toBe('ENDED');
   });
 
+  it('is one whose consumer stops: no gateway finds it, and its calls end first', async () => {
+    await consumer.register();
+    const { replica } = await served('iris', {});
+    gateway.calls(replica, 1);
+    await gateway.sync();
+    await consumer.report([{ id: replica, state: 'draining', address: 'iris:9090' }]);
+    await gateway.loses(replica);
+    await passes();
+    expect(await stateOfReplica(api, replica)).toBe('DRAINING');
+    gateway.calls(replica, 0, 0);
+    await passes();
+    await consumer.stop(replica);
+    expect(await stateOfReplica(api, replica)).toBe('ENDED');
+  });
+
   it('does not wait for a gateway that is not heard of any more by who leads steadily', async () => {
     await consumer.register();
     const { replica } = await served('iris', {});

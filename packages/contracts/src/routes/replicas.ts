@@ -23,11 +23,11 @@ export const reportReplicas = defineRoute({
   tag: 'replicas',
   summary: 'Tell of the replicas of a consumer, and hear which ones it is to have',
   description:
-    'Renews the leases of all of them. Answered at once when there is something new for the `revision` that was named, and otherwise held. CONSUMER_EXISTS where another process is the consumer: it is to touch nothing.',
+    'Renews the leases of all of them. Answered at once when there is something new for the `revision` that was named, and otherwise held. CONSUMER_EXISTS where another process is the consumer: it is to touch nothing. DEVICE_TAKEN where another consumer has its device for now.',
   params: Type.Object({ consumer_id: ConsumerId }),
   body: { kind: 'json', schema: ReplicaReport },
   success: { kind: 'json', schema: ReplicaOrders, description: 'All that it is to have.' },
-  errors: [...errors, 'CONSUMER_EXISTS'],
+  errors: [...errors, 'CONSUMER_EXISTS', 'DEVICE_TAKEN'],
   access: 'internal',
   object: 'consumer',
   callers: ['consumer'],

@@ -57,7 +57,8 @@ const storable = '^[^\\u0000\\p{Surrogate}]*$';
 export const ReportedReplica = Type.Object(
   {
     id: ReplicaId,
-    state: Type.Enum(['starting', 'ready', 'ended']),
+    /** `draining`: it serves, and its consumer stops: no more calls are to come to it. */
+    state: Type.Enum(['starting', 'ready', 'draining', 'ended']),
     address: Type.Optional(Address),
     end: Type.Optional(
       Type.Object(
@@ -87,6 +88,12 @@ export type ReportedReplica = Static<typeof ReportedReplica>;
 export const ReplicaReport = Type.Object(
   {
     holder: Type.String({ minLength: 1, maxLength: 100 }),
+    number: Type.Integer({
+      minimum: 0,
+      maximum: maxStoredInteger,
+      description:
+        'Counts the reports of a holder: an earlier one that comes later changes nothing.',
+    }),
     replicas: Type.Array(ReportedReplica, { maxItems: 1_000 }),
     /** Of the last answer: it is asked again when this is not true any more. */
     revision: Type.Union([Type.String({ maxLength: 100 }), Type.Null()]),
@@ -112,6 +119,9 @@ export const ReplicaOrder = Type.Object({
   contract: ModelContract,
   has_contract_file: Type.Boolean({
     description: 'Whether the files have a contract.protobin of their own, which is used as it is.',
+  }),
+  has_served: Type.Boolean({
+    description: 'Whether it was ready before: it is found again, and ended only by its exit.',
   }),
 });
 export type ReplicaOrder = Static<typeof ReplicaOrder>;

@@ -1,4 +1,9 @@
-import type { Capacity, ConsumerDetails, ConsumerRegistration } from '@inference-server/contracts';
+import {
+  replicaNewsHeldS,
+  type Capacity,
+  type ConsumerDetails,
+  type ConsumerRegistration,
+} from '@inference-server/contracts';
 import type { Database, Queryable } from '../../database/database.js';
 import { writeAudit, type Actor } from '../audit/repository.js';
 import { deviceIsTaken, isResumable } from '../attempts/held-attempt.js';
@@ -9,6 +14,8 @@ export type ConsumerRepository = ReturnType<typeof createConsumerRepository>;
 export interface ConsumerCapacity extends Capacity {
   id: string;
   takesTickets: boolean;
+  /** Of one that takes tickets: whether it may be given replicas too. */
+  hostsReplicas: boolean;
 }
 
 /**
@@ -17,6 +24,10 @@ export interface ConsumerCapacity extends Capacity {
  */
 export const takesTickets = `(c.state = 'ready' AND NOT c.draining
   AND c.heartbeat_at > now() - $1 * interval '1 millisecond')`;
+
+/** Of a consumer `c` that starts what it is ordered: its process has said lately which replicas it has. */
+const hostsReplicas = `coalesce(c.replica_holder = c.holder AND c.replicas_reported_at
+  > now() - greatest($1, ${3_000 * replicaNewsHeldS}) * interval '1 millisecond', false)`;
 
 const ticketReturned = transition('ticket_returned');
 
@@ -164,11 +175,12 @@ export function createConsumerRepository(
 
     /**
      * What each consumer has that was heard of within `goneAfterMs`, by id: one that signed off may come
-     * back. `withGone`: what each has that ever registered. `takesTickets`: it does now.
+     * back. `withGone`: what each has that ever registered. The other two: it does now.
      */
     async capacities({ withGone = false } = {}): Promise<ConsumerCapacity[]> {
       return database.query<ConsumerCapacity>(
-        `SELECT id, slots, device, share, labels, process, ${takesTickets} AS "takesTickets"
+        `SELECT id, slots, device, share, labels, process, ${takesTickets} AS "takesTickets",
+                ${hostsReplicas} AS "hostsReplicas"
            FROM consumers c
           WHERE $3 OR heartbeat_at > now() - $2 * interval '1 millisecond' ORDER BY id`,
         [heartbeatTimeoutMs, Math.max(goneAfterMs, heartbeatTimeoutMs), withGone],

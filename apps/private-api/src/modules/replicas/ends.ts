@@ -3,9 +3,21 @@ import type { Database } from '../../database/database.js';
 /** Failures longer ago are forgotten. */
 export const failuresCountS = 1_800;
 
-/** Of a replica that ended by what it, its image or its host did. */
+/** Of a replica that ended by what it, its image or its host did, or did not. */
 export function failed(row: string): string {
-  return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine')`;
+  return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine', 'lost')`;
+}
+
+/**
+ * Notes since when draining replicas are in no answer to a gateway: by a statement that begins when their
+ * state is to be seen by all, so that what is read later than `drained_at` has none of them as ready.
+ */
+export async function noteDrained(database: Database): Promise<void> {
+  await database.query(
+    `UPDATE replicas SET drained_at = clock_timestamp()
+      WHERE id IN (SELECT id FROM replicas WHERE state = 'DRAINING' AND drained_at IS NULL
+                    ORDER BY id FOR UPDATE SKIP LOCKED)`,
+  );
 }
 
 /**

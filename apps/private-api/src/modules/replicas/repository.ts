@@ -9,9 +9,10 @@ import type {
   Rights,
 } from '@inference-server/contracts';
 import type { Database } from '../../database/database.js';
+import { deviceIsTaken } from '../attempts/held-attempt.js';
 import type { StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
-import { failed, failuresCountS, stopDrained } from './ends.js';
+import { failed, failuresCountS, noteDrained, stopDrained } from './ends.js';
 
 export type ReplicaRepository = ReturnType<typeof createReplicaRepository>;
 
@@ -31,6 +32,7 @@ export interface ReplicaRow {
   rights: Partial<Rights>;
   contract: ModelContract;
   has_contract_file: boolean;
+  has_served: boolean;
   files_sha256: string | null;
   files_bytes: string | null;
 }
@@ -66,6 +68,9 @@ export interface EndedReplica {
   detail: string | null;
 }
 
+/** Why what a consumer says is not heard: the code that it is answered with. */
+export type Refusal = 'CONSUMER_EXISTS' | 'DEVICE_TAKEN';
+
 /** So many that have ended are kept, and told of. */
 export const endedKept = 20;
 
@@ -73,19 +78,35 @@ export function createReplicaRepository(
   database: Database,
   { leaseMs, maxCallS }: { leaseMs: number; maxCallS: number },
 ) {
+  /** Of a report that has changed nothing: none where it is an earlier one of who speaks for the consumer. */
+  async function refusalOf(consumerId: string, holder: string): Promise<never[] | Refusal> {
+    const [row] = await database.query<{ isGone: boolean; isTaken: boolean }>(
+      `SELECT state = 'gone' AS "isGone", reason IS NOT DISTINCT FROM $3 AS "isTaken"
+         FROM consumers WHERE id = $1 AND holder = $2`,
+      [consumerId, holder, deviceIsTaken],
+    );
+    if (row?.isGone === false) return [];
+    return row?.isTaken === true ? 'DEVICE_TAKEN' : 'CONSUMER_EXISTS';
+  }
+
   return {
     /**
      * What a consumer says of its replicas; their leases are renewed. One that was ready and is started anew, by
-     * a process that has not found its container, is no longer ready. Answers those that have ended; undefined: it
-     * is not said by the process that is the consumer.
+     * a process that has not found its container, is no longer ready; one whose consumer stops drains. Answers those that have ended. Nothing is
+     * changed by what was said before what is known already, nor by who does not speak for the consumer.
      */
     async report(
       consumerId: string,
-      { holder, replicas }: Pick<ReplicaReport, 'holder' | 'replicas'>,
-    ): Promise<EndedReplica[] | undefined> {
-      const [told] = await database.query<{ isSpeaker: boolean; ended: EndedReplica[] }>(
-        `WITH speaker AS (
-           SELECT FROM consumers WHERE id = $1 AND holder = $2 AND state <> 'gone' FOR SHARE),
+      { holder, number, replicas }: Omit<ReplicaReport, 'revision'>,
+    ): Promise<EndedReplica[] | Refusal> {
+      const [told] = await database.query<{ isNews: boolean; ended: EndedReplica[] }>(
+        `WITH before AS (SELECT replica_holder AS holder FROM consumers WHERE id = $1),
+         speaker AS (
+           UPDATE consumers
+              SET replica_holder = $2, replica_report = $5, replicas_reported_at = now()
+            WHERE id = $1 AND holder = $2 AND state <> 'gone'
+              AND (replica_holder IS DISTINCT FROM $2 OR replica_report < $5)
+           RETURNING id),
          said AS (
            SELECT r.id, s.state, s.address, s."end", r.state AS before
              FROM replicas r
@@ -101,6 +122,8 @@ export function createReplicaRepository(
                     WHEN said.state = 'ready' AND said.address IS NOT NULL AND r.state = 'STARTING'
                     THEN 'READY'::replica_state
                     WHEN said.state = 'starting' AND r.state = 'READY' THEN 'STARTING'::replica_state
+                    WHEN said.state = 'draining' AND r.state IN ('STARTING', 'READY')
+                    THEN 'DRAINING'::replica_state
                     ELSE r.state END,
                   address = CASE WHEN said.state = 'ready' THEN coalesce(said.address, r.address)
                                  WHEN said.state = 'starting' THEN NULL ELSE r.address END,
@@ -118,13 +141,18 @@ export function createReplicaRepository(
              FROM said, model_versions v
             WHERE r.id = said.id AND v.id = r.model_version_id
            RETURNING r.id, v.human_readable_id, r.state, r.end_reason, r.detail)
-         SELECT EXISTS (SELECT FROM speaker) AS "isSpeaker",
+         SELECT EXISTS (SELECT FROM speaker) AS "isNews",
+                -- It can be given replicas from now on.
+                (SELECT pg_notify('replicas_changed', '') FROM speaker, before
+                  WHERE before.holder IS DISTINCT FROM $2),
                 coalesce((SELECT jsonb_agg(jsonb_build_object(
                   'replicaId', id, 'model', human_readable_id, 'reason', end_reason, 'detail', detail))
                   FROM told WHERE state = 'ENDED'), '[]') AS ended`,
-        [consumerId, holder, JSON.stringify(replicas), leaseMs],
+        [consumerId, holder, JSON.stringify(replicas), leaseMs, number],
       );
-      return told?.isSpeaker === true ? told.ended : undefined;
+      if (told?.isNews !== true) return refusalOf(consumerId, holder);
+      if (replicas.some(({ state }) => state === 'draining')) await noteDrained(database);
+      return told.ended;
     },
 
     /**
@@ -167,6 +195,7 @@ export function createReplicaRepository(
         `SELECT r.id, r.model_version_id, r.consumer_id, r.lenders, r.state::text AS state, r.address,
                 v.human_readable_id, v.number AS version, v.container_tag, v.pull_policy,
                 ${needsOf('v')} AS needs, v.rights, v.contract, v.has_contract_file,
+                r.ready_at IS NOT NULL AS has_served,
                 f.sha256 AS files_sha256, f.bytes AS files_bytes
            FROM replicas r
            JOIN model_versions v ON v.id = r.model_version_id
@@ -185,7 +214,6 @@ export function createReplicaRepository(
                 (SELECT to_jsonb(e) FROM (
                    SELECT r.state, r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
                     WHERE r.model_version_id = v.id AND r.state = 'ENDED'
-                      AND r.end_reason <> 'lost'
                       AND r.ended_at > now() - interval '${failuresCountS} seconds'
                     ORDER BY r.ended_at DESC LIMIT 1) AS e
                   WHERE ${failed('e')}) AS last_failure

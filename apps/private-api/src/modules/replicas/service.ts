@@ -14,7 +14,7 @@ import type { BlobService } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
 import { createFreshReader } from './fresh-reader.js';
-import type { ReplicaRepository } from './repository.js';
+import type { Refusal, ReplicaRepository } from './repository.js';
 import { revisionOf, toSnapshot, type ReplicaSnapshot } from './snapshot.js';
 
 export type ReplicaService = ReturnType<typeof createReplicaService>;
@@ -70,14 +70,17 @@ export function createReplicaService(deps: {
   };
 
   return {
-    /** Throws CONSUMER_EXISTS when another process is the consumer, or it is gone. */
+    /**
+     * Throws CONSUMER_EXISTS when another process is the consumer, or it has signed off; DEVICE_TAKEN where it is
+     * gone since another one has its device.
+     */
     async report(
       consumerId: string,
       told: ReplicaReport,
       signal: AbortSignal,
     ): Promise<ReplicaOrders> {
       const ended = await replicas.report(consumerId, told);
-      if (ended === undefined) throw anotherIsIt(consumerId);
+      if (typeof ended === 'string') throw new AppError(ended, whyRefused[ended]);
       for (const { reason, ...replica } of ended) {
         if (reason === 'stopped') logger.info({ ...replica, reason }, 'a replica has ended');
         else logger.warn({ ...replica, reason }, 'a replica has failed');
@@ -120,6 +123,7 @@ export function createReplicaService(deps: {
   };
 }
 
-function anotherIsIt(consumerId: string): AppError {
-  return new AppError('CONSUMER_EXISTS', `Another process is the consumer ${consumerId}.`);
-}
+const whyRefused: Record<Refusal, string> = {
+  CONSUMER_EXISTS: 'Another process is this consumer, or it has signed off.',
+  DEVICE_TAKEN: 'Another consumer has its device.',
+};

@@ -85,11 +85,11 @@ function toHostedModel(row: HostedRow): HostedModel {
 
 function toOrder(row: ReplicaRow): ReplicaOrder {
   const { id, model_version_id, human_readable_id, version, container_tag, pull_policy } = row;
-  const { needs, lenders, contract, has_contract_file } = row;
+  const { needs, lenders, contract, has_contract_file, has_served } = row;
   const rights: Rights = { ...usualRights, ...row.rights };
   return {
     ...{ id, model_version_id, human_readable_id, version, container_tag, pull_policy },
-    ...{ needs, rights, lenders, contract, has_contract_file },
+    ...{ needs, rights, lenders, contract, has_contract_file, has_served },
     wanted: row.state === 'STOPPING' ? 'stop' : 'run',
     model_files:
       row.files_sha256 === null
