@@ -43,7 +43,7 @@ export const rulesOfReplicas = [
     name: 'the replicas of a consumer that signs off wait for the next process',
     file: 'apps/private-api/src/modules/consumers/repository.ts',
     text: "SET lease_until = greatest(lease_until, now() + $2 * interval '1 millisecond')",
-    without: 'SET lease_until = lease_until + 0 * $2',
+    without: "SET lease_until = greatest(lease_until, now() + 0 * $2 * interval '1 millisecond')",
     tests: [['apps/private-api/test/lost-replicas.test.ts', 'has its replicas wait for the next']],
   },
   {
