@@ -19,6 +19,43 @@ export const rulesOfReplicas = [
     tests: [[letGo, 'stops when no gateway has it any more']],
   },
   {
+    name: 'a replica is stopped when every gateway has reported since it was let go',
+    file: 'apps/private-api/src/modules/replicas/ends.ts',
+    text: 'WHERE g.reported_at <= r.drained_at',
+    without: 'WHERE g.reported_at < r.created_at',
+    tests: [[letGo, 'waits for a gateway that has not reported since']],
+  },
+  {
+    name: 'a replica that starts is not evicted',
+    file: `${dispatcher}replica-policy.ts`,
+    text: 'room.stayingOf(current.id).filter(isReady);',
+    without: 'room.stayingOf(current.id);',
+    tests: [[policy, 'is not one that is %s: its room is waited for']],
+  },
+  {
+    name: 'no more old replicas go than new ones are ready',
+    file: `${dispatcher}replica-policy.ts`,
+    text: 'old.length - (wanted - serving)',
+    without: 'old.length',
+    tests: [[policy, 'takes over one by one']],
+  },
+  {
+    name: 'the replicas of a consumer that signs off wait for the next process',
+    file: 'apps/private-api/src/modules/consumers/repository.ts',
+    text: "SET lease_until = greatest(lease_until, now() + $2 * interval '1 millisecond')",
+    without: "SET lease_until = greatest(lease_until, now() + 0 * $2 * interval '1 millisecond')",
+    tests: [['apps/private-api/test/lost-replicas.test.ts', 'has its replicas wait for the next']],
+  },
+  {
+    name: 'the log of a replica goes when its model says',
+    file: 'apps/private-api/src/retention/ended-replicas.ts',
+    text: 'least($1, coalesce(v.log_retention_s, $1))',
+    without: '$1',
+    tests: [
+      ['apps/private-api/test/sweeps-of-replicas.test.ts', 'a log goes when the server says'],
+    ],
+  },
+  {
     name: 'the books hold replicas',
     file: `${dispatcher}policy.ts`,
     text: 'books.get(id)?.enterReplica(needs)',

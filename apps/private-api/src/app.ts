@@ -104,6 +104,7 @@ export async function startPrivateApi(
   const consumers = createConsumerRepository(database, {
     heartbeatTimeoutMs,
     goneAfterMs: config.CONSUMER_GONE_AFTER_S * 1000,
+    parkMs: config.PARK_S * 1000,
   });
   const attempts = createAttemptRepository(database, {
     leaseMs,

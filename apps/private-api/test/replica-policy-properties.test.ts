@@ -90,7 +90,8 @@ function createWorld(consumers: readonly ReadyConsumer[], seeds: readonly number
     replicas: () => replicas,
     pass(versions: readonly HostedVersion[], tasks: readonly Needs[]) {
       const room = createReplicaRoom({ consumers, busy, replicas });
-      const plan = planReplicas(versions, room, { draining: new Set(), closed: new Set() });
+      const none = new Set<string>();
+      const plan = planReplicas(versions, room, { draining: none, left: none, closed: none });
       const waiting = tasks.map((of) => ({
         ...{ uid: `t${(seq += 1)}`, attempt: 1, seq, versionId: JSON.stringify(of), needs: of },
         ...{ lastConsumerId: null, shunsLast: false },

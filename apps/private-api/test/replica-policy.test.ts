@@ -65,6 +65,16 @@ describe('how many replicas there are', () => {
       ['idle', 'idle'],
     ]);
   });
+
+  it('is not less while one starts, for however long, nor before the next serves', () => {
+    const called = version('v', { idleTimeoutMs: 1_000, maxReplicas: 3 });
+    const starting = replica('starting', called, 'c', { ...rested, state: 'STARTING' });
+    const consumers = [cpu('c')];
+    expect(planOf({ versions: [called], replicas: [starting], consumers })).toEqual(nothing);
+    const kept = { ...called, minReplicas: 1 };
+    const replicas = [starting, replica('serves', kept, 'c', rested)];
+    expect(planOf({ versions: [kept], replicas, consumers })).toEqual(nothing);
+  });
 });
 
 describe('where a replica goes', () => {
@@ -122,6 +132,7 @@ describe('who makes room', () => {
     ['called a moment ago', {}, { idleMs: 1_000 }],
     ['of a model for which a call waits', { waiting: 1 }, rested],
     ['of a model that keeps it', { minReplicas: 1 }, rested],
+    ['starting, for however long', {}, { ...rested, state: 'STARTING' as const }],
   ])('is not one that is %s: its room is waited for', (_what, of, more) => {
     const [first, second] = [
       version('a', { needs: small, ...of }),
@@ -244,6 +255,47 @@ describe('a next version', () => {
     ]);
   });
 
+  it('takes over one by one: no more old ones go than it has ready, as long as calls need them', () => {
+    const [four, called] = [{ maxReplicas: 4, needs: needs({ memory_mib: 10 }) }, { inFlight: 4 }];
+    const both = [
+      { ...old, ...four, ...called },
+      { ...next, ...four },
+    ];
+    const olds = ['o1', 'o2', 'o3', 'o4'].map((id) => replica(id, old, 'c', { inFlight: 1 }));
+    const news = (ready: number) =>
+      ['n1', 'n2', 'n3', 'n4'].map((id, n) =>
+        replica(id, next, 'c', n < ready ? {} : { state: 'STARTING' }),
+      );
+    const goneOf = (ready: number, left = olds) =>
+      planOf({
+        versions: both,
+        replicas: [...left, ...news(ready)],
+        consumers: [cpu('c')],
+      }).drains.map(({ id }) => id);
+    expect([0, 1, 3, 4].map((ready) => goneOf(ready).length)).toEqual([0, 1, 3, 4]);
+    // The next passes let no more go by the same one.
+    expect(goneOf(1, olds.slice(1))).toEqual([]);
+    expect(goneOf(2, olds.slice(1))).toHaveLength(1);
+  });
+
+  it('has old ones go one at a time where there is no room for both', () => {
+    const [from, to] = [
+      { ...old, needs: onGpu(null), inFlight: 2, maxReplicas: 2 },
+      { ...next, needs: onGpu(null), maxReplicas: 2 },
+    ];
+    const on = (id: string, of: typeof from, at: string, more = {}) =>
+      replica(id, of, at, { inFlight: 1, ...more });
+    const goneOf = (...replicas: ReturnType<typeof on>[]) =>
+      planOf({ versions: [from, to], replicas, consumers: [gpu('g'), gpu('h')] }).drains.map(
+        ({ id }) => id,
+      );
+    const going = on('r1', from, 'g', { state: 'DRAINING' });
+    expect(goneOf(on('r1', from, 'g'), on('r2', from, 'h'))).toEqual(['r1']);
+    expect(goneOf(going, on('r2', from, 'h'))).toEqual([]);
+    expect(goneOf(on('n1', to, 'g', { state: 'STARTING' }), on('r2', from, 'h'))).toEqual([]);
+    expect(goneOf(on('n1', to, 'g'), on('r2', from, 'h'))).toEqual(['r2']);
+  });
+
   it('has the old one go first where there is no room for both', () => {
     const { starts, drains } = planOf({
       versions: [
@@ -285,6 +337,22 @@ describe('a consumer that is drained', () => {
     expect(plan({ replicas: [there, ready] }).drains).toMatchObject([
       { id: 'r', why: 'consumer drained' },
     ]);
+  });
+
+  it('has one go for each that is ready elsewhere', () => {
+    const more = { ...called, inFlight: 2, maxReplicas: 2, needs: needs({ memory_mib: 10 }) };
+    const both = [there, replica('r2', more, 'drained', { inFlight: 1 })];
+    const next = [replica('n1', more, 'c'), replica('n2', more, 'c', { state: 'STARTING' })];
+    const replicas = [...both, ...next];
+    expect(plan({ versions: [more], replicas }).drains).toHaveLength(1);
+  });
+
+  it('and one that has left: its replicas serve until others do, be there any or not', () => {
+    const away = { draining: [], left: ['drained'], replicas: [there] };
+    expect(plan({ ...away, consumers: [] })).toMatchObject({ starts: [], drains: [] });
+    expect(plan(away)).toMatchObject({ starts: [{ consumerId: 'c' }], drains: [] });
+    const ready = replica('n', called, 'c');
+    expect(plan({ ...away, replicas: [there, ready] }).drains).toMatchObject([{ id: 'r' }]);
   });
 
   it('has them go where no others come', () => {

@@ -57,14 +57,17 @@ export interface Scene {
   consumers: readonly ReadyConsumer[];
   busy?: readonly BusyTask[];
   draining?: readonly string[];
+  left?: readonly string[];
   closed?: readonly string[];
 }
 
 export function planOf(scene: Scene): ReplicaPlan {
-  const { versions, replicas = [], consumers, busy = [], draining = [], closed = [] } = scene;
+  const { versions, replicas = [], consumers, busy = [] } = scene;
+  const { draining = [], left = [], closed = [] } = scene;
   const room = createReplicaRoom({ consumers, busy, replicas });
   return planReplicas(versions, room, {
     draining: new Set(draining),
+    left: new Set(left),
     closed: new Set(closed),
   });
 }

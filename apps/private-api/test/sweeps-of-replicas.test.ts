@@ -48,6 +48,25 @@ it('none is kept for longer than logs are', async () => {
   expect(await scene.take('ended-replicas')).toMatchObject({ count: 2 });
 });
 
+it('a log goes when the server says, or before, when its model does, and its end stays', async () => {
+  const short = await scene.version(2, await scene.row('stored'));
+  await scene.query(`UPDATE model_versions SET log_retention_s = 600 WHERE id = $1`, [short]);
+  await ended(scene.versionId, 1, '11 minutes');
+  await ended(short, 1, '11 minutes');
+  await ended(short, 1, '9 minutes');
+  expect(await scene.take('replica-logs')).toMatchObject({ count: 1, bytes: 1 });
+  const logs = () => scene.query(`SELECT log, end_reason FROM replicas ORDER BY ended_at`);
+  expect((await logs()).filter(({ log }) => log === null)).toEqual([
+    { log: null, end_reason: 'stopped' },
+  ]);
+  await scene.query(
+    `UPDATE replicas SET ended_at = now() - $1 * interval '1 second', log = 'still'`,
+    [scene.settings.LOG_RETENTION_S],
+  );
+  expect(await scene.take('replica-logs')).toMatchObject({ count: 3 });
+  expect(await scene.take('replica-logs')).toMatchObject({ count: 0 });
+});
+
 it('the files of a version stay as long as it has a replica', async () => {
   const blob = await scene.row('stored', { bytes: 3 });
   const old = await scene.version(2, blob);

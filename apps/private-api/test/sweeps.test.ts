@@ -289,6 +289,7 @@ describe('all sweeps', () => {
       outputs: 40,
       logs: 20,
       'ended-replicas': 0,
+      'replica-logs': 0,
       'idempotency-keys': 0,
       'login-failures': 0,
       'login-places': 0,

@@ -63,7 +63,7 @@ export function createReplicaPlanner(deps: {
       for (const [id, until] of promised) if (performance.now() > until) promised.delete(id);
       const silent = consumers.filter(({ hostsReplicas }) => !hostsReplicas);
       const { starts, drains, keptFor, starved } = planReplicas(versions, room, {
-        draining: new Set(await rows.draining()),
+        ...(await rows.leaving()),
         closed: new Set([...promised.keys(), ...silent.map(({ id }) => id)]),
       });
       if (starts.length > 0) {

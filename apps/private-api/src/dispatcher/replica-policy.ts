@@ -1,12 +1,7 @@
 import type { Needs } from '@inference-server/contracts';
 import type { WaitingTask } from './policy.js';
-import {
-  isKept,
-  type LivingReplica,
-  type Place,
-  type ReplicaRoom,
-  type Wish,
-} from './replica-room.js';
+import { byModel, isReady, leastRecentlyUsed, neededOf, wantedOf } from './replica-demand.js';
+import type { LivingReplica, Place, ReplicaRoom, Wish } from './replica-room.js';
 
 /** A version of a runtime model that is current, or has replicas. */
 export interface HostedVersion {
@@ -70,67 +65,92 @@ export function pauseMs(failures: number): number {
  *
  * A version has as many as its calls need, within its bounds; more of them stay until they have been idle for
  * its time-out. What finds no room waits for what goes, or has idle ones of others go, the least recently used
- * first: none with a call, and none that the calls or the `min_replicas` of its version want.
- * `closed` are consumers that get no replicas.
+ * first: none with a call, none that starts, and none that the calls or the `min_replicas` of its model want.
+ * `closed` are consumers that get no replicas. Those on a `draining` one are to be elsewhere, and so are those on
+ * one that has `left`, which serve till then.
  */
 export function planReplicas(
   versions: readonly HostedVersion[],
   room: ReplicaRoom,
-  { draining, closed }: { draining: ReadonlySet<string>; closed: ReadonlySet<string> },
+  {
+    draining,
+    left,
+    closed,
+  }: { draining: ReadonlySet<string>; left: ReadonlySet<string>; closed: ReadonlySet<string> },
 ): ReplicaPlan {
   const plan: ReplicaPlan = { starts: [], drains: [], keptFor: [], starved: [] };
   const giveUp = (replica: LivingReplica, why: DrainReason): void => {
     plan.drains.push({ id: replica.id, state: replica.state, why });
     room.giveUp(replica);
   };
-  /** Where their replicas are on a consumer that is to be empty they do not count. */
-  const lasting = ({ id }: HostedVersion) =>
-    room
-      .staying()
-      .filter(({ versionId, consumerId, lenders }) =>
-        versionId === id ? ![consumerId, ...lenders].some((on) => draining.has(on)) : false,
-      );
-  const currentOf = new Map(versions.filter(({ isCurrent }) => isCurrent).map((v) => [v.model, v]));
+  const isOnOneOf = (ids: ReadonlySet<string>, { consumerId, lenders }: LivingReplica) =>
+    ids.has(consumerId) || lenders.some((id) => ids.has(id));
+  const isLeaving = (replica: LivingReplica) =>
+    isOnOneOf(draining, replica) || isOnOneOf(left, replica);
+  /** Where its replicas are on a consumer that is to be empty they do not count. */
+  const lasting = ({ id }: HostedVersion) => room.stayingOf(id).filter((of) => !isLeaving(of));
+  const models = byModel(versions);
+  const olderOf = ({ model }: HostedVersion) => models.get(model)?.older ?? [];
+  const oldOf = (version: HostedVersion) =>
+    olderOf(version).flatMap(({ id }) => room.stayingOf(id));
 
-  for (const version of versions.filter(({ isCurrent }) => !isCurrent)) {
-    const current = currentOf.get(version.model);
-    const isReplaced = current !== undefined && lasting(current).some(isReady);
-    for (const replica of room.staying().filter(({ versionId }) => versionId === version.id)) {
+  for (const { current, older } of models.values()) {
+    for (const replica of older.flatMap(({ id }) => room.stayingOf(id))) {
       if (current === undefined) giveUp(replica, 'model deleted');
-      else if (isReplaced || !isReady(replica)) giveUp(replica, 'next version serves');
+      else if (!isReady(replica)) giveUp(replica, 'next version serves');
     }
+    if (current !== undefined && older.length > 0) rollOver(current);
   }
 
   const current = versions.filter(({ isCurrent }) => isCurrent);
   for (const version of current) {
-    const own = lasting(version);
-    const surplus = own.length - wantedOf(version, versions, room);
+    const own = lasting(version).filter(isReady);
+    const surplus = own.length - wantedOf(version, olderOf(version), room);
     const idle = own.filter((r) => r.inFlight === 0 && r.idleMs >= version.idleTimeoutMs);
     for (const replica of leastRecentlyUsed(idle).slice(0, Math.max(0, surplus))) {
       giveUp(replica, 'idle');
     }
   }
 
+  const idle = evictable(versions, room);
+  /** What found no room even without all that may go: nobody with the same needs will in this pass. */
+  const hopeless = new Set<string>();
   const urgency = (version: HostedVersion) =>
     version.waiting > 0 && lasting(version).length === 0 ? 0 : version.waiting > 0 ? 1 : 2;
-  const byUrgency = current.toSorted((a, b) => urgency(a) - urgency(b));
+  const urgencies = new Map(current.map((version) => [version, urgency(version)]));
+  const byUrgency = current.toSorted((a, b) => (urgencies.get(a) ?? 0) - (urgencies.get(b) ?? 0));
   for (const version of byUrgency) {
     const own = lasting(version);
-    const missing = wantedOf(version, versions, room) - own.length;
+    const missing = wantedOf(version, olderOf(version), room) - own.length;
     const isPausing =
       (version.failedMsAgo ?? Infinity) < pauseMs(version.failures + version.losses);
     // What fails is tried by one replica at a time.
     const atOnce = version.failures === 0 ? missing : own.every(isReady) ? 1 : 0;
     for (let n = 0; n < Math.min(missing, atOnce) && !isPausing; n += 1) {
-      if (!placeOne(version)) break;
+      if (!placeOne(version, n === 0 && own.every(isReady))) break;
     }
   }
 
-  leaveDrained();
+  leaveConsumers();
   return plan;
 
-  /** False: there is no room, and there will be none by itself. */
-  function placeOne(version: HostedVersion): boolean {
+  /** As many old ones go as new ones serve, and those stay that the calls need until all of those do. */
+  function rollOver(version: HostedVersion): void {
+    const next = lasting(version);
+    const serving = next.filter(isReady).length;
+    if (serving === 0) return;
+    const wanted = Math.max(wantedOf(version, olderOf(version), room), next.length);
+    const old = oldOf(version).toSorted((a, b) => a.inFlight - b.inFlight || b.idleMs - a.idleMs);
+    for (const replica of old.slice(0, Math.max(0, old.length - (wanted - serving)))) {
+      giveUp(replica, 'next version serves');
+    }
+  }
+
+  /**
+   * False: there is no room, and there will be none by itself. `isNext`: an old one of its model may go for it,
+   * one at a time: its calls are let end, and others go to the one that is started in its place.
+   */
+  function placeOne(version: HostedVersion, isNext: boolean): boolean {
     const { needs } = version;
     const anywhere: Wish = { needs, kind: 'runtime', isAllowed: (id) => !closed.has(id) };
     const elsewhere: Wish = {
@@ -148,12 +168,17 @@ export function planReplicas(
       room.host(later, needs);
       return true;
     }
-    const old = room.staying().filter((replica) => isOldOf(version, replica));
-    const made = room.findByEvicting(anywhere, [...evictable(versions, room, version.id), ...old]);
-    if (made !== undefined) {
-      for (const replica of made.evicted) giveUp(replica, 'evicted');
-      room.host(made.place, needs);
-      return true;
+    const old = isNext ? oldOf(version) : [];
+    const kind = JSON.stringify(needs);
+    if (old.length > 0 || !hopeless.has(kind)) {
+      const others = idle.filter((r) => room.isStaying(r) && !old.includes(r));
+      const made = room.findByEvicting(anywhere, [...others, ...leastRecentlyUsed(old)]);
+      if (made !== undefined) {
+        for (const replica of made.evicted) giveUp(replica, 'evicted');
+        room.host(made.place, needs);
+        return true;
+      }
+      hopeless.add(kind);
     }
     plan.starved.push(version.id);
     if (version.waiting > 0 && lasting(version).length === 0) {
@@ -162,23 +187,32 @@ export function planReplicas(
     return false;
   }
 
-  /** Its calls are let end, which then go to the replica that is started in its place. */
-  function isOldOf({ model }: HostedVersion, { versionId }: LivingReplica): boolean {
-    return versions.some((v) => v.id === versionId && v.model === model && !v.isCurrent);
-  }
-
-  /** On a consumer that is to be empty one stays as long as another comes in its place. */
-  function leaveDrained(): void {
+  /**
+   * On a consumer that is to be empty one stays for each that comes in its place; on one that has left also what
+   * the calls need until others serve.
+   */
+  function leaveConsumers(): void {
+    const started = new Map<string, number>();
+    for (const { versionId } of plan.starts) {
+      started.set(versionId, (started.get(versionId) ?? 0) + 1);
+    }
     for (const version of versions) {
-      const heir = currentOf.get(version.model);
+      const leaving = room.stayingOf(version.id).filter(isLeaving);
+      if (leaving.length === 0) continue;
+      const heir = models.get(version.model)?.current;
       const heirs = heir === undefined ? [] : lasting(heir);
-      const isComing =
-        !heirs.some(isReady) &&
-        (heirs.length > 0 || plan.starts.some(({ versionId }) => versionId === heir?.id));
-      if (isComing) continue;
-      const kept = new Set(lasting(version));
-      const left = room.staying().filter((r) => r.versionId === version.id && !kept.has(r));
-      for (const replica of left) giveUp(replica, 'consumer drained');
+      const serving = heirs.filter(isReady).length;
+      const coming = heirs.length - serving + (started.get(heir?.id ?? '') ?? 0);
+      const needed = heir === undefined ? 0 : wantedOf(heir, olderOf(heir), room) - serving;
+      const [drained, away] = [
+        leaving.filter((of) => isOnOneOf(draining, of)),
+        leaving.filter((of) => !isOnOneOf(draining, of)),
+      ];
+      const going = [
+        ...leastRecentlyUsed(drained).slice(0, Math.max(0, drained.length - coming)),
+        ...leastRecentlyUsed(away).slice(0, Math.max(0, away.length - Math.max(coming, needed))),
+      ];
+      for (const replica of going) giveUp(replica, 'consumer drained');
     }
   }
 }
@@ -194,6 +228,7 @@ export function makeRoomForTasks(
 ): { drains: ReplicaDrain[]; promised: string[] } {
   const drains: ReplicaDrain[] = [];
   const promised: string[] = [];
+  const idle = evictable(versions, room);
   for (const task of tasks) {
     const { needs, seq, lastConsumerId, shunsLast } = task;
     const wish: Wish = {
@@ -206,9 +241,9 @@ export function makeRoomForTasks(
       room.run({ ...later, seq, needs });
       continue;
     }
-    const idle = evictable(versions, room);
-    if (idle.length === 0) break;
-    const made = room.findByEvicting(wish, idle);
+    const left = idle.filter(room.isStaying);
+    if (left.length === 0) break;
+    const made = room.findByEvicting(wish, left);
     if (made === undefined) continue;
     for (const replica of made.evicted) {
       drains.push({ id: replica.id, state: replica.state, why: 'evicted' });
@@ -220,47 +255,26 @@ export function makeRoomForTasks(
   return { drains, promised };
 }
 
-/** Those that may be given up for others, but not for the version `but`: least recently used first. */
-export function evictable(
-  versions: readonly HostedVersion[],
-  room: ReplicaRoom,
-  but?: string,
-): LivingReplica[] {
-  const staying = room.staying();
-  const idle = versions.flatMap((version) => {
-    if (version.id === but || version.waiting > 0) return [];
-    const own = staying.filter(({ versionId }) => versionId === version.id);
-    const spare = own.length - (version.isCurrent ? wantedOf(version, versions, room) : 0);
-    const resting = own.filter(({ inFlight, idleMs }) => inFlight === 0 && idleMs >= restMs);
-    return leastRecentlyUsed(resting).slice(0, Math.max(0, spare));
-  });
+/**
+ * Those that may be given up for others: least recently used first. One that starts is not, however long that
+ * takes: it would never serve where two have room for one.
+ */
+export function evictable(versions: readonly HostedVersion[], room: ReplicaRoom): LivingReplica[] {
+  const idle: LivingReplica[] = [];
+  for (const { current, older } of byModel(versions).values()) {
+    const own = current === undefined ? [] : room.stayingOf(current.id).filter(isReady);
+    const old = older.flatMap(({ id }) => room.stayingOf(id)).filter(isReady);
+    const needed = current === undefined ? 0 : neededOf(current, older);
+    const wanted = current === undefined ? 0 : wantedOf(current, older, room);
+    const waits = [current, ...older].some((version) => (version?.waiting ?? 0) > 0);
+    if (waits) continue;
+    idle.push(...spareOf(own, own.length - wanted));
+    idle.push(...spareOf(old, old.length - Math.max(0, needed - own.length)));
+  }
   return leastRecentlyUsed(idle);
 }
 
-/**
- * How many replicas a current version is to have. As long as an older one has some it has one at least, and
- * those that the calls of both need: it takes them over.
- */
-function wantedOf(
-  version: HostedVersion,
-  versions: readonly HostedVersion[],
-  room: ReplicaRoom,
-): number {
-  const older = versions.filter(({ model, isCurrent }) => model === version.model && !isCurrent);
-  const isRolling = room
-    .staying()
-    .some(({ versionId }) => older.some(({ id }) => id === versionId));
-  const of = isRolling ? [version, ...older] : [version];
-  const calls = of.reduce((sum, { waiting, inFlight }) => sum + waiting + inFlight, 0);
-  const least = Math.max(version.minReplicas, isRolling ? 1 : 0);
-  const needed = Math.max(least, Math.ceil(calls / version.targetInFlight));
-  return Math.min(needed, version.maxReplicas);
-}
-
-function isReady({ state }: LivingReplica): boolean {
-  return state === 'READY';
-}
-
-function leastRecentlyUsed(replicas: readonly LivingReplica[]): LivingReplica[] {
-  return replicas.filter(({ state }) => isKept(state)).toSorted((a, b) => b.idleMs - a.idleMs);
+function spareOf(own: readonly LivingReplica[], spare: number): LivingReplica[] {
+  const resting = own.filter(({ inFlight, idleMs }) => inFlight === 0 && idleMs >= restMs);
+  return leastRecentlyUsed(resting).slice(0, Math.max(0, spare));
 }

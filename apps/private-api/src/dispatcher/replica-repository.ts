@@ -87,10 +87,16 @@ export function createReplicaPlanRepository(
       );
     },
 
-    /** Consumers that an operator drains. */
-    async draining(): Promise<string[]> {
-      const rows = await database.query<{ id: string }>(`SELECT id FROM consumers WHERE draining`);
-      return rows.map(({ id }) => id);
+    /** Consumers that an operator drains, and others that signed off and have not come back for a lease. */
+    async leaving(): Promise<{ draining: Set<string>; left: Set<string> }> {
+      const rows = await database.query<{ id: string; draining: boolean }>(
+        `SELECT id, draining FROM consumers
+          WHERE draining OR (state = 'gone' AND heartbeat_at < now() - $1 * interval '1 millisecond')`,
+        [leaseMs],
+      );
+      const idsOf = (those: boolean) =>
+        rows.filter(({ draining }) => draining === those).map(({ id }) => id);
+      return { draining: new Set(idsOf(true)), left: new Set(idsOf(false)) };
     },
 
     /** As long as `leader` leads. */

@@ -31,10 +31,27 @@ export function createReplicaRoom(scene: {
   /** Started in this pass, or to be started as soon as there is room. */
   const coming: HostedReplica[] = [];
   const gone = new Set(scene.replicas.filter(({ state }) => !isKept(state)).map(({ id }) => id));
-  const staying = () => scene.replicas.filter(({ id }) => !gone.has(id));
+  const byVersion = new Map<string, LivingReplica[]>();
+  for (const replica of scene.replicas) {
+    const of = byVersion.get(replica.versionId);
+    if (of === undefined) byVersion.set(replica.versionId, [replica]);
+    else of.push(replica);
+  }
+  const isStaying = ({ id }: LivingReplica) => !gone.has(id);
+  const staying = () => scene.replicas.filter(isStaying);
 
-  const now = () => openBooks(consumers, busy, [...scene.replicas, ...coming]);
-  const later = (without: ReadonlySet<LivingReplica> = new Set()) =>
+  /** Looked into for each wish: opened once, until something goes. What comes is entered. */
+  const shelf = new Map<'now' | 'later' | 'idle', Book[]>();
+  const opened = (name: 'now' | 'later' | 'idle', open: () => Book[]): readonly Book[] => {
+    const books = shelf.get(name) ?? open();
+    shelf.set(name, books);
+    return books;
+  };
+  const now = () => opened('now', () => openBooks(consumers, busy, [...scene.replicas, ...coming]));
+  const later = () => opened('later', () => laterWithout(new Set()));
+  const withoutTasks = () =>
+    opened('idle', () => openBooks(consumers, [], [...staying(), ...coming]));
+  const laterWithout = (without: ReadonlySet<LivingReplica>) =>
     openBooks(consumers, busy, [
       ...staying().filter((replica) => !without.has(replica)),
       ...coming,
@@ -50,8 +67,9 @@ export function createReplicaRoom(scene: {
     /** All that is to be entered in the books of who hands out tickets now. */
     entered: (): readonly HostedReplica[] => [...scene.replicas, ...coming],
     /** The books as they would be without what may be evicted, and what goes. */
-    booksWithout: (evictable: readonly LivingReplica[]) => later(new Set(evictable)),
-    staying,
+    booksWithout: (evictable: readonly LivingReplica[]) => laterWithout(new Set(evictable)),
+    isStaying,
+    stayingOf: (versionId: string) => (byVersion.get(versionId) ?? []).filter(isStaying),
     /** Where there is room now. */
     findNow: (wish: Wish) => toPlace(placeIn(now(), wish)),
     /** Where there will be room when what goes is gone. */
@@ -65,40 +83,48 @@ export function createReplicaRoom(scene: {
       wish: Wish,
       evictable: readonly LivingReplica[],
     ): { place: Place; evicted: LivingReplica[] } | undefined {
-      const without = new Set<LivingReplica>();
-      for (const replica of evictable) {
-        without.add(replica);
-        const fit = placeIn(later(without), wish);
-        if (fit === undefined) continue;
-        const ids = fit.map(({ consumer }) => consumer.id);
-        const there: Wish = { ...wish, isAllowed: (id) => ids.includes(id) };
-        for (const kept of [...without].reverse()) {
-          without.delete(kept);
-          if (placeIn(later(without), there) === undefined) without.add(kept);
-        }
-        return { place: toPlace(fit), evicted: [...without] };
+      const found = fewest(0, evictable.length, (count) =>
+        placeIn(laterWithout(new Set(evictable.slice(0, count))), wish),
+      );
+      if (found === undefined) return undefined;
+      const ids = found.fit.map(({ consumer }) => consumer.id);
+      const there: Wish = { ...wish, isAllowed: (id) => ids.includes(id) };
+      const first = evictable.slice(0, found.count);
+      const without = new Set(first.filter((replica) => isOn(replica, ids)));
+      for (const kept of [...without].reverse()) {
+        without.delete(kept);
+        if (placeIn(laterWithout(without), there) === undefined) without.add(kept);
       }
-      return undefined;
+      return { place: toPlace(found.fit), evicted: [...without] };
     },
 
     /** It goes: its room is to be had later. */
-    giveUp: ({ id }: LivingReplica) => void gone.add(id),
-    host: (place: Place, needs: Needs) => void coming.push({ ...place, needs }),
-    run: (task: BusyTask) => void busy.push(task),
+    giveUp({ id }: LivingReplica): void {
+      gone.add(id);
+      shelf.delete('later');
+      shelf.delete('idle');
+    },
+    host(place: Place, needs: Needs): void {
+      coming.push({ ...place, needs });
+      for (const books of shelf.values()) {
+        for (const book of booksOf(books, place)) book.enterReplica(needs);
+      }
+    },
+    run(task: BusyTask): void {
+      busy.push(task);
+      for (const name of ['now', 'later'] as const) {
+        for (const book of booksOf(shelf.get(name) ?? [], task)) book.enter(task);
+      }
+    },
     /** Of those that have room for it when their tasks are over the ones with the least under way. */
     leastBusy(wish: Wish): string[] {
       const tasks = new Map(later().map((book) => [book.consumer.id, book.tasks]));
-      const left = openBooks(consumers, [], [...staying(), ...coming]);
-      const sorted = left.sort((a, b) => tasksOn(a) - tasksOn(b));
-      for (let n = wish.needs.gpu_count; n <= sorted.length; n += 1) {
-        const fit = placeIn(sorted.slice(0, n), wish);
-        if (fit !== undefined) return fit.map(({ consumer }) => consumer.id);
-      }
-      return [];
-
-      function tasksOn({ consumer }: Book): number {
-        return tasks.get(consumer.id) ?? 0;
-      }
+      const tasksOn = ({ consumer }: Book) => tasks.get(consumer.id) ?? 0;
+      const sorted = withoutTasks().toSorted((a, b) => tasksOn(a) - tasksOn(b));
+      const found = fewest(wish.needs.gpu_count, sorted.length, (count) =>
+        placeIn(sorted.slice(0, count), wish),
+      );
+      return found?.fit.map(({ consumer }) => consumer.id) ?? [];
     },
   };
 }
@@ -119,6 +145,32 @@ export function isKept(state: LivingReplica['state']): boolean {
 
 function isAble({ needs, kind }: Wish, consumer: ReadyConsumer): boolean {
   return isFor(needs, consumer, kind);
+}
+
+function isOn({ consumerId, lenders }: Place, ids: readonly string[]): boolean {
+  return ids.includes(consumerId) || lenders.some((lender) => ids.includes(lender));
+}
+
+function booksOf(books: readonly Book[], place: Place): Book[] {
+  return books.filter(({ consumer }) => isOn(place, [consumer.id]));
+}
+
+/** With the least of `least` to `most` things with which there is room: with more of them there is room too. */
+function fewest<Fit>(
+  least: number,
+  most: number,
+  fitOf: (count: number) => Fit | undefined,
+): { count: number; fit: Fit } | undefined {
+  const fit = most < least ? undefined : fitOf(most);
+  if (fit === undefined) return undefined;
+  let found = { count: most, fit };
+  for (let from = least; from < found.count;) {
+    const count = Math.floor((from + found.count) / 2);
+    const fewer = fitOf(count);
+    if (fewer === undefined) from = count + 1;
+    else found = { count, fit: fewer };
+  }
+  return found;
 }
 
 function toPlace(books: readonly Book[]): Place;

@@ -4,6 +4,31 @@ import { endedKept } from '../modules/replicas/repository.js';
 import { createRowSweep } from './row-sweep.js';
 import { batchSize, type Sweep } from './sweep.js';
 
+/** The logs of replicas that ended as long ago as the server says, or less, as the model says. */
+export function sweepReplicaLogs(
+  database: Database,
+  { everyMs, logRetentionS }: { everyMs: number; logRetentionS: number },
+): Sweep {
+  const due = `
+    SELECT r.id, octet_length(r.log) AS bytes
+      FROM replicas r JOIN model_versions v ON v.id = r.model_version_id
+     WHERE r.log <> ''
+       AND r.ended_at <= now() - least($1, coalesce(v.log_retention_s, $1)) * interval '1 second'`;
+  return createRowSweep(database, {
+    name: 'replica-logs',
+    what: 'logs of replicas',
+    everyMs,
+    due,
+    take: `
+      due AS MATERIALIZED (${due} LIMIT ${batchSize}),
+      taken AS (
+        UPDATE replicas r SET log = NULL FROM due
+         WHERE r.id = ANY(ARRAY(SELECT id FROM due)) AND r.id = due.id AND r.log IS NOT NULL
+        RETURNING due.bytes)`,
+    values: [logRetentionS],
+  });
+}
+
 /**
  * Replicas that have ended, with their logs: all but the last of each model, and those whose time is over.
  * Failures are kept for as long as they count.

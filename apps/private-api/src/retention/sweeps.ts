@@ -9,7 +9,7 @@ import { placesCountS } from '../modules/callers/login-places.js';
 import { gpuUseKeptS } from '../modules/quotas/gpu-use.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
-import { sweepEndedReplicas } from './ended-replicas.js';
+import { sweepEndedReplicas, sweepReplicaLogs } from './ended-replicas.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
 import { sweepInputs } from './inputs.js';
 import { sweepLogs } from './logs.js';
@@ -69,6 +69,7 @@ export function createSweeps(deps: {
     sweepOutputs(database, ofRows),
     sweepLogs(database, ofRows),
     sweepEndedReplicas(database, ofRows),
+    sweepReplicaLogs(database, ofRows),
     sweepOldRows(database, {
       name: 'idempotency-keys',
       what: 'keys of posts that have run out',

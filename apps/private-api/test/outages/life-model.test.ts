@@ -95,7 +95,11 @@ async function live(story: readonly Happening[], { branches, moves }: Seen): Pro
   await leadership.lead();
   const tasks = tasksIn(database);
   const blobs = createBlobRepository(database);
-  const consumers = createConsumerRepository(database, { heartbeatTimeoutMs: 0, goneAfterMs: 0 });
+  const consumers = createConsumerRepository(database, {
+    heartbeatTimeoutMs: 0,
+    goneAfterMs: 0,
+    parkMs: 0,
+  });
   const uid = randomBytes(32).toString('base64url');
   const holders = { a: randomUUID(), b: randomUUID() };
   const register = (id: ConsumerId, state: 'ready' | 'engine_away' = 'ready') =>

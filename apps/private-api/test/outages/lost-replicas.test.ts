@@ -126,6 +126,34 @@ describe('a consumer of which nothing is heard', () => {
   });
 });
 
+it('a consumer that signs off has its replicas wait for the next process, and serve till then', async () => {
+  const { version, replica } = await served();
+  gateway.want(version, 0, 1);
+  gateway.calls(replica, 1);
+  await gateway.sync();
+  await consumer.signOff();
+  expect(await leaseOf(replica)).toBeGreaterThan(500_000);
+  // Longer than a lease: nobody else is there.
+  await silence();
+  for (let n = 0; n < 5; n += 1) await gateway.sync();
+  expect((await gateway.sync()).replicas).toMatchObject([{ id: replica }]);
+  const next = playConsumer(api, 'c1', 'next-process');
+  await next.register();
+  const at = '10.213.0.2:9090';
+  const { replicas } = await next.report([{ id: replica, state: 'ready', address: at }]);
+  expect(replicas).toMatchObject([{ id: replica, wanted: 'run' }]);
+  expect(await stateOfReplica(api, replica)).toBe('READY');
+  expect(await leaseOf(replica)).toBeLessThan(2_100);
+  // It does not come back: others take its place.
+  await next.signOff();
+  await silence();
+  const elsewhere = playConsumer(api, 'c2');
+  await elsewhere.register();
+  await gateway.sync();
+  await gateway.finds(await elsewhere.serve('iris', 'elsewhere:9090'));
+  await gateway.loses(replica);
+});
+
 it('another process goes on where the leader was killed', async () => {
   const { replica } = await served();
   const other = await runPrivateApi({ DATABASE_URL: api.config.DATABASE_URL });

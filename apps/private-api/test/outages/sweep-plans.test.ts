@@ -115,7 +115,7 @@ it('no page of the audit reads more than itself, whatever is asked for', async (
 
 it('no look for gone consumers reads all their attempts', async () => {
   const { asked, database } = recording();
-  const times = { heartbeatTimeoutMs: 0, goneAfterMs: 0 };
+  const times = { heartbeatTimeoutMs: 0, goneAfterMs: 0, parkMs: 0 };
   await createConsumerRepository(database, times).findGone(['c', 'd']);
   expect(asked).toHaveLength(1);
   for (const [sql, values] of asked) expect(await planOf(sql, values)).not.toMatch(wholeTable);

@@ -33,7 +33,11 @@ const ticketReturned = transition('ticket_returned');
 
 export function createConsumerRepository(
   database: Database,
-  { heartbeatTimeoutMs, goneAfterMs }: { heartbeatTimeoutMs: number; goneAfterMs: number },
+  {
+    heartbeatTimeoutMs,
+    goneAfterMs,
+    parkMs,
+  }: { heartbeatTimeoutMs: number; goneAfterMs: number; parkMs: number },
 ) {
   /** Of those that meet a condition with values from $2 on. */
   async function details(condition: string, values: unknown[]): Promise<ConsumerDetails[]> {
@@ -244,7 +248,10 @@ export function createConsumerRepository(
       return (await details('c.id = $2', [id]))[0];
     },
 
-    /** Marks a consumer gone that stops by itself, and returns its tickets to the backlog. */
+    /**
+     * Marks a consumer gone that stops by itself, and returns its tickets to the backlog. What serves there and
+     * has not ended is left to the next process, and counted on until then, as parked attempts are.
+     */
     async signOff(id: string, holder: string): Promise<number> {
       return database.transaction(async (tx) => {
         const gone = await tx.query(
@@ -252,7 +259,16 @@ export function createConsumerRepository(
             WHERE id = $1 AND holder = $2 RETURNING id`,
           [id, holder],
         );
-        return gone.length === 0 ? 0 : returnTickets(tx, id);
+        if (gone.length === 0) return 0;
+        await tx.query(
+          `UPDATE replicas
+              SET lease_until = greatest(lease_until, now() + $2 * interval '1 millisecond')
+            WHERE id IN (SELECT id FROM replicas
+                          WHERE consumer_id = $1 AND state IN ('READY', 'DRAINING')
+                          ORDER BY id FOR UPDATE)`,
+          [id, parkMs],
+        );
+        return returnTickets(tx, id);
       });
     },
 

@@ -30,7 +30,6 @@ export interface ReplicaRow {
   pull_policy: PullPolicy;
   needs: Needs;
   rights: Partial<Rights>;
-  contract: ModelContract;
   has_contract_file: boolean;
   has_served: boolean;
   files_sha256: string | null;
@@ -44,7 +43,6 @@ export interface HostedRow {
   version: number;
   description: string;
   is_current: boolean;
-  contract: ModelContract;
   needs: Needs;
   target_in_flight: number;
   max_batch_size: number;
@@ -194,7 +192,7 @@ export function createReplicaRepository(
       return database.query<ReplicaRow>(
         `SELECT r.id, r.model_version_id, r.consumer_id, r.lenders, r.state::text AS state, r.address,
                 v.human_readable_id, v.number AS version, v.container_tag, v.pull_policy,
-                ${needsOf('v')} AS needs, v.rights, v.contract, v.has_contract_file,
+                ${needsOf('v')} AS needs, v.rights, v.has_contract_file,
                 r.ready_at IS NOT NULL AS has_served,
                 f.sha256 AS files_sha256, f.bytes AS files_bytes
            FROM replicas r
@@ -208,7 +206,7 @@ export function createReplicaRepository(
     async hosted(): Promise<HostedRow[]> {
       return database.query<HostedRow>(
         `SELECT v.id AS model_version_id, v.human_readable_id, v.number AS version, m.description,
-                m.current_version = v.number AS is_current, v.contract, ${needsOf('v')} AS needs,
+                m.current_version = v.number AS is_current, ${needsOf('v')} AS needs,
                 v.target_in_flight, v.max_batch_size, v.max_delay_ms,
                 v.no_room_since IS NOT NULL AS has_no_room,
                 (SELECT to_jsonb(e) FROM (
@@ -223,6 +221,16 @@ export function createReplicaRepository(
                  OR EXISTS (SELECT FROM replicas r
                              WHERE r.model_version_id = v.id AND r.state = 'READY'))
           ORDER BY v.human_readable_id, v.number`,
+      );
+    },
+
+    /** Of versions of runtime models. */
+    async contracts(
+      versionIds: readonly string[],
+    ): Promise<{ id: string; contract: ModelContract }[]> {
+      return database.query(
+        `SELECT id, contract FROM model_versions WHERE id = ANY ($1::uuid[]) AND contract IS NOT NULL`,
+        [versionIds],
       );
     },
 

@@ -14,8 +14,9 @@ import type { BlobService } from '../blobs/service.js';
 import type { ConsumerRepository } from '../consumers/repository.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
 import { createFreshReader } from './fresh-reader.js';
+import { createKnownContracts } from './known-contracts.js';
 import type { Refusal, ReplicaRepository } from './repository.js';
-import { revisionOf, toSnapshot, type ReplicaSnapshot } from './snapshot.js';
+import { noOrders, toSnapshot, type ReplicaSnapshot } from './snapshot.js';
 
 export type ReplicaService = ReturnType<typeof createReplicaService>;
 
@@ -36,6 +37,8 @@ export function createReplicaService(deps: {
   /** Several reports must come within a lease. */
   const heldForMs = Math.min(replicaNewsHeldS * 1000, renewHeldMs(leaseMs));
 
+  const contractsOf = createKnownContracts(replicas.contracts);
+
   /**
    * A gateway may use what it is told of from then on: so it is read after its report was noted, by which it is
    * known what it holds.
@@ -46,7 +49,9 @@ export function createReplicaService(deps: {
       replicas.hosted(),
       consumers.capacities(),
     ]);
-    return toSnapshot({ replicas: living, hosted, consumers: there });
+    const ids = [...living, ...hosted].map(({ model_version_id: id }) => id);
+    const contracts = await contractsOf(new Set(ids));
+    return toSnapshot({ replicas: living, hosted, consumers: there, contracts });
   });
 
   /** What there is, when it is news, or when the time is over that one is held: that does without being woken. */
@@ -85,10 +90,10 @@ export function createReplicaService(deps: {
         if (reason === 'stopped') logger.info({ ...replica, reason }, 'a replica has ended');
         else logger.warn({ ...replica, reason }, 'a replica has failed');
       }
-      const ordersFor = ({ orders }: ReplicaSnapshot): ReplicaOrders => {
-        const own = orders.get(consumerId) ?? [];
-        return { revision: revisionOf(own), lease_ms: leaseMs, replicas: own };
-      };
+      const ordersFor = ({ orders }: ReplicaSnapshot): ReplicaOrders => ({
+        ...(orders.get(consumerId) ?? noOrders),
+        lease_ms: leaseMs,
+      });
       return held(ordersFor, ({ revision }) => revision !== told.revision, signal);
     },
 

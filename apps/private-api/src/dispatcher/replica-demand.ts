@@ -1,0 +1,53 @@
+import type { HostedVersion } from './replica-policy.js';
+import type { LivingReplica, ReplicaRoom } from './replica-room.js';
+
+/** The versions of one model: the one that is to be hosted, and older ones that have replicas still. */
+export interface HostedModelVersions {
+  /** Undefined: the model is deleted. */
+  current: HostedVersion | undefined;
+  older: HostedVersion[];
+}
+
+/** By model. */
+export function byModel(versions: readonly HostedVersion[]): Map<string, HostedModelVersions> {
+  const models = new Map<string, HostedModelVersions>();
+  for (const version of versions) {
+    const of = models.get(version.model) ?? { current: undefined, older: [] };
+    if (version.isCurrent) of.current = version;
+    else of.older.push(version);
+    models.set(version.model, of);
+  }
+  return models;
+}
+
+/** How many replicas the calls of a model need, of whatever version, within the bounds of the current one. */
+export function neededOf(current: HostedVersion, older: readonly HostedVersion[]): number {
+  const calls = [current, ...older].reduce(
+    (sum, { waiting, inFlight }) => sum + waiting + inFlight,
+    0,
+  );
+  const needed = Math.max(current.minReplicas, Math.ceil(calls / current.targetInFlight));
+  return Math.min(needed, current.maxReplicas);
+}
+
+/**
+ * How many replicas a current version is to have. As long as an older one has some it has one at least, and
+ * those that the calls of both need: it takes them over.
+ */
+export function wantedOf(
+  current: HostedVersion,
+  older: readonly HostedVersion[],
+  room: ReplicaRoom,
+): number {
+  const rolling = older.filter(({ id }) => room.stayingOf(id).length > 0);
+  const least = Math.min(rolling.length, 1, current.maxReplicas);
+  return Math.max(least, neededOf(current, rolling));
+}
+
+export function isReady({ state }: LivingReplica): boolean {
+  return state === 'READY';
+}
+
+export function leastRecentlyUsed(replicas: readonly LivingReplica[]): LivingReplica[] {
+  return replicas.toSorted((a, b) => b.idleMs - a.idleMs);
+}
