@@ -21,7 +21,8 @@ it('cuts logs to the bytes that they take in JSON, and keeps their ends', () => 
   expect(bytesOf(told)).toBeLessThanOrEqual(1024 ** 2 + 2);
   expect(bytesOf(told)).toBeGreaterThan(900_000);
   expect(told).toHaveLength(21);
-  for (const { end } of told.slice(0, 20)) expect(end?.log).toMatch(/\u0007{1000}ends$/);
+  for (const { end } of told.slice(0, 20))
+    expect(end?.log.endsWith(`${'\u0007'.repeat(1_000)}ends`)).toBe(true);
   expect(told.at(-1)?.end?.log).toBe('short');
 });
 

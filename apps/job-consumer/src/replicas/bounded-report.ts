@@ -48,7 +48,7 @@ function bytesOf(value: unknown): number {
 /** A log of control characters is six times as long in JSON. */
 function tailOf(text: string, maxBytes: number): string {
   if (bytesOf(text) - quotes <= maxBytes) return text;
-  const characters = [...text];
+  const characters = Array.from(text);
   let left = maxBytes;
   let at = characters.length;
   while (at > 0) {

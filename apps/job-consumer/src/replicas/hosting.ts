@@ -95,9 +95,9 @@ export function startHosting(
     for (const { id, container } of await findReplicas(deps, closing)) {
       closing.throwIfAborted();
       const known = replicas.get(id);
-      if (known === undefined && container !== undefined) {
+      // One that has ended here is not taken up again: it has what it had.
+      if (known === undefined && container !== undefined && !owed.has(id)) {
         logger.info({ replica: id }, 'a replica is taken up');
-        owing.delete(id);
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
         try {

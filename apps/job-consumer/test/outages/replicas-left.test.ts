@@ -1,0 +1,49 @@
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { EngineError } from '@inference-server/container-engine';
+import { needs } from '@inference-server/testing';
+import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
+
+let scene: ReplicaScene;
+
+beforeAll(async () => {
+  scene = await openReplicaScene();
+});
+
+afterEach(async () => {
+  await scene.closeAll();
+  await scene.removeAll();
+});
+
+it('what replicas have whose containers stay is given back by each as soon as its own is gone', async () => {
+  const stuck = new Set<string>();
+  const { id } = await scene.start({
+    limits: { memoryBytes: 256 * 1024 ** 2 },
+    wrap: (engine) => ({
+      ...engine,
+      removeContainer: async (container, signal) => {
+        if (stuck.has(container)) throw new EngineError('failed', 'busy');
+        return engine.removeContainer(container, signal);
+      },
+    }),
+  });
+  const of = (mib: number) => scene.order(id, {}, { needs: needs({ memory_mib: mib }) });
+  const [first, second] = [of(400), of(400)];
+  const containers: string[] = [];
+  for (const replica of [first, second]) {
+    await scene.untilReady(replica);
+    containers.push((await scene.containerOf(id, replica))?.id ?? '');
+  }
+  for (const container of containers) stuck.add(container);
+  for (const replica of [first, second]) scene.replicas.stop(id, replica.id);
+  for (const replica of [first, second]) await scene.untilEnded(replica, 20_000);
+  const next = of(500);
+  await expect
+    .poll(() => scene.containerOf(id, next), { timeout: 10_000 })
+    .toMatchObject({ state: 'created' });
+  stuck.delete(containers[1] ?? '');
+  await scene.untilReady(next);
+  expect((await scene.containerOf(id, first))?.id).toBe(containers[0]);
+  stuck.clear();
+  await expect.poll(() => scene.containerOf(id, first), { timeout: 10_000 }).toBeUndefined();
+  await scene.untilReady(of(400));
+}, 90_000);
