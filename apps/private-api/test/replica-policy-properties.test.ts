@@ -4,12 +4,8 @@ import { isFor, partOf, type Needs } from '@inference-server/contracts';
 import { needs } from '@inference-server/testing';
 import type { ReadyConsumer } from '../src/dispatcher/books.js';
 import { assignTickets, type BusyTask } from '../src/dispatcher/policy.js';
-import {
-  makeRoomForTasks,
-  planReplicas,
-  restMs,
-  type HostedVersion,
-} from '../src/dispatcher/replica-policy.js';
+import type { HostedVersion } from '../src/dispatcher/replica-demand.js';
+import { makeRoomForTasks, planReplicas, restMs } from '../src/dispatcher/replica-policy.js';
 import { createReplicaRoom, type LivingReplica } from '../src/dispatcher/replica-room.js';
 import * as has from './capacities.js';
 import { replica, version } from './replica-world.js';

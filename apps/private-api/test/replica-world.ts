@@ -1,11 +1,8 @@
 import { needs } from '@inference-server/testing';
 import type { ReadyConsumer } from '../src/dispatcher/books.js';
 import type { BusyTask } from '../src/dispatcher/policy.js';
-import {
-  planReplicas,
-  type HostedVersion,
-  type ReplicaPlan,
-} from '../src/dispatcher/replica-policy.js';
+import type { HostedVersion } from '../src/dispatcher/replica-demand.js';
+import { planReplicas, type ReplicaPlan } from '../src/dispatcher/replica-policy.js';
 import { createReplicaRoom, type LivingReplica } from '../src/dispatcher/replica-room.js';
 
 /** A current version of a model of its own, for which nobody calls. */

@@ -1,5 +1,30 @@
-import type { HostedVersion } from './replica-policy.js';
+import type { Needs } from '@inference-server/contracts';
 import type { LivingReplica, ReplicaRoom } from './replica-room.js';
+
+/** A version of a runtime model that is current, or has replicas. */
+export interface HostedVersion {
+  id: string;
+  model: string;
+  number: number;
+  needs: Needs;
+  /** Of a model that is not deleted: the version that is to be hosted. */
+  isCurrent: boolean;
+  minReplicas: number;
+  maxReplicas: number;
+  idleTimeoutMs: number;
+  targetInFlight: number;
+  /** Calls, as the gateways said lately. */
+  waiting: number;
+  inFlight: number;
+  /** How many of its replicas have failed in a row, and how often some were lost with their consumer. */
+  failures: number;
+  losses: number;
+  /** When and where that was last. */
+  failedMsAgo: number | null;
+  failedOn: string | null;
+  /** As it is noted: a replica that it is to have finds no room. */
+  hasNoRoom: boolean;
+}
 
 /** The versions of one model: the one that is to be hosted, and older ones that have replicas still. */
 export interface HostedModelVersions {

@@ -2,13 +2,8 @@ import type { Logger } from '@inference-server/service-kit';
 import type { LeaderRow } from '../database/leader.js';
 import type { ReadyConsumer } from './books.js';
 import type { Assignment, BusyTask, WaitingTask } from './policy.js';
-import {
-  evictable,
-  makeRoomForTasks,
-  planReplicas,
-  type HostedVersion,
-  type ReplicaDrain,
-} from './replica-policy.js';
+import type { HostedVersion } from './replica-demand.js';
+import { evictable, makeRoomForTasks, planReplicas, type ReplicaDrain } from './replica-policy.js';
 import type { ReplicaPlanRepository } from './replica-repository.js';
 import { createReplicaRoom, type LivingReplica, type ReplicaRoom } from './replica-room.js';
 

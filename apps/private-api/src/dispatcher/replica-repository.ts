@@ -7,7 +7,8 @@ import {
 } from '../database/leader.js';
 import { needsOf } from '../modules/models/needs.js';
 import { failed, failuresCountS, noteDrained, stopDrained } from '../modules/replicas/ends.js';
-import type { HostedVersion, ReplicaDrain, ReplicaStart } from './replica-policy.js';
+import type { HostedVersion } from './replica-demand.js';
+import type { ReplicaDrain, ReplicaStart } from './replica-policy.js';
 import type { LivingReplica } from './replica-room.js';
 
 export type ReplicaPlanRepository = ReturnType<typeof createReplicaPlanRepository>;
