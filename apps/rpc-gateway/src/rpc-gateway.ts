@@ -17,6 +17,7 @@ import { predictMethod } from './doors/grpc/predict.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
 import { mountPredict } from './doors/http/predict.js';
+import { returnIdleMemory } from './idle-memory.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { createServingState } from './serving-state.js';
 import { startSyncLoop } from './sync-loop.js';
@@ -39,7 +40,7 @@ export async function startRpcGateway(
     token: privateApiToken,
     gatewayId: randomUUID(),
   });
-  const budget = createByteBudget(config.maxQueuedBytes);
+  const budget = returnIdleMemory(createByteBudget(config.maxQueuedBytes));
   const predictor = createPredictor({
     maxQueuePerModel: config.maxQueuePerModel,
     maxAnswerBytes: config.maxMessageBytes,
@@ -87,6 +88,7 @@ export async function startRpcGateway(
     callers.close();
     await refusals.close().catch(() => undefined);
     await api.close();
+    budget.close();
   }
 
   try {

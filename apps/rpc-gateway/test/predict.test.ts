@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { encodeModelSpec } from '@inference-server/protos';
-import { keyOf, modelOf } from './private-api.js';
+import { idOf, keyOf, modelOf } from './private-api.js';
 import {
   clientOf,
   deferred,
@@ -142,6 +142,40 @@ describe('a call', () => {
     await Promise.all(calls);
     expect(counts[0]! + counts[1]!).toBe(7);
   });
+});
+
+test.each([
+  ['takes what the newest has no room for', model.contract, ['version 2', 'version 1']],
+  ['of another contract takes nothing', { ...model.contract, outputs: [] }, ['version 2']],
+])('a version before %s', async (_what, contract, before) => {
+  const { api, address } = await startScene();
+  const gate = deferred();
+  const taken: string[] = [];
+  const versions = [1, 2].map((n) =>
+    modelOf(n, { is_current: n === 2, target_in_flight: 1, ...(n === 1 && { contract }) }),
+  );
+  const replicas = await Promise.all(
+    versions.map(({ version }) =>
+      startReplica((call, done) => {
+        taken.push(`version ${version}`);
+        void gate.promise.then(() => echo(call, done));
+      }),
+    ),
+  );
+  const ready = versions.map((one, n) => readyAt(one, replicas[n]!.address)[0]!);
+  api.tell({ models: versions, replicas: ready });
+  const { predict } = clientOf(address);
+  const call = () => predict(requestOf({ x: doubles(1) }));
+  const calls = [call()];
+  await expect.poll(() => taken, soon).toEqual(['version 2']);
+  calls.push(call());
+  const waiting = 2 - before.length;
+  await expect
+    .poll(() => api.reports.at(-1)?.demand, soon)
+    .toContainEqual(expect.objectContaining({ model_version_id: idOf(2), waiting }));
+  expect(taken).toEqual(before);
+  gate.resolve();
+  await Promise.all(calls);
 });
 
 test('calls that wait for one version hold nobody up who asks another', async () => {

@@ -3,7 +3,10 @@ import { AppError } from '@inference-server/errors';
 import type { HostedModels } from './hosted-models.js';
 import type { Reach, Replica, ReplicaSet } from './replica-set.js';
 
-/** A model, as a call names it. Without a version: the newest one that has a replica. */
+/**
+ * A model, as a call names it. Without a version: the newest one that has a replica; while its replicas are
+ * full, one before it that takes the same calls.
+ */
 export interface Target {
   name: string;
   version: number | undefined;
@@ -69,6 +72,16 @@ export function createCallQueue({
   /** Undefined: there is no room. Throws MODEL_NOT_FOUND. */
   function tryPlace(target: Target): Placed | undefined {
     const model = versionFor(target, models, replicas);
+    const placed = takeOf(model);
+    if (placed !== undefined || target.version !== undefined) return placed;
+    for (const older of models.olderAlike(model)) {
+      const instead = takeOf(older);
+      if (instead !== undefined) return instead;
+    }
+    return undefined;
+  }
+
+  function takeOf(model: HostedModel): Placed | undefined {
     const replica = replicas.take(model.model_version_id, model.target_in_flight);
     return replica && { model, replica };
   }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { GatewayNews, HostedModel } from '@inference-server/contracts';
 
 /** The runtime models that there are, as private-api last said. */
@@ -7,6 +8,8 @@ export interface HostedModels {
   isKnown(): boolean;
   /** The versions of a model that may be asked, the newest first; the current one is among them. */
   versionsOf(name: string): readonly HostedModel[];
+  /** Those before a version that take the same calls. */
+  olderAlike(model: HostedModel): readonly HostedModel[];
   get(modelVersionId: string): HostedModel | undefined;
   /** Why a version has no replica, or too few. */
   troubleOf(modelVersionId: string): string | undefined;
@@ -33,6 +36,10 @@ export function createHostedModels(): HostedModels {
     },
     isKnown: () => known,
     versionsOf: (name) => byName.get(name) ?? [],
+    olderAlike: ({ human_readable_id: name, version, contract }) =>
+      (byName.get(name) ?? []).filter(
+        (other) => other.version < version && isDeepStrictEqual(other.contract, contract),
+      ),
     get: (modelVersionId) => byId.get(modelVersionId),
     troubleOf: (modelVersionId) => troubles.get(modelVersionId),
   };
