@@ -68,19 +68,23 @@ async function untilCold({ engine, scene: { signal } }: Surroundings): Promise<v
   }
 }
 
-/** A container of the same image and limits, in a network of its own as well, by the engine's calls alone. */
+/**
+ * A container of the same image, limits and /model, in a network of its own as well, by the engine's calls
+ * alone.
+ */
 async function bareStart(
-  { engine: { engine, ownLabels: labels }, client, image, scene: { signal } }: Surroundings,
+  { engine: bench, client, image, scene: { signal } }: Surroundings,
   round: number,
 ): Promise<number> {
   const name = `bare-start-${round}`;
+  const { engine, ownLabels: labels } = bench;
+  const volume = await modelVolume(bench, signal);
   const began = performance.now();
-  await engine.createVolume({ name, labels }, signal);
   await engine.createNetwork({ name, labels, subnet: '10.214.0.0/28' }, signal);
   try {
     await engine.createContainer(
       replicaContainer({
-        ...{ name, image, labels, network: name, port, model: name },
+        ...{ name, image, labels, network: name, port, model: volume },
         ...{ limits: containerLimits, gpus: [] },
       }),
       signal,
@@ -92,8 +96,23 @@ async function bareStart(
   } finally {
     await engine.removeContainer(name, signal);
     await engine.removeNetwork(name, signal);
-    await engine.removeVolume(name, signal);
   }
+}
+
+/** With the contract of the model that is warm, which the server has filled it with. */
+async function modelVolume(
+  { engine, consumerId }: BenchEngine,
+  signal: AbortSignal,
+): Promise<string> {
+  const [warm] = await engine.listContainers({ 'inference-server.consumer': consumerId }, signal);
+  const installation = warm?.labels['inference-server.installation'] ?? '';
+  const [marker] = await engine.listVolumes(
+    { 'inference-server.installation': installation, 'inference-server.kind': 'model' },
+    signal,
+  );
+  const volume = marker?.labels['inference-server.volume'];
+  if (volume === undefined) throw new Error('The server keeps no volume with a contract.');
+  return volume;
 }
 
 const port = 9090;
