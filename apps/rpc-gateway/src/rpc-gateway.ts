@@ -46,7 +46,6 @@ export async function startRpcGateway(
     maxAnswerBytes: config.maxMessageBytes,
     budget,
     startTimeoutMs: config.startTimeoutMs,
-    maxCallMs: config.maxCallMs,
     onNews: () => sync.hurry(),
     refresh: () => sync.refresh(),
   });

@@ -134,6 +134,8 @@ async function measureMemory(
   { largeMib, rounds }: { largeMib: number; rounds: number },
 ): Promise<Part> {
   const pid = processes.find(({ name }) => name === 'rpc-gateway')?.pid ?? 0;
+  // What the calls before have left is given back first.
+  await sleep(3_000);
   const before = residentMib(pid);
   const seen: number[] = [];
   const timer = setInterval(() => seen.push(residentMib(pid)), 10);

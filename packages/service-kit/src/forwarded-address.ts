@@ -25,8 +25,9 @@ export function createAddressReader(trustedProxies: readonly string[]): AddressR
   const isTrusted = (address: string) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 
   return (peerAddress, forwardedFor) => {
+    if (forwardedFor === undefined) return peerAddress;
     let address = peerAddress;
-    const said = (forwardedFor ?? '').split(',').map((part) => part.trim());
+    const said = forwardedFor.split(',').map((part) => part.trim());
     while (said.length > 0 && isTrusted(address)) {
       const next = said.pop() ?? '';
       if (isIP(next) === 0) break;

@@ -1,14 +1,12 @@
 import type { HostedModel } from '@inference-server/contracts';
 import { concatInputs, rowsOf, splitOutputs, type Rows } from '@inference-server/protos';
 import type { ByteBudget, StatusName } from '@inference-server/grpc';
-import type { CallBounds } from './call-bounds.js';
 import { noRoom, requireContract, type PredictCall, type Prediction } from './predict-call.js';
 import type { ReplicaCall } from './replica-call.js';
 
 /** A call that waits for others, or goes with them. */
 interface Member {
   call: PredictCall;
-  bounds: CallBounds;
   rows: Rows;
   resolve(prediction: Prediction): void;
   reject(error: Error): void;
@@ -26,7 +24,7 @@ interface Batch {
 
 export interface Batcher {
   /** Undefined: it goes alone. */
-  join(model: HostedModel, call: PredictCall, bounds: CallBounds): Promise<Prediction> | undefined;
+  join(model: HostedModel, call: PredictCall): Promise<Prediction> | undefined;
   /** By model version: calls that wait for others. */
   waitingOf(): ReadonlyMap<string, number>;
 }
@@ -97,7 +95,7 @@ export function createBatcher({
     let fits = true;
     const asked = send({
       ...{ target: first.call.target, rest, signal: deserted.signal, hold },
-      deadlineAt: Math.max(...members.map(({ bounds }) => bounds.deadlineAt)),
+      deadlineAt: Math.max(...members.map(({ call }) => call.deadlineAt)),
       requireContractOf: (placed) => {
         if (placed.model === model) return;
         fits = false;
@@ -117,11 +115,11 @@ export function createBatcher({
   }
 
   async function sendAlone(model: HostedModel, member: Member): Promise<void> {
-    const { call, bounds } = member;
+    const { call } = member;
     try {
       const prediction = await send({
         ...{ target: call.target, rest: call.rest, sinkFor: call.sinkFor, hold: call.hold },
-        ...{ signal: bounds.signal, deadlineAt: bounds.deadlineAt },
+        ...{ signal: call.signal, deadlineAt: call.deadlineAt },
         requireContractOf: (placed) => {
           if (placed.model !== model) requireContract(placed.model, call);
         },
@@ -143,7 +141,7 @@ export function createBatcher({
   }
 
   return {
-    join(model, call, bounds) {
+    join(model, call) {
       const most = model.max_batch_size;
       const bytes = call.rest.reduce((sum, part) => sum + part.byteLength, 0);
       if (most <= 1 || bytes > maxBatchBytes) return undefined;
@@ -155,7 +153,7 @@ export function createBatcher({
         const isFull = before.rows + rows.count > most || before.bytes + bytes > maxBatchBytes;
         if (isFull) close(key, before);
       }
-      const { signal } = bounds;
+      const { signal } = call;
       const batch = open.get(key) ?? begin(key, model);
       const isFirst = batch.members.size === 0;
       const result = new Promise<Prediction>((resolve, reject) => {
@@ -174,7 +172,7 @@ export function createBatcher({
           batch.deserted.abort(signal.reason);
         };
         const member: Member = {
-          ...{ call, bounds, rows },
+          ...{ call, rows },
           resolve: (prediction) => leave(() => resolve(prediction)),
           reject: (error) => leave(() => reject(error)),
         };

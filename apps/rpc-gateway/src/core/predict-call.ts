@@ -12,8 +12,9 @@ export interface PredictCall {
   inputs: ReadonlyMap<string, TensorOutline>;
   /** The PredictRequest without its model_spec, as it came. */
   rest: readonly Buffer[];
-  /** When the caller waits no longer (performance.now()); undefined: it does not say. */
-  deadlineAt: number | undefined;
+  /** When the time of the call is over (performance.now()). */
+  deadlineAt: number;
+  /** Aborts then at the latest, and when the caller goes. */
   signal: AbortSignal;
   /** Where an answer of so many bytes goes as it comes; undefined: it is given whole. */
   sinkFor?: (messageBytes: number) => MessageSink | undefined;
@@ -31,6 +32,10 @@ export function noRoom(): AppError {
   return new AppError('TOO_MANY_REQUESTS', 'The server holds too many messages at the moment.', {
     retryAfterS: 1,
   });
+}
+
+export function isLate(): AppError {
+  return new AppError('DEADLINE_EXCEEDED', 'The call was not answered in time.');
 }
 
 /** Throws VALIDATION_FAILED with the name of the input that is not what the contract says. */

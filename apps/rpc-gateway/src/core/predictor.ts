@@ -2,7 +2,6 @@ import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
 import { createBatcher } from './batcher.js';
-import { boundCall } from './call-bounds.js';
 import { createCallQueue, versionFor, type Target } from './call-queue.js';
 import { createHostedModels } from './hosted-models.js';
 import { requireContract, type PredictCall, type Prediction } from './predict-call.js';
@@ -26,7 +25,6 @@ export interface PredictorOptions {
   maxAnswerBytes: number;
   budget: ByteBudget;
   startTimeoutMs: number;
-  maxCallMs: number;
   /** Called when private-api should hear at once: a model is waited for, a replica is let go of. */
   onNews: () => void;
   /** Asks private-api for all that there is, because somebody names a model that is not known. */
@@ -76,24 +74,18 @@ export function createPredictor(options: PredictorOptions): Predictor {
     modelFor,
 
     async predict(call) {
-      const bounds = boundCall(call, options.maxCallMs);
-      const { signal, deadlineAt } = bounds;
-      try {
-        const model = await modelFor(call.target);
-        signal.throwIfAborted();
-        requireContract(model, call);
-        const joined = batcher.join(model, call, bounds);
-        if (joined !== undefined) return await joined;
-        return await send({
-          ...{ target: call.target, rest: call.rest, signal, deadlineAt },
-          ...{ sinkFor: call.sinkFor, hold: call.hold },
-          requireContractOf: (placed) => {
-            if (placed.model !== model) requireContract(placed.model, call);
-          },
-        });
-      } finally {
-        bounds.release();
-      }
+      const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
+      const model = await modelFor(target);
+      signal.throwIfAborted();
+      requireContract(model, call);
+      const joined = batcher.join(model, call);
+      if (joined !== undefined) return joined;
+      return send({
+        ...{ target, rest, signal, deadlineAt, sinkFor, hold },
+        requireContractOf: (placed) => {
+          if (placed.model !== model) requireContract(placed.model, call);
+        },
+      });
     },
 
     apply(news) {

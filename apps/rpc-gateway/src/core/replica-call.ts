@@ -1,9 +1,8 @@
 import { AppError } from '@inference-server/errors';
 import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-server/grpc';
 import { encodeModelSpec } from '@inference-server/protos';
-import { isLate } from './call-bounds.js';
 import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
-import type { Prediction } from './predict-call.js';
+import { isLate, type Prediction } from './predict-call.js';
 import type { ReplicaSet } from './replica-set.js';
 
 export const predictPath = '/tensorflow.serving.PredictionService/Predict';

@@ -12,6 +12,7 @@ import type { Handler, Method } from './method.js';
 import { keepPace, type MessagePace } from './pace.js';
 import { guardSession } from './session-guard.js';
 import { answerStream } from './streaming.js';
+import { createTurns } from './turns.js';
 import { answerUnary, type MessageLimits } from './unary.js';
 
 export interface GrpcServerOptions extends MessageLimits {
@@ -50,6 +51,7 @@ const limitsOfOpen: MessageLimits = {
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { methods, maxCallsPerConnection = 256, maxConnections = 2_000 } = options;
   const calls = new Set<ActiveCall>();
+  const inTurn = createTurns();
   const sessions = new Map<Http2Session, Connection>();
   const server = createServer({
     settings: {
@@ -105,7 +107,9 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         session.setLocalWindowSize(sessionWindowBytes);
       }
     };
-    if (!call.head.signal.aborted) void answer(call, method, letIn);
+    inTurn(() => {
+      if (!call.head.signal.aborted) void answer(call, method, letIn);
+    });
   });
 
   async function answer(

@@ -2,8 +2,7 @@ import { maxStoredInteger } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type AnswerRoom, type Method } from '@inference-server/grpc';
 import { outlinePredictRequest } from '@inference-server/protos';
-import { isLate } from '../../core/call-bounds.js';
-import { noRoom } from '../../core/predict-call.js';
+import { isLate, noRoom } from '../../core/predict-call.js';
 import { predictPath } from '../../core/replica-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import type { Callers } from '../callers.js';
@@ -25,9 +24,11 @@ export function predictMethod({
   maxCallMs: number;
 }): [path: string, method: Method] {
   const method: Method = async (head) => {
-    const deadlineAt = Math.min(head.deadlineAt ?? Infinity, performance.now() + maxCallMs);
+    const longestAt = performance.now() + maxCallMs;
+    const deadlineAt = Math.min(head.deadlineAt ?? Infinity, longestAt);
     const cut = (error: AppError) => head.cut(statusOfError(error) as GrpcError);
-    const late = setTimeout(() => cut(isLate()), maxCallMs);
+    // A time that the caller gave is looked after already.
+    const late = deadlineAt < longestAt ? undefined : setTimeout(() => cut(isLate()), maxCallMs);
     try {
       const admitted = await callers.admit(head);
       // Before the message is read: that may take as long as it likes.

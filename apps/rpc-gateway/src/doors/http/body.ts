@@ -1,30 +1,39 @@
-import type { ServerResponse } from 'node:http';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
-import { discardBody } from '@inference-server/service-kit';
-import { isLate } from '../../core/call-bounds.js';
-import { noRoom } from '../../core/predict-call.js';
+import { abortedByClient, discardBody } from '@inference-server/service-kit';
+import { isLate, noRoom } from '../../core/predict-call.js';
 
 /** What a request may take while it lasts, and until when (performance.now()). */
 export interface RequestBounds {
   deadlineAt: number;
+  /** Aborts then, or when the client goes. */
+  signal: AbortSignal;
   /** Throws TOO_MANY_REQUESTS. */
   take(bytes: number): void;
 }
 
-/** Bounds of the request that `response` answers. What it has taken is given back with its end, however it ends. */
+/** What a request has taken is given back with its end, however it ends. */
 export function boundRequest(
-  response: ServerResponse,
+  reply: FastifyReply,
   { budget, maxCallMs }: { budget: ByteBudget; maxCallMs: number },
 ): RequestBounds {
+  const { raw: response } = reply;
+  const over = new AbortController();
+  const gone = abortedByClient(reply);
+  const onGone = () => over.abort(gone.reason);
+  const late = setTimeout(() => over.abort(isLate()), maxCallMs);
   let held = 0;
+  if (gone.aborted) onGone();
+  else gone.addEventListener('abort', onGone, { once: true });
   response.once('close', () => {
+    clearTimeout(late);
     budget.give(held);
     held = 0;
   });
   return {
     deadlineAt: performance.now() + maxCallMs,
+    signal: over.signal,
     take(bytes) {
       // Of one that is over nothing would be given back.
       if (response.closed) throw brokenOff();
@@ -40,12 +49,12 @@ export function boundRequest(
  */
 export async function readBody(
   { raw, headers }: FastifyRequest,
-  { deadlineAt, take, maxBytes }: RequestBounds & { maxBytes: number },
+  { signal, take, maxBytes }: Omit<RequestBounds, 'deadlineAt'> & { maxBytes: number },
 ): Promise<Buffer | AppError> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   const refusal = await new Promise<AppError | undefined>((resolve) => {
-    const late = setTimeout(() => end(isLate()), deadlineAt - performance.now());
+    const onAbort = () => end(signal.reason as AppError);
     const onClose = () => end(brokenOff());
     const onEnd = () => end(undefined);
     const onError = (error: Error) => end(error instanceof AppError ? error : brokenOff(error));
@@ -60,13 +69,15 @@ export async function readBody(
       }
     };
     const end = (error: AppError | undefined) => {
-      clearTimeout(late);
+      signal.removeEventListener('abort', onAbort);
       raw.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onError);
       if (error !== undefined) raw.on('error', () => undefined);
       resolve(error);
     };
+    signal.addEventListener('abort', onAbort, { once: true });
     raw.on('data', onData).once('end', onEnd).once('close', onClose).on('error', onError);
-    if (raw.destroyed) end(brokenOff());
+    if (signal.aborted) onAbort();
+    else if (raw.destroyed) end(brokenOff());
     else if (Number(headers['content-length'] ?? 0) > maxBytes) end(tooLarge());
     else raw.resume();
   });

@@ -16,7 +16,6 @@ import {
   outlinePredictRequest,
   predictRequestFromJson,
 } from '@inference-server/protos';
-import { abortedByClient } from '@inference-server/service-kit';
 import type { Predictor } from '../../core/predictor.js';
 import { boundRequest, readBody, type RequestBounds } from './body.js';
 
@@ -53,9 +52,9 @@ export function mountPredict(
   app.removeAllContentTypeParsers();
   // As text: numbers of 64 bits would not survive the usual way.
   app.addContentTypeParser('application/json', (request: FastifyRequest) => {
-    const { deadlineAt, take } = boundsOf(request);
+    const { signal, take } = boundsOf(request);
     return readBody(request, {
-      ...{ deadlineAt, maxBytes: maxJsonBytes },
+      ...{ signal, maxBytes: maxJsonBytes },
       take: (bytes) => take(timesHeld * bytes),
     });
   });
@@ -66,14 +65,13 @@ export function mountPredict(
     schema: { params: routes.predict.params, querystring: routes.predict.query },
     onRequest: async (request) => requireRelay(request, relayToken),
     preParsing: async (request, reply, payload) => {
-      request.bounds = boundRequest(reply.raw, { budget, maxCallMs });
+      request.bounds = boundRequest(reply, { budget, maxCallMs });
       return payload;
     },
     handler: async (request, reply) => {
       const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
       const { version } = request.query as QueryOf<typeof routes.predict>;
-      const signal = abortedByClient(reply);
-      const { deadlineAt, take } = boundsOf(request);
+      const { deadlineAt, signal, take } = boundsOf(request);
       if (request.body instanceof AppError) throw request.body;
       if (!Buffer.isBuffer(request.body)) {
         throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
