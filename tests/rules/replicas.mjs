@@ -44,7 +44,9 @@ export const rulesOfReplicas = [
     file: 'apps/private-api/src/modules/consumers/repository.ts',
     text: "SET lease_until = greatest(lease_until, now() + $2 * interval '1 millisecond')",
     without: "SET lease_until = greatest(lease_until, now() + 0 * $2 * interval '1 millisecond')",
-    tests: [['apps/private-api/test/outages/lost-replicas.test.ts', 'has its replicas wait for the next']],
+    tests: [
+      ['apps/private-api/test/outages/lost-replicas.test.ts', 'has its replicas wait for the next'],
+    ],
   },
   {
     name: 'the log of a replica goes when its model says',

@@ -6,6 +6,7 @@ import { residentMib } from '../resident-memory.js';
 import type { Scene } from '../scene.js';
 import { startServer, type Server } from '../server.js';
 import { median, quantile } from '../statistics.js';
+import { startBareRelay } from './bare-relay.js';
 import { echoContract } from './echo-contract.js';
 import { createLoadClient, type LoadClient, type Target } from './load-client.js';
 import { replicaAddresses } from './replica-addresses.js';
@@ -46,9 +47,10 @@ export async function measurePredict(scene: Scene, quick: boolean): Promise<Meas
   await client.latency({ ...through, bytes: 1_024, calls: 200 });
   const [address = ''] = await replicaAddresses(engine, scene.signal);
   const direct = { address, model: 'echo' };
-  await client.latency({ ...direct, bytes: 1_024, calls: 200 });
+  const relayed = { address: await startBareRelay(scene, address), model: 'echo' };
+  for (const way of [direct, relayed]) await client.latency({ ...way, bytes: 1_024, calls: 200 });
 
-  const latency = await measureLatency(client, { through, direct }, settings);
+  const latency = await measureLatency(client, { through, direct, relayed }, settings);
   const throughput = await measureThroughput(client, { through, direct }, settings);
   const memory = await measureMemory(client, { through }, server, settings);
   const starts = await measureStarts({ scene, engine, server, client, image }, settings.starts);
@@ -67,23 +69,29 @@ interface Part {
   samples: Record<string, readonly number[]>;
 }
 
-/** One call after another: what comes on top of the direct ones, at the same share of the calls. */
+/**
+ * One call after another: what comes on top of the direct ones, at the same share of the calls; beside what a
+ * process adds that only passes bytes on.
+ */
 async function measureLatency(
   client: LoadClient,
-  { through, direct }: Ways,
+  { through, direct, relayed }: Ways & { relayed: Target },
   { calls, rounds }: { calls: number; rounds: number },
 ): Promise<Part> {
-  const taken = { through: [] as number[], direct: [] as number[] };
+  const taken = { through: [] as number[], direct: [] as number[], relayed: [] as number[] };
   for (let round = 0; round < rounds; round += 1) {
     taken.direct.push(...(await client.latency({ ...direct, bytes: 1_024, calls })));
     taken.through.push(...(await client.latency({ ...through, bytes: 1_024, calls })));
+    taken.relayed.push(...(await client.latency({ ...relayed, bytes: 1_024, calls })));
   }
   const figuresAt = (share: number, name: string, atMost: number): Figure[] => {
     const [ours, bare] = [quantile(taken.through, share), quantile(taken.direct, share)];
+    const relay = quantile(taken.relayed, share) - bare;
     return [
       { what: `1 KB, through the gateway: ${name}`, value: ours, unit: 'ms' },
       { what: `1 KB, direct: ${name}`, value: bare, unit: 'ms' },
       { what: `added: ${name}`, value: ours - bare, unit: 'ms', goal: { atMost } },
+      { what: `added by a bare relay: ${name}`, value: relay, unit: 'ms' },
     ];
   };
   return {
