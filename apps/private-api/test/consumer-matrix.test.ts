@@ -35,7 +35,7 @@ const calls: Record<string, Call> = {
     ...{ own: '200 renewed', other: '200 superseded' },
   },
   reportReplicas: {
-    body: { holder, replicas: [], revision: null },
+    body: { holder, number: 1, replicas: [], revision: null },
     ...{ own: '200', other: '403' },
   },
   getReplicaModelFiles: { query: `?holder=${holder}`, own: '200', other: '403' },
