@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import { connect } from 'node:http2';
+import { expect, onTestFinished, test } from 'vitest';
 import { createByteBudget, GrpcError, type CallHead, type Method } from '../src/index.js';
 import { echo, exchange, framed, MiB, startServer } from './servers.js';
 
@@ -38,14 +39,10 @@ test('who is not let in takes nothing of the budget', async () => {
   let refuse!: (error: Error) => void;
   const { method, head } = caught(() => new Promise((_resolve, reject) => (refuse = reject)));
   const { address } = await startServer({ '/t.T/Echo': method }, { budget });
-  let roomLeft = () => -1;
   const answered = exchange(address, {}, (stream) => {
-    roomLeft = () => stream.session?.state.remoteWindowSize ?? -1;
     stream.write(Buffer.concat([prefix, Buffer.alloc(MiB)]));
   });
   await head;
-  // A connection of which nothing was let in yet may send 64 KiB, and not as much as one that is known.
-  await expect.poll(() => roomLeft()).toBe(0);
   expect(budget.held).toBe(0);
   refuse(new GrpcError('UNAUTHENTICATED', 'no'));
   expect((await answered).grpc).toBe('16');
@@ -79,4 +76,62 @@ test('a method can end a call while its message comes, and hears of every end on
   expect(await exchange(address, {}, framed(Buffer.alloc(9)))).toMatchObject({ grpc: '0' });
   expect(await exchange(address, {}, Buffer.from([7]))).toMatchObject({ grpc: '13' });
   expect([ends, faults]).toEqual([3, []]);
+});
+
+test('what comes of calls that wait to be let in is bounded, of each and of all', async () => {
+  let waiting = 0;
+  const never: Method = () => {
+    waiting += 1;
+    return new Promise(() => undefined);
+  };
+  const { address } = await startServer({ '/t.T/Never': never, '/t.T/Echo': echo });
+  // In MB: what it has not sent yet is held by the client.
+  const session = connect(`http://${address}`, { maxSessionMemory: 1_000 });
+  onTestFinished(() => session.destroy());
+  const statuses: unknown[] = [];
+  for (let n = 0; n < 200; n += 1) {
+    const stream = session.request({
+      ...{ ':method': 'POST', ':path': '/t.T/Never', 'content-type': 'application/grpc' },
+    });
+    stream.on('error', () => undefined);
+    stream.on('response', (headers) => statuses.push(headers['grpc-status']));
+    stream.write(Buffer.concat([prefix, Buffer.alloc(MiB)]));
+  }
+  await expect.poll(() => [waiting, statuses.length]).toEqual([128, 72]);
+  expect(new Set(statuses)).toEqual(new Set(['14']));
+  // All that it may send: 64 KiB of each of them.
+  const mostBytes = 200 * 66_000;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(session.socket.bytesWritten).toBeLessThan(mostBytes);
+  expect(await exchange(address, {}, framed(Buffer.alloc(9)))).toMatchObject({ grpc: '0' });
+});
+
+test('calls that were let in wait for nobody, and a connection that was let in may send more', async () => {
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let begun = 0;
+  const hold: Method = () => ({
+    unary: async (message) => {
+      begun += 1;
+      await held;
+      return { message: [message] };
+    },
+  });
+  const { address } = await startServer({ '/t.T/Hold': hold });
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  const answers = Array.from({ length: 200 }, () => {
+    const stream = session.request({
+      ...{ ':method': 'POST', ':path': '/t.T/Hold', 'content-type': 'application/grpc' },
+    });
+    stream.resume();
+    stream.end(framed(Buffer.alloc(10)));
+    return new Promise((resolve) =>
+      stream.once('trailers', (trailers) => resolve(trailers['grpc-status'])),
+    );
+  });
+  await expect.poll(() => begun).toBe(200);
+  expect(session.remoteSettings.initialWindowSize).toBe(512 * 1024);
+  release();
+  expect(new Set(await Promise.all(answers))).toEqual(new Set(['0']));
 });

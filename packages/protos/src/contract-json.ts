@@ -1,6 +1,6 @@
 import type { ModelContract } from '@inference-server/contracts';
 import { checkedContract, invalidContract } from './contract-check.js';
-import { hasRepeatedName } from './repeated-names.js';
+import { faultOf, faults } from './document-scan.js';
 
 /** More than the longest contract that the schema allows would need to say anything. */
 const maxDepth = 32;
@@ -10,6 +10,8 @@ const maxDepth = 32;
  * case. Throws VALIDATION_FAILED with the place of what is wrong.
  */
 export function parseContractJson(text: string): ModelContract {
+  const fault = faultOf(text);
+  if (fault !== undefined) throw invalidContract('', faults[fault]);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -17,7 +19,6 @@ export function parseContractJson(text: string): ModelContract {
     // The text of JSON.parse repeats what it was given.
     throw invalidContract('', 'it is no JSON');
   }
-  if (hasRepeatedName(text)) throw invalidContract('', 'a name stands twice in an object');
   return checkedContract(withFullNames(value, 0));
 }
 

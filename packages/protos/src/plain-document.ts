@@ -1,7 +1,7 @@
 import { parse } from 'lossless-json';
 import type { ModelField } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
-import { hasRepeatedName } from './repeated-names.js';
+import { faultOf, faults } from './document-scan.js';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
@@ -9,12 +9,11 @@ import { hasRepeatedName } from './repeated-names.js';
  */
 export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
   const text = typeof document === 'string' ? document : utf8Text(document);
-  const value = valueOf(fields, text);
-  if (!hasRepeatedName(text)) return value;
-  throw new AppError('MALFORMED_REQUEST', 'The body has an object with a name that stands twice.');
-}
-
-function valueOf(fields: readonly ModelField[], text: string): unknown {
+  const fault = faultOf(text);
+  if (fault !== undefined) {
+    const code = fault === 'many' ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
+    throw new AppError(code, `The body is not read: ${faults[fault]}.`);
+  }
   const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };
   try {
     return hasLong(fields) && /\d{16}/.test(text)

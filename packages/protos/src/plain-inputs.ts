@@ -4,9 +4,10 @@ import { elementForm, type ElementForm } from './element-forms.js';
 import { nestedLists, RaggedLists, type NestedLists } from './nested-lists.js';
 import { readDocument } from './plain-document.js';
 import { encodeInputs, encodeTensors } from './predict-message.js';
-import { encodeContent, encodeStrings, encodeTypeAndShape } from './tensor-content.js';
-import { bytesOfPlain, textWanted } from './text-form.js';
-import { lengthTag } from './wire.js';
+import { encodeContent, encodeTypeAndShape, stringTag } from './tensor-content.js';
+import { maxTensors } from './tensor-outline.js';
+import { lengthOfPlain, textWanted, writePlain } from './text-form.js';
+import { bytesOfLength, lengthTag, maxFields, writeLength } from './wire.js';
 
 /**
  * The inputs of a PredictRequest, without model_spec, of a JSON document: an object with a value for each
@@ -30,10 +31,11 @@ export function tensorsOfPlain(
   if (given === undefined) {
     throw new AppError('VALIDATION_FAILED', 'The inputs must be an object with each by its name.');
   }
+  const tally: Tally = { fields: 0, tensors: 0 };
   const tensors = new Map(
     fields.map((field) => {
       if (!Object.hasOwn(given, field.name)) throw wrong(field.name, 'is missing');
-      return [field.name, encodeField(field, given[field.name], field.name)];
+      return [field.name, encodeField(field, given[field.name], field.name, tally)];
     }),
   );
   if (Object.keys(given).length > fields.length) {
@@ -42,11 +44,27 @@ export function tensorsOfPlain(
   return tensors;
 }
 
+/** What was written of a request: more than one may have is refused before it is made. */
+interface Tally {
+  fields: number;
+  tensors: number;
+}
+
+function countField(tally: Tally): void {
+  tally.fields += 1;
+  if (tally.fields <= maxFields) return;
+  throw new AppError('VALIDATION_FAILED', `The inputs have more than ${maxFields} texts and maps.`);
+}
+
 /** `name` is the input's, of a map's value "input.value". */
-function encodeField(field: ModelField, value: unknown, name: string): Buffer {
-  if (field.subfields !== undefined) return encodeMaps(field, field.subfields, value, name);
+function encodeField(field: ModelField, value: unknown, name: string, tally: Tally): Buffer {
+  tally.tensors += 1;
+  if (tally.tensors > maxTensors) {
+    throw new AppError('VALIDATION_FAILED', `The inputs have more than ${maxTensors} values in maps.`);
+  }
+  if (field.subfields !== undefined) return encodeMaps(field, field.subfields, value, name, tally);
   const { dtype = 'DT_INVALID' } = field;
-  if (dtype === 'DT_STRING') return encodeTexts(field, value, name);
+  if (dtype === 'DT_STRING') return encodeTexts(field, value, name, tally);
   const form = dtype === 'DT_INVALID' ? undefined : elementForm(dtype);
   if (form === undefined || dtype === 'DT_INVALID') {
     throw wrong(name, `is of the type ${dtype}, of which no value can be given as JSON`);
@@ -78,16 +96,33 @@ function encodeNumbers(
   return encodeContent(dtype, lists.dims, content);
 }
 
-function encodeTexts(field: ModelField, value: unknown, name: string): Buffer {
+/** In one piece: a buffer for each of a million texts would be a hundred times what they are. */
+function encodeTexts(field: ModelField, value: unknown, name: string, tally: Tally): Buffer {
   const lists = listsOf(field, value, name, () => false);
-  const strings: Buffer[] = [];
+  const lengths: number[] = [];
+  let bytes = 0;
   const place = lists.visit((item) => {
-    const bytes = bytesOfPlain(item);
-    if (bytes !== undefined) strings.push(bytes);
-    return bytes !== undefined;
+    countField(tally);
+    const length = lengthOfPlain(item);
+    if (length === undefined) return false;
+    lengths.push(length);
+    bytes += 1 + bytesOfLength(length) + length;
+    return true;
   });
   if (place !== undefined) throw wrong(name, `must be ${textWanted}`, place);
-  return encodeStrings(lists.dims, strings);
+  const head = encodeTypeAndShape(dataTypes.DT_STRING, lists.dims);
+  const tensor = Buffer.allocUnsafe(head.length + bytes);
+  let at = head.copy(tensor);
+  let index = 0;
+  lists.visit((item) => {
+    const length = lengths[index] ?? 0;
+    at = writeLength(tensor, tensor.writeUInt8(stringTag, at), length);
+    writePlain(item, tensor, at);
+    at += length;
+    index += 1;
+    return true;
+  });
+  return tensor;
 }
 
 function encodeMaps(
@@ -95,13 +130,15 @@ function encodeMaps(
   subfields: readonly ModelField[],
   value: unknown,
   name: string,
+  tally: Tally,
 ): Buffer {
   const lists = listsOf(field, value, name, () => false);
   const pieces = [encodeTypeAndShape(dataTypes.DT_MAP, lists.dims)];
   const place = lists.visit((item) => {
     const given = objectOf(item);
     if (given === undefined) return false;
-    const map = Buffer.concat(encodeTensors(1, encodeSubfields(subfields, given, name)));
+    countField(tally);
+    const map = Buffer.concat(encodeTensors(1, encodeSubfields(subfields, given, name, tally)));
     pieces.push(lengthTag(27, map.byteLength), map);
     return true;
   });
@@ -113,12 +150,13 @@ function encodeSubfields(
   subfields: readonly ModelField[],
   given: Record<string, unknown>,
   within: string,
+  tally: Tally,
 ): Map<string, Buffer> {
   const tensors = new Map(
     subfields.map((field) => {
       const name = `${within}.${field.name}`;
       if (!Object.hasOwn(given, field.name)) throw wrong(name, 'is missing');
-      return [field.name, encodeField(field, given[field.name], name)];
+      return [field.name, encodeField(field, given[field.name], name, tally)];
     }),
   );
   if (Object.keys(given).length > subfields.length) {

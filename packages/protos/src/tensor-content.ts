@@ -53,6 +53,9 @@ export function encodeStrings(dims: readonly number[], strings: readonly Buffer[
   return Buffer.from(writer.finish());
 }
 
+/** Where a string begins that stands in a TensorProto. */
+export const stringTag = (8 << 3) | WireType.LengthDelimited;
+
 /** Without any dim it says that there is one value, where a tensor without a shape says nothing. */
 export function encodeTypeAndShape(dtype: number, dims: readonly number[]): Buffer {
   const writer = new BinaryWriter();

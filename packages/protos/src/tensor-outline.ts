@@ -37,7 +37,7 @@ export interface TensorShape {
 const maxDims = 254;
 const maxDepth = 16;
 /** Of all maps of a message together: what stands for one takes far more room than its bytes. */
-const maxTensors = 100_000;
+export const maxTensors = 100_000;
 /** Longer lists of numbers of no fixed size are not counted through. */
 const maxCountedBytes = 64 * 1024;
 

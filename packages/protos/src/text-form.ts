@@ -30,17 +30,24 @@ export function plainText(bytes: Buffer): string | { base64: string } {
   }
 }
 
-/** Undefined of what is no text and no bytes. */
-export function bytesOfPlain(value: unknown): Buffer | undefined {
+/** How many bytes a value has; undefined of what is no text and no bytes. */
+export function lengthOfPlain(value: unknown): number | undefined {
   // Half of a surrogate pair has no UTF-8: it would become another character.
   if (typeof value === 'string') {
-    return /\p{Surrogate}/u.test(value) ? undefined : Buffer.from(value, 'utf8');
+    return /\p{Surrogate}/u.test(value) ? undefined : Buffer.byteLength(value, 'utf8');
   }
-  if (value instanceof Uint8Array) return Buffer.from(value);
+  if (value instanceof Uint8Array) return value.byteLength;
   if (typeof value !== 'object' || value === null) return undefined;
   const { base64 } = value as { base64?: unknown };
   if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return undefined;
-  return isBase64(base64) ? Buffer.from(base64, 'base64') : undefined;
+  return isBase64(base64) ? Buffer.byteLength(base64, 'base64') : undefined;
+}
+
+/** Writes the bytes of a value that has them. */
+export function writePlain(value: unknown, into: Buffer, at: number): void {
+  if (typeof value === 'string') into.write(value, at, 'utf8');
+  else if (value instanceof Uint8Array) into.set(value, at);
+  else into.write((value as { base64: string }).base64, at, 'base64');
 }
 
 /** Without a group that repeats: that would not stand a text of many megabytes. */

@@ -9,7 +9,7 @@ export interface FieldBudget {
 }
 
 /** Each takes its time, and may have two bytes only: nothing else is done while a message is read. */
-const maxFields = 1_000_000;
+export const maxFields = 1_000_000;
 /** Nobody has written groups for long. */
 const maxGroupDepth = 100;
 
@@ -115,4 +115,23 @@ export function lengthTag(field: number, length: number): Buffer {
   return Buffer.from(
     new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(length).finish(),
   );
+}
+
+/** A length as a varint; gives where it ends. */
+export function writeLength(into: Buffer, at: number, length: number): number {
+  let left = length;
+  let end = at;
+  for (; left > 0x7f; left = Math.floor(left / 128)) {
+    into[end] = (left & 0x7f) | 0x80;
+    end += 1;
+  }
+  into[end] = left;
+  return end + 1;
+}
+
+/** How many bytes it takes. */
+export function bytesOfLength(length: number): number {
+  let bytes = 1;
+  for (let left = length; left > 0x7f; left = Math.floor(left / 128)) bytes += 1;
+  return bytes;
 }

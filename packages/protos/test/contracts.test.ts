@@ -59,8 +59,9 @@ describe('a contract in JSON', () => {
     expect(refusal(() => parseContractJson('{secret'))).toMatch(/VALIDATION_FAILED .*no JSON/);
     const twice = JSON.stringify(contract).replace('{', '{"signature_name":"secret",');
     expect(refusal(() => parseContractJson(twice))).toMatch(/^VALIDATION_FAILED [^]*stands twice/);
-    const deep = `${'['.repeat(5_000)}${']'.repeat(5_000)}`;
-    expect(refusal(() => parseContractJson(deep))).toMatch(/nested too deeply/);
+    const deep = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`;
+    expect(refusal(() => parseContractJson(deep(50)))).toMatch(/nested too deeply/);
+    expect(refusal(() => parseContractJson(deep(5_000)))).toMatch(/more than 64 deep/);
   });
 });
 

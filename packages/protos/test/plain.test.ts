@@ -107,7 +107,7 @@ describe('plain values', () => {
     ['half a surrogate pair', field('DT_STRING', []), '"\\ud800"', 'must be a string'],
     ['a resource', field('DT_RESOURCE', []), '1', 'DT_RESOURCE, of which no value'],
     ['a map of which nothing is known', field('DT_MAP', []), '{}', 'DT_MAP, of which no value'],
-    ['endless lists', field('DT_FLOAT'), `${'['.repeat(99)}1${']'.repeat(99)}`, 'too deep'],
+    ['endless lists', field('DT_FLOAT'), `${'['.repeat(50)}1${']'.repeat(50)}`, 'too deep'],
   ])('are refused with the input’s name: %s', (_, of, value, detail) => {
     const error = refusal(() => predictRequestFromJson({ inputs: [of] }, `{"x":${value}}`));
     expect(error).toMatchObject({ code: 'VALIDATION_FAILED', extensions: { parameter: 'x' } });
@@ -137,6 +137,48 @@ describe('plain values', () => {
     const error = refusal(() => predictRequestFromJson({ inputs: [field('DT_INT64')] }, json));
     expect(error).toMatchObject({ code: 'MALFORMED_REQUEST' });
     expect(error.message).toContain('stands twice');
+  });
+
+  it('are refused before they are parsed where they are too deep, or too many', () => {
+    const read = (of: ModelField, value: string) => () =>
+      predictRequestFromJson({ inputs: [of] }, `{"x":${value}}`);
+    const deep = `${'{"a":['.repeat(40)}1${']}'.repeat(40)}`;
+    const error = refusal(read(field('DT_FLOAT'), deep));
+    expect(error).toMatchObject({ code: 'MALFORMED_REQUEST' });
+    expect(error.message).toContain('more than 64 deep');
+    for (const part of ['[]', '{}', '""']) {
+      const many = `[${`${part},`.repeat(2_000_000)}1]`;
+      const { code, message } = refusal(read(field('DT_FLOAT', [-1]), many));
+      expect([code, message]).toEqual([
+        'VALIDATION_FAILED',
+        'The body is not read: it has more than 2000000 lists, objects and texts.',
+      ]);
+    }
+  });
+
+  it('are refused where there are more texts than a request may have', () => {
+    const some = (count: number) => ({ x: new Array<string>(count).fill(''), y: ['a'] });
+    const fields = ['x', 'y'].map((name) => ({ ...field('DT_STRING', [-1]), name }));
+    expect(tensorsOfPlain(fields, some(999_999)).get('x')?.length).toBe(2_000_008);
+    const error = refusal(() => tensorsOfPlain(fields, some(1_000_000)));
+    expect(error.code).toBe('VALIDATION_FAILED');
+    expect(error.message).toBe('The inputs have more than 1000000 texts and maps.');
+  });
+
+  it('are refused where maps have more values than a request may have', () => {
+    const maps: ModelField = { name: 'x', shape: [-1], subfields: [field('DT_INT8', [])] };
+    const error = refusal(() =>
+      tensorsOfPlain([maps], { x: new Array<unknown>(100_000).fill({ x: 1 }) }),
+    );
+    expect(error.message).toBe('The inputs have more than 100000 values in maps.');
+  });
+
+  it('make no object for each text', () => {
+    const texts = { x: new Array<string>(900_000).fill('') };
+    const before = process.memoryUsage().heapUsed;
+    tensorsOfPlain([field('DT_STRING', [-1])], texts);
+    // A buffer of each would be some 200 MiB.
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(64 * 1024 ** 2);
   });
 
   it('may have a name again in another object, and texts that look like names', () => {

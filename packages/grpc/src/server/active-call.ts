@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { statusCodes } from '../codes.js';
 import { lengthOf, prefixOf } from '../framing.js';
@@ -16,13 +17,16 @@ export interface ActiveCall {
   received: number;
   /** Whether its sender is to go on; it is held to a pace then. */
   awaitsSender: boolean;
+  /** How often all that was written had gone out. */
+  drained: number;
   /** Whether it was answered before its request was read: of a reset that comes then nothing is told. */
   isCutShort: boolean;
   /** Ends it for a reason of the server's own. */
   cut(error: GrpcError): void;
   /** Begins the answer, if that has not happened. */
   respond(): void;
-  writeMessage(parts: readonly Buffer[]): boolean;
+  /** Waits for a caller that takes what is written slowly. Throws why the call has ended in between. */
+  writeMessage(parts: readonly Buffer[]): Promise<void>;
   /** Ends it with a status, once. */
   end(error: GrpcError | undefined, trailers?: Metadata): void;
 }
@@ -47,6 +51,7 @@ export function openCall(
     encoding: encoding ?? 'identity',
     received: 0,
     awaitsSender: false,
+    drained: 0,
     isCutShort: false,
     head: {
       path,
@@ -68,9 +73,14 @@ export function openCall(
         if (!stream.destroyed && !stream.closed) stream.sendTrailers(trailers);
       });
     },
-    writeMessage(parts) {
-      call.respond();
-      return writeParts(stream, parts);
+    async writeMessage(parts) {
+      const { signal } = over;
+      for (const piece of piecesOf(parts)) {
+        if (stream.writableNeedDrain) await once(stream, 'drain', { signal }).catch(() => undefined);
+        signal.throwIfAborted();
+        call.respond();
+        stream.write(piece);
+      }
     },
     end(error, own = {}) {
       if (isEnded) return;
@@ -90,6 +100,7 @@ export function openCall(
     call.cut(new GrpcError('DEADLINE_EXCEEDED', 'The time that the caller gave is over.'));
   const stopTimer = deadlineAt === undefined ? undefined : onceAt(deadlineAt, isLate);
   stream.on('error', () => undefined);
+  stream.on('drain', () => (call.drained += 1));
   stream.once('close', () => {
     stopTimer?.();
     if (!isEnded) over.abort(new GrpcError('CANCELLED', 'The caller has gone.'));
@@ -120,14 +131,18 @@ function trailersOf(error: GrpcError | undefined, own: Metadata): Metadata {
 
 /** Of the text of a status: trailers that are too large are never read. */
 const maxMessageLength = 2_000;
-const copiedBytes = 16 * 1024;
+/** Of what is written at a time: it is told to be taken when all of it is. */
+const pieceBytes = 64 * 1024;
 
-function writeParts(stream: ServerHttp2Stream, parts: readonly Buffer[]): boolean {
+/** A message with its prefix; what is small goes out as one frame. */
+function* piecesOf(parts: readonly Buffer[]): Generator<Buffer> {
   const bytes = lengthOf(parts);
-  if (bytes <= copiedBytes) return stream.write(Buffer.concat([prefixOf(bytes), ...parts]));
-  stream.cork();
-  let hasRoom = stream.write(prefixOf(bytes));
-  for (const part of parts) hasRoom = stream.write(part);
-  stream.uncork();
-  return hasRoom;
+  if (bytes <= pieceBytes) {
+    yield Buffer.concat([prefixOf(bytes), ...parts]);
+    return;
+  }
+  yield prefixOf(bytes);
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes);
+  }
 }

@@ -5,11 +5,18 @@ import { GrpcError } from '../grpc-error.js';
 export const encodings = ['identity', 'gzip', 'deflate'] as const;
 export type Encoding = (typeof encodings)[number];
 
-/** A compressed message as it was; `grow` is told of each piece before it is kept, and throws to end it. */
+export interface InflatedRoom {
+  /** Told of each piece before it is kept; throws to end it. */
+  grow(bytes: number): void;
+  /** While the pieces are put together, they are there twice: throws to end it, and gives what ends that. */
+  double(bytes: number): () => void;
+}
+
+/** A compressed message as it was. */
 export async function inflate(
   message: Buffer,
   encoding: Encoding,
-  { grow, signal }: { grow: (bytes: number) => void; signal: AbortSignal },
+  { room, signal }: { room: InflatedRoom; signal: AbortSignal },
 ): Promise<Buffer> {
   if (encoding === 'identity') {
     throw new GrpcError('INTERNAL', 'A message is compressed, and grpc-encoding names no way.');
@@ -17,11 +24,13 @@ export async function inflate(
   const inflater = encoding === 'gzip' ? createGunzip() : createInflate();
   inflater.end(message);
   const chunks: Buffer[] = [];
+  let bytes = 0;
   try {
     for await (const chunk of inflater as AsyncIterable<Buffer>) {
       signal.throwIfAborted();
-      grow(chunk.length);
+      room.grow(chunk.length);
       chunks.push(chunk);
+      bytes += chunk.length;
     }
   } catch (error) {
     if (signal.aborted || error instanceof GrpcError) throw error;
@@ -29,5 +38,10 @@ export async function inflate(
       cause: error,
     });
   }
-  return Buffer.concat(chunks);
+  const single = room.double(bytes);
+  try {
+    return Buffer.concat(chunks, bytes);
+  } finally {
+    single();
+  }
 }

@@ -19,7 +19,7 @@ export function keepPace(
   { minBytes, windowMs }: MessagePace,
 ): () => void {
   const senders = new WeakMap<ActiveCall, { since: number; received: number }>();
-  const takers = new WeakMap<ActiveCall, { since: number; unsent: number }>();
+  const takers = new WeakMap<ActiveCall, { since: number; unsent: number; drained: number }>();
 
   function judgeSender(call: ActiveCall, now: number): void {
     const before = senders.get(call);
@@ -33,9 +33,11 @@ export function keepPace(
 
   function judgeTaker(call: ActiveCall, now: number): void {
     const unsent = call.stream.writableLength;
+    const { drained } = call;
     const before = takers.get(call);
-    if (unsent === 0 || before === undefined || before.unsent !== unsent) {
-      takers.set(call, { since: now, unsent });
+    const hasTaken = before?.unsent !== unsent || before.drained !== drained;
+    if (unsent === 0 || before === undefined || hasTaken) {
+      takers.set(call, { since: now, unsent, drained });
     } else if (now - before.since >= windowMs) {
       call.cut(new GrpcError('CANCELLED', 'The answer is not taken.'));
       call.stream.close(constants.NGHTTP2_CANCEL);

@@ -34,10 +34,17 @@ export interface GrpcServer {
 
 /**
  * A message of this size may come before it is asked for; more waits for the reader. Of a connection from which
- * nothing was let in yet it is 64 KiB in all, as HTTP/2 has it.
+ * nothing was let in yet it is 64 KiB of each call, as HTTP/2 has it: what a connection may send in all is no
+ * bound, since Node makes room for more as it comes.
  */
 const windowBytes = 512 * 1024;
 const sessionWindowBytes = 8 * 1024 ** 2;
+/**
+ * Calls of which is not known yet whether they may: they are in nobody's budget. From a connection from which
+ * one was let in, all that it may have at a time may wait.
+ */
+const maxWaiting = 1_000;
+const maxWaitingOfStranger = 128;
 
 /** Of methods that are open to everybody, at a time on a connection. */
 const maxOpenStreams = 100;
@@ -51,12 +58,15 @@ const limitsOfOpen: MessageLimits = {
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { methods, maxCallsPerConnection = 256, maxConnections = 2_000 } = options;
   const calls = new Set<ActiveCall>();
+  /** Those of methods that are open to everybody. */
+  const openCalls = new WeakSet<ActiveCall>();
+  let waiting = 0;
+  let isClosing = false;
   const inTurn = createTurns();
   const sessions = new Map<Http2Session, Connection>();
   const server = createServer({
     settings: {
       enablePush: false,
-      initialWindowSize: windowBytes,
       maxConcurrentStreams: maxCallsPerConnection,
       maxHeaderListSize: 16 * 1024,
     },
@@ -69,7 +79,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   server.on('session', (session) => {
     const isBusy = () => (sessions.get(session)?.calls ?? 0) > 0;
     sessions.set(session, {
-      ...{ calls: 0, openStreams: 0, isWide: false },
+      ...{ calls: 0, waiting: 0, openStreams: 0, isWide: false },
       ...guardSession(session, isBusy),
     });
     session.once('close', () => sessions.delete(session));
@@ -101,16 +111,47 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     });
     const letIn = (handler: Handler) => {
       if (handler.isOpen === true) {
+        openCalls.add(call);
+        if (isClosing) throw isStopping();
         if ('stream' in handler) countOpenStream(stream, connection);
       } else if (!connection.isWide && session?.destroyed === false) {
         connection.isWide = true;
         session.setLocalWindowSize(sessionWindowBytes);
+        session.settings({ initialWindowSize: windowBytes });
       }
     };
     inTurn(() => {
-      if (!call.head.signal.aborted) void answer(call, method, letIn);
+      if (call.head.signal.aborted) return;
+      const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
+      if (waiting >= maxWaiting || connection.waiting >= most) {
+        call.cut(isCrowded());
+        return;
+      }
+      void answer(call, waitingOn(connection, method), letIn);
     });
   });
+
+  /** Counts its calls until it says what takes them, or they are over. */
+  function waitingOn(connection: Connection, method: Method): Method {
+    return async (head) => {
+      waiting += 1;
+      connection.waiting += 1;
+      let isCounted = true;
+      const leave = () => {
+        if (!isCounted) return;
+        isCounted = false;
+        waiting -= 1;
+        connection.waiting -= 1;
+      };
+      head.signal.addEventListener('abort', leave, { once: true });
+      try {
+        return await method(head);
+      } finally {
+        head.signal.removeEventListener('abort', leave);
+        leave();
+      }
+    };
+  }
 
   async function answer(
     call: ActiveCall,
@@ -160,8 +201,11 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     async close(graceMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const session of sessions.keys()) session.close();
+      isClosing = true;
+      // Whoever may be silent for as long as it likes would have the others' time.
+      for (const call of calls) if (openCalls.has(call)) call.cut(isStopping());
       const cut = setTimeout(() => {
-        for (const call of calls) call.cut(new GrpcError('UNAVAILABLE', 'The server is stopping.'));
+        for (const call of calls) call.cut(isStopping());
         // Their last words go out first.
         setTimeout(() => {
           for (const session of sessions.keys()) session.destroy();
@@ -176,6 +220,8 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
 
 interface Connection {
   calls: number;
+  /** Of which is not known yet who may call. */
+  waiting: number;
   /** Of methods that are open to everybody. */
   openStreams: number;
   /** Whether as much may come at a time as from one that is known. */
@@ -207,6 +253,16 @@ function refusalOf(
     ...{ ':status': 200, 'content-type': 'application/grpc' },
     ...{ 'grpc-status': '12', 'grpc-message': 'There is no such method here.' },
   };
+}
+
+function isStopping(): GrpcError {
+  return new GrpcError('UNAVAILABLE', 'The server is stopping.');
+}
+
+function isCrowded(): GrpcError {
+  return new GrpcError('UNAVAILABLE', 'Too many calls wait to be let in at the moment.', {
+    trailers: { 'retry-after': '1' },
+  });
 }
 
 function cancelled(): GrpcError {

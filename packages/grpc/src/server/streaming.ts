@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createMessageReader } from '../framing.js';
 import { GrpcError } from '../grpc-error.js';
 import type { ActiveCall } from './active-call.js';
@@ -12,15 +11,10 @@ export async function answerStream(
   handle: StreamHandler,
   limits: MessageLimits,
 ): Promise<void> {
-  const { stream, head } = call;
-  const write = async (parts: readonly Buffer[]) => {
-    head.signal.throwIfAborted();
-    if (call.writeMessage(parts)) return;
-    await once(stream, 'drain', { signal: head.signal }).catch(() => head.signal.throwIfAborted());
-  };
+  const { head } = call;
   const messages = messagesOf(call, limits);
   try {
-    const { trailers } = await handle(messages, write);
+    const { trailers } = await handle(messages, (parts) => call.writeMessage(parts));
     if (head.signal.aborted) return;
     call.respond();
     call.end(undefined, trailers);
@@ -99,8 +93,15 @@ async function* messagesOf(
           if (inflatedBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
           take(bytes);
         };
+        const double = (bytes: number) => {
+          take(bytes);
+          return () => give(bytes);
+        };
         yield next.isCompressed
-          ? await inflate(next.message, call.encoding, { grow, signal: head.signal })
+          ? await inflate(next.message, call.encoding, {
+              room: { grow, double },
+              signal: head.signal,
+            })
           : next.message;
         give(next.heldBytes + inflatedBytes);
         continue;

@@ -3,7 +3,7 @@ import { GrpcError } from '../grpc-error.js';
 import type { ActiveCall } from './active-call.js';
 import type { ByteBudget } from './byte-budget.js';
 import { inflate } from './inflate.js';
-import type { AnswerRoom, UnaryHandler } from './method.js';
+import type { AnswerRoom, UnaryAnswer, UnaryHandler } from './method.js';
 
 export interface MessageLimits {
   maxMessageBytes: number;
@@ -19,20 +19,29 @@ export async function answerUnary(
   const held = holdBytes(limits);
   const room = roomFor(call, limits.budget);
   try {
-    const received = await readOne(call, held);
-    const message = received.isCompressed
-      ? await inflate(received.message, call.encoding, {
-          grow: held.inflate,
-          signal: call.head.signal,
-        })
-      : received.message;
-    const { message: answer, trailers } = await handle(message, room);
+    const { message, trailers } = await handleOne(call, handle, { held, room });
+    // Nothing has the request any more, however slowly the answer is taken.
+    held.release();
     if (call.head.signal.aborted) return;
-    if (answer !== null) call.writeMessage(answer);
+    if (message !== null) await call.writeMessage(message);
     call.end(undefined, trailers);
   } finally {
     held.release();
   }
+}
+
+async function handleOne(
+  call: ActiveCall,
+  handle: UnaryHandler,
+  { held, room }: { held: ReturnType<typeof holdBytes>; room: AnswerRoom },
+): Promise<UnaryAnswer> {
+  const { message, isCompressed } = await readOne(call, held);
+  if (!isCompressed) return handle(message, room);
+  const inflated = await inflate(message, call.encoding, {
+    room: { grow: held.inflate, double: held.double },
+    signal: call.head.signal,
+  });
+  return handle(inflated, room);
 }
 
 function roomFor(call: ActiveCall, budget: ByteBudget): AnswerRoom {
@@ -77,6 +86,13 @@ function holdBytes({ maxMessageBytes, budget }: MessageLimits) {
       inflated += bytes;
       if (inflated > maxMessageBytes) throw tooLarge(maxMessageBytes);
       take(bytes);
+    },
+    double(bytes: number) {
+      take(bytes);
+      return () => {
+        budget.give(bytes);
+        held -= bytes;
+      };
     },
     release() {
       budget.give(held);

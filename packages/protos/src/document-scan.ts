@@ -1,0 +1,79 @@
+/** Lists in lists and maps in maps are never as deep. */
+const maxDepth = 64;
+/**
+ * Lists, objects and texts with names among them: each takes far more time and room than its two bytes, and
+ * nothing else is done while a document is read.
+ */
+const maxParts = 2_000_000;
+
+/** Why a text is not parsed; what is said of each. */
+export const faults = {
+  repeated: 'a name stands twice in an object',
+  deep: `lists and objects stand in each other more than ${maxDepth} deep`,
+  many: `it has more than ${maxParts} lists, objects and texts`,
+};
+
+/**
+ * Looks at a text before it is parsed. A name that stands twice is told since parsers take the last without a
+ * word, and whoever looked at the first was deceived. Of what is no JSON nothing need be told.
+ */
+export function faultOf(text: string): keyof typeof faults | undefined {
+  const names: Set<string>[] = [];
+  const mark = /["{}[\]]/g;
+  let parts = 0;
+  let depth = 0;
+  while (mark.test(text)) {
+    const at = mark.lastIndex - 1;
+    const char = text[at];
+    if (char === '}' || char === ']') {
+      depth = Math.max(depth - 1, 0);
+      continue;
+    }
+    parts += 1;
+    if (parts > maxParts) return 'many';
+    if (char !== '"') {
+      if (depth === maxDepth) return 'deep';
+      depth += 1;
+      const had = names[depth];
+      if (had === undefined) names[depth] = new Set();
+      else if (had.size > 0) had.clear();
+      continue;
+    }
+    const end = endOfString(text, at);
+    mark.lastIndex = end;
+    if (!isName(text, end)) continue;
+    const name = nameOf(text.slice(at, end));
+    // The parser goes no further than this.
+    if (name === undefined) return undefined;
+    const known = names[depth];
+    if (known?.has(name) === true) return 'repeated';
+    known?.add(name);
+  }
+  return undefined;
+}
+
+/** Behind the quote that ends the string that begins there. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); at > 0; at = text.indexOf('"', at + 1)) {
+    let escapes = 0;
+    while (text[at - 1 - escapes] === '\\') escapes += 1;
+    if (escapes % 2 === 0) return at + 1;
+  }
+  return text.length;
+}
+
+function isName(text: string, end: number): boolean {
+  let at = end;
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at += 1;
+  return text[at] === ':';
+}
+
+/** Undefined of what is no string of JSON. */
+function nameOf(quoted: string): string | undefined {
+  if (!quoted.includes('\\')) return quoted.slice(1, -1);
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return undefined;
+  }
+}
