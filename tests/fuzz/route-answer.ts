@@ -36,7 +36,9 @@ export function faultOfAnswer(
   if (lacking !== undefined) return `no ${lacking[0]}`;
   const shown = JSON.stringify([...headers]) + answer.body.toString('latin1');
   if (shown.includes(scene.token)) return 'the token is shown';
-  if (status === 500 || status === 503) return 'a fault of the server';
+  if (status === 500 || (status === 503 && made.contract.servedBy === undefined)) {
+    return 'a fault of the server';
+  }
   if (status >= 400) return faultOfRefusal(made, answer);
   if (made.isElsewhere) return undefined;
   return made.method === 'HEAD' ? undefined : faultOfSuccess(made.contract, answer, scene);
@@ -64,7 +66,13 @@ function faultOfRefusal(made: RouteCase, { status, headers, body }: LaneAnswer) 
 }
 
 function codesOf({ contract, isElsewhere }: RouteCase): readonly ErrorCode[] {
-  return [...contract.errors, ...beforeRoutes, ...(isElsewhere ? elsewhere : [])];
+  return [
+    ...contract.errors,
+    ...beforeRoutes,
+    ...(isElsewhere ? elsewhere : []),
+    // No consumer of the scene hosts a model.
+    ...(contract.servedBy === undefined ? [] : (['SERVICE_UNAVAILABLE'] as const)),
+  ];
 }
 
 function faultOfSuccess(

@@ -1,14 +1,15 @@
 import fc from 'fast-check';
-import { allRoutes, publicRoutes, type RouteContract } from '@inference-server/contracts';
+import type { RouteContract } from '@inference-server/contracts';
 import { often } from './often.js';
 import { changesOf, type Change } from './route-changes.js';
 import { draftOf, encode, utf8, type Draft, type RouteCase } from './route-draft.js';
+import { routesOf } from './routes-of.js';
 import { jsonOf } from './schema-values.js';
 
 /** Cases of every route of both APIs, the more often the more there is to change in it. */
 export const routeCase: fc.Arbitrary<RouteCase> = fc.oneof(
-  ...allRoutes.map((contract) => weighed('private-api', contract)),
-  ...publicRoutes.map((contract) => weighed('public-api', contract)),
+  ...routesOf('private-api').map((contract) => weighed('private-api', contract)),
+  ...routesOf('public-api').map((contract) => weighed('public-api', contract)),
 );
 
 function weighed(app: RouteCase['app'], contract: RouteContract) {

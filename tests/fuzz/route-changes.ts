@@ -316,7 +316,10 @@ const otherHeader: fc.Arbitrary<Change> = fc
   );
 
 const tokenChange = fc
-  .constantFrom<Token>('operator', 'public-api', 'consumer', 'forged', 'cut', 'none', 'right')
+  .constantFrom<Token>(
+    ...(['operator', 'public-api', 'rpc-gateway', 'consumer', 'forged', 'cut', 'none'] as const),
+    'right',
+  )
   .map((token): Change => (draft) => {
     draft.token = token;
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { RouteContract } from '@inference-server/contracts';
 import { often } from './often.js';
-import { fitting, type Schema } from './schema-values.js';
+import { anyJson, fitting, type Schema } from './schema-values.js';
 
 /** One request of a route. In its texts `{name}` stands for what the scene has under that name. */
 export interface RouteCase {
@@ -21,7 +21,8 @@ export interface RouteCase {
   isElsewhere: boolean;
 }
 
-export type Token = 'right' | 'operator' | 'public-api' | 'consumer' | 'forged' | 'cut' | 'none';
+export type Token =
+  'right' | 'operator' | 'public-api' | 'rpc-gateway' | 'consumer' | 'forged' | 'cut' | 'none';
 
 /** A request in the making. */
 export interface Draft {
@@ -64,7 +65,16 @@ const usual: Record<string, fc.Arbitrary<string>> = {
 const usualOf: Record<string, Record<string, fc.Arbitrary<string>>> = {
   putModel: { human_readable_id: fc.constant('put-model') },
   deleteModel: { human_readable_id: fc.constant('put-model') },
+  predict: { human_readable_id: fc.constantFrom('{runtimeModel}', '{runtimeModel}', '{model}') },
   deleteTask: { uid: fc.constantFrom('{disposable}', '{disposable}', '{gone}', '{unknown}') },
+};
+
+/** Bodies of which the schema says less than what it asks is. */
+const usualBodies: Record<string, fc.Arbitrary<unknown>> = {
+  predict: fc.record({
+    numbers: fc.oneof(fc.array(fc.integer(), { maxLength: 4 }), anyJson),
+    text: fc.oneof(fc.string(), anyJson),
+  }),
 };
 
 /** A request as it should be. */
@@ -120,10 +130,14 @@ const zips = fc.oneof(
 export const formOf = (zip: string) =>
   `--b\r\nContent-Disposition: form-data; name="zip_file"; filename="a.zip"\r\n\r\n${zip}\r\n--b--\r\n`;
 
-function bodyOf({ body }: RouteContract): fc.Arbitrary<{ content: unknown; type: string }> {
+function bodyOf({
+  body,
+  operationId,
+}: RouteContract): fc.Arbitrary<{ content: unknown; type: string }> {
   if (body === undefined) return fc.constant({ content: undefined, type: '' });
   if (body.kind === 'json') {
-    return usualBody(body.schema as Schema).map((content) => ({
+    const usually = usualBodies[operationId] ?? usualBody(body.schema as Schema);
+    return usually.map((content) => ({
       content,
       type: 'application/json',
     }));

@@ -2,8 +2,14 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import AdmZip from 'adm-zip';
-import type { BlobReference, ClaimAnswer } from '@inference-server/contracts';
-import { consumerToken, newOperatorToken, publicApiToken } from '@inference-server/service-kit';
+import type { BlobReference, ClaimAnswer, ModelContract } from '@inference-server/contracts';
+import {
+  consumerToken,
+  newOperatorToken,
+  publicApiToken,
+  relayToken,
+  rpcGatewayToken,
+} from '@inference-server/service-kit';
 import {
   createTestDatabase,
   freePort,
@@ -18,15 +24,17 @@ import type { RouteCase } from './route-draft.js';
 const consumer = 'seed';
 const holder = 'seed-process';
 const model = 'seed-model';
+const runtimeModel = 'seed-runtime-model';
 const seeds = ['gone', 'running', 'finished', 'failed', 'pending'];
 const maxGrowthBytes = 512 * 1024 ** 2;
 
-/** Both APIs as processes, and tasks in every state for the requests to meet. */
+/** Both APIs and rpc-gateway as processes, and tasks in every state for the requests to meet. */
 export async function openScene() {
   const database = await createTestDatabase();
   const redis = await testRedis();
   const folder = await testFolder();
   const token = newOperatorToken();
+  const relayUrl = `http://127.0.0.1:${await freePort()}`;
   const ports = { 'private-api': await freePort(), 'public-api': await freePort() };
   const base = `http://127.0.0.1:${ports['private-api']}`;
   const shared = { LOG_LEVEL: 'error', MAX_UPLOAD_BYTES: '65536' };
@@ -54,17 +62,34 @@ export async function openScene() {
       PUBLIC_API_TOKEN: publicApiToken(token),
       PORT: String(ports['public-api']),
       PRIVATE_API_URL: base,
+      RPC_GATEWAY_URL: relayUrl,
+      RELAY_TOKEN: relayToken(token),
       ANONYMOUS_ROLE: 'publish',
       ALLOW_PUBLIC_POST_MODEL: '1',
     },
     ready: `http://127.0.0.1:${ports['public-api']}/readyz`,
   });
-  const apps = [privateApi, publicApi];
+  const rpcGateway = await startApp({
+    app: 'rpc-gateway',
+    settings: {
+      LOG_LEVEL: 'error',
+      RPC_GATEWAY_TOKEN: rpcGatewayToken(token),
+      RELAY_TOKEN: relayToken(token),
+      GRPC_PORT: '0',
+      HTTP_PORT: new URL(relayUrl).port,
+      PRIVATE_API_URL: base,
+      // No consumer is here that would host a model.
+      START_TIMEOUT_S: '0.05',
+    },
+    ready: `${relayUrl}/readyz`,
+  });
+  const apps = [privateApi, publicApi, rpcGateway];
 
   const tokens: Record<RouteCase['token'], string | undefined> = {
     right: undefined,
     operator: token,
     'public-api': publicApiToken(token),
+    'rpc-gateway': rpcGatewayToken(token),
     consumer: consumerToken(token, 'another'),
     forged: `consumer.${consumer}.${'A'.repeat(43)}`,
     cut: token.slice(0, -1),
@@ -96,6 +121,7 @@ export async function openScene() {
       consumer,
       holder,
       model,
+      runtimeModel,
       etag: `"${createHash('sha256').update(output).digest('hex')}"`,
       modified: new Date().toUTCString(),
       zip: zip.toString('latin1'),
@@ -104,7 +130,7 @@ export async function openScene() {
     }),
   );
 
-  await registerModel();
+  await registerModels();
   await seedTasks();
   for (const app of apps) before.set(app, await usageOf(app));
 
@@ -122,7 +148,8 @@ export async function openScene() {
 
     bearerOf({ token: kind, contract }: RouteCase): string | undefined {
       if (kind !== 'right') return tokens[kind];
-      return contract.callers.includes('consumer') ? consumerToken(token, consumer) : token;
+      if (contract.callers.includes('consumer')) return consumerToken(token, consumer);
+      return contract.callers.includes('rpc-gateway') ? rpcGatewayToken(token) : token;
     },
 
     /** A task that may be deleted. */
@@ -135,9 +162,11 @@ export async function openScene() {
         await ask('DELETE', `/api/tasks/${uid}`).catch(() => undefined);
       }
       await removeRows();
-      // A case may have deleted it, and another registered it anew with needs that nobody here meets.
-      await ask('DELETE', `/api/models/${model}`).catch(() => undefined);
-      await registerModel();
+      // A case may have deleted one, and another registered it anew with needs that nobody here meets.
+      for (const name of [model, runtimeModel]) {
+        await ask('DELETE', `/api/models/${name}`).catch(() => undefined);
+      }
+      await registerModels();
       await seedTasks();
     },
 
@@ -160,8 +189,13 @@ export async function openScene() {
     },
   };
 
-  async function registerModel(): Promise<void> {
+  async function registerModels(): Promise<void> {
     await ask('POST', `/api/models/?human_readable_id=${model}&container_tag=busybox%3A1`);
+    const query = new URLSearchParams({
+      ...{ human_readable_id: runtimeModel, container_tag: 'busybox:1', kind: 'runtime' },
+      contract: JSON.stringify(contract),
+    });
+    await ask('POST', `/api/models/?${query.toString()}`);
   }
 
   async function postTask(): Promise<string> {
@@ -266,9 +300,10 @@ export async function openScene() {
       kept,
     ]);
     await database.query(
-      `DELETE FROM model_versions WHERE human_readable_id <> $1
-          AND NOT EXISTS (SELECT 1 FROM tasks WHERE model_version_id = model_versions.id)`,
-      [model],
+      `DELETE FROM model_versions WHERE human_readable_id NOT IN ($1, $2)
+          AND NOT EXISTS (SELECT 1 FROM tasks WHERE model_version_id = model_versions.id)
+          AND NOT EXISTS (SELECT 1 FROM replicas WHERE model_version_id = model_versions.id)`,
+      [model, runtimeModel],
     );
     await database.query(
       `DELETE FROM models WHERE NOT EXISTS
@@ -309,6 +344,15 @@ async function usageOf({ pid }: TestApp): Promise<Usage> {
   const [, rss = '0'] = /^VmRSS:\s+(\d+) kB/m.exec(status) ?? [];
   return { rssBytes: Number(rss) * 1024, openFiles: (await readdir(`/proc/${pid}/fd`)).length };
 }
+
+const contract: ModelContract = {
+  signature_name: 'any',
+  inputs: [
+    { name: 'numbers', dtype: 'DT_INT64', shape: [-1] },
+    { name: 'text', dtype: 'DT_STRING', shape: [] },
+  ],
+  outputs: [],
+};
 
 function zipOf(files: Record<string, string>): Buffer {
   const archive = new AdmZip();

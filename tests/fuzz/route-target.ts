@@ -1,10 +1,10 @@
-import { allRoutes, publicRoutes, type RouteContract } from '@inference-server/contracts';
 import { openLane } from './http-lane.js';
 import { faultOfAnswer } from './route-answer.js';
 import { routeCase } from './route-case.js';
 import { placesOf } from './route-changes.js';
 import type { RouteCase } from './route-draft.js';
 import { openScene, type RouteScene } from './route-scene.js';
+import { routesOf } from './routes-of.js';
 import { runCases, type FuzzRun } from './run-cases.js';
 import { watchStrayErrors } from './stray-errors.js';
 
@@ -80,11 +80,11 @@ export async function fuzzRoutes({
 
 /** Every place of every route, at each API that has it. */
 function everyPlace(): string[] {
-  const at = (app: RouteCase['app'], contracts: readonly RouteContract[]) =>
-    contracts.flatMap((contract) =>
+  return (['private-api', 'public-api'] as const).flatMap((app) =>
+    routesOf(app).flatMap((contract) =>
       placesOf(contract).map((place) => nameOf({ app, contract }, place)),
-    );
-  return [...at('private-api', allRoutes), ...at('public-api', publicRoutes)];
+    ),
+  );
 }
 
 function nameOf({ app, contract }: Pick<RouteCase, 'app' | 'contract'>, place: string): string {

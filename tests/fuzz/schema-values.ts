@@ -30,6 +30,16 @@ const anyText = fc.oneof(
   fc.constantFrom('é', 'e\u0301', '😀', '\u001b[31m', '__proto__', 'constructor', '{"a":1}'),
 );
 
+/** What a schema may say that bounds no value. */
+const annotations: ReadonlySet<string> = new Set(['title', 'description', 'default', 'examples']);
+
+/** Any value of JSON, of few parts: a schema that says nothing of its values takes them all. */
+export const anyJson: fc.Arbitrary<unknown> = fc.oneof(
+  fc.jsonValue({ maxDepth: 2 }),
+  anyText,
+  fc.constantFrom(0, -0, 0.1, 2 ** 31, -(2 ** 53), 1e308, null, [], {}),
+);
+
 /** Values that fit the schema, its bounds among them. Throws for a schema that it does not know. */
 export function fitting(schema: Schema): fc.Arbitrary<unknown> {
   if (schema.const !== undefined) return fc.constant(schema.const);
@@ -50,6 +60,7 @@ export function fitting(schema: Schema): fc.Arbitrary<unknown> {
     case 'object':
       return fittingObject(schema);
     default:
+      if (Object.keys(schema).every((keyword) => annotations.has(keyword))) return anyJson;
       throw new Error(`no values for ${JSON.stringify(schema)}`);
   }
 }

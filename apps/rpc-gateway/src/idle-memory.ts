@@ -12,10 +12,10 @@ const restMs = 1_000;
  * garbage as it needs memory, so a process that rests would keep the last messages (measured on Node 20: 64 MiB for
  * as long as it rested).
  */
-export function returnIdleMemory(budget: ByteBudget & { readonly held: number }): ByteBudget & {
-  close(): void;
-} {
-  const collect = exposedCollector();
+export function returnIdleMemory(
+  budget: ByteBudget & { readonly held: number },
+  collect = exposedCollector(),
+): ByteBudget & { close(): void } {
   let taken = 0;
   let rest: NodeJS.Timeout | undefined;
 

@@ -7,10 +7,12 @@ import {
   createHttpServer,
   createRefusalTally,
   keepUploadPace,
+  trustOf,
   type Logger,
 } from '@inference-server/service-kit';
 import type { RpcGatewayConfig } from './config.js';
 import { createPredictor } from './core/predictor.js';
+import { createCrowdLog } from './crowd-log.js';
 import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
 import { predictMethod } from './doors/grpc/predict.js';
@@ -71,6 +73,8 @@ export async function startRpcGateway(
     maxMessageBytes: config.maxMessageBytes,
     budget,
     pace: config.uploadPace,
+    isShared: trustOf(config.trustedProxies),
+    onCrowd: createCrowdLog(logger),
     onFault: (error, path) => logger.error({ err: error, path }, 'the call failed'),
   });
 

@@ -41,6 +41,7 @@ const chances: readonly string[] = [
   // Here the public-apis have no Redis: all requests come from this machine, and those are not counted.
   'requests are counted without Redis',
   // No rpc-gateway runs there.
+  'connections are turned away: there are too many',
   'no news of models and replicas',
   // With HAND_OVER=false alone.
   'a container could not be stopped',

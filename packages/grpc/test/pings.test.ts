@@ -1,5 +1,14 @@
-import { connect, constants, type ClientHttp2Session } from 'node:http2';
-import { expect, onTestFinished, test } from 'vitest';
+import { once } from 'node:events';
+import {
+  connect,
+  constants,
+  createServer,
+  type ClientHttp2Session,
+  type ServerHttp2Session,
+} from 'node:http2';
+import { connect as connectTcp, type AddressInfo } from 'node:net';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { guardSession } from '../src/server/session-guard.js';
 import { echo, framed, startServer } from './servers.js';
 
 async function connected(): Promise<ClientHttp2Session> {
@@ -54,4 +63,52 @@ test('pings for nothing are, and the client is told to be calm', async () => {
   };
   session.once('connect', ping);
   expect(await said).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+});
+
+/** A server whose connections are guarded, as if they always had calls; the timers are the test's. */
+async function guardedServer(): Promise<{ port: number; session: Promise<ServerHttp2Session> }> {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const server = createServer();
+  const session = new Promise<ServerHttp2Session>((resolve) => {
+    server.once('session', (one) => {
+      guardSession(one, () => true);
+      one.once('remoteSettings', () => resolve(one));
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return { port: (server.address() as AddressInfo).port, session };
+}
+
+test('a connection that answers pings stays, and nothing is left behind by any of them', async () => {
+  const { port, session: came } = await guardedServer();
+  const client = connect(`http://127.0.0.1:${port}`);
+  onTestFinished(() => client.destroy());
+  const session = await came;
+  const listeners = session.listenerCount('close');
+  for (let n = 0; n < 12; n += 1) {
+    const pinged = new Promise((resolve) => client.once('ping', resolve));
+    vi.advanceTimersByTime(30_000);
+    await pinged;
+    // Behind a ping of the client's own, what it answered has been read.
+    await new Promise((resolve) => client.ping(resolve));
+    expect(session.destroyed).toBe(false);
+  }
+  expect(session.listenerCount('close')).toBe(listeners);
+});
+
+test('a connection that answers none is closed', async () => {
+  const { port, session: came } = await guardedServer();
+  const socket = connectTcp(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  // Its greeting with no settings in it, and never a word again.
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  const session = await came;
+  vi.advanceTimersByTime(30_000);
+  expect(session.destroyed).toBe(false);
+  vi.advanceTimersByTime(20_000);
+  expect(session.destroyed).toBe(true);
 });

@@ -161,6 +161,35 @@ test('compressed messages are inflated, within the limits', async () => {
   expect(await exchange(address, gzip, framed(hello, 1))).toMatchObject({ grpc: '13' });
 });
 
+test.each(['unary', 'stream'])(
+  'what is inflated counts twice while it is put together: %s',
+  async (kind) => {
+    const small = createByteBudget(1.9 * MiB);
+    const large = createByteBudget(2.1 * MiB);
+    const gzip = { 'grpc-encoding': 'gzip' };
+    const held: number[] = [];
+    for (const budget of [small, large]) {
+      const method: Method = () =>
+        kind === 'unary'
+          ? { unary: async () => (held.push(budget.held), { message: [] }) }
+          : {
+              stream: async (messages) => {
+                for await (const message of messages) held.push(budget.held - message.length);
+                return {};
+              },
+            };
+      const { address } = await startServer({ '/t.T/Echo': method }, { budget });
+      const grpc = budget === small ? '8' : '0';
+      const body = framed(gzipSync(Buffer.alloc(MiB)), 1);
+      expect(await exchange(address, gzip, body)).toMatchObject({ grpc });
+      await expect.poll(() => budget.held).toBe(0);
+    }
+    // Once is enough when it is whole.
+    expect(held.length).toBe(1);
+    expect(held[0]).toBeLessThan(1.1 * MiB);
+  },
+);
+
 test('messages under way share a budget, which is whole again afterwards', async () => {
   const budget = createByteBudget(3 * MiB);
   let release!: () => void;
@@ -274,4 +303,24 @@ test('a server that stops lets calls end, takes no new ones, and cuts what lasts
   });
   await closing;
   await expect(ask('/t.T/Hold')).rejects.toMatchObject({ neverTaken: true });
+});
+
+test('who watches, and who is open to all and says nothing, holds no stop up', async () => {
+  const watch: Method = (head) => ({
+    isOpen: true,
+    stream: async (messages) => {
+      for await (const message of messages) expect(message).toEqual(hello);
+      return head.signal.aborted ? {} : { trailers: {} };
+    },
+  });
+  const { address, server } = await startServer({ '/t.T/Watch': watch });
+  const answered = exchange(address, { ':path': '/t.T/Watch' }, (stream) => {
+    stream.write(framed(hello));
+  });
+  const silent = exchange(address, { ':path': '/t.T/Watch' }, () => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const began = performance.now();
+  await server.close(20_000);
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect([(await answered).grpc, (await silent).grpc]).toEqual(['14', '14']);
 });

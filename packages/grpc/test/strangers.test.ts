@@ -1,4 +1,4 @@
-import { connect } from 'node:http2';
+import { connect, constants } from 'node:http2';
 import { expect, onTestFinished, test } from 'vitest';
 import { createByteBudget, GrpcError, type CallHead, type Method } from '../src/index.js';
 import { echo, exchange, framed, MiB, startServer } from './servers.js';
@@ -134,4 +134,52 @@ test('calls that were let in wait for nobody, and a connection that was let in m
   expect(session.remoteSettings.initialWindowSize).toBe(512 * 1024);
   release();
   expect(new Set(await Promise.all(answers))).toEqual(new Set(['0']));
+});
+
+test('connections are as many as they may be, also of one address, and who is turned away is told of', async () => {
+  let turnedAway = 0;
+  const limits = {
+    maxConnections: 3,
+    maxConnectionsPerAddress: 2,
+    onCrowd: () => (turnedAway += 1),
+  };
+  const { address } = await startServer({ '/t.T/Echo': echo }, limits);
+  const open = () => {
+    const session = connect(`http://${address}`);
+    session.on('error', () => undefined);
+    onTestFinished(() => session.destroy());
+    return session;
+  };
+  const ended = (session: ReturnType<typeof open>) =>
+    new Promise((resolve) => {
+      session.once('remoteSettings', () => setTimeout(() => resolve('open'), 100));
+      session.once('goaway', resolve);
+      session.once('close', () => resolve('closed'));
+    });
+  const first = open();
+  expect([await ended(first), await ended(open())]).toEqual(['open', 'open']);
+  expect([await ended(open()), turnedAway]).toEqual([constants.NGHTTP2_ENHANCE_YOUR_CALM, 1]);
+  // Who goes makes room.
+  first.destroy();
+  await new Promise((resolve) => first.once('close', resolve));
+  await expect.poll(() => ended(open())).toBe('open');
+});
+
+test('an address that is shared by many has no bound of its own', async () => {
+  let turnedAway = 0;
+  const { address } = await startServer(
+    { '/t.T/Echo': echo },
+    {
+      ...{ maxConnections: 3, maxConnectionsPerAddress: 1, onCrowd: () => (turnedAway += 1) },
+      isShared: (peer) => peer === '127.0.0.1',
+    },
+  );
+  const sessions = Array.from({ length: 4 }, () => {
+    const session = connect(`http://${address}`);
+    session.on('error', () => undefined);
+    onTestFinished(() => session.destroy());
+    return session;
+  });
+  await expect.poll(() => sessions.filter((session) => session.destroyed).length).toBe(1);
+  expect(turnedAway).toBe(1);
 });

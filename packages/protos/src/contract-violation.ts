@@ -79,10 +79,19 @@ function fitsShape(wanted: readonly number[] | undefined, { dims }: TensorShape)
   return wanted.every((size, index) => size === -1 || BigInt(size) === dims[index]);
 }
 
-/** Of typed values that are fewer the last one stands in every place that is left, as TensorFlow has it. */
-function fillsShape({ elements, hasContent }: TensorOutline, { dims }: TensorShape): boolean {
+/**
+ * Of typed values that are fewer the last one stands in every place that is left, as TensorFlow has it; where
+ * there is none they are zeros, and empty texts.
+ */
+function fillsShape(
+  { dtype, elements, hasContent }: TensorOutline,
+  { dims }: TensorShape,
+): boolean {
   if (elements === undefined) return true;
   const wanted = dims.reduce((product, size) => product * size, 1n);
   const there = BigInt(elements);
-  return there === wanted || (there > 0n && !hasContent && there < wanted);
+  if (there === wanted) return true;
+  // Of maps nobody knows what one would be of which nothing is said.
+  const isKnown = there > 0n || dtype !== dataTypes.DT_MAP;
+  return isKnown && !hasContent && there < wanted;
 }

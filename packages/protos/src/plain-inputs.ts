@@ -60,7 +60,10 @@ function countField(tally: Tally): void {
 function encodeField(field: ModelField, value: unknown, name: string, tally: Tally): Buffer {
   tally.tensors += 1;
   if (tally.tensors > maxTensors) {
-    throw new AppError('VALIDATION_FAILED', `The inputs have more than ${maxTensors} values in maps.`);
+    throw new AppError(
+      'VALIDATION_FAILED',
+      `The inputs have more than ${maxTensors} values in maps.`,
+    );
   }
   if (field.subfields !== undefined) return encodeMaps(field, field.subfields, value, name, tally);
   const { dtype = 'DT_INVALID' } = field;

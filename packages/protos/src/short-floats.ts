@@ -35,7 +35,14 @@ export function numberOfBfloat16(upper: number): number {
 export function bfloat16OfNumber(value: number): number {
   if (Number.isNaN(value)) return 0x7fc0;
   bits.setFloat32(0, value);
-  const whole = bits.getUint32(0);
+  let whole = bits.getUint32(0);
+  // Rounded to a float first, it may seem to be right between two of ours: its last bit tells that it is not.
+  const single = bits.getFloat32(0);
+  if (single !== value && Number.isFinite(single)) {
+    // Toward zero, and then to the odd one.
+    if (Math.abs(single) > Math.abs(value)) whole -= 1;
+    whole |= 1;
+  }
   return ((whole + 0x7fff + ((whole >>> 16) & 1)) >>> 16) & 0xffff;
 }
 

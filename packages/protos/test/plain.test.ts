@@ -69,6 +69,12 @@ describe('plain values', () => {
     ['DT_COMPLEX64', '[3.4028235e38,0]', '[3.4028234663852886e+38,0]'],
     ['DT_HALF', '65519', '65504'],
     ['DT_BFLOAT16', '3.39e38', '3.3895313892515355e+38'],
+    // A float of these stands right between two of 16 bits; the number does not.
+    ['DT_BFLOAT16', '1.0039062500009095', '1.0078125'],
+    ['DT_BFLOAT16', '-1.0039062500009095', '-1.0078125'],
+    ['DT_BFLOAT16', '1.0117187499990905', '1.0078125'],
+    ['DT_BFLOAT16', '1.00390625', '1'],
+    ['DT_BFLOAT16', '-1e-60', '0'],
   ])('are the nearest one of %s, up to the greatest: %s', (dtype, given, nearest) => {
     expect(echoed([field(dtype, [])], `{"x":${given}}`)).toBe(`{"x":${nearest}}`);
   });

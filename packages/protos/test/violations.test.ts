@@ -5,7 +5,9 @@ import {
   contractViolation,
   encodeContent,
   encodeInputs,
+  encodeStrings,
   outlinePredictRequest,
+  rowsOf,
   tensorsOfPlain,
 } from '../src/index.js';
 
@@ -38,7 +40,6 @@ describe('what breaks a contract', () => {
     ['a list for a scalar', [x({ shape: [] })], { x: floats([1], 4) }, 'must have the shape []'],
     ['a size below 0', [x()], { x: floats([-1, 2], 8) }, 'must have the shape'],
     ['too few values', [x()], { x: floats([2, 2], 12) }, 'number of values'],
-    ['no values', [x()], { x: floats([2, 2], 0) }, 'number of values'],
     ['one value in tensor_content', [x()], { x: floats([2, 2], 4) }, 'number of values'],
     ['too many typed values', [x()], { x: typed([1, 2], 1, 2, 3) }, 'number of values'],
     ['part of a value', [x()], { x: floats([1, 2], 7) }, 'no multiple'],
@@ -67,6 +68,23 @@ describe('what breaks a contract', () => {
     for (const values of [[1], [1, 2], [1, 2, 3]]) {
       expect(violationOf([x()], new Map([['x', typed([2, 2], ...values)]]))).toBeUndefined();
     }
+  });
+
+  it('is no lack of all of them: they are zeros, and the call goes alone', () => {
+    const contract = { inputs: [x()], outputs: [x()] };
+    const { inputs } = outlinePredictRequest(
+      Buffer.concat(encodeInputs(new Map([['x', floats([2, 2], 0)]]))),
+    );
+    expect(contractViolation(contract.inputs, inputs)).toBeUndefined();
+    expect(rowsOf(contract, inputs)).toBeUndefined();
+    const texts: ModelField = { name: 'x', dtype: 'DT_STRING', shape: [3] };
+    const none = encodeStrings([3], []);
+    expect(violationOf([texts], new Map([['x', none]]))).toBeUndefined();
+    const maps: ModelField = { name: 'x', shape: [-1], subfields: [] };
+    const noMaps = encodeContent(27, [3], Buffer.alloc(0));
+    expect(violationOf([maps], new Map([['x', Buffer.concat(noMaps)]]))?.detail).toContain(
+      'number of values',
+    );
   });
 
   it('is told of values in maps', () => {

@@ -15,15 +15,7 @@ export type AddressReader = (peerAddress: string, forwardedFor: string | undefin
  * that proxy's own. Throws where `trustedProxies` is none.
  */
 export function createAddressReader(trustedProxies: readonly string[]): AddressReader {
-  const trusted = new BlockList();
-  for (const range of trustedProxies.flatMap((one) => named[one] ?? one)) {
-    const [address = '', bits] = range.split('/');
-    const type = isIPv6(address) ? 'ipv6' : 'ipv4';
-    if (bits === undefined) trusted.addAddress(address, type);
-    else trusted.addSubnet(address, Number(bits), type);
-  }
-  const isTrusted = (address: string) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
-
+  const isTrusted = trustOf(trustedProxies);
   return (peerAddress, forwardedFor) => {
     if (forwardedFor === undefined) return peerAddress;
     let address = peerAddress;
@@ -35,4 +27,16 @@ export function createAddressReader(trustedProxies: readonly string[]): AddressR
     }
     return address;
   };
+}
+
+/** Whether an address is that of a proxy which is believed. Throws where `trustedProxies` is none. */
+export function trustOf(trustedProxies: readonly string[]): (address: string) => boolean {
+  const trusted = new BlockList();
+  for (const range of trustedProxies.flatMap((one) => named[one] ?? one)) {
+    const [address = '', bits] = range.split('/');
+    const type = isIPv6(address) ? 'ipv6' : 'ipv4';
+    if (bits === undefined) trusted.addAddress(address, type);
+    else trusted.addSubnet(address, Number(bits), type);
+  }
+  return (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }

@@ -38,7 +38,7 @@ export { carriesBody, discardBody } from './http/request-body.js';
 export { keepUploadPace, type UploadPace } from './http/upload-pace.js';
 export { sendBlob, type SendableBlob } from './http/send-blob.js';
 export { isLoopbackAddress, networkOf } from './addresses.js';
-export { createAddressReader, type AddressReader } from './forwarded-address.js';
+export { createAddressReader, trustOf, type AddressReader } from './forwarded-address.js';
 export {
   consumerNameOf,
   consumerToken,

@@ -76,7 +76,8 @@ export function openCall(
     async writeMessage(parts) {
       const { signal } = over;
       for (const piece of piecesOf(parts)) {
-        if (stream.writableNeedDrain) await once(stream, 'drain', { signal }).catch(() => undefined);
+        if (stream.writableNeedDrain)
+          await once(stream, 'drain', { signal }).catch(() => undefined);
         signal.throwIfAborted();
         call.respond();
         stream.write(piece);

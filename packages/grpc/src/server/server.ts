@@ -21,6 +21,12 @@ export interface GrpcServerOptions extends MessageLimits {
   pace: MessagePace;
   maxCallsPerConnection?: number;
   maxConnections?: number;
+  /** From one address; default: half of them all. */
+  maxConnectionsPerAddress?: number;
+  /** Whether many callers come by this address, so that it has no such bound. */
+  isShared?(address: string): boolean;
+  /** Told of every connection that is turned away since there are as many. */
+  onCrowd?(): void;
   /** Told of what a handler throws that is no GrpcError: the caller gets INTERNAL, and no more of it. */
   onFault(error: unknown, path: string): void;
 }
@@ -56,7 +62,9 @@ const limitsOfOpen: MessageLimits = {
 
 /** gRPC over HTTP/2 without TLS, which ends at the proxy before it. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
-  const { methods, maxCallsPerConnection = 256, maxConnections = 2_000 } = options;
+  const { methods, maxCallsPerConnection = 256, maxConnections = 2_000, onCrowd } = options;
+  const { maxConnectionsPerAddress = Math.ceil(maxConnections / 2), isShared } = options;
+  const perAddress = new Map<string, number>();
   const calls = new Set<ActiveCall>();
   /** Those of methods that are open to everybody. */
   const openCalls = new WeakSet<ActiveCall>();
@@ -76,6 +84,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   });
   server.maxConnections = maxConnections;
   server.on('connection', (socket: Socket) => socket.setNoDelay(true));
+  server.on('drop', () => onCrowd?.());
   server.on('session', (session) => {
     const isBusy = () => (sessions.get(session)?.calls ?? 0) > 0;
     sessions.set(session, {
@@ -83,6 +92,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       ...guardSession(session, isBusy),
     });
     session.once('close', () => sessions.delete(session));
+    countAddress(session, session.socket.remoteAddress ?? '');
   });
   server.on('sessionError', () => undefined);
   const stopPace = keepPace(calls, options.pace);
@@ -130,6 +140,23 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       void answer(call, waitingOn(connection, method), letIn);
     });
   });
+
+  /** One address alone is not to have all connections. */
+  function countAddress(session: Http2Session, address: string): void {
+    if (isShared?.(address) === true) return;
+    const count = perAddress.get(address) ?? 0;
+    if (count >= maxConnectionsPerAddress) {
+      onCrowd?.();
+      session.destroy(new Error('too many connections'), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      return;
+    }
+    perAddress.set(address, count + 1);
+    session.once('close', () => {
+      const left = (perAddress.get(address) ?? 1) - 1;
+      if (left > 0) perAddress.set(address, left);
+      else perAddress.delete(address);
+    });
+  }
 
   /** Counts its calls until it says what takes them, or they are over. */
   function waitingOn(connection: Connection, method: Method): Method {

@@ -1,0 +1,16 @@
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { Logger } from '@inference-server/service-kit';
+import { createCrowdLog } from '../src/crowd-log.js';
+
+test('a flood of connections is a line in a minute, with how many they were since the last', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const told: unknown[] = [];
+  const logger = { warn: (line: unknown) => told.push(line) } as unknown as Logger;
+  const note = createCrowdLog(logger);
+  for (let n = 0; n < 1_000; n += 1) note();
+  expect(told).toEqual([{ connections: 1 }]);
+  vi.advanceTimersByTime(60_000);
+  for (let n = 0; n < 10; n += 1) note();
+  expect(told).toEqual([{ connections: 1 }, { connections: 1_000 }]);
+});
