@@ -18,7 +18,7 @@ const Settings = Type.Object({
   RPC_GATEWAY_URL: Type.Optional(Type.String({ pattern: '^https?://[^/]+/?$' })),
   RELAY_TOKEN: Type.Optional(Secret()),
   /** Of a call of a runtime model. */
-  MAX_JSON_BYTES: Type.Integer({ default: 32 * 1024 ** 2, minimum: 1 }),
+  MAX_JSON_BYTES: Type.Integer({ default: 8 * 1024 ** 2, minimum: 1 }),
   ANONYMOUS_ROLE: Type.Union(
     [Type.Literal('none'), Type.Literal('submit'), Type.Literal('publish')],
     { default: 'none' },

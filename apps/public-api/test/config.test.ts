@@ -11,7 +11,7 @@ test('the defaults are those of the README', () => {
     privateApiUrl: 'http://127.0.0.1:7000',
     privateApiToken: PUBLIC_API_TOKEN,
     gateway: undefined,
-    maxJsonBytes: 32 * 1024 ** 2,
+    maxJsonBytes: 8 * 1024 ** 2,
     anonymousRole: 'none',
     allowPublicPostModel: false,
     isExposed: false,

@@ -54,7 +54,7 @@ export async function startPublicApi(
     {
       privateApiToken: 'the-token',
       gateway: undefined,
-      maxJsonBytes: 32 * 1024 ** 2,
+      maxJsonBytes: 8 * 1024 ** 2,
       anonymousRole: 'publish',
       allowPublicPostModel: true,
       isExposed: false,

@@ -30,7 +30,7 @@ const Settings = Type.Object({
   MAX_REFUSALS_PER_ADDRESS: Type.Integer({ default: 60, minimum: 0 }),
   /** Of one request or answer by gRPC, and of one body as JSON. */
   MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
-  MAX_JSON_BYTES: Type.Integer({ default: 32 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
+  MAX_JSON_BYTES: Type.Integer({ default: 8 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
   /** Calls of a model that wait for a replica; bytes of all requests and answers. */
   MAX_QUEUE_PER_MODEL: Type.Integer({ default: 1_000, minimum: 1 }),
   MAX_QUEUED_BYTES: Type.Integer({ default: 2 * 1024 ** 3, minimum: 1 }),

@@ -29,7 +29,7 @@ export async function startScene(
       ...{ privateApiUrl: api.url, privateApiToken: tokens.gateway, relayToken: tokens.relay },
       ...{ anonymousRole: 'submit', isExposed: false },
       ...{ trustedProxies: ['loopback'], refusalsPerAddress: 60 },
-      ...{ maxMessageBytes: 256 * MiB, maxJsonBytes: 32 * MiB },
+      ...{ maxMessageBytes: 256 * MiB, maxJsonBytes: 8 * MiB },
       ...{ maxQueuePerModel: 1_000, maxQueuedBytes: 2_048 * MiB },
       ...{ startTimeoutMs: 20_000, maxCallMs: 60_000, stopGraceMs: 500 },
       uploadPace: { minBytes: 1_024, windowMs: 60_000 },

@@ -5,11 +5,14 @@ const maxDepth = 64;
  * nothing else is done while a document is read.
  */
 const maxParts = 2_000_000;
+/** In one object; a contract has no more. Thousands that differ are kept in a way that takes long. */
+const maxNames = 1_000;
 
 /** Why a text is not parsed; what is said of each. */
 export const faults = {
   repeated: 'a name stands twice in an object',
   deep: `lists and objects stand in each other more than ${maxDepth} deep`,
+  wide: `an object has more than ${maxNames} names`,
   many: `it has more than ${maxParts} lists, objects and texts`,
 };
 
@@ -47,6 +50,7 @@ export function faultOf(text: string): keyof typeof faults | undefined {
     if (name === undefined) return undefined;
     const known = names[depth];
     if (known?.has(name) === true) return 'repeated';
+    if (known?.size === maxNames) return 'wide';
     known?.add(name);
   }
   return undefined;

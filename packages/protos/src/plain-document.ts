@@ -11,7 +11,8 @@ export function readDocument(fields: readonly ModelField[], document: string | B
   const text = typeof document === 'string' ? document : utf8Text(document);
   const fault = faultOf(text);
   if (fault !== undefined) {
-    const code = fault === 'many' ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
+    const isTooMuch = fault === 'many' || fault === 'wide';
+    const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
     throw new AppError(code, `The body is not read: ${faults[fault]}.`);
   }
   const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };

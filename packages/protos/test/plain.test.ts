@@ -152,6 +152,14 @@ describe('plain values', () => {
     const error = refusal(read(field('DT_FLOAT'), deep));
     expect(error).toMatchObject({ code: 'MALFORMED_REQUEST' });
     expect(error.message).toContain('more than 64 deep');
+    const names = (count: number) =>
+      `{${Array.from({ length: count }, (_, n) => `"${n}":1`).join(',')}}`;
+    expect(refusal(read(field('DT_FLOAT'), names(1_000))).message).toContain('must be a number');
+    const { code: wide, message: told } = refusal(read(field('DT_FLOAT'), names(1_001)));
+    expect([wide, told]).toEqual([
+      'VALIDATION_FAILED',
+      'The body is not read: an object has more than 1000 names.',
+    ]);
     for (const part of ['[]', '{}', '""']) {
       const many = `[${`${part},`.repeat(2_000_000)}1]`;
       const { code, message } = refusal(read(field('DT_FLOAT', [-1]), many));
