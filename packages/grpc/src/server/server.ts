@@ -52,6 +52,9 @@ const sessionWindowBytes = 8 * 1024 ** 2;
 const maxWaiting = 1_000;
 const maxWaitingOfStranger = 128;
 
+/** How long what ends with the server may take to say so. */
+const lastWordsMs = 200;
+
 /** Of methods that are open to everybody, at a time on a connection. */
 const maxOpenStreams = 100;
 /** What comes without a credential is small, and takes no room from what others send. */
@@ -229,16 +232,19 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const session of sessions.keys()) session.close();
       isClosing = true;
-      // Whoever may be silent for as long as it likes would have the others' time.
-      for (const call of calls) if (openCalls.has(call)) call.cut(isStopping());
+      // Whoever may be silent for as long as it likes would have the others' time; what knows of the stop ends itself.
+      const cutOpen = setTimeout(() => {
+        for (const call of calls) if (openCalls.has(call)) call.cut(isStopping());
+      }, lastWordsMs);
       const cut = setTimeout(() => {
         for (const call of calls) call.cut(isStopping());
         // Their last words go out first.
         setTimeout(() => {
           for (const session of sessions.keys()) session.destroy();
-        }, 200);
+        }, lastWordsMs);
       }, graceMs);
       await closed;
+      clearTimeout(cutOpen);
       clearTimeout(cut);
       stopPace();
     },
