@@ -136,7 +136,7 @@ function bodyOf({
 }: RouteContract): fc.Arbitrary<{ content: unknown; type: string }> {
   if (body === undefined) return fc.constant({ content: undefined, type: '' });
   if (body.kind === 'json') {
-    const usually = usualBodies[operationId] ?? usualBody(body.schema as Schema);
+    const usually = usualBodies[operationId] ?? usualBody(body.schema);
     return usually.map((content) => ({
       content,
       type: 'application/json',

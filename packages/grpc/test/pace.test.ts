@@ -1,4 +1,4 @@
-import { connect, type ClientHttp2Stream } from 'node:http2';
+import { connect, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Method } from '../src/index.js';
 import { framed, MiB, startServer } from './servers.js';
@@ -24,7 +24,7 @@ test('who takes a large answer steadily gets all of it, however long it takes', 
   const began = performance.now();
   let status: unknown;
   let bytes = 0;
-  stream.on('trailers', (trailers) => (status = trailers['grpc-status']));
+  stream.on('trailers', (trailers: IncomingHttpHeaders) => (status = trailers['grpc-status']));
   stream.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
     stream.pause();

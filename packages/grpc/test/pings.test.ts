@@ -4,6 +4,7 @@ import {
   constants,
   createServer,
   type ClientHttp2Session,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
 } from 'node:http2';
 import { connect as connectTcp, type AddressInfo } from 'node:net';
@@ -27,7 +28,7 @@ function askWithPing(session: ClientHttp2Session): Promise<{ pings: number; stat
   let status: unknown;
   const pongs: Promise<void>[] = [];
   stream.on('error', () => undefined);
-  stream.on('trailers', (trailers) => (status = trailers['grpc-status']));
+  stream.on('trailers', (trailers: IncomingHttpHeaders) => (status = trailers['grpc-status']));
   stream.on('data', () => {
     if (session.destroyed) return;
     pongs.push(new Promise((resolve) => session.ping(() => resolve())));

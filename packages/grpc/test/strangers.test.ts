@@ -1,4 +1,4 @@
-import { connect, constants } from 'node:http2';
+import { connect, constants, type IncomingHttpHeaders } from 'node:http2';
 import { expect, onTestFinished, test } from 'vitest';
 import { createByteBudget, GrpcError, type CallHead, type Method } from '../src/index.js';
 import { echo, exchange, framed, MiB, startServer } from './servers.js';
@@ -127,7 +127,7 @@ test('calls that were let in wait for nobody, and a connection that was let in m
     stream.resume();
     stream.end(framed(Buffer.alloc(10)));
     return new Promise((resolve) =>
-      stream.once('trailers', (trailers) => resolve(trailers['grpc-status'])),
+      stream.once('trailers', (trailers: IncomingHttpHeaders) => resolve(trailers['grpc-status'])),
     );
   });
   await expect.poll(() => begun).toBe(200);
