@@ -125,8 +125,9 @@ export function createReplicaRepository(
                     ELSE r.state END,
                   address = CASE WHEN said.state = 'ready' THEN coalesce(said.address, r.address)
                                  WHEN said.state = 'starting' THEN NULL ELSE r.address END,
-                  ready_at = CASE WHEN said.state = 'ready' AND r.state = 'STARTING'
-                                  THEN now() ELSE r.ready_at END,
+                  ready_at = CASE
+                    WHEN said.state = 'ready' AND said.address IS NOT NULL AND r.state = 'STARTING'
+                    THEN now() ELSE r.ready_at END,
                   ended_at = CASE WHEN said.state = 'ended' THEN now() END,
                   end_reason = CASE
                     WHEN said.state <> 'ended' THEN NULL
@@ -193,7 +194,7 @@ export function createReplicaRepository(
         `SELECT r.id, r.model_version_id, r.consumer_id, r.lenders, r.state::text AS state, r.address,
                 v.human_readable_id, v.number AS version, v.container_tag, v.pull_policy,
                 ${needsOf('v')} AS needs, v.rights, v.has_contract_file,
-                r.ready_at IS NOT NULL AS has_served,
+                r.state <> 'STARTING' AND r.ready_at IS NOT NULL AS has_served,
                 f.sha256 AS files_sha256, f.bytes AS files_bytes
            FROM replicas r
            JOIN model_versions v ON v.id = r.model_version_id
