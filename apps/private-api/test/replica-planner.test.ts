@@ -23,13 +23,18 @@ beforeEach(async () => {
   told.length = 0;
 });
 
-const told: { level: number; msg: string; [name: string]: unknown }[] = [];
+interface Told {
+  level: number;
+  msg: string;
+  [name: string]: unknown;
+}
+const told: Told[] = [];
 const planner = (holder: string) =>
   createReplicaPlanner({
     rows: createReplicaPlanRepository(database, { leaseMs: 30_000, maxCallS: 3_600 }),
     leader: { name: 'dispatcher', holder },
     newId: randomUUID,
-    logger: pino({}, { write: (line) => told.push(JSON.parse(line)) }),
+    logger: pino({}, { write: (line) => told.push(JSON.parse(line) as Told) }),
   });
 /** That has led for longer than a lease. */
 const leads = (holder: string) =>
