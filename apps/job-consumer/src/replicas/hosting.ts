@@ -5,9 +5,9 @@ import { joinSignals } from '@inference-server/service-kit';
 import { boundedReport } from './bounded-report.js';
 import { drainReplicas, tellsOfSuccessor } from './drain.js';
 import { findReplicas } from './find-replicas.js';
+import { keepGateways } from './gateways.js';
 import { hostReplica, type HostedReplica } from './hosted-replica.js';
 import type { Origin } from './replica-life.js';
-import { connectGateways } from './replica-network.js';
 import type { ReplicaDeps } from './replica-run.js';
 import { removeReplicaTraces } from './replica-traces.js';
 
@@ -47,7 +47,7 @@ export function startHosting(
     onDraining: () => void;
   },
 ): Hosting {
-  const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
+  const { engineWatch, api, holder, logger, settings } = deps;
   const { closing, outOfTime, drainMs, onSettled, onDraining } = options;
   const isClosing = () => closing.aborted;
   const isOver = () => closing.aborted || isForgotten;
@@ -139,27 +139,10 @@ export function startHosting(
     }
   };
 
-  const keepingGateways = async () => {
-    const { gateways } = hosting;
-    let absentBefore: string[] = [];
-    while (gateways.length > 0 && !isClosing()) {
-      const networks = [...replicas]
-        .filter(([, { report }]) => report.state === 'ready')
-        .map(([id]) => deps.names.replica(id).name('replica-network'));
-      try {
-        if (engineWatch.isReady) {
-          const absent = await connectGateways(engine, networks, gateways, closing);
-          const gone = absent.filter((gateway) => !absentBefore.includes(gateway));
-          if (gone.length > 0)
-            logger.warn({ gateways: gone }, 'gateways do not run on this engine');
-          absentBefore = absent;
-        }
-      } catch (error) {
-        if (!isClosing()) engineWatch.suspect(error);
-      }
-      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
-    }
-  };
+  const networksInUse = () =>
+    [...replicas]
+      .filter(([, { report }]) => report.state !== 'ended')
+      .map(([id]) => deps.names.replica(id).name('replica-network'));
 
   const apply = (orders: ReplicaOrders['replicas'], told: ReadonlySet<string>): void => {
     const ordered = new Map(orders.map((order) => [order.id, order]));
@@ -226,7 +209,7 @@ export function startHosting(
   };
 
   const reported = reporting();
-  const running = Promise.all([looking(), keepingGateways(), reported]);
+  const running = Promise.all([looking(), keepGateways(deps, networksInUse, closing), reported]);
   return {
     look: () => toLook.abort(),
     forgetAll,
@@ -314,5 +297,4 @@ function abortOf(signal: AbortSignal): Promise<void> {
 const lastReportMs = 2_000;
 const longestPauseMs = 5_000;
 const troubleMs = 2_000;
-const gatewayLookMs = 10_000;
 const longestMs = 24 * 3600 * 1000;
