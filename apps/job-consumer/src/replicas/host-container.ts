@@ -44,12 +44,14 @@ export async function hostContainer(
   };
   try {
     const exited = untilExit(life, container, signal);
+    // Also when nobody comes to wait for it.
+    exited.catch(() => undefined);
     const found = await outlastEngineOutage(
       () => engine.inspectContainer(container, signal),
       signal,
     );
     const trouble = untilTrouble(life, container, deviceWatch, signal);
-    for (const waiting of [exited, trouble]) waiting.catch(() => undefined);
+    trouble.catch(() => undefined);
     let end: ContainerExit | EndWithoutLog;
     const ready = becomesReady(found);
     ready.catch(() => undefined);

@@ -43,7 +43,7 @@ export function startHosting(
     /** How long a stop may wait for the calls that are under way. */
     drainMs: number;
     onSettled: () => void;
-    /** Replicas that serve are to end: none should come to this consumer in their place. */
+    /** Replicas that serve, or may, are to end: none should come to this consumer in their place. */
     onDraining: () => void;
   },
 ): Hosting {
@@ -92,11 +92,13 @@ export function startHosting(
     let isClear = true;
     // Whoever ends from here on may have a container that is taken for one that lives.
     const owing = new Map(owed);
+    const before = new Set(replicas.keys());
     for (const { id, container } of await findReplicas(deps, closing)) {
       closing.throwIfAborted();
       const known = replicas.get(id);
-      // One that has ended here is not taken up again: it has what it had.
-      if (known === undefined && container !== undefined && !owed.has(id)) {
+      // One that has ended here, be it meanwhile, is not taken up again: it has what it had.
+      const isNew = !before.has(id) && !owed.has(id);
+      if (known === undefined && container !== undefined && isNew) {
         logger.info({ replica: id }, 'a replica is taken up');
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
@@ -235,7 +237,7 @@ export function startHosting(
   };
 
   async function drain(): Promise<void> {
-    if ([...replicas.values()].some(({ report }) => report.state === 'ready')) onDraining();
+    if ([...replicas.values()].some(({ mayServe }) => mayServe)) onDraining();
     const bounds = joinSignals(outOfTime, forgotten.signal, AbortSignal.timeout(drainMs));
     try {
       const left = await drainReplicas(replicas, {
