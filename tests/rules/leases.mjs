@@ -2,7 +2,7 @@ const attempts = 'apps/private-api/src/modules/attempts/';
 const leases = 'apps/private-api/test/outages/leases.test.ts';
 const drained = 'apps/private-api/test/drained-consumers.test.ts';
 const ofAttempts = 'apps/private-api/test/attempts.test.ts';
-const devices = 'apps/private-api/test/devices.test.ts';
+const devices = 'apps/private-api/test/outages/devices.test.ts';
 const dispatcher = 'apps/private-api/test/dispatcher.test.ts';
 const leader = 'apps/private-api/test/leader.test.ts';
 

@@ -1,5 +1,5 @@
 const models = 'apps/private-api/src/modules/models/repository.ts';
-const sweeps = 'apps/private-api/test/sweeps.test.ts';
+const sweeps = 'apps/private-api/test/outages/sweeps.test.ts';
 const live = 'apps/private-api/test/models-live.test.ts';
 const versions = 'apps/private-api/test/model-versions.test.ts';
 

@@ -1,12 +1,12 @@
 const retention = 'apps/private-api/src/retention/';
-const sweeps = 'apps/private-api/test/sweeps.test.ts';
+const sweeps = 'apps/private-api/test/outages/sweeps.test.ts';
 const conditions = 'apps/private-api/test/sweep-conditions.test.ts';
 const races = 'apps/private-api/test/sweep-races.test.ts';
 const loop = 'apps/private-api/test/outages/retention.test.ts';
 const orphans = 'apps/job-consumer/test/outages/orphan-sweep.test.ts';
 const volumes = 'apps/job-consumer/test/outages/model-volume-sweep.test.ts';
 const unlabelled = 'apps/job-consumer/test/unlabelled-sweep.test.ts';
-const command = 'apps/private-api/test/sweep-command.test.ts';
+const command = 'apps/private-api/test/outages/sweep-command.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfSweeps = [

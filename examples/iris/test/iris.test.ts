@@ -71,7 +71,7 @@ describe('the iris container’s program', () => {
     expect(answer).toMatchObject({ species: ['virginica'] });
     const printed = await pythonClient('iris', [address, ...flower]);
     expect(printed).toBe('virginica 0.000 0.000 1.000\n');
-    await expect(pythonClient('iris', [address, '1', '2'])).rejects.toThrow(
+    await expect(pythonClient('iris', [address, '1', '2', '3', '4', '5'])).rejects.toThrow(
       'The input "measurements" has a number of values that is not that of its shape.',
     );
   });

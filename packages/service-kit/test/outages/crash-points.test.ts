@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { expect, inject, it } from 'vitest';
 import Value from 'typebox/value';
 import { testFolder, waitUntil } from '@inference-server/testing';
-import { CrashAt, crashPoints, type CrashPoint } from '../src/index.js';
+import { CrashAt, crashPoints, type CrashPoint } from '../../src/index.js';
 
 /** Comes to all points, one after the other, and tells of each that it has left behind. */
 const program = `

@@ -1,7 +1,7 @@
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { waitUntil } from '@inference-server/testing';
-import { runServer, type RunningServer } from './running-server.js';
+import { runServer, type RunningServer } from '../running-server.js';
 
 let server: RunningServer;
 

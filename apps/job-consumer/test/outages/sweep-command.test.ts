@@ -6,10 +6,10 @@ import { beforeAll, expect, it } from 'vitest';
 import { createDockerEngine, type ContainerEngine } from '@inference-server/container-engine';
 import { consumerToken } from '@inference-server/service-kit';
 import { testEngine, type TestEngine } from '@inference-server/testing';
-import { createNames, labelNames } from '../src/names.js';
-import { startTestPrivateApi, type TestPrivateApi } from './test-private-api.js';
+import { createNames, labelNames } from '../../src/names.js';
+import { startTestPrivateApi, type TestPrivateApi } from '../test-private-api.js';
 
-const command = fileURLToPath(new URL('../dist/sweep.js', import.meta.url));
+const command = fileURLToPath(new URL('../../dist/sweep.js', import.meta.url));
 const signal = new AbortController().signal;
 const longAgo = new Date(Date.now() - 40 * 24 * 3_600_000);
 

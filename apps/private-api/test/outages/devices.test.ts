@@ -1,8 +1,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { waitUntil } from '@inference-server/testing';
-import { deviceIsTaken } from '../src/modules/attempts/held-attempt.js';
-import { runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
+import { deviceIsTaken } from '../../src/modules/attempts/held-attempt.js';
+import { runPrivateApi, type RunningPrivateApi } from '../running-private-api.js';
 
 let api: RunningPrivateApi;
 let count = 0;

@@ -4,8 +4,8 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BlobStore } from '@inference-server/blob-store';
 import { isEnded, type TaskState } from '@inference-server/contracts';
-import { sweepUnknownFiles } from '../src/retention/unknown-files.js';
-import { openSweepScene, type SweepScene } from './sweep-scene.js';
+import { sweepUnknownFiles } from '../../src/retention/unknown-files.js';
+import { openSweepScene, type SweepScene } from '../sweep-scene.js';
 
 const hour = 3600;
 

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tarEnd } from '@inference-server/archive';
 import { testFolder, whenFileEnds } from '@inference-server/testing';
-import { openAttemptScene, type AttemptScene } from './attempt-scene.js';
-import { makeScriptImage } from './images.js';
+import { openAttemptScene, type AttemptScene } from '../attempt-scene.js';
+import { makeScriptImage } from '../images.js';
 
 let scene: AttemptScene;
 

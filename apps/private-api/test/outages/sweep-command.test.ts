@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { waitUntil } from '@inference-server/testing';
-import { openSweepScene, type SweepScene } from './sweep-scene.js';
+import { openSweepScene, type SweepScene } from '../sweep-scene.js';
 
-const command = fileURLToPath(new URL('../dist/sweep.js', import.meta.url));
+const command = fileURLToPath(new URL('../../dist/sweep.js', import.meta.url));
 
 let scene: SweepScene;
 beforeEach(async () => {

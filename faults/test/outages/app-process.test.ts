@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { expect, inject, it } from 'vitest';
 import { newOperatorToken } from '@inference-server/service-kit';
 import { freePort, testFolder, waitUntil } from '@inference-server/testing';
-import { appProcess, type AppProcessSpec } from '../src/world/app-process.js';
-import type { EndedProcess } from '../src/world/ended-process.js';
-import { isStopped } from '../src/world/process-family.js';
+import { appProcess, type AppProcessSpec } from '../../src/world/app-process.js';
+import type { EndedProcess } from '../../src/world/ended-process.js';
+import { isStopped } from '../../src/world/process-family.js';
 
 /** An app starts several times. */
 const timeoutMs = 90_000;

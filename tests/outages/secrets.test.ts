@@ -15,8 +15,8 @@ import {
   waitUntil,
   whenFileEnds,
 } from '@inference-server/testing';
-import { recordedPids, startServer, type Server } from '../apps/standalone/test/server.js';
-import { makeScriptImage } from './running-server.js';
+import { recordedPids, startServer, type Server } from '../../apps/standalone/test/server.js';
+import { makeScriptImage } from '../running-server.js';
 
 const token = newOperatorToken();
 const password = newOperatorToken();

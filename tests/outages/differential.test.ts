@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { compareReaders } from './fuzz/compare-readers.js';
+import { compareReaders } from '../fuzz/compare-readers.js';
 
 const areThere = ['unzip', '7z', 'python3'].every((name) => existsSync(`/usr/bin/${name}`));
 

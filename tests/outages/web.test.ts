@@ -7,8 +7,8 @@ import {
   type BrowserContext,
   type BrowserPage,
 } from '@inference-server/testing';
-import { embed, frame, frameIsForeign, read, tellOfViolations, writeIn } from './in-page.mjs';
-import { runServer, type RunningServer } from './running-server.js';
+import { embed, frame, frameIsForeign, read, tellOfViolations, writeIn } from '../in-page.mjs';
+import { runServer, type RunningServer } from '../running-server.js';
 
 let server: RunningServer;
 let browser: BrowserContext;
