@@ -139,7 +139,7 @@ it('has none come in its place at a stop, also when an adoption ends meanwhile',
   const { length } = scene.registrationsOf(consumer);
   answer();
   const later = () => scene.registrationsOf(consumer).slice(length);
-  await expect.poll(() => later().length).toBeGreaterThan(3);
+  await expect.poll(() => later().length, { timeout: 10_000 }).toBeGreaterThan(3);
   expect(new Set(later().map(({ state }) => state))).toEqual(new Set(['reconciling']));
   scene.replicas.busy.clear();
   await closed;
