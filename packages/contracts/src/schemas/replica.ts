@@ -57,7 +57,7 @@ const storable = '^[^\\u0000\\p{Surrogate}]*$';
 export const ReportedReplica = Type.Object(
   {
     id: ReplicaId,
-    /** `draining`: it serves, and its consumer stops: no more calls are to come to it. */
+    /** `draining`: it serves, or may, and its consumer stops: no more calls are to come to it. */
     state: Type.Enum(['starting', 'ready', 'draining', 'ended']),
     address: Type.Optional(Address),
     end: Type.Optional(
