@@ -121,10 +121,12 @@ export async function startConsumer(
   /** Another consumer has its device by private-api's books. */
   let isTaken = false;
   let replicasPending: string | undefined = untilReplicasFound;
+  /** A pass that ends later does not undo it. */
+  let stopping: string | undefined;
   const registration = (): ConsumerRegistration => ({
     holder,
     version: options.version,
-    ...stateOf(engineWatch.isReady, pending ?? replicasPending, quarantine.reason),
+    ...stateOf(engineWatch.isReady, stopping ?? pending ?? replicasPending, quarantine.reason),
     ...leftOf(identity, held),
     device: identity.device,
     host: identity.host,
@@ -210,7 +212,7 @@ export async function startConsumer(
       // What is left is for the containers to end.
       drainMs: options.stopGraceMs / 2,
       onDraining: () => {
-        pending = untilStopped;
+        stopping = untilStopped;
         heartbeat.beat();
       },
       onSettled: () => {

@@ -80,12 +80,12 @@ export function sweepOrphans(deps: OrphanSweepDeps, own: string | undefined): Sw
         remove: (bounds) => engine.removeVolume(name, bounds),
       });
     }
-    for (const { id, name, labels } of networks.filter(isOf(gone))) {
+    for (const network of networks.filter(isOf(gone))) {
       orphans.push({
-        named: { network: name },
-        consumer: ownerOf(labels) ?? '',
+        named: { network: network.name },
+        consumer: ownerOf(network.labels) ?? '',
         bytes: undefined,
-        remove: (bounds) => removeNetwork(engine, id, bounds),
+        remove: (bounds) => removeNetwork(engine, network, bounds),
       });
     }
     return orphans;

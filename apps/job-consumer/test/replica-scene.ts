@@ -94,8 +94,8 @@ export async function openReplicaScene(given?: TestEngine) {
     for (const { name } of await engine.listVolumes(labels, signal)) {
       await engine.removeVolume(name, signal);
     }
-    for (const { id } of await engine.listNetworks(labels, signal)) {
-      await removeNetwork(engine, id, signal);
+    for (const network of await engine.listNetworks(labels, signal)) {
+      await removeNetwork(engine, network, signal);
     }
   }
 }

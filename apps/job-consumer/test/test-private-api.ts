@@ -82,6 +82,8 @@ export interface TestTask {
   settlements: AttemptResult[];
   /** Refuses to have it adopted with this. */
   refuseAdoption?: AppError;
+  /** Waited for before the answer to an adoption. */
+  onAdoption?: () => Promise<void>;
   /** Refuses outputs with this. */
   refuseOutput?: AppError;
   refusals: number;
@@ -232,6 +234,7 @@ export async function startTestPrivateApi(
       api.adoptionsOfReplaced += 1;
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
     }
+    await task?.onAdoption?.();
     if (task?.refuseAdoption !== undefined) throw task.refuseAdoption;
     if (task?.holder === undefined || task.isSuperseded || task.settlements.length > 0) {
       return { outcome: 'superseded' } as const;

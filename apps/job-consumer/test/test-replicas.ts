@@ -29,6 +29,8 @@ export interface TestReplicas {
   replaced: Set<string>;
   /** How many were for that. */
   refusals: number;
+  /** The consumers whose reports are not taken for now. */
+  deaf: Set<string>;
   /** Those with a call that is under way: they are not stopped before its end. */
   busy: Set<string>;
   /** The consumers whose reports with a log are too much. */
@@ -50,6 +52,7 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
     reports: [],
     replaced: new Set(),
     refusals: 0,
+    deaf: new Set(),
     busy: new Set(),
     refusesLogsOf: new Set(),
     order(consumer, { files: zip, ...more }) {
@@ -85,6 +88,7 @@ export function mountReplicas(app: ReturnType<typeof createHttpServer>): TestRep
       replicas.refusals += 1;
       throw new AppError('CONSUMER_EXISTS', 'Another process is the consumer.');
     }
+    if (replicas.deaf.has(consumer)) throw new AppError('SERVICE_UNAVAILABLE', 'away');
     const logs = body.replicas.map(({ end }) => end?.log ?? '').join('');
     if (replicas.refusesLogsOf.has(consumer) && logs !== '') {
       throw new AppError('PAYLOAD_TOO_LARGE', 'Its logs are too long.');

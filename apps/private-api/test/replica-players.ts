@@ -28,7 +28,7 @@ export const contract = {
 
 /** The next version of a runtime model; answers its id. */
 export async function hostModel(
-  api: RunningPrivateApi,
+  api: { database: Pick<RunningPrivateApi['database'], 'query'> },
   id: string,
   { needs: of = {}, settings = {}, owner = 'operator', filesBlobId }: HostedVersionRow = {},
 ): Promise<string> {

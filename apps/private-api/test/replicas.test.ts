@@ -166,10 +166,63 @@ describe('a report', () => {
     const orders = await next.report([{ id, state: 'ready', address: 'there:1' }]);
     expect(orders.replicas).toMatchObject([{ id, wanted: 'run' }]);
     expect((await gateway.finds(id)).replicas).toMatchObject([{ id, address: 'there:1' }]);
+    expect(orders.replicas).toMatchObject([{ has_served: true }]);
     await next.report([{ id, state: 'starting' }]);
+    // A third process that finds its container is not to take it for one that serves.
+    const anew = await next.report([{ id, state: 'starting' }]);
+    expect(anew.replicas).toMatchObject([{ id, has_served: false }]);
     expect((await gateway.loses(id)).replicas).toEqual([]);
-    await next.report([{ id, state: 'ready', address: 'there:2' }]);
+    const again = await next.report([{ id, state: 'ready', address: 'there:2' }]);
+    expect(again.replicas).toMatchObject([{ id, has_served: true }]);
     expect((await gateway.finds(id)).replicas).toMatchObject([{ id, address: 'there:2' }]);
+  });
+
+  it('of a replica that is ready, but nowhere, is that of one that starts', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const { id } = await consumer.nextOrder();
+    await consumer.report([{ id, state: 'ready' }]);
+    expect(await replicasOf(api, 'iris')).toMatchObject([{ state: 'STARTING', ready_at: null }]);
+  });
+
+  it('of a gateway that leaves and holds nothing is its last: nobody waits for it', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const replica = await consumer.serve('iris');
+    await gateway.finds(replica);
+    const leaving = playGateway(api);
+    await leaving.finds(replica);
+    leaving.calls(replica, 1);
+    const gateways = async () => (await api.database.query(`SELECT FROM gateways`)).length;
+    await leaving.sync({ number: 1_000, leaves: true });
+    await leaving.sync({ number: 999, leaves: true, holds: [], demand: [] });
+    expect(await gateways()).toBe(2);
+    await api.call('/api/models/iris', { method: 'DELETE' });
+    await untilReplicaIs(api, replica, 'DRAINING');
+    await gateway.loses(replica);
+    await gateway.sync();
+    expect(await stateOfReplica(api, replica)).toBe('DRAINING');
+    await leaving.sync({ number: 1_001, leaves: true, holds: [], demand: [] });
+    expect(await gateways()).toBe(1);
+    expect(await stateOfReplica(api, replica)).toBe('STOPPING');
+  });
+
+  it('of no gateway that left holds up what is let go later', async () => {
+    const version = await hostModel(api, 'iris');
+    gateway.want(version, 1);
+    await gateway.sync();
+    const replica = await consumer.serve('iris');
+    await gateway.finds(replica);
+    const left = playGateway(api);
+    await left.finds(replica);
+    await left.sync({ leaves: true, holds: [], demand: [] });
+    await api.call('/api/models/iris', { method: 'DELETE' });
+    await untilReplicaIs(api, replica, 'DRAINING', 'STOPPING');
+    await gateway.loses(replica);
+    await gateway.sync();
+    await untilReplicaIs(api, replica, 'STOPPING');
   });
 });
 

@@ -132,8 +132,8 @@ export function startSyncLoop({
     async close() {
       closing.abort();
       await running;
-      // Replicas are not kept for a gateway that is gone.
-      const told = { ...nothing, ...report(), number: nextNumber() };
+      // Replicas are not kept for a gateway that is gone, nor is it waited for.
+      const told = { ...nothing, ...report(), number: nextNumber(), leaves: true };
       await api.sync(told, AbortSignal.timeout(farewellMs)).catch(() => undefined);
     },
   };

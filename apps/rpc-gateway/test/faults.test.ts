@@ -228,7 +228,8 @@ test('a gateway that stops lets calls end', async () => {
   gate.resolve();
   expect((await pending).equals(outputsOf(asked))).toBe(true);
   await closing;
-  expect(api.reports.at(-1)).toMatchObject({ holds: [] });
+  expect(api.reports.at(-1)).toMatchObject({ holds: [], leaves: true });
+  expect(api.reports.filter(({ leaves }) => leaves === true)).toHaveLength(1);
   expect(await errorOf(predict(asked))).toMatchObject({ code: status.UNAVAILABLE });
 });
 

@@ -48,6 +48,7 @@ const chances: readonly string[] = [
   // There are no runtime models.
   'a replica met a fault',
   'a replica left traces in the engine',
+  'a gateway is not in the network of a replica',
   'gateways do not run on this engine',
   'replicas end before their calls',
   'replicas could not be reported',

@@ -67,8 +67,16 @@ export interface ContainerEngine {
    * `container_absent`.
    */
   connectContainer(network: string, container: string, signal: AbortSignal): Promise<void>;
-  /** Takes it out again; not in it, or gone, either of them, is fine. */
+  /**
+   * Takes it out again, running or not; not in it, or gone, either of them, is fine. Of a network that is gone, by
+   * its name. One that waits to be started again stays until the network is gone.
+   */
   disconnectContainer(network: string, container: string, signal: AbortSignal): Promise<void>;
+  /**
+   * The ids of the containers that a network is one of, whether they run or not: each is in it once it is started,
+   * and is never started again when it is gone, until it is taken out of it. By id, also of one that is gone.
+   */
+  listMembers(network: string, signal: AbortSignal): Promise<string[]>;
 
   /** Returns the id. Throws `name_in_use`, `image_absent`, or `refused` for what cannot run at all. */
   createContainer(spec: ContainerSpec, signal: AbortSignal): Promise<string>;

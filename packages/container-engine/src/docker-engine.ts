@@ -19,6 +19,7 @@ import {
   createNetwork,
   disconnectContainer,
   inspectNetwork,
+  listMembers,
   listNetworks,
   removeNetwork,
 } from './docker/networks.js';
@@ -62,6 +63,7 @@ export function createDockerEngine(options: {
       connectContainer(engine, network, container, signal),
     disconnectContainer: (network, container, signal) =>
       disconnectContainer(engine, network, container, signal),
+    listMembers: (network, signal) => listMembers(engine, network, signal),
     createContainer: (spec, signal) => createContainer(engine, spec, signal),
     startContainer: (container, signal) => startContainer(engine, container, signal),
     waitForExit: (container, signal) => waitForExit(engine, container, signal),

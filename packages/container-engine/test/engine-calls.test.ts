@@ -70,6 +70,7 @@ it('asks an engine for all that the list has, and for nothing else', async () =>
   await engine.listNetworks({ kind: 'test' }, signal);
   await engine.connectContainer('calls', id, signal).catch(() => undefined);
   await engine.disconnectContainer('calls', id, signal).catch(() => undefined);
+  await engine.listMembers('calls', signal);
   await engine.removeContainer(id, signal);
   await engine.removeVolume('calls', signal);
   await engine.removeNetwork('calls', signal);

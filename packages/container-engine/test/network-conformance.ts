@@ -108,6 +108,28 @@ export function describeNetworks(scene: {
       });
     });
 
+    it('has members that do not run, and are never started again without it, unless taken out', async () => {
+      const engine = engineOf();
+      const [first, second, third] = [await make(), await make(), await make()];
+      const id = await started('sleep 60', first.name);
+      for (const { name } of [second, third]) await engine.connectContainer(name, id, signal);
+      expect(await engine.listMembers(second.id, signal)).toEqual([id]);
+      await engine.stopContainer(id, 0, signal);
+      expect((await engine.inspectNetwork(second.name, signal))?.containers).toEqual([]);
+      expect(await engine.listMembers(second.id, signal)).toEqual([id]);
+      await engine.disconnectContainer(second.id, id, signal);
+      expect(await engine.listMembers(second.id, signal)).toEqual([]);
+
+      for (const { name } of [second, third]) await engine.removeNetwork(name, signal);
+      expect(await engine.listMembers(third.id, signal)).toEqual([id]);
+      expect(await engine.startContainer(id, signal)).toMatchObject({ started: false });
+      await engine.disconnectContainer(third.name, id, signal);
+      expect(await engine.listMembers(third.id, signal)).toEqual([]);
+      expect(await engine.startContainer(id, signal)).toEqual({ started: true });
+      const addresses = (await engine.inspectContainer(id, signal))?.addresses ?? {};
+      expect(Object.keys(addresses)).toEqual([first.name]);
+    });
+
     it('leads to its own bridge on the host, to no other network, and to nothing outside', async () => {
       const engine = engineOf();
       const [one, other] = [await make(), await make()];

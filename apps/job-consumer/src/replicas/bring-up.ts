@@ -14,9 +14,10 @@ import { fault, notAllowed, type Outcome } from '../run/outcome.js';
 import { sandboxUnder } from '../run/sandbox-under.js';
 import { createModel, startModel, type OwnVolumes } from '../run/start.js';
 import { uncut } from '../uncut.js';
+import { joinGateways } from './gateways.js';
 import { runtimeModelVolume } from './model-folder.js';
 import { lacking } from './replica-end.js';
-import { connectGateways, createReplicaNetwork } from './replica-network.js';
+import { createReplicaNetwork } from './replica-network.js';
 import { appPort, type ReplicaRun } from './replica-run.js';
 import { removeReplicaTraces } from './replica-traces.js';
 
@@ -90,19 +91,13 @@ async function imageOf(
 }
 
 async function make(run: ReplicaRun, sandbox: SandboxOptions): Promise<string | Outcome> {
-  const { engine, engineWatch, order, own, allotment, hosting, signal } = run;
+  const { engine, order, own, allotment, hosting, signal } = run;
   const model = await runtimeModelVolume(run, signal);
   crashPoint('replica_model_there', order.id);
   const volumes: OwnVolumes = { [model]: 'model-data' };
   const network = await createReplicaNetwork(engine, own, hosting, signal);
   if (typeof network !== 'string') return network;
-  try {
-    await connectGateways(engine, [network], hosting.gateways, signal);
-  } catch (error) {
-    // Looked at again from time to time. An engine that is away shows with what follows.
-    signal.throwIfAborted();
-    engineWatch.suspect(error);
-  }
+  await joinGateways(run, signal);
   crashPoint('replica_network_made', order.id);
   const { network: further, ...rest } = sandbox;
   const spec = replicaContainer({

@@ -25,27 +25,27 @@ export async function drainReplicas(
   },
 ): Promise<number> {
   const { report, nextChange, signal, logger } = deps;
-  const serves = (id: string) => replicas.get(id)?.report.state === 'ready';
-  for (const { isTold, report: known, stop } of replicas.values()) {
-    if (isTold && known.state === 'starting') stop();
+  const mayServe = (id: string) => replicas.get(id)?.mayServe === true;
+  for (const replica of replicas.values()) {
+    if (replica.report.state === 'starting' && !replica.mayServe) replica.stop();
   }
-  const going = new Set([...replicas.keys()].filter(serves));
+  const going = new Set([...replicas.keys()].filter(mayServe));
   let revision: string | null = null;
   while (going.size > 0 && !signal.aborted) {
     const bounds = joinSignals(signal, nextChange());
     try {
-      const told = boundedReport([...replicas.values()].flatMap(reportOfGoing));
+      const told = boundedReport([...replicas.values()].map(reportOfGoing));
       const answer = await report(told, revision, bounds.signal);
       revision = answer.revision;
       const kept = answer.replicas.filter(({ wanted }) => wanted === 'run').map(({ id }) => id);
       for (const id of going) {
-        if (kept.includes(id) && serves(id)) continue;
+        if (kept.includes(id) && mayServe(id)) continue;
         replicas.get(id)?.stop();
         going.delete(id);
       }
     } catch (error) {
       if (tellsOfSuccessor(error)) throw error;
-      for (const id of going) if (!serves(id)) going.delete(id);
+      for (const id of going) if (!mayServe(id)) going.delete(id);
       if (bounds.signal.aborted) continue;
       logger.warn({ reason: messageOf(error) }, 'replicas could not be reported');
       await sleep(retryMs, undefined, { signal }).catch(() => undefined);
@@ -60,9 +60,8 @@ export function tellsOfSuccessor(error: unknown): boolean {
   return error instanceof AppError && error.code === 'CONSUMER_EXISTS';
 }
 
-function reportOfGoing({ isTold, report }: HostedReplica): ReportedReplica[] {
-  if (!isTold) return [];
-  return [report.state === 'ready' ? { ...report, state: 'draining' } : report];
+function reportOfGoing({ mayServe, report }: HostedReplica): ReportedReplica {
+  return mayServe ? { ...report, state: 'draining' } : report;
 }
 
 const retryMs = 500;

@@ -5,6 +5,7 @@ import { isEngineOutage, outlastEngineOutage } from '../run/engine-outage.js';
 import { failed, fault, type Outcome } from '../run/outcome.js';
 import { scratchOveruseOf } from '../run/overuse.js';
 import { pause } from './bring-up.js';
+import { joinGateways } from './gateways.js';
 import { untilServing } from './readiness.js';
 import { endOfExit, type EndWithoutLog } from './replica-end.js';
 import { appPort, type Life } from './replica-run.js';
@@ -37,16 +38,20 @@ export async function hostContainer(
     // Nobody is told of it before: so it is known, by its order, whether it served an earlier process.
     const order = await life.confirmed;
     hadServed = isFound && order.has_served;
+    // This consumer may be in a container that was made anew, and would not reach it.
+    if (isFound) await joinGateways(life, signal);
     return untilReady(life, found, hadServed, signal);
   };
   try {
     const exited = untilExit(life, container, signal);
+    // Also when nobody comes to wait for it.
+    exited.catch(() => undefined);
     const found = await outlastEngineOutage(
       () => engine.inspectContainer(container, signal),
       signal,
     );
     const trouble = untilTrouble(life, container, deviceWatch, signal);
-    for (const waiting of [exited, trouble]) waiting.catch(() => undefined);
+    trouble.catch(() => undefined);
     let end: ContainerExit | EndWithoutLog;
     const ready = becomesReady(found);
     ready.catch(() => undefined);

@@ -13,6 +13,8 @@ export interface HostedReplica {
   readonly report: ReportedReplica;
   /** Whether that is to be told: who has served already is not said to begin, and of one that was found only its order tells that. */
   readonly isTold: boolean;
+  /** Whether it may have calls: it serves, or it was found and may have served an earlier process. */
+  readonly mayServe: boolean;
   /** It is to run, by this order: of one that was found, that tells what it has. */
   confirm(order: ReplicaOrder): void;
   /** It is not wanted any more. */
@@ -116,12 +118,17 @@ export function hostReplica(
     ending.abort(new AppError('CONFLICT', why));
   };
 
+  const isTold = () => isNew || told.state !== 'starting';
+
   return {
     get report() {
       return told;
     },
     get isTold() {
-      return isNew || told.state !== 'starting';
+      return isTold();
+    },
+    get mayServe() {
+      return told.state === 'ready' || !isTold();
     },
     confirm(order) {
       if ('container' in origin && told.state !== 'ended') parts.hold(order);

@@ -5,9 +5,9 @@ import { joinSignals } from '@inference-server/service-kit';
 import { boundedReport } from './bounded-report.js';
 import { drainReplicas, tellsOfSuccessor } from './drain.js';
 import { findReplicas } from './find-replicas.js';
+import { keepGateways } from './gateways.js';
 import { hostReplica, type HostedReplica } from './hosted-replica.js';
 import type { Origin } from './replica-life.js';
-import { connectGateways } from './replica-network.js';
 import type { ReplicaDeps } from './replica-run.js';
 import { removeReplicaTraces } from './replica-traces.js';
 
@@ -43,11 +43,11 @@ export function startHosting(
     /** How long a stop may wait for the calls that are under way. */
     drainMs: number;
     onSettled: () => void;
-    /** Replicas that serve are to end: none should come to this consumer in their place. */
+    /** Replicas that serve, or may, are to end: none should come to this consumer in their place. */
     onDraining: () => void;
   },
 ): Hosting {
-  const { engine, engineWatch, api, holder, logger, settings, hosting } = deps;
+  const { engineWatch, api, holder, logger, settings } = deps;
   const { closing, outOfTime, drainMs, onSettled, onDraining } = options;
   const isClosing = () => closing.aborted;
   const isOver = () => closing.aborted || isForgotten;
@@ -92,11 +92,13 @@ export function startHosting(
     let isClear = true;
     // Whoever ends from here on may have a container that is taken for one that lives.
     const owing = new Map(owed);
+    const before = new Set(replicas.keys());
     for (const { id, container } of await findReplicas(deps, closing)) {
       closing.throwIfAborted();
       const known = replicas.get(id);
-      // One that has ended here is not taken up again: it has what it had.
-      if (known === undefined && container !== undefined && !owed.has(id)) {
+      // One that has ended here, be it meanwhile, is not taken up again: it has what it had.
+      const isNew = !before.has(id) && !owed.has(id);
+      if (known === undefined && container !== undefined && isNew) {
         logger.info({ replica: id }, 'a replica is taken up');
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
@@ -139,27 +141,10 @@ export function startHosting(
     }
   };
 
-  const keepingGateways = async () => {
-    const { gateways } = hosting;
-    let absentBefore: string[] = [];
-    while (gateways.length > 0 && !isClosing()) {
-      const networks = [...replicas]
-        .filter(([, { report }]) => report.state === 'ready')
-        .map(([id]) => deps.names.replica(id).name('replica-network'));
-      try {
-        if (engineWatch.isReady) {
-          const absent = await connectGateways(engine, networks, gateways, closing);
-          const gone = absent.filter((gateway) => !absentBefore.includes(gateway));
-          if (gone.length > 0)
-            logger.warn({ gateways: gone }, 'gateways do not run on this engine');
-          absentBefore = absent;
-        }
-      } catch (error) {
-        if (!isClosing()) engineWatch.suspect(error);
-      }
-      await sleep(gatewayLookMs, undefined, { signal: closing }).catch(() => undefined);
-    }
-  };
+  const networksInUse = () =>
+    [...replicas]
+      .filter(([, { report }]) => report.state !== 'ended')
+      .map(([id]) => deps.names.replica(id).name('replica-network'));
 
   const apply = (orders: ReplicaOrders['replicas'], told: ReadonlySet<string>): void => {
     const ordered = new Map(orders.map((order) => [order.id, order]));
@@ -226,7 +211,7 @@ export function startHosting(
   };
 
   const reported = reporting();
-  const running = Promise.all([looking(), keepingGateways(), reported]);
+  const running = Promise.all([looking(), keepGateways(deps, networksInUse, closing), reported]);
   return {
     look: () => toLook.abort(),
     forgetAll,
@@ -252,7 +237,7 @@ export function startHosting(
   };
 
   async function drain(): Promise<void> {
-    if ([...replicas.values()].some(({ report }) => report.state === 'ready')) onDraining();
+    if ([...replicas.values()].some(({ mayServe }) => mayServe)) onDraining();
     const bounds = joinSignals(outOfTime, forgotten.signal, AbortSignal.timeout(drainMs));
     try {
       const left = await drainReplicas(replicas, {
@@ -314,5 +299,4 @@ function abortOf(signal: AbortSignal): Promise<void> {
 const lastReportMs = 2_000;
 const longestPauseMs = 5_000;
 const troubleMs = 2_000;
-const gatewayLookMs = 10_000;
 const longestMs = 24 * 3600 * 1000;

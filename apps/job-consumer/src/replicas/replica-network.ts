@@ -1,7 +1,7 @@
 import {
   EngineError,
-  isEngineProblem,
   type ContainerEngine,
+  type Network,
 } from '@inference-server/container-engine';
 import type { ReplicaNames } from '../names.js';
 import { uncut } from '../uncut.js';
@@ -36,44 +36,22 @@ export async function createReplicaNetwork(
 
 const mostRefused = 50;
 
-/** Whoever is still in it goes before: gateways, whose containers live on. Absent is fine. */
+/**
+ * Whoever is still in it goes before: gateways, whose containers live on. So does who is not running, and whoever
+ * waits to be started again goes after: an engine starts nothing again that has a network which is gone. Absent is fine.
+ */
 export async function removeNetwork(
   engine: ContainerEngine,
-  network: string,
+  { id, name }: Pick<Network, 'id' | 'name'>,
   signal: AbortSignal,
 ): Promise<void> {
-  const found = await engine.inspectNetwork(network, signal);
-  for (const container of found?.containers ?? []) {
-    await engine.disconnectContainer(network, container, signal);
+  const found = await engine.inspectNetwork(id, signal);
+  const members = await engine.listMembers(id, signal);
+  for (const container of new Set([...(found?.containers ?? []), ...members])) {
+    await engine.disconnectContainer(id, container, signal);
   }
-  await engine.removeNetwork(network, signal);
-}
-
-/**
- * Has the gateways in the networks of replicas: one that was made anew since is in none. Those that do not run are
- * answered, and waited for.
- */
-export async function connectGateways(
-  engine: ContainerEngine,
-  networks: readonly string[],
-  gateways: readonly string[],
-  signal: AbortSignal,
-): Promise<string[]> {
-  const absent: string[] = [];
-  for (const gateway of gateways) {
-    const found = await engine.inspectContainer(gateway, signal);
-    if (found?.state !== 'running') {
-      absent.push(gateway);
-      continue;
-    }
-    for (const network of networks.filter((name) => !(name in found.addresses))) {
-      try {
-        await engine.connectContainer(network, gateway, signal);
-      } catch (error) {
-        // Its replica, or it, is being removed.
-        if (!isEngineProblem(error, 'network_absent', 'container_absent')) throw error;
-      }
-    }
+  await engine.removeNetwork(id, signal);
+  for (const container of await engine.listMembers(id, signal)) {
+    await engine.disconnectContainer(name, container, signal);
   }
-  return absent;
 }

@@ -30,8 +30,8 @@ export async function removeReplicaTraces({
       version !== undefined && (await isComplete({ engine, names }, version, volume.name, uncut));
     if (!isOfAll) await engine.removeVolume(volume.name, uncut);
   }
-  for (const { id } of await engine.listNetworks(own.all, uncut)) {
-    await removeNetwork(engine, id, uncut);
+  for (const network of await engine.listNetworks(own.all, uncut)) {
+    await removeNetwork(engine, network, uncut);
   }
 }
 

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
-import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createLogger } from '@inference-server/service-kit';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { needs } from '@inference-server/testing';
 import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
 
@@ -20,23 +19,6 @@ afterEach(async () => {
 
 const start = (options: Parameters<ReplicaScene['start']>[0] = {}) =>
   scene.start({ limits: { memoryBytes: 256 * 1024 ** 2 }, ...options });
-
-async function makeHome(subnet: string): Promise<string> {
-  const labels = { 'inference-server.installation': scene.own.installationId };
-  const name = `home-${scene.own.installationId}`;
-  await scene.engine.createNetwork({ name, labels, subnet }, signal);
-  return name;
-}
-
-/** A container that stays, in this network. */
-async function makeGateway(name: string, network: string): Promise<void> {
-  const labels = { 'inference-server.installation': scene.own.installationId };
-  await scene.own.api.call('POST', `/containers/create?name=${name}`, {
-    ...{ Image: scene.own.image, Cmd: ['sleep', '100'] },
-    ...{ HostConfig: { Init: true, NetworkMode: network }, Labels: labels },
-  });
-  await scene.own.api.call('POST', `/containers/${name}/start`);
-}
 
 /** Runs in a replica: what these addresses, and a name, answer it. */
 function looking(addresses: readonly string[]): string {
@@ -79,53 +61,6 @@ describe('in its network a replica', () => {
     const lines = end?.log.trim().split('\n').slice(1);
     // Its own bridge has an address, and there is whatever the host has listening on all.
     expect(lines).toEqual(['not reached', 'not reached', 'not reached', 'reached', 'no name']);
-  });
-
-  it('is beside the gateways that are in containers, also when one is made anew', async () => {
-    const gateway = `gateway-${scene.own.installationId}`;
-    const home = await makeHome('10.214.254.0/28');
-    const make = () => makeGateway(gateway, home);
-    const remove = () => scene.own.api.call('DELETE', `/containers/${gateway}?force=1`);
-    await make();
-    const { id } = await start({ hosting: { gateways: [gateway] } });
-    const replica = scene.order(id, {}, small);
-    await scene.untilReady(replica);
-    const network = scene.namesOf(id, replica.id).name('replica-network');
-    const isIn = async () => {
-      const found = await scene.engine.inspectContainer(gateway, signal);
-      return network in (found?.addresses ?? {});
-    };
-    expect(await isIn()).toBe(true);
-    await remove();
-    await make();
-    await expect.poll(isIn, { timeout: 15_000 }).toBe(true);
-    scene.replicas.stop(id, replica.id);
-    await scene.untilEnded(replica);
-    expect(await scene.engine.inspectNetwork(network, signal)).toBeUndefined();
-    await remove();
-  });
-
-  it('is started though a gateway is not there, which is told once, and has it as soon as it is', async () => {
-    const gateway = `late-${scene.own.installationId}`;
-    const logger = createLogger('test', 'silent');
-    vi.spyOn(logger, 'child').mockReturnValue(logger as never);
-    const warn = vi.spyOn(logger, 'warn');
-    const { id } = await start({ hosting: { gateways: [gateway] }, logger });
-    const replicas = [scene.order(id, {}, small), scene.order(id, {}, small)];
-    for (const replica of replicas) await scene.untilReady(replica);
-    const told = warn.mock.calls.filter(([, said]) => String(said).startsWith('gateways'));
-    expect(told).toEqual([[{ gateways: [gateway] }, 'gateways do not run on this engine']]);
-    const home = await makeHome('10.214.254.16/28');
-    await makeGateway(gateway, home);
-    const networks = replicas.map((replica) =>
-      scene.namesOf(id, replica.id).name('replica-network'),
-    );
-    const joined = async () => {
-      const found = await scene.engine.inspectContainer(gateway, signal);
-      return networks.filter((network) => network in (found?.addresses ?? {}));
-    };
-    await expect.poll(joined, { timeout: 15_000 }).toEqual(networks);
-    await scene.own.api.call('DELETE', `/containers/${gateway}?force=1`);
   });
 
   it('has none where all subnets are taken', async () => {

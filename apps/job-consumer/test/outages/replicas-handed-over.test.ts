@@ -92,6 +92,82 @@ it('ends at a stop that hands nothing over once the calls are over that are unde
   expect((await scene.tracesOf()).filter((name) => name.includes(busy.id))).toEqual([]);
 });
 
+it('that nobody has told of yet since it was found takes no call at a stop, and its calls end', async () => {
+  await start({ handsOver: true });
+  const replica = scene.order(consumer);
+  const address = await scene.untilReady(replica);
+  await scene.closeAll();
+  scene.replicas.busy.add(replica.id);
+  scene.replicas.deaf.add(consumer);
+  const registrations = scene.registrationsOf(consumer).length;
+  await start({ handsOver: false });
+  const states = () =>
+    scene
+      .registrationsOf(consumer)
+      .slice(registrations)
+      .map(({ state }) => state);
+  await expect.poll(states).toContain('ready');
+  const closed = scene.closeAll();
+  scene.replicas.deaf.delete(consumer);
+  await scene.untilSaid(replica, 'draining');
+  expect(scene.registrationsOf(consumer).at(-1)?.reason).toBe('It is stopping.');
+  expect(await scene.statusOf(address)).toBe('12');
+  scene.replicas.busy.clear();
+  await closed;
+  const history = scene.replicas.history(replica.id).map(({ state }) => state);
+  expect(history).toEqual(['starting', 'ready', 'draining', 'ended']);
+});
+
+it('has none come in its place at a stop, also when an adoption ends meanwhile', async () => {
+  await start({ handsOver: false });
+  const replica = scene.order(consumer);
+  await scene.untilReady(replica);
+  scene.replicas.busy.add(replica.id);
+  let answer: () => void = () => undefined;
+  let asked = 0;
+  const task = scene.addTask('true');
+  task.isSuperseded = true;
+  task.onAdoption = async () => {
+    asked += 1;
+    await new Promise<void>((resolve) => (answer = resolve));
+  };
+  await scene.leave(consumer, task);
+  await expect.poll(() => asked, { timeout: 10_000 }).toBe(1);
+  const closed = scene.closeAll();
+  const last = () => scene.registrationsOf(consumer).at(-1)?.reason;
+  await expect.poll(last).toBe('It is stopping.');
+  const { length } = scene.registrationsOf(consumer);
+  answer();
+  const later = () => scene.registrationsOf(consumer).slice(length);
+  await expect.poll(() => later().length, { timeout: 10_000 }).toBeGreaterThan(3);
+  expect(new Set(later().map(({ state }) => state))).toEqual(new Set(['reconciling']));
+  scene.replicas.busy.clear();
+  await closed;
+});
+
+it('is left by a stop right after its start', async () => {
+  let isLooked = false;
+  await start({
+    handsOver: true,
+    wrap: (engine) => ({
+      ...engine,
+      // By its id alone it is looked at once it runs.
+      async inspectContainer(container, bounds) {
+        const found = await engine.inspectContainer(container, bounds);
+        if (found?.state !== 'running' || found.id !== container) return found;
+        isLooked = true;
+        return new Promise((_resolve, reject) => {
+          bounds.addEventListener('abort', () => reject(bounds.reason as Error));
+        });
+      },
+    }),
+  });
+  const replica = scene.order(consumer);
+  await expect.poll(() => isLooked, { timeout: 10_000 }).toBe(true);
+  await scene.closeAll();
+  expect(await scene.containerOf(consumer, replica)).toMatchObject({ state: 'running' });
+});
+
 it('that does not run yet is removed at a stop, and brought up by the next process', async () => {
   await start({ handsOver: true, hosting: { startTimeoutMs: 20_000 } });
   const [large, waiting] = [

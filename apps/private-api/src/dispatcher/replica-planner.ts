@@ -35,10 +35,12 @@ export function createReplicaPlanner(deps: {
 
   const drain = async (drains: readonly ReplicaDrain[]): Promise<void> => {
     if (drains.length === 0) return;
-    await rows.drain(leader, drains);
+    const gone = new Set((await rows.drain(leader, drains)).map(({ id }) => id));
     await rows.noteDrained();
     await rows.stopDrained();
-    for (const { id, why } of drains) logger.info({ replicaId: id, why }, 'a replica is let go');
+    for (const { id, why } of drains) {
+      if (gone.has(id)) logger.info({ replicaId: id, why }, 'a replica is let go');
+    }
   };
 
   return {
@@ -63,8 +65,9 @@ export function createReplicaPlanner(deps: {
       });
       if (starts.length > 0) {
         const named = starts.map((start) => ({ ...start, id: newId() }));
-        await rows.start(leader, named);
+        const started = new Set((await rows.start(leader, named)).map(({ id }) => id));
         for (const { id, versionId, consumerId } of named) {
+          if (!started.has(id)) continue;
           logger.info({ replicaId: id, versionId, consumerId }, 'a replica is started');
         }
       }
@@ -108,8 +111,9 @@ export function createReplicaPlanner(deps: {
     /** What becomes of replicas and gateways with time. */
     async tidy(graceMs: number): Promise<void> {
       const steady = { ...leader, forMs: graceMs };
-      for (const lost of await rows.endLapsed(steady)) {
-        logger.warn(lost, 'a replica is lost with its consumer');
+      for (const { reason, ...lost } of await rows.endLapsed(steady)) {
+        if (reason === 'lost') logger.warn(lost, 'a replica is lost with its consumer');
+        else logger.info(lost, 'a replica that was not wanted is gone with its consumer');
       }
       const forgotten = await rows.forgetGateways(steady);
       if (forgotten > 0)

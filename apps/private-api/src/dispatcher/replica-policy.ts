@@ -15,7 +15,12 @@ export interface ReplicaStart extends Place {
 
 /** Why a replica is not wanted any more. */
 export type DrainReason =
-  'idle' | 'evicted' | 'model deleted' | 'next version serves' | 'consumer drained';
+  | 'idle'
+  | 'evicted'
+  | 'model deleted'
+  | 'next version serves'
+  | 'consumer drained'
+  | 'more than max_replicas';
 
 export interface ReplicaDrain {
   id: string;
@@ -47,6 +52,7 @@ export function pauseMs(failures: number): number {
  * A version has as many as its calls need, within its bounds; more of them stay until they have been idle for
  * its time-out. What finds no room waits for what goes, or has idle ones of others go, the least recently used
  * first: none with a call, none that starts, and none that the calls or the `min_replicas` of its model want.
+ * An old version's replica never goes for a next one that has only failed.
  * `closed` are consumers that get no replicas. Those on a `draining` one are to be elsewhere, and so are those on
  * one that has `left`, which serve till then.
  */
@@ -78,19 +84,18 @@ export function planReplicas(
   for (const { current, older } of models.values()) {
     for (const replica of older.flatMap(({ id }) => room.stayingOf(id))) {
       if (current === undefined) giveUp(replica, 'model deleted');
-      else if (!isReady(replica)) giveUp(replica, 'next version serves');
+      else if (!isReady(replica) && current.failures === 0) giveUp(replica, 'next version serves');
     }
     if (current !== undefined && older.length > 0) rollOver(current);
   }
 
   const current = versions.filter(({ isCurrent }) => isCurrent);
   for (const version of current) {
-    const own = lasting(version).filter(isReady);
-    const surplus = own.length - wantedOf(version, olderOf(version), room);
-    const idle = own.filter((r) => r.inFlight === 0 && r.idleMs >= version.idleTimeoutMs);
-    for (const replica of leastRecentlyUsed(idle).slice(0, Math.max(0, surplus))) {
-      giveUp(replica, 'idle');
-    }
+    letIdleGo(version);
+    // A consumer that comes back has brought more than there should be: the calls of those that go end first.
+    const all = lasting(version);
+    const over = byUse(all).slice(0, Math.max(0, all.length - version.maxReplicas));
+    for (const replica of over) giveUp(replica, 'more than max_replicas');
   }
 
   const idle = evictable(versions, room);
@@ -103,11 +108,9 @@ export function planReplicas(
   for (const version of byUrgency) {
     const own = lasting(version);
     const missing = wantedOf(version, olderOf(version), room) - own.length;
-    const isPausing =
-      (version.failedMsAgo ?? Infinity) < pauseMs(version.failures + version.losses);
     // What fails is tried by one replica at a time.
     const atOnce = version.failures === 0 ? missing : own.every(isReady) ? 1 : 0;
-    for (let n = 0; n < Math.min(missing, atOnce) && !isPausing; n += 1) {
+    for (let n = 0; n < Math.min(missing, atOnce) && !isPausing(version); n += 1) {
       if (!placeOne(version, n === 0 && own.every(isReady))) break;
     }
   }
@@ -121,15 +124,34 @@ export function planReplicas(
     const serving = next.filter(isReady).length;
     if (serving === 0) return;
     const wanted = Math.max(wantedOf(version, olderOf(version), room), next.length);
-    const old = oldOf(version).toSorted((a, b) => a.inFlight - b.inFlight || b.idleMs - a.idleMs);
+    const old = byUse(oldOf(version));
     for (const replica of old.slice(0, Math.max(0, old.length - (wanted - serving)))) {
       giveUp(replica, 'next version serves');
     }
   }
 
   /**
+   * Old ones too, as far as no call needs them: else a next version that does not start would be tried for
+   * ever, though nobody calls.
+   */
+  function letIdleGo(version: HostedVersion): void {
+    const isIdle = (of: LivingReplica) => of.inFlight === 0 && of.idleMs >= version.idleTimeoutMs;
+    const goneOf = (those: readonly LivingReplica[], surplus: number) =>
+      leastRecentlyUsed(those.filter(isIdle)).slice(0, Math.max(0, surplus));
+    const older = olderOf(version);
+    const serving = lasting(version).filter(isReady);
+    const old = oldOf(version).filter((of) => isReady(of) && !isLeaving(of));
+    const needed = Math.max(0, neededOf(version, older) - serving.length);
+    for (const replica of goneOf(old, old.length - needed)) giveUp(replica, 'idle');
+    const surplus = serving.length - wantedOf(version, older, room);
+    for (const replica of goneOf(serving, surplus)) giveUp(replica, 'idle');
+  }
+
+  /**
    * False: there is no room, and there will be none by itself. `isNext`: an old one of its model may go for it,
-   * one at a time: its calls are let end, and others go to the one that is started in its place.
+   * one at a time: its calls are let end, and others go to the one that is started in its place. None goes for
+   * a version that has failed: nothing might serve then. A model of which nothing serves does not wait for the
+   * calls of others either, where idle ones could go.
    */
   function placeOne(version: HostedVersion, isNext: boolean): boolean {
     const { needs } = version;
@@ -144,22 +166,32 @@ export function planReplicas(
       plan.starts.push({ versionId: version.id, ...start });
       return true;
     }
-    const later = room.findLater(anywhere);
+    const old = oldOf(version);
+    const isUrgent = version.waiting > 0 && room.stayingOf(version.id).length + old.length === 0;
+    const soon: Wish = { ...anywhere, isUrgent };
+    const later = room.findLater(soon);
     if (later !== undefined) {
       room.host(later, needs);
       return true;
     }
-    const old = isNext ? oldOf(version) : [];
-    const kind = JSON.stringify(needs);
-    if (old.length > 0 || !hopeless.has(kind)) {
-      const others = idle.filter((r) => room.isStaying(r) && !old.includes(r));
-      const made = room.findByEvicting(anywhere, [...others, ...leastRecentlyUsed(old)]);
+    const mayTakeOld = version.failures === 0;
+    const next = isNext && mayTakeOld ? leastRecentlyUsed(old) : [];
+    const kind = JSON.stringify([needs, isUrgent]);
+    if (next.length > 0 || !hopeless.has(kind)) {
+      const notAmong = mayTakeOld ? next : old;
+      const others = idle.filter((r) => room.isStaying(r) && !notAmong.includes(r));
+      const made = room.findByEvicting(soon, [...others, ...next]);
       if (made !== undefined) {
         for (const replica of made.evicted) giveUp(replica, 'evicted');
         room.host(made.place, needs);
         return true;
       }
-      hopeless.add(kind);
+      if (mayTakeOld || old.length === 0) hopeless.add(kind);
+    }
+    const atLast = isUrgent ? room.findLater(anywhere) : undefined;
+    if (atLast !== undefined) {
+      room.host(atLast, needs);
+      return true;
     }
     plan.starved.push(version.id);
     if (version.waiting > 0 && lasting(version).length === 0) {
@@ -170,7 +202,8 @@ export function planReplicas(
 
   /**
    * On a consumer that is to be empty one stays for each that comes in its place; on one that has left also what
-   * the calls need until others serve.
+   * the calls need until others serve, and on any as long as what is to come in its place has failed and is
+   * tried again.
    */
   function leaveConsumers(): void {
     const started = new Map<string, number>();
@@ -185,13 +218,16 @@ export function planReplicas(
       const serving = heirs.filter(isReady).length;
       const coming = heirs.length - serving + (started.get(heir?.id ?? '') ?? 0);
       const needed = heir === undefined ? 0 : wantedOf(heir, olderOf(heir), room) - serving;
+      const isTried = heir !== undefined && (isPausing(heir) || (heir.failures > 0 && coming > 0));
       const [drained, away] = [
         leaving.filter((of) => isOnOneOf(draining, of)),
         leaving.filter((of) => !isOnOneOf(draining, of)),
       ];
+      const spare = ({ length }: LivingReplica[], areNeeded: boolean) =>
+        Math.max(0, length - Math.max(coming, areNeeded ? needed : 0));
       const going = [
-        ...leastRecentlyUsed(drained).slice(0, Math.max(0, drained.length - coming)),
-        ...leastRecentlyUsed(away).slice(0, Math.max(0, away.length - Math.max(coming, needed))),
+        ...leastRecentlyUsed(drained).slice(0, spare(drained, isTried)),
+        ...leastRecentlyUsed(away).slice(0, spare(away, true)),
       ];
       for (const replica of going) giveUp(replica, 'consumer drained');
     }
@@ -253,6 +289,19 @@ export function evictable(versions: readonly HostedVersion[], room: ReplicaRoom)
     idle.push(...spareOf(old, old.length - Math.max(0, needed - own.length)));
   }
   return leastRecentlyUsed(idle);
+}
+
+/** Whether it has failed, or was lost, so lately that it is not tried now. */
+function isPausing({ failedMsAgo, failures, losses }: HostedVersion): boolean {
+  return (failedMsAgo ?? Infinity) < pauseMs(failures + losses);
+}
+
+/** What starts comes first, then what has the fewest calls, or the oldest. */
+function byUse(replicas: readonly LivingReplica[]): LivingReplica[] {
+  return replicas.toSorted(
+    (a, b) =>
+      Number(isReady(a)) - Number(isReady(b)) || a.inFlight - b.inFlight || b.idleMs - a.idleMs,
+  );
 }
 
 function spareOf(own: readonly LivingReplica[], spare: number): LivingReplica[] {

@@ -100,28 +100,29 @@ export function createReplicaPlanRepository(
       return { draining: new Set(idsOf(true)), left: new Set(idsOf(false)) };
     },
 
-    /** As long as `leader` leads. */
+    /** As long as `leader` leads. Answers those that are. */
     async start(
       leader: LeaderRow,
       starts: readonly (ReplicaStart & { id: string })[],
-    ): Promise<void> {
-      await database.query(
+    ): Promise<{ id: string }[]> {
+      return database.query(
         `WITH ${lead}
          INSERT INTO replicas (id, model_version_id, consumer_id, lenders, lease_until)
          SELECT s.id, s."versionId", s."consumerId", s.lenders, now() + $4 * interval '1 millisecond'
            FROM jsonb_to_recordset($3::jsonb)
                   AS s(id uuid, "versionId" uuid, "consumerId" text, lenders text[])
-          WHERE EXISTS (SELECT FROM lead)`,
+          WHERE EXISTS (SELECT FROM lead)
+         RETURNING id`,
         [leader.name, leader.holder, JSON.stringify(starts), leaseMs],
       );
     },
 
     /**
      * Lets those go that are still as they were when it was decided, as long as `leader` leads. One that never
-     * served is known to no gateway.
+     * served is known to no gateway. Answers those that go.
      */
-    async drain(leader: LeaderRow, drains: readonly ReplicaDrain[]): Promise<void> {
-      await database.query(
+    async drain(leader: LeaderRow, drains: readonly ReplicaDrain[]): Promise<{ id: string }[]> {
+      return database.query(
         `WITH ${lead},
          due AS (
            SELECT r.id FROM replicas r
@@ -132,7 +133,8 @@ export function createReplicaPlanRepository(
          UPDATE replicas r
             SET state = CASE WHEN r.state = 'STARTING' AND r.ready_at IS NULL
                              THEN 'STOPPING'::replica_state ELSE 'DRAINING'::replica_state END
-           FROM due WHERE r.id = due.id`,
+           FROM due WHERE r.id = due.id
+         RETURNING r.id`,
         [leader.name, leader.holder, JSON.stringify(drains)],
       );
     },
@@ -159,15 +161,21 @@ export function createReplicaPlanRepository(
     /** See the function. */
     stopDrained: () => stopDrained(database, maxCallS),
 
-    /** Those whose consumer let their leases lapse, as long as `leader` leads steadily. */
-    async endLapsed(leader: SteadyLeader): Promise<{ replicaId: string; consumerId: string }[]> {
+    /**
+     * Those whose consumer let their leases lapse, as long as `leader` leads steadily. One that was not wanted any
+     * more is no loss.
+     */
+    async endLapsed(
+      leader: SteadyLeader,
+    ): Promise<{ replicaId: string; consumerId: string; reason: 'lost' | 'stopped' }[]> {
       return database.query(
-        `UPDATE replicas SET state = 'ENDED', ended_at = now(), end_reason = 'lost',
+        `UPDATE replicas SET state = 'ENDED', ended_at = now(),
+                end_reason = CASE WHEN state = 'STOPPING' THEN 'stopped' ELSE 'lost' END,
                 detail = 'Nothing was heard of its consumer for too long.'
           WHERE id IN (SELECT id FROM replicas
                         WHERE state < 'ENDED' AND lease_until < now() AND ${leadsSteadily}
                         ORDER BY id FOR UPDATE SKIP LOCKED)
-         RETURNING id AS "replicaId", consumer_id AS "consumerId"`,
+         RETURNING id AS "replicaId", consumer_id AS "consumerId", end_reason AS reason`,
         leaderValues(leader),
       );
     },

@@ -41,19 +41,26 @@ export function createReplicaRoom(scene: {
   const staying = () => scene.replicas.filter(isStaying);
 
   /** Looked into for each wish: opened once, until something goes. What comes is entered. */
-  const shelf = new Map<'now' | 'later' | 'idle', Book[]>();
-  const opened = (name: 'now' | 'later' | 'idle', open: () => Book[]): readonly Book[] => {
+  const shelf = new Map<'now' | 'soon' | 'later' | 'idle', Book[]>();
+  const opened = (name: 'now' | 'soon' | 'later' | 'idle', open: () => Book[]): readonly Book[] => {
     const books = shelf.get(name) ?? open();
     shelf.set(name, books);
     return books;
   };
   const now = () => opened('now', () => openBooks(consumers, busy, [...scene.replicas, ...coming]));
-  const later = () => opened('later', () => laterWithout(new Set()));
+  const later = ({ isUrgent = false }: Partial<Wish> = {}) =>
+    opened(isUrgent ? 'soon' : 'later', () => laterWithout(new Set(), { isUrgent }));
   const withoutTasks = () =>
     opened('idle', () => openBooks(consumers, [], [...staying(), ...coming]));
-  const laterWithout = (without: ReadonlySet<LivingReplica>) =>
+  const isThereSoon = (of: LivingReplica) => of.inFlight > 0 && of.state !== 'STOPPING';
+  const laterWithout = (
+    without: ReadonlySet<LivingReplica>,
+    { isUrgent = false }: Partial<Wish> = {},
+  ) =>
     openBooks(consumers, busy, [
-      ...staying().filter((replica) => !without.has(replica)),
+      ...scene.replicas.filter(
+        (of) => !without.has(of) && (isStaying(of) || (isUrgent && isThereSoon(of))),
+      ),
       ...coming,
     ]);
   const placeIn = (books: readonly Book[], wish: Wish) =>
@@ -73,7 +80,7 @@ export function createReplicaRoom(scene: {
     /** Where there is room now. */
     findNow: (wish: Wish) => toPlace(placeIn(now(), wish)),
     /** Where there will be room when what goes is gone. */
-    findLater: (wish: Wish) => toPlace(placeIn(later(), wish)),
+    findLater: (wish: Wish) => toPlace(placeIn(later(wish), wish)),
 
     /**
      * Where there would be room without some of the `evictable`, which are given up in their order, and
@@ -84,7 +91,7 @@ export function createReplicaRoom(scene: {
       evictable: readonly LivingReplica[],
     ): { place: Place; evicted: LivingReplica[] } | undefined {
       const found = fewest(0, evictable.length, (count) =>
-        placeIn(laterWithout(new Set(evictable.slice(0, count))), wish),
+        placeIn(laterWithout(new Set(evictable.slice(0, count)), wish), wish),
       );
       if (found === undefined) return undefined;
       const ids = found.fit.map(({ consumer }) => consumer.id);
@@ -93,7 +100,7 @@ export function createReplicaRoom(scene: {
       const without = new Set(first.filter((replica) => isOn(replica, ids)));
       for (const kept of [...without].reverse()) {
         without.delete(kept);
-        if (placeIn(laterWithout(without), there) === undefined) without.add(kept);
+        if (placeIn(laterWithout(without, wish), there) === undefined) without.add(kept);
       }
       return { place: toPlace(found.fit), evicted: [...without] };
     },
@@ -101,6 +108,7 @@ export function createReplicaRoom(scene: {
     /** It goes: its room is to be had later. */
     giveUp({ id }: LivingReplica): void {
       gone.add(id);
+      shelf.delete('soon');
       shelf.delete('later');
       shelf.delete('idle');
     },
@@ -112,7 +120,7 @@ export function createReplicaRoom(scene: {
     },
     run(task: BusyTask): void {
       busy.push(task);
-      for (const name of ['now', 'later'] as const) {
+      for (const name of ['now', 'soon', 'later'] as const) {
         for (const book of booksOf(shelf.get(name) ?? [], task)) book.enter(task);
       }
     },
@@ -136,6 +144,8 @@ export interface Wish {
   needs: Needs;
   kind: ModelKind;
   isAllowed: (consumerId: string) => boolean;
+  /** It does not wait for what goes with calls under way: these may last for long. */
+  isUrgent?: boolean;
 }
 
 /** Whether a replica of this state is to stay. */

@@ -30,8 +30,8 @@ export function sweepReplicaLogs(
 }
 
 /**
- * Replicas that have ended, with their logs: all but the last of each model, and those whose time is over.
- * Failures are kept for as long as they count.
+ * Replicas that have ended, with their logs: all but the last of each version, and those whose time is over.
+ * Failures are kept for as long as they count: those of one version take no place of another's.
  */
 export function sweepEndedReplicas(
   database: Database,
@@ -40,8 +40,8 @@ export function sweepEndedReplicas(
   const due = `
     SELECT id, 0 AS bytes FROM (
       SELECT r.id, r.ended_at,
-             row_number() OVER (PARTITION BY v.human_readable_id ORDER BY r.ended_at DESC) AS place
-        FROM replicas r JOIN model_versions v ON v.id = r.model_version_id
+             row_number() OVER (PARTITION BY r.model_version_id ORDER BY r.ended_at DESC) AS place
+        FROM replicas r
        WHERE r.ended_at IS NOT NULL) AS ended
      WHERE place > ${endedKept} OR ended_at <= now() - $1 * interval '1 second'`;
   return createRowSweep(database, {

@@ -137,6 +137,21 @@ export async function disconnectContainer(
   }
 }
 
+export async function listMembers(
+  { docker, deadlines }: EngineConnection,
+  network: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const found = await boundedCall(
+    `members of network ${network}`,
+    deadlines.callMs,
+    signal,
+    (abortSignal) =>
+      docker.listContainers({ all: true, filters: { network: [network] }, abortSignal }),
+  );
+  return found.map(({ Id }) => Id);
+}
+
 async function unlessAbsent(
   call: Promise<unknown>,
   ...absent: ('network_absent' | 'container_absent')[]

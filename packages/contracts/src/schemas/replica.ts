@@ -57,7 +57,7 @@ const storable = '^[^\\u0000\\p{Surrogate}]*$';
 export const ReportedReplica = Type.Object(
   {
     id: ReplicaId,
-    /** `draining`: it serves, and its consumer stops: no more calls are to come to it. */
+    /** `draining`: it serves, or may, and its consumer stops: no more calls are to come to it. */
     state: Type.Enum(['starting', 'ready', 'draining', 'ended']),
     address: Type.Optional(Address),
     end: Type.Optional(
@@ -146,6 +146,11 @@ export const GatewayReport = Type.Object(
       description:
         'Counts the reports of a gateway: an earlier one that comes later changes nothing.',
     }),
+    leaves: Type.Optional(
+      Type.Boolean({
+        description: 'It is its last one: where it holds nothing, nobody waits for it any more.',
+      }),
+    ),
     /** The replicas that it may send calls to, with the calls that are under way. */
     holds: Type.Array(
       Type.Object({

@@ -87,11 +87,53 @@ export function createReplicaRepository(
     return row?.isTaken === true ? 'DEVICE_TAKEN' : 'CONSUMER_EXISTS';
   }
 
+  /** Nobody waits for a gateway that holds nothing and is heard of no more. */
+  async function forgetGateway(id: string, number: number): Promise<void> {
+    await database.query(
+      `WITH gone AS (DELETE FROM gateways WHERE id = $1 AND report < $2 RETURNING id)
+       SELECT pg_notify('gateways_changed', '') FROM gone`,
+      [id, number],
+    );
+  }
+
+  async function keepGateway(
+    id: string,
+    { number, holds, demand }: Pick<GatewayReport, 'number' | 'holds' | 'demand'>,
+  ): Promise<void> {
+    await database.query(
+      `WITH before AS (SELECT holds, demand FROM gateways WHERE id = $1),
+       told AS (
+         INSERT INTO gateways (id, reported_at, report, holds, demand)
+         VALUES ($1, now(), $4, $2::jsonb, $3::jsonb)
+         ON CONFLICT (id) DO UPDATE
+           SET reported_at = now(), report = excluded.report, holds = excluded.holds,
+               demand = excluded.demand
+         WHERE gateways.report < excluded.report
+         RETURNING id),
+       held AS (
+         SELECT r.id, now() - coalesce(h.idle_s, 0) * interval '1 second' AS used_at
+           FROM replicas r
+           JOIN jsonb_to_recordset($2::jsonb) AS h(replica_id uuid, in_flight int, idle_s float8)
+             ON h.replica_id = r.id
+          WHERE r.state < 'ENDED' AND (h.in_flight > 0 OR h.idle_s IS NOT NULL)
+            AND EXISTS (SELECT FROM told)
+          ORDER BY r.id FOR UPDATE OF r SKIP LOCKED),
+       used AS (
+         UPDATE replicas r SET used_at = held.used_at
+           FROM held WHERE r.id = held.id AND r.used_at < held.used_at - interval '0.5 seconds')
+       SELECT pg_notify('gateways_changed', '') FROM told
+        WHERE NOT EXISTS (
+          SELECT FROM before WHERE before.demand = $3::jsonb AND before.holds = $2::jsonb)`,
+      [id, JSON.stringify(holds), JSON.stringify(demand), number],
+    );
+  }
+
   return {
     /**
      * What a consumer says of its replicas; their leases are renewed. One that was ready and is started anew, by
-     * a process that has not found its container, is no longer ready; one whose consumer stops drains. Answers those that have ended. Nothing is
-     * changed by what was said before what is known already, nor by who does not speak for the consumer.
+     * a process that has not found its container, is no longer ready; one whose consumer stops drains. Answers
+     * those that have ended. Nothing is changed by what was said before what is known already, nor by who does
+     * not speak for the consumer.
      */
     async report(
       consumerId: string,
@@ -125,8 +167,9 @@ export function createReplicaRepository(
                     ELSE r.state END,
                   address = CASE WHEN said.state = 'ready' THEN coalesce(said.address, r.address)
                                  WHEN said.state = 'starting' THEN NULL ELSE r.address END,
-                  ready_at = CASE WHEN said.state = 'ready' AND r.state = 'STARTING'
-                                  THEN now() ELSE r.ready_at END,
+                  ready_at = CASE
+                    WHEN said.state = 'ready' AND said.address IS NOT NULL AND r.state = 'STARTING'
+                    THEN now() ELSE r.ready_at END,
                   ended_at = CASE WHEN said.state = 'ended' THEN now() END,
                   end_reason = CASE
                     WHEN said.state <> 'ended' THEN NULL
@@ -157,33 +200,9 @@ export function createReplicaRepository(
      * What a gateway says of its calls, and since when its replicas are idle by it. What it does not hold any
      * more may be stopped by that. A report that comes after a later one, or again, changes nothing.
      */
-    async noteGateway(id: string, { number, holds, demand }: GatewayReport): Promise<void> {
-      await database.query(
-        `WITH before AS (SELECT holds, demand FROM gateways WHERE id = $1),
-         told AS (
-           INSERT INTO gateways (id, reported_at, report, holds, demand)
-           VALUES ($1, now(), $4, $2::jsonb, $3::jsonb)
-           ON CONFLICT (id) DO UPDATE
-             SET reported_at = now(), report = excluded.report, holds = excluded.holds,
-                 demand = excluded.demand
-           WHERE gateways.report < excluded.report
-           RETURNING id),
-         held AS (
-           SELECT r.id, now() - coalesce(h.idle_s, 0) * interval '1 second' AS used_at
-             FROM replicas r
-             JOIN jsonb_to_recordset($2::jsonb) AS h(replica_id uuid, in_flight int, idle_s float8)
-               ON h.replica_id = r.id
-            WHERE r.state < 'ENDED' AND (h.in_flight > 0 OR h.idle_s IS NOT NULL)
-              AND EXISTS (SELECT FROM told)
-            ORDER BY r.id FOR UPDATE OF r SKIP LOCKED),
-         used AS (
-           UPDATE replicas r SET used_at = held.used_at
-             FROM held WHERE r.id = held.id AND r.used_at < held.used_at - interval '0.5 seconds')
-         SELECT pg_notify('gateways_changed', '') FROM told
-          WHERE NOT EXISTS (
-            SELECT FROM before WHERE before.demand = $3::jsonb AND before.holds = $2::jsonb)`,
-        [id, JSON.stringify(holds), JSON.stringify(demand), number],
-      );
+    async noteGateway(id: string, told: GatewayReport): Promise<void> {
+      if (told.leaves === true && told.holds.length === 0) await forgetGateway(id, told.number);
+      else await keepGateway(id, told);
       await stopDrained(database, maxCallS);
     },
 
@@ -193,7 +212,7 @@ export function createReplicaRepository(
         `SELECT r.id, r.model_version_id, r.consumer_id, r.lenders, r.state::text AS state, r.address,
                 v.human_readable_id, v.number AS version, v.container_tag, v.pull_policy,
                 ${needsOf('v')} AS needs, v.rights, v.has_contract_file,
-                r.ready_at IS NOT NULL AS has_served,
+                r.state <> 'STARTING' AND r.ready_at IS NOT NULL AS has_served,
                 f.sha256 AS files_sha256, f.bytes AS files_bytes
            FROM replicas r
            JOIN model_versions v ON v.id = r.model_version_id
