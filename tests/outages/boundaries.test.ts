@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 /** The check of the import directions, run on small trees that break them. */
-const repository = fileURLToPath(new URL('..', import.meta.url));
+const repository = fileURLToPath(new URL('../..', import.meta.url));
 const checker = join(
   repository,
   'node_modules',
@@ -50,8 +50,8 @@ describe('the check of import directions', () => {
       'a circle',
       'no-circle',
       {
-        'packages/errors/src/index.ts': `export * from '../a.js';`,
-        'packages/errors/src/a.ts': `export * from '../index.js';`,
+        'packages/errors/src/index.ts': `export * from './a.js';`,
+        'packages/errors/src/a.ts': `export * from './index.js';`,
       },
     ],
     [
@@ -67,21 +67,19 @@ describe('the check of import directions', () => {
     [
       'a package that imports an app',
       'packages-import-no-app',
-      {
-        'packages/archive/src/index.ts': `export * from '../../../../apps/public-api/src/main.js';`,
-      },
+      { 'packages/archive/src/index.ts': `export * from '../../../apps/public-api/src/main.js';` },
     ],
     [
       'an app that imports an app',
       'apps-import-no-app',
-      { 'apps/private-api/src/main.ts': `export * from '../../../public-api/src/main.js';` },
+      { 'apps/private-api/src/main.ts': `export * from '../../public-api/src/main.js';` },
     ],
     [
       'a deep import',
       'no-deep-import',
       {
         'packages/archive/src/inner.ts': nothing,
-        'apps/private-api/src/main.ts': `export * from '../../../../packages/archive/src/inner.js';`,
+        'apps/private-api/src/main.ts': `export * from '../../../packages/archive/src/inner.js';`,
       },
     ],
     [
@@ -132,7 +130,7 @@ describe('the check of import directions', () => {
     [
       'an import that leads nowhere',
       'not-resolvable',
-      { 'packages/archive/src/index.ts': `import '../nowhere.js';` },
+      { 'packages/archive/src/index.ts': `import './nowhere.js';` },
     ],
   ])('fails on %s', async (_what, rule, breach) => {
     const { passed, rules } = await check(breach);

@@ -217,3 +217,11 @@ test.each([
 ])('%s is an address of the internet: %s', (address, isOne) => {
   expect(isPublicAddress(address)).toBe(isOne);
 });
+
+test('a host may be named with its usual port', async () => {
+  const source = createModelSources({ ...unset, MODEL_SOURCE_HOSTS: 'localhost:443' });
+  // Allowed, and nobody is there.
+  await expect(
+    source.open('https://localhost/a.zip', AbortSignal.timeout(5_000)),
+  ).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+});

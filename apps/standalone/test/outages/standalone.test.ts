@@ -62,7 +62,7 @@ describe('npm start', () => {
       await second.untilSays(up);
       const caller = createClient({ baseUrl: second.publicApi });
       const ids = (await caller.listModels()).map((model) => model.human_readable_id);
-      expect(ids).toEqual(['copy', 'threshold-volume']);
+      expect(ids).toEqual(['copy', 'iris', 'threshold-volume']);
       const { zip } = await caller.waitForTask(uid);
       const names = new AdmZip(await buffer(zip)).getEntries().map(({ entryName }) => entryName);
       expect(names).toContain('statistics.json');
@@ -188,6 +188,7 @@ test('services that are given are used, and not stopped', { timeout }, async () 
     'job-consumer',
     'private-api',
     'public-api',
+    'rpc-gateway',
   ]);
   // Of the database only private-api is told.
   const told = await environmentOf(recordedPids(DATA_DIR)['job-consumer']);

@@ -16,7 +16,8 @@ export function createHttpsSource({
   hosts,
   ...bounds
 }: DownloadBounds & { hosts: readonly string[] }): ModelSource {
-  const known = new Set(hosts.map((host) => host.toLowerCase()));
+  // As a URL has them, which leaves out the usual port.
+  const known = new Set(hosts.map((host) => host.toLowerCase().replace(/:443$/, '')));
 
   function allowed(text: string, base?: string): { url: string; onlyPublic: boolean } {
     if (known.size === 0) throw refusedUrl('is of https, and MODEL_SOURCE_HOSTS is not set');
