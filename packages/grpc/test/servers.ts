@@ -50,8 +50,11 @@ export async function startServer(
 }
 
 /** Our client. */
-export function connectTo(address: string): GrpcConnection {
-  const connection = openGrpcConnection(address);
+export function connectTo(
+  address: string,
+  options?: Parameters<typeof openGrpcConnection>[1],
+): GrpcConnection {
+  const connection = openGrpcConnection(address, options);
   onTestFinished(() => connection.close());
   return connection;
 }

@@ -3,7 +3,7 @@ import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-
 import { encodeModelSpec } from '@inference-server/protos';
 import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
 import { isLate, type Prediction } from './predict-call.js';
-import type { ReplicaSet } from './replica-set.js';
+import type { CallEnd, ReplicaSet } from './replica-set.js';
 
 export const predictPath = '/tensorflow.serving.PredictionService/Predict';
 
@@ -36,7 +36,6 @@ export function createReplicaCalls({
 }): (call: ReplicaCall) => Promise<Prediction> {
   async function ask(placed: Placed, call: ReplicaCall): Promise<Answer> {
     const { model, replica } = placed;
-    call.requireContractOf(placed);
     // By itself it is the version that it has: ours is a number that it may not know it by.
     const spec = encodeModelSpec({
       name: model.human_readable_id,
@@ -60,18 +59,33 @@ export function createReplicaCalls({
     const patience: Patience = { overdueAt: undefined };
     for (let isAgain = false; ; isAgain = true) {
       const placed = await queue.place(call.target, { signal: call.signal, isAgain, patience });
-      let failure: Error | undefined;
+      let end: CallEnd = { is: 'unasked' };
       try {
-        return { model: placed.model, answer: await ask(placed, call) };
+        call.signal.throwIfAborted();
+        call.requireContractOf(placed);
+        end = { is: 'unanswered', since: performance.now() };
+        const answer = await ask(placed, call);
+        end = { is: 'answered' };
+        return { model: placed.model, answer };
       } catch (error) {
-        if (!(error instanceof PeerError && error.neverTaken)) throw errorOfCall(error);
-        failure = error;
+        if (error instanceof PeerError && error.neverTaken) {
+          end = { is: 'unreached', failure: error };
+          continue;
+        }
+        if (end.is === 'unanswered' && isAnswer(error, call)) end = { is: 'answered' };
+        throw errorOfCall(error);
       } finally {
-        replicas.give(placed.replica, failure);
+        replicas.give(placed.replica, end);
         queue.pump(call.target.name);
       }
     }
   };
+}
+
+/** Whether a call failed for what the replica answered, and not because nothing came. */
+function isAnswer(error: unknown, { signal }: ReplicaCall): boolean {
+  if (error instanceof PeerError || signal.aborted) return false;
+  return !(error instanceof GrpcError && error.status === 'DEADLINE_EXCEEDED');
 }
 
 function errorOfCall(error: unknown): unknown {

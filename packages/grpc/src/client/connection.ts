@@ -1,12 +1,14 @@
 import { PeerError } from '../grpc-error.js';
+import { hostAnswers } from './host-answers.js';
 import { makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
 import { openPeerSession, type PeerSession } from './peer-session.js';
+import { untilReady } from './until-ready.js';
 
 export interface GrpcConnection {
   call(call: OutgoingCall): Promise<Answer>;
   /**
-   * Cuts the calls under way when the peer does not answer within `timeoutMs`. Not to be asked often: servers
-   * of other makers send away who asks more than twice in five minutes.
+   * Cuts the calls under way when the peer's host does not answer within `timeoutMs`. Its system is asked, by
+   * another connection: a peer that computes in its only thread answers nobody, and is there.
    */
   probe(timeoutMs: number): void;
   /** What is under way ends as if the peer had gone. */
@@ -46,27 +48,36 @@ export function openGrpcConnection(
       if (isClosed()) throw new PeerError('the connection was closed', { neverTaken: true });
       const session = sessionFor();
       try {
-        return await makeCall(session, call);
+        return await callOn(session, call);
       } catch (error) {
         // It was being ended as the call went out: the peer takes it on another one.
         const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
         if (!isAgain || isClosed() || call.signal?.aborted === true) throw error;
-        return await makeCall(sessionFor(), call);
+        return await callOn(sessionFor(), call);
       }
     },
     probe(timeoutMs) {
-      for (const { http2, calls } of sessions) {
-        if (calls === 0 || http2.destroyed) continue;
-        const overdue = setTimeout(() => {
-          http2.destroy(new Error('the peer does not answer'));
-        }, timeoutMs);
-        http2.once('close', () => clearTimeout(overdue));
-        http2.ping(() => clearTimeout(overdue));
-      }
+      const busy = [...sessions].filter(({ calls }) => calls > 0);
+      if (busy.length === 0) return;
+      const { signal } = closing;
+      void hostAnswers(address, { timeoutMs, signal }).then((isThere) => {
+        if (isThere) return;
+        for (const { http2 } of busy)
+          http2.destroy(new Error('the host of the peer does not answer'));
+      });
     },
     close() {
       closing.abort();
       for (const { http2 } of sessions) http2.destroy();
     },
   };
+}
+
+/**
+ * Nothing is sent before the peer has said that it speaks: what is given up until then has reached no handler,
+ * however late the peer comes to read it.
+ */
+async function callOn(session: PeerSession, call: OutgoingCall): Promise<Answer> {
+  if (!session.isConnected()) await untilReady(session, call);
+  return makeCall(session, call);
 }

@@ -6,7 +6,10 @@ export interface PeerSession {
   readonly http2: ClientHttp2Session;
   /** Calls that are under way on it. */
   calls: number;
+  /** Whether it has said how it speaks, and can be asked. */
   isConnected(): boolean;
+  /** Rejects where it ends before. */
+  readonly ready: Promise<void>;
   /** Whether it takes another call: it is not about to end, and the peer said that it takes as many. */
   hasRoom(): boolean;
   isUsable(): boolean;
@@ -28,13 +31,10 @@ export function openPeerSession(
   address: string,
   { connectTimeoutMs, onClosed }: { connectTimeoutMs: number; onClosed: () => void },
 ): PeerSession {
-  const { hostname, port } = new URL(`http://${address}`);
-  const host = hostname.replace(/^\[|\]$/g, '');
   const http2 = connect(`http://${address}`, {
     createConnection: () =>
       connectSocket({
-        host,
-        port: Number(port === '' ? '80' : port),
+        ...addressOf(address),
         noDelay: true,
         keepAlive: true,
         keepAliveInitialDelay: keepAliveMs,
@@ -48,14 +48,20 @@ export function openPeerSession(
   let cause: unknown;
   let lastTaken: number | undefined;
   const overdue = setTimeout(() => {
-    http2.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
+    http2.destroy(new Error(`no answer to the connection within ${connectTimeoutMs} ms`));
   }, connectTimeoutMs);
 
-  http2.once('connect', () => {
-    isConnected = true;
-    clearTimeout(overdue);
-    http2.setLocalWindowSize(sessionWindowBytes);
+  http2.once('connect', () => http2.setLocalWindowSize(sessionWindowBytes));
+  const ready = new Promise<void>((resolve, reject) => {
+    // A system takes connections for who does not come to take them.
+    http2.once('remoteSettings', () => {
+      isConnected = true;
+      clearTimeout(overdue);
+      resolve();
+    });
+    http2.once('close', () => reject(cause ?? new Error('the connection was closed')));
   });
+  ready.catch(() => undefined);
   http2.on('error', (error) => {
     cause ??= error;
   });
@@ -72,6 +78,7 @@ export function openPeerSession(
   const session: PeerSession = {
     http2,
     calls: 0,
+    ready,
     isConnected: () => isConnected,
     isUsable: () => !isEnding && !http2.closed && !http2.destroyed,
     hasRoom: () => {
@@ -82,4 +89,9 @@ export function openPeerSession(
     lastTakenStream: () => lastTaken,
   };
   return session;
+}
+
+export function addressOf(address: string): { host: string; port: number } {
+  const { hostname, port } = new URL(`http://${address}`);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? '80' : port) };
 }
