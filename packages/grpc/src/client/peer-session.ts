@@ -59,7 +59,9 @@ export function openPeerSession(
       clearTimeout(overdue);
       resolve();
     });
-    http2.once('close', () => reject(cause ?? new Error('the connection was closed')));
+    http2.once('close', () => {
+      reject((cause as Error | undefined) ?? new Error('the connection was closed'));
+    });
   });
   ready.catch(() => undefined);
   http2.on('error', (error) => {
