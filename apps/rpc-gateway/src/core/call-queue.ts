@@ -162,6 +162,7 @@ export function createCallQueue({
       signal.addEventListener('abort', onAbort, { once: true });
       queues.set(name, isAgain ? new Set([waiting, ...before]) : before.add(waiting));
       if (isFirst) onWaiting();
+      else pumpModel(name);
     });
   }
 

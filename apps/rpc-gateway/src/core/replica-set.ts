@@ -100,6 +100,17 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     if (others?.size === 0) byVersion.delete(replica.modelVersionId);
   }
 
+  function resumeIn(replica: Known, pauseMs: number): void {
+    const pause = setTimeout(() => {
+      pauses.delete(pause);
+      // A timer counts from the beginning of the event loop's turn: it may come too early.
+      const leftMs = replica.suspendedUntil - performance.now();
+      if (leftMs > 0) resumeIn(replica, leftMs);
+      else onChange(false);
+    }, pauseMs + 1);
+    pauses.add(pause);
+  }
+
   function suspend(replica: Known, failure: Error): void {
     replica.lastFailure = failure;
     // Calls that were on their way together are one try.
@@ -107,11 +118,7 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     const pauseMs = Math.min(100 * 2 ** replica.failures, longestPauseMs);
     replica.suspendedUntil = performance.now() + pauseMs;
     replica.failures += 1;
-    const pause = setTimeout(() => {
-      pauses.delete(pause);
-      onChange(false);
-    }, pauseMs + 1);
-    pauses.add(pause);
+    resumeIn(replica, pauseMs);
   }
 
   return {
