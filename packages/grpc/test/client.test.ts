@@ -1,6 +1,6 @@
 import { constants } from 'node:http2';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Metadata, status } from '@grpc/grpc-js';
@@ -163,29 +163,6 @@ test('a call beyond the last that a peer took, as it says, is made again', async
     expect((await peer.call(call('/t.T/Any'))).status).toBe('PERMISSION_DENIED');
     expect(seen).toEqual(expected);
   }
-});
-
-test('a peer that takes connections and says nothing is given up, and took no call', async () => {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => sockets.push(socket));
-  const port = await freePort();
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  const peer = connectTo(`127.0.0.1:${port}`, { connectTimeoutMs: 300 });
-  const came: Buffer[] = [];
-  const pending = errorOf(peer.call(call('/t.T/Any')));
-  await expect.poll(() => sockets.length).toBe(1);
-  sockets[0]?.on('data', (bytes: Buffer) => came.push(bytes));
-  expect(await pending).toMatchObject({ status: 'UNAVAILABLE', neverTaken: true });
-  expect(Buffer.concat(came).includes('/t.T/Any')).toBe(false);
-  const own = performance.now() + 100;
-  const late = peer.call({ ...call('/t.T/Any'), deadlineAt: own });
-  expect(await errorOf(late)).toMatchObject({ status: 'DEADLINE_EXCEEDED' });
-  const gone = peer.call({ ...call('/t.T/Any'), signal: AbortSignal.timeout(100) });
-  expect(await errorOf(gone)).toMatchObject({ name: 'TimeoutError' });
 });
 
 /** A server that takes a call and computes for it in its only thread, for ever; few others may knock meanwhile. */

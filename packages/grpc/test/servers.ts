@@ -50,11 +50,8 @@ export async function startServer(
 }
 
 /** Our client. */
-export function connectTo(
-  address: string,
-  options?: Parameters<typeof openGrpcConnection>[1],
-): GrpcConnection {
-  const connection = openGrpcConnection(address, options);
+export function connectTo(address: string): GrpcConnection {
+  const connection = openGrpcConnection(address);
   onTestFinished(() => connection.close());
   return connection;
 }

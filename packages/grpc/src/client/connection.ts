@@ -2,7 +2,6 @@ import { PeerError } from '../grpc-error.js';
 import { hostAnswers } from './host-answers.js';
 import { makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
 import { openPeerSession, type PeerSession } from './peer-session.js';
-import { untilReady } from './until-ready.js';
 
 export interface GrpcConnection {
   call(call: OutgoingCall): Promise<Answer>;
@@ -48,12 +47,12 @@ export function openGrpcConnection(
       if (isClosed()) throw new PeerError('the connection was closed', { neverTaken: true });
       const session = sessionFor();
       try {
-        return await callOn(session, call);
+        return await makeCall(session, call);
       } catch (error) {
         // It was being ended as the call went out: the peer takes it on another one.
         const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
         if (!isAgain || isClosed() || call.signal?.aborted === true) throw error;
-        return await callOn(sessionFor(), call);
+        return await makeCall(sessionFor(), call);
       }
     },
     probe(timeoutMs) {
@@ -71,13 +70,4 @@ export function openGrpcConnection(
       for (const { http2 } of sessions) http2.destroy();
     },
   };
-}
-
-/**
- * Nothing is sent before the peer has said that it speaks: what is given up until then has reached no handler,
- * however late the peer comes to read it.
- */
-async function callOn(session: PeerSession, call: OutgoingCall): Promise<Answer> {
-  if (!session.isConnected()) await untilReady(session, call);
-  return makeCall(session, call);
 }

@@ -184,7 +184,7 @@ function lost(session: PeerSession, stream: ClientHttp2Stream, cause: unknown): 
   return new PeerError(text, { neverTaken, cause: why });
 }
 
-export function whyLost(error: unknown): string {
+function whyLost(error: unknown): string {
   const { code } = error as { code?: unknown };
   const text = error instanceof Error ? error.message : String(error);
   return typeof code === 'string' && !text.includes(code) ? `${text} (${code})` : text;

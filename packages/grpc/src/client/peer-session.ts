@@ -6,10 +6,7 @@ export interface PeerSession {
   readonly http2: ClientHttp2Session;
   /** Calls that are under way on it. */
   calls: number;
-  /** Whether it has said how it speaks, and can be asked. */
   isConnected(): boolean;
-  /** Rejects where it ends before. */
-  readonly ready: Promise<void>;
   /** Whether it takes another call: it is not about to end, and the peer said that it takes as many. */
   hasRoom(): boolean;
   isUsable(): boolean;
@@ -48,22 +45,14 @@ export function openPeerSession(
   let cause: unknown;
   let lastTaken: number | undefined;
   const overdue = setTimeout(() => {
-    http2.destroy(new Error(`no answer to the connection within ${connectTimeoutMs} ms`));
+    http2.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
   }, connectTimeoutMs);
 
-  http2.once('connect', () => http2.setLocalWindowSize(sessionWindowBytes));
-  const ready = new Promise<void>((resolve, reject) => {
-    // A system takes connections for who does not come to take them.
-    http2.once('remoteSettings', () => {
-      isConnected = true;
-      clearTimeout(overdue);
-      resolve();
-    });
-    http2.once('close', () => {
-      reject((cause as Error | undefined) ?? new Error('the connection was closed'));
-    });
+  http2.once('connect', () => {
+    isConnected = true;
+    clearTimeout(overdue);
+    http2.setLocalWindowSize(sessionWindowBytes);
   });
-  ready.catch(() => undefined);
   http2.on('error', (error) => {
     cause ??= error;
   });
@@ -80,7 +69,6 @@ export function openPeerSession(
   const session: PeerSession = {
     http2,
     calls: 0,
-    ready,
     isConnected: () => isConnected,
     isUsable: () => !isEnding && !http2.closed && !http2.destroyed,
     hasRoom: () => {
