@@ -80,7 +80,7 @@ export async function startRpcGateway(
 
   const http = createHttpServer({ logger });
   keepUploadPace(http, config.uploadPace);
-  answerHealth(http, state);
+  answerHealth(http, state, () => sync.hasFreshNews());
   mountPredict(http, { ...config, predictor, budget });
 
   async function close(): Promise<void> {

@@ -57,6 +57,24 @@ test('those that come too few go when the time is over; a large one goes alone',
   answers.forEach((answer, n) => expect(answer.equals(outputsOf(asked[n]!))).toBe(true));
 });
 
+test('a call that says what it wants of the answer goes alone, and whole', async () => {
+  const { api, address } = await startScene();
+  const requests: Buffer[] = [];
+  const replica = await startReplica((call, done) => {
+    requests.push(call.request);
+    echo(call, done);
+  });
+  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
+  const { predict } = clientOf(address);
+  // output_filter: ["x"]
+  const filter = Buffer.from([0x1a, 1, 0x78]);
+  const asked = [1, 2].map((n) => Buffer.concat([askedOf(n), filter]));
+  await Promise.all(asked.map((one) => predict(one)));
+  expect(requests).toHaveLength(2);
+  for (const request of requests) expect(request.subarray(-filter.length)).toEqual(filter);
+});
+
 test('calls whose other sizes differ never go together', async () => {
   const { rows, predict } = await scene({ ...model, contract: square });
   const of = (...dims: [number, number]) =>

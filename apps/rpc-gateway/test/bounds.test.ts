@@ -6,12 +6,14 @@ import { status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { callerHeader, writeCaller } from '@inference-server/contracts';
 import { createByteBudget } from '@inference-server/grpc';
+import { predictRequestFromJson } from '@inference-server/protos';
 import { createHttpServer, createLogger } from '@inference-server/service-kit';
 import type { Predictor } from '../src/core/predictor.js';
 import { mountPredict } from '../src/doors/http/predict.js';
 import { keyOf, modelOf, tokens } from './private-api.js';
 import {
   clientOf,
+  deferred,
   doubles,
   echo,
   readyAt,
@@ -133,18 +135,27 @@ describe('as JSON', () => {
   });
 
   test('a body that does not say its length takes what has come of it', async () => {
-    const { api, httpUrl } = await startScene({ maxQueuedBytes: 10_000 });
-    const replica = await startReplica(echo);
+    const { api, httpUrl } = await startScene({ maxQueuedBytes: 30_000 });
+    const gate = deferred();
+    const replica = await startReplica(
+      (call, done) => void gate.promise.then(() => echo(call, done)),
+    );
     api.tell({ models: [model], replicas: readyAt(model, replica.address) });
     await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
     const url = `${httpUrl}/api/models/echo/predict`;
-    expect(await post(url, '{"x": [1]}', true).statusCode).toBe(200);
-    expect(await post(url, `{"x": [${'1,'.repeat(3_000)}1]}`, true).statusCode).toBe(429);
+    const large = `{"x": [${' '.repeat(6_000)}1]}`;
+    const first = post(url, large, true);
+    await expect.poll(() => api.reports.at(-1)?.demand[0]?.in_flight, soon).toBe(1);
+    expect(await post(url, large, true).statusCode).toBe(429);
+    // That would not fit if it were alone either: there is no use in coming again.
+    expect(await post(url, `{"x": [${' '.repeat(12_000)}1]}`, true).statusCode).toBe(413);
+    gate.resolve();
+    expect(await first.statusCode).toBe(200);
     expect(await post(url, '{"x": [1]}', true).statusCode).toBe(200);
   });
 
   test('what a request takes is given back, whenever its caller goes', async () => {
-    const budget = createByteBudget(1_000_000);
+    const [budget, maxQueuedBytes] = [createByteBudget(1_000_000), 1_000_000];
     const signals: AbortSignal[] = [];
     const predictor = {
       modelFor: () => Promise.resolve(model),
@@ -162,12 +173,13 @@ describe('as JSON', () => {
       seen += 1;
       if (isLate) await new Promise((resolve) => raw.socket.once('close', resolve));
     });
-    const limits = { maxJsonBytes: 10_000, maxCallMs: 60_000 };
+    const limits = { maxQueuedBytes, maxJsonBytes: 10_000, maxCallMs: 60_000 };
     mountPredict(app, { predictor, relayToken: tokens.relay, budget, ...limits });
     await app.listen({ host: '127.0.0.1', port: 0 });
     onTestFinished(() => app.close());
     const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}/api/models/echo/predict`;
 
+    const smallBytes = predictRequestFromJson(model.contract, '{"x": [1]}').length;
     const within = post(url, '{"x": [1', false);
     await expect.poll(() => budget.held).toBe(3 * 8);
     within.request.destroy();
@@ -175,16 +187,26 @@ describe('as JSON', () => {
 
     const waiting = post(url, '{"x": [1]}', true);
     await expect.poll(() => signals.length).toBe(1);
-    expect(budget.held).toBe(3 * 10);
+    expect(budget.held).toBe(Math.max(3 * 10, 10 + smallBytes));
     waiting.request.destroy();
     await expect.poll(() => budget.held).toBe(0);
     expect(signals[0]?.aborted).toBe(true);
 
+    // Its tensor is several times as large as the text.
+    const body = `{"x": [${'1,'.repeat(999)}1]}`;
+    const grown = post(url, body, true);
+    await expect.poll(() => signals.length).toBe(2);
+    const { length } = predictRequestFromJson(model.contract, body);
+    expect(length).toBeGreaterThan(2 * body.length);
+    expect(budget.held).toBe(body.length + length);
+    grown.request.destroy();
+    await expect.poll(() => budget.held).toBe(0);
+
     isLate = true;
     const early = post(url, '{"x": [1]}', true);
-    await expect.poll(() => seen).toBe(3);
+    await expect.poll(() => seen).toBe(4);
     early.request.destroy();
     await new Promise((resolve) => setTimeout(resolve, 200));
-    expect([budget.held, signals.length]).toEqual([0, 1]);
+    expect([budget.held, signals.length]).toEqual([0, 2]);
   });
 });

@@ -271,6 +271,20 @@ describe('a call is refused', () => {
     expect(codes.filter((code) => code === status.UNAVAILABLE).length).toBe(2);
   });
 
+  test('a queue of one version is full: calls of another are taken while it has room', async () => {
+    const { api, address } = await startScene({ maxQueuePerModel: 2, startTimeoutMs: 1_000 });
+    const replica = await startReplica(echo);
+    const models = [{ ...model, is_current: false }, modelOf(2)];
+    api.tell({ models, replicas: readyAt(model, replica.address) });
+    await expect.poll(() => api.reports.length, soon).toBeGreaterThan(1);
+    const { predict } = clientOf(address);
+    const of = (version: bigint) => requestOf({ x: doubles(1) }, { name: 'echo', version });
+    const waiting = [2n, 2n].map((version) => predict(of(version)).catch(() => undefined));
+    await expect.poll(() => api.reports.at(-1)?.demand[0]?.waiting, soon).toBe(2);
+    for (let n = 0; n < 3; n += 1) expect(await predict(of(1n))).toEqual(outputsOf(of(1n)));
+    expect(await Promise.all(waiting)).toEqual([undefined, undefined]);
+  });
+
   test('before there were news: UNAVAILABLE', async () => {
     const { api, address } = await startScene();
     api.goAway();

@@ -1,5 +1,8 @@
 import { constants } from 'node:http2';
-import { createServer, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { Metadata, status } from '@grpc/grpc-js';
 import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
@@ -162,20 +165,45 @@ test('a call beyond the last that a peer took, as it says, is made again', async
   }
 });
 
-test('a peer that is silent from the beginning is given up', async () => {
-  const sockets: Socket[] = [];
-  const server = createServer((socket) => sockets.push(socket));
-  const port = await freePort();
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  const peer = connectTo(`127.0.0.1:${port}`);
-  const pending = errorOf(peer.call(call('/t.T/Any')));
-  await expect.poll(() => sockets.length).toBe(1);
-  peer.probe(100);
-  expect(await pending).toMatchObject({ status: 'UNAVAILABLE' });
+/** A server that takes a call and computes for it in its only thread, for ever; few others may knock meanwhile. */
+async function busyServer(): Promise<{ address: string; busy: Promise<unknown> }> {
+  const worker = new Worker(
+    `const { parentPort } = require('node:worker_threads');
+    const server = require('node:http2').createServer();
+    server.on('stream', () => {
+      parentPort.postMessage('busy');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    });
+    server.listen({ host: '127.0.0.1', port: 0, backlog: 1 }, () => {
+      parentPort.postMessage('127.0.0.1:' + server.address().port);
+    });`,
+    { eval: true },
+  );
+  onTestFinished(async () => void (await worker.terminate()));
+  const [address] = (await once(worker, 'message')) as [string];
+  return { address, busy: once(worker, 'message') };
+}
+
+test('a peer that only computes is not given up, one whose host answers nobody is', async () => {
+  const { address, busy } = await busyServer();
+  const peer = connectTo(address);
+  let error: unknown;
+  const pending = errorOf(peer.call(call('/t.T/Any'))).then((thrown) => (error = thrown));
+  await busy;
+  peer.probe(300);
+  await sleep(800);
+  expect(error).toBeUndefined();
+  // The system takes no more connections for it: whoever knocks hears nothing.
+  const { port } = new URL(`http://${address}`);
+  for (let n = 0; n < 8; n += 1) {
+    const socket = connect(Number(port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    onTestFinished(() => void socket.destroy());
+  }
+  await sleep(200);
+  peer.probe(300);
+  await expect.poll(() => error).toMatchObject({ status: 'UNAVAILABLE', neverTaken: false });
+  await pending;
 });
 
 test.each([

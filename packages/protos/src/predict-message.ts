@@ -21,6 +21,8 @@ export interface ModelSpec {
 export interface PredictRequestOutline {
   modelSpec: ModelSpec;
   inputs: Map<string, TensorOutline>;
+  /** Whether it says more than whom it asks and the inputs: what to answer, and what nobody here knows. */
+  hasMore: boolean;
   /** The request without its model_spec, as slices of it: to be sent behind another one. */
   rest: Buffer[];
 }
@@ -40,11 +42,13 @@ export function outlinePredictRequest(bytes: Buffer): PredictRequestOutline {
     const inputs = new Map<string, TensorOutline>();
     const budget: OutlineBudget = { tensors: 0, fields: 0 };
     const spec: Buffer[] = [];
+    let hasMore = false;
     const rest = readAllBut(bytes, budget, (field, value) => {
-      if (field === 1) addPart(spec, value);
-      else if (field === 2) takeTensor(value, inputs, budget);
+      if (field === 1 && value !== undefined) addPart(spec, value);
+      else if (field === 2 && value !== undefined) takeTensor(value, inputs, budget);
+      else hasMore = true;
     });
-    return { modelSpec: modelSpecOf(joinParts(spec), budget), inputs, rest };
+    return { modelSpec: modelSpecOf(joinParts(spec), budget), inputs, hasMore, rest };
   });
 }
 
@@ -54,7 +58,7 @@ export function outlinePredictResponse(bytes: Buffer): PredictResponseOutline {
     const outputs = new Map<string, TensorOutline>();
     const budget: OutlineBudget = { tensors: 0, fields: 0 };
     const rest = readAllBut(bytes, budget, (field, value) => {
-      if (field === 1) takeTensor(value, outputs, budget);
+      if (field === 1 && value !== undefined) takeTensor(value, outputs, budget);
     });
     return { outputs, rest };
   });
@@ -99,18 +103,21 @@ export function encodeTensors(field: number, tensors: ReadonlyMap<string, Buffer
   });
 }
 
-/** Hands out what has a length of its own, and returns everything but the first field. */
+/** Hands out each field, and the value of one that has a length; returns everything but the first field. */
 function readAllBut(
   bytes: Buffer,
   budget: OutlineBudget,
-  take: (field: number, value: Buffer) => void,
+  take: (field: number, value?: Buffer) => void,
 ): Buffer[] {
   const rest: Buffer[] = [];
   let keptFrom = 0;
   readFields(
     bytes,
     (field, wireType, reader, at) => {
-      if (wireType !== WireType.LengthDelimited) return false;
+      if (wireType !== WireType.LengthDelimited) {
+        take(field);
+        return false;
+      }
       take(field, bytesOf(reader));
       if (field !== 1) return true;
       if (at > keptFrom) rest.push(bytes.subarray(keptFrom, at));

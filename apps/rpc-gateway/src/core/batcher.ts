@@ -144,7 +144,8 @@ export function createBatcher({
     join(model, call) {
       const most = model.max_batch_size;
       const bytes = call.rest.reduce((sum, part) => sum + part.byteLength, 0);
-      if (most <= 1 || bytes > maxBatchBytes) return undefined;
+      // What it says beside its inputs is said for it alone.
+      if (most <= 1 || bytes > maxBatchBytes || call.hasMore) return undefined;
       const rows = rowsOf(model.contract, call.inputs, most - 1);
       if (rows === undefined || rows.count === 0) return undefined;
       const key = keyOf(model, call, rows);

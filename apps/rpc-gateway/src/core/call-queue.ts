@@ -64,7 +64,7 @@ export function createCallQueue({
   replicas: ReplicaSet;
   maxPerModel: number;
   startTimeoutMs: number;
-  /** Called when a model has its first waiting call. */
+  /** Called with the first call that waits for a version. */
   onWaiting: () => void;
 }): CallQueue {
   const queues = new Map<string, Set<Waiting>>();
@@ -84,6 +84,11 @@ export function createCallQueue({
   function takeOf(model: HostedModel): Placed | undefined {
     const replica = replicas.take(model.model_version_id, model.target_in_flight);
     return replica && { model, replica };
+  }
+
+  function isWaitedFor({ name, version }: Target): boolean {
+    for (const { target } of queues.get(name) ?? []) if (target.version === version) return true;
+    return false;
   }
 
   function pumpModel(name: string): void {
@@ -119,6 +124,7 @@ export function createCallQueue({
     const { signal, isAgain } = turn;
     const { name } = target;
     const before = queues.get(name) ?? new Set();
+    const isFirst = !isWaitedFor(target);
     if (before.size >= maxPerModel && !isAgain) {
       throw new AppError('TOO_MANY_REQUESTS', 'Too many calls wait for the model.', {
         retryAfterS: 1,
@@ -155,8 +161,7 @@ export function createCallQueue({
       timer = setTimeout(onOverdue, lookForReplica(target, turn));
       signal.addEventListener('abort', onAbort, { once: true });
       queues.set(name, isAgain ? new Set([waiting, ...before]) : before.add(waiting));
-      if (before.size <= 1) onWaiting();
-      // Those before it may wait for another version.
+      if (isFirst) onWaiting();
       else pumpModel(name);
     });
   }
@@ -166,8 +171,9 @@ export function createCallQueue({
       const { signal, isAgain } = turn;
       signal.throwIfAborted();
       if (isAgain) lookForReplica(target, turn);
-      const isFirst = isAgain || !queues.has(target.name);
-      return (isFirst ? tryPlace(target) : undefined) ?? (await wait(target, turn));
+      // Those that wait for another version are not before it.
+      const isNext = isAgain || !isWaitedFor(target);
+      return (isNext ? tryPlace(target) : undefined) ?? (await wait(target, turn));
     },
     pump(name) {
       for (const one of name === undefined ? [...queues.keys()] : [name]) pumpModel(one);

@@ -20,12 +20,21 @@ export function createHostedModels(): HostedModels {
   let byId = new Map<string, HostedModel>();
   let byName = new Map<string, HostedModel[]>();
   let troubles = new Map<string, string>();
+  /** By model version: contracts are compared once, not with each call that finds its replicas full. */
+  const alike = new Map<string, HostedModel[]>();
+
+  function findAlike({ human_readable_id: name, version, contract }: HostedModel): HostedModel[] {
+    return (byName.get(name) ?? []).filter(
+      (other) => other.version < version && isDeepStrictEqual(other.contract, contract),
+    );
+  }
 
   return {
     apply({ models, trouble }) {
       known = true;
       troubles = new Map(trouble.map((one) => [one.model_version_id, one.detail]));
       if (models === undefined) return;
+      alike.clear();
       byId = new Map(models.map((model) => [model.model_version_id, model]));
       byName = new Map();
       for (const model of [...models].sort((a, b) => b.version - a.version)) {
@@ -36,10 +45,12 @@ export function createHostedModels(): HostedModels {
     },
     isKnown: () => known,
     versionsOf: (name) => byName.get(name) ?? [],
-    olderAlike: ({ human_readable_id: name, version, contract }) =>
-      (byName.get(name) ?? []).filter(
-        (other) => other.version < version && isDeepStrictEqual(other.contract, contract),
-      ),
+    olderAlike(model) {
+      const { model_version_id: id } = model;
+      const found = alike.get(id) ?? findAlike(model);
+      alike.set(id, found);
+      return found;
+    },
     get: (modelVersionId) => byId.get(modelVersionId),
     troubleOf: (modelVersionId) => troubles.get(modelVersionId),
   };

@@ -10,6 +10,8 @@ export interface PredictCall {
   /** '' where the caller names none. */
   signatureName: string;
   inputs: ReadonlyMap<string, TensorOutline>;
+  /** Whether it says more than the inputs, as which outputs are wanted. */
+  hasMore: boolean;
   /** The PredictRequest without its model_spec, as it came. */
   rest: readonly Buffer[];
   /** When the time of the call is over (performance.now()). */
@@ -28,6 +30,7 @@ export interface Prediction {
   answer: Answer;
 }
 
+/** There is no room now. */
 export function noRoom(): AppError {
   return new AppError('TOO_MANY_REQUESTS', 'The server holds too many messages at the moment.', {
     retryAfterS: 1,

@@ -12,8 +12,8 @@ import { createReplicaSet } from './replica-set.js';
 export interface Predictor {
   /** Throws AppError; what the model itself answers, be it an error, is a prediction. */
   predict(call: PredictCall): Promise<Prediction>;
-  /** The version that would answer now. */
-  modelFor(target: Target): Promise<HostedModel>;
+  /** The version that would answer now. Throws AppError, or the signal's reason. */
+  modelFor(target: Target, signal: AbortSignal): Promise<HostedModel>;
   apply(news: GatewayNews): void;
   report(): Pick<GatewayReport, 'holds' | 'demand'>;
   isReady(): boolean;
@@ -57,13 +57,13 @@ export function createPredictor(options: PredictorOptions): Predictor {
   });
   const lastDemand = new Map<string, number>();
 
-  async function modelFor(target: Target): Promise<HostedModel> {
+  async function modelFor(target: Target, signal: AbortSignal): Promise<HostedModel> {
     try {
       if (models.isKnown()) return versionFor(target, models, replicas);
     } catch {
       // It may have been registered a moment ago.
     }
-    const isFresh = await options.refresh();
+    const isFresh = await unlessAborted(options.refresh(), signal);
     if (isFresh) return versionFor(target, models, replicas);
     throw new AppError('SERVICE_UNAVAILABLE', 'The model is not known at the moment.', {
       retryAfterS: 2,
@@ -75,7 +75,7 @@ export function createPredictor(options: PredictorOptions): Predictor {
 
     async predict(call) {
       const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
-      const model = await modelFor(target);
+      const model = await modelFor(target, signal);
       signal.throwIfAborted();
       requireContract(model, call);
       const joined = batcher.join(model, call);
@@ -116,4 +116,15 @@ export function createPredictor(options: PredictorOptions): Predictor {
     isReady: () => models.isKnown(),
     close: () => replicas.close(),
   };
+}
+
+/** Many may wait for one answer: who goes no longer does, and the others do. */
+function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    const leave = () => signal.removeEventListener('abort', onAbort);
+    promise.finally(leave).then(resolve, reject);
+  });
 }

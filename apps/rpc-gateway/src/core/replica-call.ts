@@ -3,7 +3,7 @@ import { GrpcError, PeerError, type Answer, type MessageSink } from '@inference-
 import { encodeModelSpec } from '@inference-server/protos';
 import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
 import { isLate, type Prediction } from './predict-call.js';
-import type { ReplicaSet } from './replica-set.js';
+import type { CallEnd, ReplicaSet } from './replica-set.js';
 
 export const predictPath = '/tensorflow.serving.PredictionService/Predict';
 
@@ -34,9 +34,11 @@ export function createReplicaCalls({
   replicas: ReplicaSet;
   maxAnswerBytes: number;
 }): (call: ReplicaCall) => Promise<Prediction> {
-  async function ask(placed: Placed, call: ReplicaCall): Promise<Answer> {
-    const { model, replica } = placed;
-    call.requireContractOf(placed);
+  async function ask(
+    { model, replica }: Placed,
+    call: ReplicaCall,
+    onBegin: () => void,
+  ): Promise<Answer> {
     // By itself it is the version that it has: ours is a number that it may not know it by.
     const spec = encodeModelSpec({
       name: model.human_readable_id,
@@ -49,6 +51,7 @@ export function createReplicaCalls({
       signal: call.signal,
       maxAnswerBytes,
       sinkFor: (bytes) => {
+        onBegin();
         const sink = call.sinkFor?.(bytes);
         if (sink === undefined) call.hold(bytes);
         return sink;
@@ -56,22 +59,52 @@ export function createReplicaCalls({
     });
   }
 
+  async function tryAt(placed: Placed, call: ReplicaCall): Promise<Tried> {
+    let since: number | undefined;
+    let hasBegun = false;
+    try {
+      call.signal.throwIfAborted();
+      call.requireContractOf(placed);
+      since = performance.now();
+      const answer = await ask(placed, call, () => (hasBegun = true));
+      return { end: { is: 'answered' }, answer };
+    } catch (error) {
+      if (since === undefined) return { end: { is: 'unasked' }, error };
+      return { end: endOf(error, { since, hasBegun, signal: call.signal }), error };
+    }
+  }
+
   return async (call) => {
     const patience: Patience = { overdueAt: undefined };
     for (let isAgain = false; ; isAgain = true) {
       const placed = await queue.place(call.target, { signal: call.signal, isAgain, patience });
-      let failure: Error | undefined;
-      try {
-        return { model: placed.model, answer: await ask(placed, call) };
-      } catch (error) {
-        if (!(error instanceof PeerError && error.neverTaken)) throw errorOfCall(error);
-        failure = error;
-      } finally {
-        replicas.give(placed.replica, failure);
-        queue.pump(call.target.name);
-      }
+      const { end, answer, error } = await tryAt(placed, call);
+      replicas.give(placed.replica, end);
+      queue.pump(call.target.name);
+      if (answer !== undefined) return { model: placed.model, answer };
+      if (end.is !== 'unreached') throw errorOfCall(error);
     }
   };
+}
+
+/** What came of a call at one replica: an answer, or an error. */
+interface Tried {
+  end: CallEnd;
+  answer?: Answer;
+  error?: unknown;
+}
+
+function endOf(
+  error: unknown,
+  { since, hasBegun, signal }: { since: number; hasBegun: boolean; signal: AbortSignal },
+): CallEnd {
+  if (error instanceof PeerError) {
+    return error.neverTaken ? { is: 'unreached', failure: error } : { is: 'unanswered', since };
+  }
+  const isOver =
+    signal.aborted || (error instanceof GrpcError && error.status === 'DEADLINE_EXCEEDED');
+  // Otherwise it is the answer that is refused.
+  return isOver && !hasBegun ? { is: 'unanswered', since } : { is: 'answered' };
 }
 
 function errorOfCall(error: unknown): unknown {

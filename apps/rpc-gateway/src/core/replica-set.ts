@@ -15,14 +15,27 @@ export interface ReplicaSet {
   hasAny(modelVersionId: string): boolean;
   /** Whether calls may count on those of a version. */
   reachOf(modelVersionId: string): Reach;
-  /** The one with the fewest calls, fewer than `most`, with one more call; undefined: there is none. */
+  /**
+   * The one with the fewest calls, fewer than `most`, with one more call; undefined: there is none. One that has
+   * let a call of its wait in vain is behind the others, until it answers again.
+   */
   take(modelVersionId: string, most: number): Replica | undefined;
-  /** A call is over. One that could not be reached (`failure`) is asked no more for a moment. */
-  give(replica: Replica, failure?: Error): void;
+  /** A call is over. */
+  give(replica: Replica, end: CallEnd): void;
   holds(): GatewayReport['holds'];
   inFlightOf(): ReadonlyMap<string, number>;
   close(): void;
 }
+
+/**
+ * How a call ended. `unasked`: it was not made. `unreached`: the replica never took it, and is asked no more for a
+ * moment. `unanswered`: it was made at `since` (performance.now()) and ended otherwise, as when its caller waits no
+ * longer.
+ */
+export type CallEnd =
+  | { is: 'answered' | 'unasked' }
+  | { is: 'unreached'; failure: Error }
+  | { is: 'unanswered'; since: number };
 
 /**
  * `taking`: one of them took its last call, or was given none yet. `doubtful`: none did, and one is asked again
@@ -35,18 +48,21 @@ export interface Reach {
 }
 
 interface Known extends Replica {
+  readonly address: string;
   idleSince: number | undefined;
   /** It stands in the news no more: it keeps its calls, and gets no others. */
   isDropped: boolean;
   suspendedUntil: number;
   failures: number;
   lastFailure?: Error;
+  answeredAt: number;
+  /** Since it last answered a call has waited for it in vain. */
+  isSilent: boolean;
 }
 
-/** A peer that is silent for so long after it was dropped, or looked for, is gone with its host. */
-const silentMs = 10_000;
-/** Servers of other makers let nobody look for them more often. */
-const lookedForEveryMs = 301_000;
+/** A host that answers nobody for so long is gone. How long a replica takes for a call is no matter. */
+const hostGoneMs = 30_000;
+const lookedForEveryMs = 60_000;
 const longestPauseMs = 2_000;
 
 /**
@@ -54,58 +70,71 @@ const longestPauseMs = 2_000;
  * one may take calls again, or is let go of, which private-api waits for (`isNews`).
  */
 export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSet {
+  /** By id and address: a container that was not found again is replaced in its row. */
   const known = new Map<string, Known>();
   const byVersion = new Map<string, Set<Known>>();
   const pauses = new Set<NodeJS.Timeout>();
   const looking = setInterval(() => {
-    for (const { connection } of known.values()) connection.probe(silentMs);
+    for (const { connection } of known.values()) connection.probe(hostGoneMs);
   }, lookedForEveryMs);
   looking.unref();
 
-  function add(id: string, modelVersionId: string, address: string): void {
+  function add(id: string, modelVersionId: string, address: string): Known {
     const replica: Known = {
-      ...{ id, modelVersionId, inFlight: 0, idleSince: undefined },
+      ...{ id, modelVersionId, address, inFlight: 0, idleSince: undefined },
       ...{ isDropped: false, suspendedUntil: 0, failures: 0 },
+      ...{ answeredAt: -Infinity, isSilent: false },
       connection: openGrpcConnection(address),
     };
-    known.set(id, replica);
+    known.set(keyOf(id, address), replica);
     const others = byVersion.get(modelVersionId) ?? new Set();
     byVersion.set(modelVersionId, others.add(replica));
+    return replica;
   }
 
   function letGo(replica: Known): void {
     replica.connection.close();
-    known.delete(replica.id);
+    known.delete(keyOf(replica.id, replica.address));
     const others = byVersion.get(replica.modelVersionId);
     others?.delete(replica);
     if (others?.size === 0) byVersion.delete(replica.modelVersionId);
   }
 
-  function suspend(replica: Known, failure: Error): void {
-    replica.lastFailure = failure;
-    const pauseMs = Math.min(100 * 2 ** replica.failures, longestPauseMs);
-    replica.suspendedUntil = performance.now() + pauseMs;
-    replica.failures += 1;
+  function resumeIn(replica: Known, pauseMs: number): void {
     const pause = setTimeout(() => {
       pauses.delete(pause);
-      onChange(false);
+      // A timer counts from the beginning of the event loop's turn: it may come too early.
+      const leftMs = replica.suspendedUntil - performance.now();
+      if (leftMs > 0) resumeIn(replica, leftMs);
+      else onChange(false);
     }, pauseMs + 1);
     pauses.add(pause);
   }
 
+  function suspend(replica: Known, failure: Error): void {
+    replica.lastFailure = failure;
+    // Calls that were on their way together are one try.
+    if (replica.suspendedUntil > performance.now()) return;
+    const pauseMs = Math.min(100 * 2 ** replica.failures, longestPauseMs);
+    replica.suspendedUntil = performance.now() + pauseMs;
+    replica.failures += 1;
+    resumeIn(replica, pauseMs);
+  }
+
   return {
     apply({ replicas }) {
-      const named = new Set(replicas.map(({ id }) => id));
+      const named = new Set<Known>();
       for (const { id, model_version_id: version, address } of replicas) {
-        const before = known.get(id);
-        if (before === undefined) add(id, version, address);
-        else before.isDropped = false;
+        const one = known.get(keyOf(id, address)) ?? add(id, version, address);
+        one.isDropped = false;
+        named.add(one);
       }
-      for (const replica of known.values()) {
-        if (named.has(replica.id) || replica.isDropped) continue;
+      for (const replica of [...known.values()]) {
+        if (named.has(replica) || replica.isDropped) continue;
         replica.isDropped = true;
         if (replica.inFlight === 0) letGo(replica);
-        else replica.connection.probe(silentMs);
+        // Its consumer may be gone, and its host with it.
+        else replica.connection.probe(hostGoneMs);
       }
     },
 
@@ -131,8 +160,7 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       const now = performance.now();
       for (const replica of byVersion.get(modelVersionId) ?? []) {
         if (replica.isDropped || replica.inFlight >= most || replica.suspendedUntil > now) continue;
-        // Of those that have equally few the first, always: the others may become idle, and go.
-        if (least === undefined || replica.inFlight < least.inFlight) least = replica;
+        if (least === undefined || comesBefore(replica, least)) least = replica;
       }
       if (least === undefined) return undefined;
       least.inFlight += 1;
@@ -140,11 +168,16 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       return least;
     },
 
-    give(replica, failure) {
+    give(replica, end) {
       const one = replica as Known;
       one.inFlight -= 1;
-      if (failure === undefined) one.failures = 0;
-      else suspend(one, failure);
+      if (end.is === 'answered') {
+        [one.failures, one.isSilent, one.answeredAt] = [0, false, performance.now()];
+      } else if (end.is === 'unreached') {
+        suspend(one, end.failure);
+      } else if (end.is === 'unanswered' && one.answeredAt < end.since) {
+        one.isSilent = true;
+      }
       if (one.inFlight > 0) return;
       one.idleSince = performance.now();
       if (!one.isDropped) return;
@@ -154,11 +187,19 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
 
     holds() {
       const now = performance.now();
-      return [...known.values()].map(({ id, inFlight, idleSince }) => ({
-        replica_id: id,
-        in_flight: inFlight,
-        idle_s: idleSince === undefined ? null : (now - idleSince) / 1000,
-      }));
+      const holds = new Map<string, GatewayReport['holds'][number]>();
+      for (const { id, inFlight, idleSince, isDropped } of known.values()) {
+        const idleS = idleSince === undefined ? null : (now - idleSince) / 1000;
+        const before = holds.get(id);
+        if (before === undefined) {
+          holds.set(id, { replica_id: id, in_flight: inFlight, idle_s: idleS });
+        } else {
+          before.in_flight += inFlight;
+          if (before.in_flight > 0) before.idle_s = null;
+          else if (!isDropped) before.idle_s = idleS;
+        }
+      }
+      return [...holds.values()];
     },
 
     inFlightOf() {
@@ -175,4 +216,14 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       for (const replica of [...known.values()]) letGo(replica);
     },
   };
+}
+
+/** Of those that have equally few the first, always: the others may become idle, and go. */
+function comesBefore(one: Known, other: Known): boolean {
+  if (one.isSilent !== other.isSilent) return other.isSilent;
+  return one.inFlight < other.inFlight;
+}
+
+function keyOf(id: string, address: string): string {
+  return `${id} ${address}`;
 }

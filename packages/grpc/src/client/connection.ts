@@ -1,12 +1,13 @@
 import { PeerError } from '../grpc-error.js';
+import { hostAnswers } from './host-answers.js';
 import { makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
 import { openPeerSession, type PeerSession } from './peer-session.js';
 
 export interface GrpcConnection {
   call(call: OutgoingCall): Promise<Answer>;
   /**
-   * Cuts the calls under way when the peer does not answer within `timeoutMs`. Not to be asked often: servers
-   * of other makers send away who asks more than twice in five minutes.
+   * Cuts the calls under way when the peer's host does not answer within `timeoutMs`. Its system is asked, by
+   * another connection: a peer that computes in its only thread answers nobody, and is there.
    */
   probe(timeoutMs: number): void;
   /** What is under way ends as if the peer had gone. */
@@ -55,14 +56,14 @@ export function openGrpcConnection(
       }
     },
     probe(timeoutMs) {
-      for (const { http2, calls } of sessions) {
-        if (calls === 0 || http2.destroyed) continue;
-        const overdue = setTimeout(() => {
-          http2.destroy(new Error('the peer does not answer'));
-        }, timeoutMs);
-        http2.once('close', () => clearTimeout(overdue));
-        http2.ping(() => clearTimeout(overdue));
-      }
+      const busy = [...sessions].filter(({ calls }) => calls > 0);
+      if (busy.length === 0) return;
+      const { signal } = closing;
+      void hostAnswers(address, { timeoutMs, signal }).then((isThere) => {
+        if (isThere) return;
+        for (const { http2 } of busy)
+          http2.destroy(new Error('the host of the peer does not answer'));
+      });
     },
     close() {
       closing.abort();

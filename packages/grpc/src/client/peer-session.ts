@@ -28,13 +28,10 @@ export function openPeerSession(
   address: string,
   { connectTimeoutMs, onClosed }: { connectTimeoutMs: number; onClosed: () => void },
 ): PeerSession {
-  const { hostname, port } = new URL(`http://${address}`);
-  const host = hostname.replace(/^\[|\]$/g, '');
   const http2 = connect(`http://${address}`, {
     createConnection: () =>
       connectSocket({
-        host,
-        port: Number(port === '' ? '80' : port),
+        ...addressOf(address),
         noDelay: true,
         keepAlive: true,
         keepAliveInitialDelay: keepAliveMs,
@@ -82,4 +79,9 @@ export function openPeerSession(
     lastTakenStream: () => lastTaken,
   };
   return session;
+}
+
+export function addressOf(address: string): { host: string; port: number } {
+  const { hostname, port } = new URL(`http://${address}`);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? '80' : port) };
 }

@@ -37,14 +37,14 @@ export function predictMethod({
       return {
         unary: (message, room) =>
           asStatus(async () => {
-            const { modelSpec, inputs, rest } = outlinePredictRequest(message);
+            const { modelSpec, inputs, hasMore, rest } = outlinePredictRequest(message);
             if (modelSpec.name === '') {
               throw new AppError('VALIDATION_FAILED', 'model_spec names no model.');
             }
             callers.requireModel(admitted, modelSpec.name);
             const { answer } = await predictor.predict({
               target: { name: modelSpec.name, version: versionOf(modelSpec.version) },
-              ...{ signatureName: modelSpec.signatureName, inputs, rest },
+              ...{ signatureName: modelSpec.signatureName, inputs, hasMore, rest },
               ...{ deadlineAt, signal: head.signal },
               hold: (bytes) => hold(room, bytes),
               sinkFor: (bytes) => {

@@ -9,15 +9,18 @@ export interface RequestBounds {
   deadlineAt: number;
   /** Aborts then, or when the client goes. */
   signal: AbortSignal;
-  /** Throws TOO_MANY_REQUESTS. */
-  take(bytes: number): void;
+  /** Throws TOO_MANY_REQUESTS, or `tooMuch` where it would not even fit if there were nothing else. */
+  take(bytes: number, tooMuch: () => AppError): void;
+  /** Takes what is missing until so many are taken in all. Throws likewise. */
+  takeInAll(bytes: number, tooMuch: () => AppError): void;
 }
 
 /** What a request has taken is given back with its end, however it ends. */
 export function boundRequest(
   reply: FastifyReply,
-  { budget, maxCallMs }: { budget: ByteBudget; maxCallMs: number },
+  bounds: { budget: ByteBudget; maxQueuedBytes: number; maxCallMs: number },
 ): RequestBounds {
+  const { budget, maxQueuedBytes, maxCallMs } = bounds;
   const { raw: response } = reply;
   const over = new AbortController();
   const gone = abortedByClient(reply);
@@ -31,15 +34,18 @@ export function boundRequest(
     budget.give(held);
     held = 0;
   });
+  const take: RequestBounds['take'] = (bytes, tooMuch) => {
+    // Of one that is over nothing would be given back.
+    if (response.closed) throw brokenOff();
+    if (held + bytes > maxQueuedBytes) throw tooMuch();
+    if (!budget.take(bytes)) throw noRoom();
+    held += bytes;
+  };
   return {
     deadlineAt: performance.now() + maxCallMs,
     signal: over.signal,
-    take(bytes) {
-      // Of one that is over nothing would be given back.
-      if (response.closed) throw brokenOff();
-      if (!budget.take(bytes)) throw noRoom();
-      held += bytes;
-    },
+    take,
+    takeInAll: (bytes, tooMuch) => take(Math.max(bytes - held, 0), tooMuch),
   };
 }
 
@@ -49,7 +55,11 @@ export function boundRequest(
  */
 export async function readBody(
   { raw, headers }: FastifyRequest,
-  { signal, take, maxBytes }: Omit<RequestBounds, 'deadlineAt'> & { maxBytes: number },
+  {
+    signal,
+    take,
+    maxBytes,
+  }: { signal: AbortSignal; take: (bytes: number) => void; maxBytes: number },
 ): Promise<Buffer | AppError> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -86,7 +96,7 @@ export async function readBody(
   return refusal;
 }
 
-function tooLarge(): AppError {
+export function tooLarge(): AppError {
   return new AppError('PAYLOAD_TOO_LARGE', 'The body is too large.');
 }
 

@@ -16,8 +16,9 @@ import {
   outlinePredictRequest,
   predictRequestFromJson,
 } from '@inference-server/protos';
+import type { Prediction } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
-import { boundRequest, readBody, type RequestBounds } from './body.js';
+import { boundRequest, readBody, tooLarge, type RequestBounds } from './body.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -26,7 +27,7 @@ declare module 'fastify' {
   }
 }
 
-/** JSON, and the tensors that are made of it, are held beside each other. */
+/** JSON, and what it is read into. The tensors that are made of it may be larger: then they take what they are. */
 const timesHeld = 3;
 /** The tensors of an answer, their values and the text of these: a byte may be a number of several digits. */
 const answerTimesHeld = 8;
@@ -38,12 +39,14 @@ export function mountPredict(
     predictor,
     relayToken,
     budget,
+    maxQueuedBytes,
     maxJsonBytes,
     maxCallMs,
   }: {
     predictor: Predictor;
     relayToken: string | undefined;
     budget: ByteBudget;
+    maxQueuedBytes: number;
     maxJsonBytes: number;
     maxCallMs: number;
   },
@@ -55,9 +58,37 @@ export function mountPredict(
     const { signal, take } = boundsOf(request);
     return readBody(request, {
       ...{ signal, maxBytes: maxJsonBytes },
-      take: (bytes) => take(timesHeld * bytes),
+      take: (bytes) => take(timesHeld * bytes, tooLarge),
     });
   });
+
+  async function ask(request: FastifyRequest, body: Buffer): Promise<Prediction> {
+    const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
+    const { version } = request.query as QueryOf<typeof routes.predict>;
+    const { deadlineAt, signal, take, takeInAll } = boundsOf(request);
+    const target = { name, version };
+    let model = await predictor.modelFor(target, signal);
+    for (let isAgain = false; ; isAgain = true) {
+      const message = predictRequestFromJson(model.contract, body);
+      takeInAll(body.length + message.length, tooLarge);
+      const { inputs, hasMore, rest } = outlinePredictRequest(message);
+      try {
+        return await predictor.predict({
+          ...{ target, signatureName: '', inputs, hasMore, rest },
+          ...{ deadlineAt, signal },
+          hold: (answerBytes) => take(answerTimesHeld * answerBytes, answerTooLarge),
+        });
+      } catch (error) {
+        const isRefused = error instanceof AppError && error.code === 'VALIDATION_FAILED';
+        if (isAgain || !isRefused) throw error;
+        // While it waited, a version may have taken its place that wants other tensors of the same body.
+        const next = await predictor.modelFor(target, signal);
+        if (next.model_version_id === model.model_version_id) throw error;
+        model = next;
+      }
+    }
+  }
+
   app.route({
     method: contract.method,
     url: contract.path,
@@ -65,26 +96,16 @@ export function mountPredict(
     schema: { params: routes.predict.params, querystring: routes.predict.query },
     onRequest: async (request) => requireRelay(request, relayToken),
     preParsing: async (request, reply, payload) => {
-      request.bounds = boundRequest(reply, { budget, maxCallMs });
+      request.bounds = boundRequest(reply, { budget, maxQueuedBytes, maxCallMs });
       return payload;
     },
     handler: async (request, reply) => {
-      const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
-      const { version } = request.query as QueryOf<typeof routes.predict>;
-      const { deadlineAt, signal, take } = boundsOf(request);
-      if (request.body instanceof AppError) throw request.body;
-      if (!Buffer.isBuffer(request.body)) {
+      const { body } = request;
+      if (body instanceof AppError) throw body;
+      if (!Buffer.isBuffer(body)) {
         throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
       }
-      const target = { name, version };
-      const model = await predictor.modelFor(target);
-      const message = predictRequestFromJson(model.contract, request.body);
-      const { inputs, rest } = outlinePredictRequest(message);
-      const { model: by, answer } = await predictor.predict({
-        ...{ target, signatureName: '', inputs, rest },
-        ...{ deadlineAt, signal },
-        hold: (answerBytes) => take(answerTimesHeld * answerBytes),
-      });
+      const { model: by, answer } = await ask(request, body);
       if (answer.status !== 'OK' || answer.message === undefined) {
         throw modelError(answer.status, answer.statusMessage);
       }
@@ -98,6 +119,10 @@ export function mountPredict(
 function boundsOf({ bounds }: FastifyRequest): RequestBounds {
   if (bounds === undefined) throw new Error('a request was not bounded');
   return bounds;
+}
+
+function answerTooLarge(): AppError {
+  return new AppError('MODEL_ERROR', "The model's answer is larger than the server ever holds.");
 }
 
 /** What a model says of its failure is its own word, and shown as such. */
