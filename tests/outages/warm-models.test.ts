@@ -110,7 +110,7 @@ it('a new version takes over under load without a failed call', async () => {
   const versions = answers.map(({ version }) => version);
   expect(new Set(versions.slice(0, before))).toEqual(new Set(['one', 'two']));
   expect(new Set(versions.slice(before))).toEqual(new Set(['two']));
-}, 120_000);
+}, 180_000);
 
 it('idle replicas make room for tasks and for other models, busy ones never', async () => {
   const large = { memory_mib: 3_000, max_replicas: 1, idle_timeout_s: 600 };

@@ -94,14 +94,14 @@ export function warmModels(server: RunningServer) {
       expect(inTime ? states : seen).toEqual(states);
     },
 
-    /** Waits until so many have ended, and answers these. */
+    /** Waits until so many have ended, and answers these. A gateway that was killed is waited for for 60 s. */
     async untilEnded(id: string, count: number): Promise<ReplicaDetails[]> {
       let ended: ReplicaDetails[] = [];
       const have = async () => {
         ended = (await replicasOf(id)).filter(({ state }) => state === 'ENDED');
         return ended.length >= count;
       };
-      expect(await waitUntil(have, { timeoutMs: 40_000 })).toBe(true);
+      expect(await waitUntil(have, { timeoutMs: 100_000 })).toBe(true);
       return ended;
     },
 
