@@ -115,6 +115,8 @@ export function makeCall(session: PeerSession, call: OutgoingCall): Promise<Answ
     });
     stream.on('close', () => {
       session.calls -= 1;
+      // Node keeps a client's stream until a full garbage collection (measured on 20.20): not the call with it.
+      stream.removeAllListeners();
       if (end === undefined) settle(() => reject(lost(session, stream, cause)));
       else finish(end);
     });
