@@ -4,6 +4,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import {
   allRoutes,
   callerHeader,
+  frameInvocation,
+  headedType,
   publicRoutes,
   roles,
   writeCaller,
@@ -281,6 +283,10 @@ async function requestOf(route: RouteContract, who: Who, relation: Relation): Pr
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(bodyOf(route)),
       };
+    case 'headed': {
+      const head = frameInvocation({ id: 1, metadata: [], output_metadata: [] });
+      return { path, headers: { 'content-type': headedType }, body: new Uint8Array(head) };
+    }
     case 'zip-upload': {
       const id = route.operationId === 'postTask' ? await modelOf('operator') : fresh;
       const query = {
