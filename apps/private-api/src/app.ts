@@ -312,7 +312,7 @@ export async function startPrivateApi(
     createInvocationService({
       store: invocations,
       contents: createInvocationContents(database),
-      ...{ blobs, models, quotas, space },
+      ...{ blobs, models, quotas, space, logger },
     }),
   );
   mountConsumerRoutes(

@@ -55,7 +55,8 @@ export function openLogFiles(
   app: string,
   { folder, maxBytes, count }: LogFiles,
 ): { write(line: string): void } {
-  const path = (number: number) => resolve(folder, number === 0 ? `${app}.log` : `${app}.${number}.log`);
+  const path = (number: number) =>
+    resolve(folder, number === 0 ? `${app}.log` : `${app}.${number}.log`);
   let file: { descriptor: number; inode: number } | undefined;
   let isCut = false;
   let wasTold = false;

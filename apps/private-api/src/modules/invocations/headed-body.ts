@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { Readable } from 'node:stream';
 import { AppError } from '@inference-server/errors';
 
@@ -5,6 +6,8 @@ export interface HeadedBodyRead {
   head: Buffer;
   /** The rest, as it comes; it is UTF-8, or reading it throws VALIDATION_FAILED. */
   content: AsyncGenerator<Buffer, void>;
+  /** Lets go of the stream, so that somebody else may read what is left of it. */
+  close(): Promise<void>;
 }
 
 /**
@@ -32,12 +35,20 @@ export async function readHeadedBody(
     return all.subarray(0, bytes);
   };
 
-  const length = (await take(4)).readUInt32BE();
-  if (length > maxHeadBytes) {
-    throw new AppError('PAYLOAD_TOO_LARGE', `The head is larger than ${maxHeadBytes} bytes.`);
+  const close = async (): Promise<void> => {
+    await chunks.return();
+  };
+  try {
+    const length = (await take(4)).readUInt32BE();
+    if (length > maxHeadBytes) {
+      throw new AppError('PAYLOAD_TOO_LARGE', `The head is larger than ${maxHeadBytes} bytes.`);
+    }
+    const head = await take(length);
+    return { head, content: textOf(rest, chunks), close };
+  } catch (error) {
+    await close();
+    throw error;
   }
-  const head = await take(length);
-  return { head, content: textOf(rest, chunks) };
 }
 
 async function* chunksOf(body: Readable): AsyncGenerator<Buffer, void> {
@@ -49,27 +60,42 @@ async function* chunksOf(body: Readable): AsyncGenerator<Buffer, void> {
   }
 }
 
+/** What it passes on is checked without a string of it being made. */
 async function* textOf(first: Buffer, others: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
-  const check = (chunk: Buffer, stream: boolean) => {
-    try {
-      decoder.decode(chunk, { stream });
-    } catch (error) {
-      throw new AppError('VALIDATION_FAILED', 'The content is no UTF-8.', {
-        cause: error,
-        extensions: { parameter: 'content' },
-      });
-    }
+  let begun = Buffer.alloc(0);
+  const check = (chunk: Buffer) => {
+    const text = begun.length === 0 ? chunk : Buffer.concat([begun, chunk]);
+    const end = endOfWhole(text);
+    if (!isUtf8(text.subarray(0, end))) throw noText();
+    begun = Buffer.from(text.subarray(end));
   };
   if (first.length > 0) {
-    check(first, true);
+    check(first);
     yield first;
   }
   for await (const chunk of others) {
-    check(chunk, true);
+    check(chunk);
     yield chunk;
   }
-  check(Buffer.alloc(0), false);
+  if (begun.length > 0) throw noText();
+}
+
+/** Where the last character ends that is there whole, as far as it may be one. */
+function endOfWhole(text: Buffer): number {
+  for (let back = 1; back <= Math.min(3, text.length); back += 1) {
+    const byte = text[text.length - back] ?? 0;
+    if (byte < 0x80) break;
+    if (byte < 0xc0) continue;
+    const bytes = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
+    return bytes > back ? text.length - back : text.length;
+  }
+  return text.length;
+}
+
+function noText(): AppError {
+  return new AppError('VALIDATION_FAILED', 'The content is no UTF-8.', {
+    extensions: { parameter: 'content' },
+  });
 }
 
 function cutShort(cause?: unknown): AppError {

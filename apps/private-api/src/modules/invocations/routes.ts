@@ -35,16 +35,23 @@ export function mountInvocationRoutes(app: FastifyInstance, invocations: Invocat
   mountRoute(app, routes.storeInvocation, async ({ http }, reply) => {
     const { owner } = callerOf(http);
     const signal = abortedByClient(reply);
-    const { head: json, content } = await readHeadedBody(http.raw, maxInvocationHeadBytes);
-    const head = readInvocationHead(json);
-    if (head === undefined) {
-      throw new AppError('VALIDATION_FAILED', 'The head is out of form.', {
-        extensions: { parameter: 'head' },
-      });
+    const body = await readHeadedBody(http.raw, maxInvocationHeadBytes);
+    try {
+      const head = readInvocationHead(body.head);
+      if (head === undefined) throw headOutOfForm();
+      const length = Number(http.headers['content-length'] ?? 0);
+      const declaredBytes = Math.max(0, length - body.head.length);
+      await invocations.put(owner, head, { content: body.content, declaredBytes, signal });
+      return { id: head.id };
+    } finally {
+      // After a refusal the rest is read, so that its sender gets to read the answer.
+      await body.close();
     }
-    const length = Number(http.headers['content-length'] ?? 0);
-    const declaredBytes = Math.max(0, length - json.length);
-    await invocations.put(owner, head, { content, declaredBytes, signal });
-    return { id: head.id };
+  });
+}
+
+function headOutOfForm(): AppError {
+  return new AppError('VALIDATION_FAILED', 'The head is out of form.', {
+    extensions: { parameter: 'head' },
   });
 }

@@ -5,7 +5,8 @@ import {
   type InvocationHead,
 } from '@inference-server/contracts';
 import type { StagingSpace } from '@inference-server/blob-store';
-import { AppError } from '@inference-server/errors';
+import { AppError, messageOf } from '@inference-server/errors';
+import type { Logger } from '@inference-server/service-kit';
 import type { BlobService } from '../blobs/service.js';
 import type { ModelRepository } from '../models/repository.js';
 import type { Quotas } from '../quotas/quotas.js';
@@ -33,8 +34,9 @@ export function createInvocationService(deps: {
   models: Pick<ModelRepository, 'find'>;
   quotas: Pick<Quotas, 'refusalOfBytes' | 'addBytes'>;
   space: StagingSpace;
+  logger: Logger;
 }) {
-  const { store, contents, blobs, quotas, space } = deps;
+  const { store, contents, blobs, quotas, space, logger } = deps;
 
   return {
     /**
@@ -65,7 +67,11 @@ export function createInvocationService(deps: {
       // An answer that was lost, and asked for again, names our own.
       if (replaced === undefined || (!Buffer.isBuffer(kept) && replaced === kept.blobId)) return;
       // It is put: what cannot be dropped now is for the sweep.
-      const dropped = await contents.drop([replaced]).catch(() => []);
+      const dropped = await contents.drop([replaced]).catch((error: unknown) => {
+        const reason = messageOf(error);
+        logger.warn({ blob: replaced, reason }, 'a replaced content was left for a sweep');
+        return [];
+      });
       await blobs.removeMarked(dropped.map(({ blobId }) => blobId));
     },
 

@@ -66,17 +66,18 @@ export function createPostgresInvocationStore(database: Database): InvocationSto
     async removeOld(ageS, limit) {
       // Of each kind by its own index. What is being replaced is not old any more.
       const [row] = await database.query<OldInvocations & { blobIds: string[] }>(
-        `WITH old AS MATERIALIZED (
-           (SELECT owner, id, stored_at FROM invocations
-             WHERE stored_at <= now() - $1 * interval '1 second'
-             ORDER BY stored_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-           UNION ALL
-           (SELECT owner, id, stored_at FROM invocations
-             WHERE expires_at <= now() ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)),
+        `WITH aged AS (
+           SELECT ctid AS place FROM invocations
+            WHERE stored_at <= now() - $1 * interval '1 second'
+            ORDER BY stored_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+         expired AS (
+           SELECT ctid AS place FROM invocations
+            WHERE expires_at <= now() ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
          removed AS (
-           DELETE FROM invocations i
-            WHERE (i.owner, i.id) IN (SELECT owner, id FROM old LIMIT $2)
-            RETURNING i.bytes, i.blob_id)
+           DELETE FROM invocations
+            WHERE ctid = ANY(ARRAY(
+              SELECT place FROM aged UNION SELECT place FROM expired LIMIT $2))
+            RETURNING bytes, blob_id)
          SELECT ${amount}, coalesce(array_agg(blob_id::text) FILTER (WHERE blob_id IS NOT NULL), '{}')
                 AS "blobIds"
            FROM removed`,
