@@ -24,7 +24,7 @@ export const LogFileSettings = {
   /** With the one that is written. */
   LOG_FILES: Type.Integer({ default: 5, minimum: 1, maximum: 1000 }),
 };
-const All = Type.Object(LogFileSettings);
+type Settings = Static<ReturnType<typeof Type.Object<typeof LogFileSettings>>>;
 
 export interface LogFiles {
   folder: string;
@@ -34,7 +34,7 @@ export interface LogFiles {
 }
 
 /** Undefined where no folder is set. */
-export function logFilesOf(settings: Static<typeof All>): LogFiles | undefined {
+export function logFilesOf(settings: Settings): LogFiles | undefined {
   const { LOG_DIR, LOG_FILE_MAX_BYTES: maxBytes, LOG_FILES: count } = settings;
   return LOG_DIR === undefined ? undefined : { folder: resolve(LOG_DIR), maxBytes, count };
 }
