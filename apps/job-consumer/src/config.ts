@@ -1,7 +1,13 @@
 import { tmpdir } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { LabelsText, maxStoredInteger } from '@inference-server/contracts';
-import { CrashAt, LogFileSettings, logLevels, Secret, SecretUrl } from '@inference-server/service-kit';
+import {
+  CrashAt,
+  LogFileSettings,
+  logLevels,
+  Secret,
+  SecretUrl,
+} from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });

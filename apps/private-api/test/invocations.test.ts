@@ -147,7 +147,9 @@ describe('what replaces another', () => {
   it('wins whole, or not at all, of many at once', async () => {
     const owner = newOwner();
     const before = await api.stored();
-    const texts = ['a', 'b', 'c', 'd', 'e', 'f'].map((letter, at) => letter.repeat((at % 2) * 2 * mib + 10));
+    const texts = ['a', 'b', 'c', 'd', 'e', 'f'].map((letter, at) =>
+      letter.repeat((at % 2) * 2 * mib + 10),
+    );
     const reads: Promise<Response>[] = [];
     await Promise.all(
       texts.map(async (text) => {
