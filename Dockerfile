@@ -32,6 +32,7 @@ FROM ${BASE_IMAGE} AS service
 ENV NODE_ENV=production
 WORKDIR /app
 RUN mkdir -p /var/lib/inference-server/blobs /var/lib/inference-server/data /var/lib/inference-server/work \
+    /var/lib/inference-server/logs \
   && chown -R 1000:1000 /var/lib/inference-server
 USER 1000:1000
 

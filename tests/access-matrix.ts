@@ -93,7 +93,7 @@ export function leastRoleOf({ operationId }: RouteContract): RouteContract['acce
 
 /** What the answer was, in the same words. What is right and allowed succeeds: anything else is told as it is. */
 export function verdictOf({ operationId }: RouteContract, status: number): 'allowed' | number {
-  // Nothing is run here: an output is not there yet, and nobody is behind the door to calls.
-  const succeeds = { getTask: 551, predict: 503 }[operationId] ?? 200;
+  // Nothing is run here: an output is not there yet, no invocation is stored, and nobody is behind the door to calls.
+  const succeeds = { getTask: 551, predict: 503, getInvocation: 404 }[operationId] ?? 200;
   return status === succeeds ? 'allowed' : status;
 }

@@ -89,11 +89,14 @@ describe('docker-compose.yaml', () => {
     expect(named('private-api')).toEqual([
       'blobs:/var/lib/inference-server/blobs',
       'private-api-data:/var/lib/inference-server/data',
+      'logs:/var/lib/inference-server/logs',
     ]);
+    for (const name of apps) {
+      expect(named(name), name).toContain('logs:/var/lib/inference-server/logs');
+    }
     const used = Object.keys(services).flatMap(named);
-    expect(used.map((volume) => volume.split(':')[0]).toSorted()).toEqual(
-      Object.keys(compose.volumes).toSorted(),
-    );
+    const names = new Set(used.map((volume) => volume.split(':')[0] ?? ''));
+    expect([...names].toSorted()).toEqual(Object.keys(compose.volumes).toSorted());
   });
 
   it('waits for what a service needs to be healthy', () => {
@@ -167,6 +170,7 @@ describe('docker-compose.yaml', () => {
       const sources = readdirSync(join(repository, 'apps', app, 'src'))
         .filter((file) => ['main.ts', 'config.ts'].includes(file))
         .map((file) => readText(`apps/${app}/src/${file}`))
+        .concat(readText('packages/service-kit/src/log-files.ts'))
         .join();
       for (const given of Object.keys(services[name]?.environment ?? {})) {
         const setting = given.replace(/_FILE$/, '');

@@ -29,6 +29,10 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
   getTaskLog: 'submit',
   cancelTask: 'submit',
   deleteTask: 'submit',
+  // One's own, whatever the role.
+  getInvocation: 'submit',
+  // By the gateway, for who called it.
+  storeInvocation: 'submit',
 
   // The machines.
   listConsumers: 'operate',

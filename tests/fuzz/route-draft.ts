@@ -1,5 +1,10 @@
 import fc from 'fast-check';
-import type { RouteContract } from '@inference-server/contracts';
+import {
+  frameInvocation,
+  headedType,
+  type InvocationHead,
+  type RouteContract,
+} from '@inference-server/contracts';
 import { often } from './often.js';
 import { anyJson, fitting, type Schema } from './schema-values.js';
 
@@ -141,6 +146,14 @@ function bodyOf({
       content,
       type: 'application/json',
     }));
+  }
+  if (body.kind === 'headed') {
+    return fc
+      .tuple(usualBody(body.head as Schema), fc.oneof(fc.string(), zips))
+      .map(([head, content]) => ({
+        content: Buffer.from(frameInvocation(head as InvocationHead)).toString('latin1') + content,
+        type: headedType,
+      }));
   }
   const upload = zips.map((zip) => ({ content: zip, type: 'application/zip' }));
   const form = zips.map((zip) => ({

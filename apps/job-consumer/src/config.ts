@@ -1,7 +1,13 @@
 import { tmpdir } from 'node:os';
 import Type, { type Static } from 'typebox';
 import { LabelsText, maxStoredInteger } from '@inference-server/contracts';
-import { CrashAt, logLevels, Secret, SecretUrl } from '@inference-server/service-kit';
+import {
+  CrashAt,
+  LogFileSettings,
+  logLevels,
+  Secret,
+  SecretUrl,
+} from '@inference-server/service-kit';
 
 const gib = 1024 ** 3;
 const Count = (fallback: number) => Type.Integer({ minimum: 1, default: fallback });
@@ -117,5 +123,6 @@ export const Config = Type.Object({
   /** Of the fault suite: where the process is to die, see service-kit. */
   CRASH_AT: CrashAt,
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+  ...LogFileSettings,
 });
 export type Config = Static<typeof Config>;

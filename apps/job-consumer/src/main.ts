@@ -2,6 +2,7 @@ import {
   armCrashPoints,
   configOrExit,
   createLogger,
+  logFilesOf,
   loadConfig,
   runUntilStopped,
 } from '@inference-server/service-kit';
@@ -9,7 +10,7 @@ import { Config } from './config.js';
 import { startJobConsumer } from './job-consumer.js';
 
 const config = configOrExit('job-consumer', () => loadConfig(Config, process.env));
-const logger = createLogger('job-consumer', config.LOG_LEVEL);
+const logger = createLogger('job-consumer', config.LOG_LEVEL, logFilesOf(config));
 armCrashPoints(config.CRASH_AT);
 
 await runUntilStopped((signal) => startJobConsumer(config, logger, signal), {

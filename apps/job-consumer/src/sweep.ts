@@ -3,6 +3,7 @@ import { createDockerEngine } from '@inference-server/container-engine';
 import {
   configOrExit,
   createLogger,
+  logFilesOf,
   loadConfig,
   runSweepCommand,
 } from '@inference-server/service-kit';
@@ -20,7 +21,7 @@ import { createPrivateApiClient } from './private-api-client.js';
  */
 const Settings = Type.Omit(Config, ['REDIS_URL']);
 const settings = configOrExit('sweep', () => loadConfig(Settings, process.env));
-const logger = createLogger('sweep', settings.LOG_LEVEL);
+const logger = createLogger('sweep', settings.LOG_LEVEL, logFilesOf(settings));
 
 await runSweepCommand(process.argv.slice(2), async (signal) => {
   const consumer = callerOf(settings);

@@ -47,6 +47,10 @@ import { createConsumerService } from './modules/consumers/service.js';
 import { createKeyRepository } from './modules/keys/repository.js';
 import { mountKeyRoutes } from './modules/keys/routes.js';
 import { createKeyService } from './modules/keys/service.js';
+import { createInvocationContents } from './modules/invocations/contents.js';
+import { mountInvocationRoutes } from './modules/invocations/routes.js';
+import { createInvocationService } from './modules/invocations/service.js';
+import { openInvocationStore } from './modules/invocations/stores/open-invocation-store.js';
 import { createModelRepository } from './modules/models/repository.js';
 import { mountModelRoutes } from './modules/models/routes.js';
 import { createModelService } from './modules/models/service.js';
@@ -89,10 +93,15 @@ export async function startPrivateApi(
   const holder = randomUUID();
   const store = await openBlobStore(config.STORAGE_URL);
   const database = openDatabase(config.DATABASE_URL, logger);
-  const quotas = createQuotas(database, {
-    storedBytes: config.MAX_STORED_BYTES_PER_OWNER,
-    gpuSPerDay: config.MAX_DAILY_GPU_S_PER_OWNER,
-  });
+  const invocations = openInvocationStore(config, { database, logger });
+  const quotas = createQuotas(
+    database,
+    {
+      storedBytes: config.MAX_STORED_BYTES_PER_OWNER,
+      gpuSPerDay: config.MAX_DAILY_GPU_S_PER_OWNER,
+    },
+    (owner) => invocations.bytesOf(owner),
+  );
   const changes = listenToChanges(config.DATABASE_URL, logger);
   const tickets = createTicketSender({
     redisUrl: config.REDIS_URL,
@@ -177,6 +186,7 @@ export async function startPrivateApi(
     sweeps: createSweeps({
       database,
       store,
+      invocations,
       installation,
       settings: config,
       logger,
@@ -297,6 +307,14 @@ export async function startPrivateApi(
       logger,
     }),
   );
+  mountInvocationRoutes(
+    http,
+    createInvocationService({
+      store: invocations,
+      contents: createInvocationContents(database),
+      ...{ blobs, models, quotas, space, logger },
+    }),
+  );
   mountConsumerRoutes(
     http,
     createConsumerService({
@@ -347,6 +365,7 @@ export async function startPrivateApi(
     await underWay.close();
     await changes.close();
     await tickets.close();
+    invocations.close();
     await database.close();
   };
   try {

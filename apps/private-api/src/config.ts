@@ -6,6 +6,7 @@ import {
   ChosenSecret,
   CrashAt,
   GivenSecret,
+  LogFileSettings,
   logLevels,
   Secret,
   SecretUrl,
@@ -98,6 +99,8 @@ export const Config = Type.Object({
   S3_REGION: Type.String({ default: 'us-east-1' }),
   S3_ACCESS_KEY_ID: Type.Optional(GivenSecret()),
   S3_SECRET_ACCESS_KEY: Type.Optional(GivenSecret()),
+  /** Where invocations are kept; `memory`: for one private-api, until it ends. */
+  INVOCATION_STORE: Type.Enum(['postgres', 'redis', 'memory'], { default: 'postgres' }),
   /** How long what a task leaves is kept after its end, and its output after it was fetched. */
   INPUT_RETENTION_S: AgeOrNone(0),
   OUTPUT_RETENTION_S: Age(7 * day),
@@ -127,6 +130,7 @@ export const Config = Type.Object({
   /** Of the fault suite: where the process is to die, see service-kit. */
   CRASH_AT: CrashAt,
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+  ...LogFileSettings,
 });
 export type Config = Static<typeof Config>;
 

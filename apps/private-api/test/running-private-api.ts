@@ -66,6 +66,7 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     MAX_MIN_REPLICAS: 4,
     MODEL_SOURCE_TIMEOUT_S: 30,
     S3_REGION: 'us-east-1',
+    INVOCATION_STORE: 'postgres',
     INPUT_RETENTION_S: 7 * day,
     OUTPUT_RETENTION_S: 7 * day,
     FETCHED_RETENTION_S: day,
@@ -82,6 +83,8 @@ export async function runPrivateApi(overrides: Partial<Config> = {}) {
     CONSUMER_GONE_AFTER_S: 3600,
     STOP_GRACE_S: 10,
     LOG_LEVEL: 'silent',
+    LOG_FILE_MAX_BYTES: 1024 ** 2,
+    LOG_FILES: 5,
     ...overrides,
   };
   const app = await startPrivateApi(config, pino({ level: 'silent' }));

@@ -7,6 +7,7 @@ import type { Logger } from '@inference-server/service-kit';
 import { createTestDatabase, testFolder } from '@inference-server/testing';
 import { openDatabase } from '../src/database/database.js';
 import { createInstallation } from '../src/database/installation.js';
+import { createPostgresInvocationStore } from '../src/modules/invocations/stores/postgres-invocation-store.js';
 import { createSweeps, type SweepSettings } from '../src/retention/sweeps.js';
 
 const day = 24 * 3600;
@@ -35,9 +36,11 @@ export async function openSweepScene() {
     ABANDONED_AFTER_S: 900,
     ORPHANED_AFTER_S: 3600,
   };
+  const invocations = createPostgresInvocationStore(database);
   const sweeps = createSweeps({
     database,
     store,
+    invocations,
     installation: createInstallation(database, () => randomBytes(16).toString('hex')),
     settings,
     logger,
@@ -63,6 +66,7 @@ export async function openSweepScene() {
     query: test.query,
     database,
     store,
+    invocations,
     folder,
     settings,
     sweeps,
@@ -164,6 +168,8 @@ export async function openSweepScene() {
         'tasks',
         'attempts',
         'blobs',
+        'invocations',
+        'invocation_contents',
         'idempotency_keys',
         'login_failures',
         'audit_events',

@@ -39,6 +39,6 @@ export async function registerBoth(api: RunningPrivateApi): Promise<void> {
 /** Tasks of which nobody has too many. */
 export function tasksIn(database: Database): TaskRepository {
   const limits = createWaitingLimits(database, { total: 1_000_000, perOwner: 0 });
-  const quotas = createQuotas(database, { storedBytes: 0, gpuSPerDay: 0 });
+  const quotas = createQuotas(database, { storedBytes: 0, gpuSPerDay: 0 }, async () => 0);
   return createTaskRepository(database, limits, quotas);
 }

@@ -25,7 +25,10 @@ import { limitRates } from './plugins/rates.js';
 import { relayRoutes } from './plugins/relay.js';
 import { createRateCounters } from './rate-counters.js';
 
-export type PublicApiOptions = Omit<PublicApiConfig, 'host' | 'port' | 'logLevel' | 'stopGraceMs'>;
+export type PublicApiOptions = Omit<
+  PublicApiConfig,
+  'host' | 'port' | 'logLevel' | 'logFiles' | 'stopGraceMs'
+>;
 
 /** The public API as a Fastify app that does not listen yet; closing it ends its connections. */
 export async function createPublicApi(

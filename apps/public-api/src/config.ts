@@ -2,7 +2,10 @@ import Type, { type Static } from 'typebox';
 import {
   ConfigError,
   loadConfig,
+  LogFileSettings,
+  logFilesOf,
   logLevels,
+  type LogFiles,
   isLoopbackAddress,
   Secret,
   SecretUrl,
@@ -46,6 +49,7 @@ const Settings = Type.Object({
     logLevels.map((level) => Type.Literal(level)),
     { default: 'info' },
   ),
+  ...LogFileSettings,
   STOP_GRACE_S: Type.Integer({ default: 30, minimum: 0 }),
 });
 
@@ -83,6 +87,8 @@ export interface PublicApiConfig {
   maxUploadBytes: number;
   uploadPace: UploadPace;
   logLevel: string;
+  /** Where logs go beside standard output. */
+  logFiles: LogFiles | undefined;
   stopGraceMs: number;
 }
 
@@ -117,6 +123,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): PublicApiConfig {
       windowMs: settings.UPLOAD_WINDOW_S * 1000,
     },
     logLevel: settings.LOG_LEVEL,
+    logFiles: logFilesOf(settings),
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
 }

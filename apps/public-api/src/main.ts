@@ -8,7 +8,7 @@ import { createPublicApi } from './app.js';
 import { readConfig } from './config.js';
 
 const config = configOrExit('public-api', () => readConfig(process.env));
-const logger = createLogger('public-api', config.logLevel);
+const logger = createLogger('public-api', config.logLevel, config.logFiles);
 
 await runUntilStopped(
   async () => {

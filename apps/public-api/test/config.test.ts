@@ -30,6 +30,7 @@ test('the defaults are those of the README', () => {
     maxUploadBytes: 20 * 1024 ** 3,
     uploadPace: { minBytes: 60 * 1024, windowMs: 60_000 },
     logLevel: 'info',
+    logFiles: undefined,
     stopGraceMs: 30_000,
   });
 });

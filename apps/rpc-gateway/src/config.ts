@@ -3,7 +3,10 @@ import {
   ConfigError,
   isLoopbackAddress,
   loadConfig,
+  LogFileSettings,
+  logFilesOf,
   logLevels,
+  type LogFiles,
   Secret,
   type UploadPace,
 } from '@inference-server/service-kit';
@@ -45,6 +48,7 @@ const Settings = Type.Object({
     logLevels.map((level) => Type.Literal(level)),
     { default: 'info' },
   ),
+  ...LogFileSettings,
   STOP_GRACE_S: Type.Integer({ default: 30, minimum: 0 }),
 });
 
@@ -69,6 +73,8 @@ export interface RpcGatewayConfig {
   maxCallMs: number;
   uploadPace: UploadPace;
   logLevel: string;
+  /** Where logs go beside standard output. */
+  logFiles: LogFiles | undefined;
   stopGraceMs: number;
 }
 
@@ -100,6 +106,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
       windowMs: settings.UPLOAD_WINDOW_S * 1000,
     },
     logLevel: settings.LOG_LEVEL,
+    logFiles: logFilesOf(settings),
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
 }

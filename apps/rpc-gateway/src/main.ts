@@ -3,7 +3,7 @@ import { readConfig } from './config.js';
 import { startRpcGateway } from './rpc-gateway.js';
 
 const config = configOrExit('rpc-gateway', () => readConfig(process.env));
-const logger = createLogger('rpc-gateway', config.logLevel);
+const logger = createLogger('rpc-gateway', config.logLevel, config.logFiles);
 
 await runUntilStopped(
   async () => {

@@ -33,7 +33,7 @@ export interface RpcGateway {
 
 /** Everything of rpc-gateway, put together from its settings: listening when it resolves. */
 export async function startRpcGateway(
-  config: Omit<RpcGatewayConfig, 'logLevel'>,
+  config: Omit<RpcGatewayConfig, 'logLevel' | 'logFiles'>,
   logger: Logger,
 ): Promise<RpcGateway> {
   const { privateApiUrl, privateApiToken, stopGraceMs } = config;

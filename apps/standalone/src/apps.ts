@@ -28,6 +28,11 @@ export async function startApps(parts: Parts, services: Services, given: Given):
     QUEUE_PREFIX: `inference-server-${folder.hash}`,
     LOG_LEVEL: config.logLevel,
     STOP_GRACE_S: String(graceS),
+    ...(config.logFiles !== undefined && {
+      LOG_DIR: config.logFiles.folder,
+      LOG_FILE_MAX_BYTES: String(config.logFiles.maxBytes),
+      LOG_FILES: String(config.logFiles.count),
+    }),
   };
 
   await start('private-api', {

@@ -5,7 +5,10 @@ import {
   ConfigError,
   isLoopbackAddress,
   loadConfig,
+  LogFileSettings,
+  logFilesOf,
   logLevels,
+  type LogFiles,
   Secret,
   SecretUrl,
   withoutSecrets,
@@ -33,6 +36,7 @@ const Settings = Type.Object({
   CPU_SLOTS: Type.Optional(Type.Integer({ minimum: 1, maximum: 1024 })),
   GPUS: Type.String({ default: 'auto' }),
   LOG_LEVEL: Type.Enum([...logLevels], { default: 'info' }),
+  ...LogFileSettings,
 });
 
 export interface StandaloneConfig {
@@ -59,6 +63,8 @@ export interface StandaloneConfig {
   cpuSlots: number | undefined;
   gpus: string;
   logLevel: string;
+  /** Where the apps log beside the data folder. */
+  logFiles: LogFiles | undefined;
   demo: boolean;
 }
 
@@ -95,6 +101,7 @@ export function readConfig(
     cpuSlots: settings.CPU_SLOTS,
     gpus: settings.GPUS,
     logLevel: settings.LOG_LEVEL,
+    logFiles: logFilesOf(settings),
     demo: !args.includes('--no-demo'),
   };
 }

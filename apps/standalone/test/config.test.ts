@@ -22,6 +22,7 @@ describe('readConfig', () => {
       cpuSlots: undefined,
       gpus: 'auto',
       logLevel: 'info',
+      logFiles: undefined,
       demo: true,
     });
   });

@@ -28,6 +28,7 @@ const chances: readonly string[] = [
   'a deleted blob was left for a sweep',
   'a fetched output could not be noted',
   'a leftover stays',
+  'a replaced content was left for a sweep',
   'a volume could not be judged',
   'a volume without labels stays',
   'removed a volume without labels',
@@ -40,6 +41,8 @@ const chances: readonly string[] = [
   'uploads under way could not be told of',
   // Here the public-apis have no Redis: all requests come from this machine, and those are not counted.
   'requests are counted without Redis',
+  // Invocations are in Postgres there.
+  'the Redis of invocations is away',
   // No rpc-gateway runs there.
   'connections are turned away: there are too many',
   'no news of models and replicas',

@@ -10,6 +10,7 @@ export const errorCodes = {
   FORBIDDEN: { status: 403, title: 'Not allowed', retryable: false },
   QUOTA_EXCEEDED: { status: 403, title: 'Quota used up', retryable: false },
   NOT_FOUND: { status: 404, title: 'Nothing at this address', retryable: false },
+  INVOCATION_NOT_FOUND: { status: 404, title: 'Invocation not found', retryable: false },
   METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed', retryable: false },
   UPLOAD_TOO_SLOW: { status: 408, title: 'Upload too slow', retryable: false },
   MODEL_EXISTS: { status: 409, title: 'Model exists', retryable: false },

@@ -38,6 +38,7 @@ export type {
   AnswerOf,
   BodyOf,
   Caller,
+  HeadedBody,
   HeadersOf,
   JsonBody,
   NamedObject,
@@ -93,6 +94,16 @@ export {
 } from './schemas/credential.js';
 export { greetingOf, type Greeting, type Liveness, type Readiness } from './schemas/health.js';
 export { type CreatedKey, type KeyDetails, type NewKey } from './schemas/key.js';
+export {
+  frameInvocation,
+  headedType,
+  inlineContentBytes,
+  InvocationHead,
+  maxInvocationContentBytes,
+  maxInvocationHeadBytes,
+  readInvocationHead,
+  type Invocation,
+} from './schemas/invocation.js';
 export { Labels, LabelsText, parseLabels } from './schemas/labels.js';
 export { Model, type ModelKind, type PullPolicy } from './schemas/model.js';
 export {

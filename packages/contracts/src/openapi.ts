@@ -1,6 +1,7 @@
 import type { TObject, TSchema } from 'typebox';
 import { errorCodes, type ErrorCode } from './codes.js';
 import type { RouteContract, SuccessResponse, ZipUpload } from './route.js';
+import { headedType } from './schemas/invocation.js';
 import { Model } from './schemas/model.js';
 import { Problem, TaskReport } from './schemas/problem.js';
 import { Quota } from './schemas/quota.js';
@@ -91,6 +92,10 @@ function parameters(schema: TObject | undefined, place: 'path' | 'query' | 'head
 function requestBody(body: NonNullable<RouteContract['body']>): Json {
   if (body.kind === 'json') {
     return { required: true, content: { 'application/json': { schema: schemaOf(body.schema) } } };
+  }
+  if (body.kind === 'headed') {
+    const content = { [headedType]: { schema: { type: 'string', format: 'binary' } } };
+    return { required: true, description: body.description, content };
   }
   return {
     required: !body.optional,

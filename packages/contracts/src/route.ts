@@ -30,6 +30,13 @@ export interface JsonBody {
   schema: TSchema;
 }
 
+/** A head as JSON behind its length, then content that nobody has to parse; see schemas/invocation.ts. */
+export interface HeadedBody {
+  kind: 'headed';
+  head: TSchema;
+  description: string;
+}
+
 export type SuccessResponse =
   | { kind: 'json'; schema: TSchema; description: string }
   | { kind: 'zip'; description: string }
@@ -53,7 +60,7 @@ export interface RouteContract {
   query?: TObject;
   /** Headers of its own, by their names in lower case. What else a request brings is let be. */
   headers?: TObject;
-  body?: ZipUpload | JsonBody;
+  body?: ZipUpload | JsonBody | HeadedBody;
   success: SuccessResponse;
   /** Every error this route answers with, beyond INTERNAL and SERVICE_UNAVAILABLE. */
   errors: readonly ErrorCode[];

@@ -2,6 +2,7 @@ import * as access from './routes/access.js';
 import * as attempts from './routes/attempts.js';
 import * as audit from './routes/audit.js';
 import * as consumers from './routes/consumers.js';
+import * as invocations from './routes/invocations.js';
 import * as models from './routes/models.js';
 import * as operations from './routes/operations.js';
 import * as predicting from './routes/predict.js';
@@ -21,6 +22,7 @@ export const routes = {
   listModels: models.listModels,
   predict: predicting.predict,
   listReplicas: replicas.listReplicas,
+  getInvocation: invocations.getInvocation,
   postTask: tasks.postTask,
   listTasks: tasks.listTasks,
   getTask: tasks.getTask,
@@ -58,11 +60,13 @@ export const routes = {
   reportReplicas: replicas.reportReplicas,
   getReplicaModelFiles: replicas.getReplicaModelFiles,
   syncGateway: replicas.syncGateway,
+  storeInvocation: invocations.storeInvocation,
 } as const satisfies Record<string, RouteContract>;
 
 export const allRoutes: readonly RouteContract[] = Object.values(routes);
 
-/** The allow-list: the routes that public-api offers. */
+/** The allow-list: the routes that public-api offers. Not those that another door asks for its callers. */
 export const publicRoutes: readonly RouteContract[] = allRoutes.filter(
-  (route) => route.access !== 'internal',
+  ({ access, callers }) =>
+    access !== 'internal' && (callers.includes('public-api') || callers.includes('anyone')),
 );

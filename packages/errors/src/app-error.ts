@@ -1,6 +1,7 @@
 import { errorCodes, type ErrorCode, type Problem } from '@inference-server/contracts';
 
 const extensionNames = [
+  'message',
   'parameter',
   'reason',
   'entry',

@@ -1,6 +1,7 @@
 import {
   maxTaskWaitS,
   routes,
+  type Invocation,
   type Model,
   type ModelContract,
   type QueryOf,
@@ -66,6 +67,11 @@ export interface Client {
   ): Promise<Record<string, unknown>>;
   /** The replicas of a runtime model, the newest first: also the last that ended, with why. */
   listReplicas(humanReadableId: string, options?: CallOptions): Promise<ReplicaDetails[]>;
+  /**
+   * What was stored of the caller's last invocation with this id, an int32. INVOCATION_NOT_FOUND: none, or
+   * the model failed.
+   */
+  invocation(id: number, options?: CallOptions): Promise<Invocation>;
   /** Nothing can be posted to it from then on; its tasks that wait or run go on to their end. */
   deleteModel(humanReadableId: string, options?: CallOptions): Promise<void>;
   /** Answers with the uid of the task, which from then on will run. */
@@ -148,6 +154,8 @@ export function createClient(options: ClientOptions): Client {
       }),
     listReplicas: (human_readable_id, { signal } = {}) =>
       transport.callForJson(routes.listReplicas, { params: { human_readable_id }, signal }),
+    invocation: (id, { signal } = {}) =>
+      transport.callForJson(routes.getInvocation, { params: { id: String(id) }, signal }),
     getModel: (human_readable_id, { signal } = {}) =>
       transport.callForJson(routes.getModel, { params: { human_readable_id }, signal }),
     deleteModel: async (human_readable_id, { signal } = {}) => {

@@ -1,6 +1,7 @@
 export { AppError } from '@inference-server/errors';
 export type {
   ErrorCode,
+  Invocation,
   Model,
   ModelContract,
   ModelField,

@@ -47,6 +47,13 @@ describe('runtime models', () => {
   });
 });
 
+test('an invocation is asked for by its id', async () => {
+  const stored = { model_input: { id: -3, content: 'ä', metadata: [] } };
+  const { client, seen } = await record(stored);
+  expect(await client.invocation(-3)).toEqual(stored);
+  expect(seen[0]?.request.url).toBe('/invocation/-3');
+});
+
 describe('registrations of runtime models', () => {
   const bytes = Buffer.alloc(3_000_000, 'zip');
 

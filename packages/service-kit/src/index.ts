@@ -51,6 +51,7 @@ export {
   type Principal,
 } from './internal-tokens.js';
 export { joinSignals, type JoinedSignal } from './join-signals.js';
+export { LogFileSettings, logFilesOf, type LogFiles } from './log-files.js';
 export { createLogger, logLevels, type Logger } from './logger.js';
 export { readPolicy } from './policy-file.js';
 export { runUntilStopped, type RunningApp } from './run-until-stopped.js';

@@ -2,15 +2,17 @@ import { writeSync } from 'node:fs';
 import { pino, type Logger } from 'pino';
 import { systemCode } from '@inference-server/errors';
 
+import { openLogFiles, type LogFiles } from './log-files.js';
+
 export type { Logger } from 'pino';
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /**
- * One JSON line an event on standard output; credentials are never written. A line that cannot be written
+ * One JSON line an event on standard output, and in `files`; credentials are never written. A line that cannot be written
  * (a file on a full disk) is lost, and nothing else.
  */
-export function createLogger(app: string, level: string): Logger {
+export function createLogger(app: string, level: string, files?: LogFiles): Logger {
   const options = {
     name: app,
     level,
@@ -30,7 +32,14 @@ export function createLogger(app: string, level: string): Logger {
       censor: '[redacted]',
     },
   };
-  return pino(options, standardOutput);
+  if (files === undefined) return pino(options, standardOutput);
+  const kept = openLogFiles(app, files);
+  return pino(options, {
+    write(line: string) {
+      kept.write(line);
+      standardOutput.write(line);
+    },
+  });
 }
 
 /**

@@ -6,12 +6,14 @@ import type { Database } from '../database/database.js';
 import type { LeaderRow } from '../database/leader.js';
 import { failuresCountS } from '../modules/callers/login-failures.js';
 import { placesCountS } from '../modules/callers/login-places.js';
+import type { InvocationStore } from '../modules/invocations/invocation-store.js';
 import { gpuUseKeptS } from '../modules/quotas/gpu-use.js';
 import { sweepAbandonedUploads } from './abandoned-uploads.js';
 import { sweepDeletedBlobs } from './deleted-blobs.js';
 import { sweepEndedReplicas, sweepReplicaLogs } from './ended-replicas.js';
 import { sweepExpiredTasks } from './expired-tasks.js';
 import { sweepInputs } from './inputs.js';
+import { sweepInvocationContents, sweepInvocations } from './invocations.js';
 import { sweepLogs } from './logs.js';
 import { sweepLostFiles } from './lost-files.js';
 import { sweepModelFiles } from './model-files.js';
@@ -40,13 +42,15 @@ export type SweepSettings = Pick<
 export function createSweeps(deps: {
   database: Database;
   store: BlobStore;
+  /** Undefined: another process has them in its memory. */
+  invocations: InvocationStore | undefined;
   installation: OwnStore['installation'];
   settings: SweepSettings;
   logger: Logger;
   /** Whose sweeps of rows they are; undefined: of a person who sweeps by hand. */
   leader: LeaderRow | undefined;
 }): Sweep[] {
-  const { database, store, settings, logger, leader } = deps;
+  const { database, store, invocations, settings, logger, leader } = deps;
   const everyMs = settings.SWEEP_INTERVAL_S * 1000;
   const ofRows = {
     everyMs,
@@ -111,6 +115,12 @@ export function createSweeps(deps: {
       ageS: settings.AUDIT_RETENTION_S,
     }),
     sweepModelFiles(database, ofRows),
+    ...(invocations === undefined
+      ? []
+      : [
+          sweepInvocations(database, invocations, ofRows),
+          sweepInvocationContents(database, invocations, ofFiles),
+        ]),
     sweepAbandonedUploads(database, { ...ofRows, leader }),
     sweepDeletedBlobs(database, store, ofRows),
     sweepLostFiles(database, store, ofFiles),

@@ -5,6 +5,7 @@ import type { Database } from '../../src/database/database.js';
 import { createDispatcherRepository } from '../../src/dispatcher/repository.js';
 import { createAuditRepository } from '../../src/modules/audit/repository.js';
 import { createConsumerRepository } from '../../src/modules/consumers/repository.js';
+import { createPostgresInvocationStore } from '../../src/modules/invocations/stores/postgres-invocation-store.js';
 import { createQuotas } from '../../src/modules/quotas/quotas.js';
 import { createWaitingLimits } from '../../src/modules/tasks/waiting-limits.js';
 import { createSweeps } from '../../src/retention/sweeps.js';
@@ -44,6 +45,14 @@ beforeAll(async () => {
   await scene.query(
     `INSERT INTO gpu_use SELECT n::text, current_date, 1 FROM generate_series(1, ${rows}) AS n`,
   );
+  await scene.query(
+    `INSERT INTO invocations (owner, id, head, bytes)
+     SELECT 'a', n, '{}', 2 FROM generate_series(1, ${rows}) AS n`,
+  );
+  await scene.query(
+    `INSERT INTO invocation_contents (blob_id, owner, invocation_id)
+     SELECT id, 'a', 1 FROM blobs LIMIT ${rows}`,
+  );
   await scene.query('ANALYZE');
 }, 120_000);
 afterAll(() => scene.close());
@@ -77,7 +86,7 @@ function recording(): { asked: [string, readonly unknown[]][]; database: Databas
   return { asked, database: { ...scene.database, query } };
 }
 
-const wholeTable = /Seq Scan on (tasks|blobs|attempts|idempotency_keys|audit_events)/;
+const wholeTable = /Seq Scan on (tasks|blobs|attempts|idempotency_keys|audit_events|invocation\w*)/;
 
 it('no sweep reads the whole of a table', async () => {
   const { asked, database } = recording();
@@ -85,7 +94,10 @@ it('no sweep reads the whole of a table', async () => {
   const installation = { id: async () => 'a', known: async () => 'a' };
   const logger = pino({ level: 'silent' });
   const leader = { name: 'retention', holder: 'a' };
-  const sweeps = createSweeps({ database, store, installation, settings, logger, leader });
+  const invocations = createPostgresInvocationStore(database);
+  const sweeps = createSweeps({
+    ...{ database, store, invocations, installation, settings, logger, leader },
+  });
   for (const sweep of sweeps) {
     // That one does, on purpose, a batch at a time.
     if (sweep.name === 'lost-files') continue;
@@ -137,7 +149,7 @@ it('no post counts the whole queue', async () => {
 
 it('no post reads all that is stored, nor the attempts of the day', async () => {
   const { asked, database } = recording();
-  const quotas = createQuotas(database, { storedBytes: 1, gpuSPerDay: 1 });
+  const quotas = createQuotas(database, { storedBytes: 1, gpuSPerDay: 1 }, async () => 0);
   await quotas.refusalOfBytes('b', 1);
   await quotas.refusalOfGpus('b');
   expect(asked).toHaveLength(2);

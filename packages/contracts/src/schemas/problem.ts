@@ -14,6 +14,11 @@ export const Problem = Type.Object(
     error_id: Type.Optional(
       Type.String({ description: 'Of a fault of the server: the id to look up in its logs.' }),
     ),
+    message: Type.Optional(
+      Type.String({
+        description: 'The same as `detail`, where clients of an invocation look for it.',
+      }),
+    ),
     parameter: Type.Optional(Type.String({ description: 'The parameter or form part at fault.' })),
     reason: Type.Optional(
       Type.String({

@@ -86,46 +86,82 @@ export function createBlobService(deps: {
     }
   };
 
+  /** Receives a file that `check` lets through. Leaves nothing behind when it throws. */
+  const take = async <Taken>(
+    { stream, space }: IncomingZip,
+    given: {
+      maxBytes: number;
+      signal: AbortSignal;
+      check: (file: ReceivedFile) => Promise<Taken>;
+    },
+  ): Promise<PendingBlob & { taken: Taken }> => {
+    const { maxBytes, signal, check } = given;
+    const id = deps.newId();
+    await rows.insertPending(id);
+    underWay.begin(id);
+    let file: ReceivedFile | undefined;
+    try {
+      file = await receiveFile(stream, {
+        folder: store.stagingFolder,
+        ...{ maxBytes, signal, name: id, space, flush: true },
+      });
+      const taken = await check(file);
+      await store.put(id, file, signal);
+      return { id, bytes: file.bytes, sha256: file.sha256, taken };
+    } catch (error) {
+      if (file !== undefined) await discardFile(file);
+      await abandon(id);
+      if (isFault(error)) await requireStore(signal);
+      const broken = ofBrokenDisk(error);
+      if (broken !== undefined) logger.warn({ err: error }, 'the blob store did not keep a zip');
+      throw broken ?? error;
+    }
+  };
+
+  const openBlob = (id: string, options: { signal: AbortSignal; range?: ByteRange }) =>
+    store.open(id, options).catch(async (error: unknown) => {
+      if (isFault(error)) await requireStore(options.signal);
+      throw error;
+    });
+
   return {
     /**
      * Receives a zip, which passes the gate before it is stored. Leaves nothing behind when it throws,
      * which is SERVICE_UNAVAILABLE while the store is away.
      */
     async receive(
-      { stream, space }: IncomingZip,
+      zip: IncomingZip,
       { kind, signal }: { kind: ZipKind; signal: AbortSignal },
     ): Promise<ReceivedBlob> {
-      const id = deps.newId();
-      await rows.insertPending(id);
-      underWay.begin(id);
-      let file: ReceivedFile | undefined;
-      try {
-        file = await receiveFile(stream, {
-          folder: store.stagingFolder,
-          maxBytes: limits.maxUploadBytes,
-          signal,
-          name: id,
-          space,
-          flush: true,
-        });
+      const check = async (file: ReceivedFile) => {
         const verdict = await gate.check(file.path, rules[kind], signal);
         if ('finding' in verdict) throw refuseZip(verdict.finding);
-        await store.put(id, file, signal);
-        // From here on an attempt refers to an output; a post may have to read the rest of a form.
-        if (kind === 'output') underWay.end(id);
-        const { taken } = verdict.summary;
-        return {
-          ...{ id, bytes: file.bytes, sha256: file.sha256 },
-          ...(taken !== undefined && { contractFile: taken }),
-        };
-      } catch (error) {
-        if (file !== undefined) await discardFile(file);
-        await abandon(id);
-        if (isFault(error)) await requireStore(signal);
-        const broken = ofBrokenDisk(error);
-        if (broken !== undefined) logger.warn({ err: error }, 'the blob store did not keep a zip');
-        throw broken ?? error;
-      }
+        return verdict.summary.taken;
+      };
+      const { taken, ...blob } = await take(zip, {
+        ...{ maxBytes: limits.maxUploadBytes, signal, check },
+      });
+      // From here on an attempt refers to an output; a post may have to read the rest of a form.
+      if (kind === 'output') underWay.end(blob.id);
+      return { ...blob, ...(taken !== undefined && { contractFile: taken }) };
+    },
+
+    /** The same for content that is no zip, of which nothing is asked but its size. */
+    async receiveContent(
+      content: IncomingZip,
+      { maxBytes, signal }: { maxBytes: number; signal: AbortSignal },
+    ): Promise<PendingBlob> {
+      const { id, bytes, sha256 } = await take(content, {
+        ...{ maxBytes, signal, check: async () => undefined },
+      });
+      return { id, bytes, sha256 };
+    },
+
+    /** Undefined: the bytes are gone. Throws SERVICE_UNAVAILABLE while the store is away. */
+    async openContent(id: string, signal: AbortSignal): Promise<Readable | undefined> {
+      const opened = await openBlob(id, { signal });
+      if (opened === undefined) await requireStore(signal);
+      return opened?.stream;
     },
 
     /** Gives up a blob that was received and that no row refers to. Never throws. */
@@ -149,12 +185,7 @@ export function createBlobService(deps: {
      */
     sendable({ id, bytes, sha256, storedAt }: StoredBlob, signal: AbortSignal): SendableBlob {
       const open = async (range?: ByteRange): Promise<Readable> => {
-        const opened = await store
-          .open(id, { signal, ...(range && { range }) })
-          .catch(async (error: unknown) => {
-            if (isFault(error)) await requireStore(signal);
-            throw error;
-          });
+        const opened = await openBlob(id, { signal, ...(range && { range }) });
         if (opened === undefined) {
           await requireStore(signal);
           throw new AppError('OUTPUT_NOT_FOUND', 'The bytes are no longer stored.');

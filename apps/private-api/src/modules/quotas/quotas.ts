@@ -26,9 +26,11 @@ export interface Quotas {
 export function createQuotas(
   database: Database,
   limits: { storedBytes: number; gpuSPerDay: number },
+  /** What an owner has stored that is no blob. */
+  elsewhere: (owner: string) => Promise<number>,
 ): Quotas {
   const { storedBytes, gpuSPerDay } = limits;
-  const stored = createStoredBytes(database);
+  const stored = createStoredBytes(database, elsewhere);
   const isFree = (owner: string, limit: number) => limit === 0 || owner === 'operator';
 
   return {

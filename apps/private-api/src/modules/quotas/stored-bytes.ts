@@ -12,11 +12,15 @@ interface Count {
 }
 
 /**
- * What each owner has stored: inputs, outputs and files of models. The sum is read from an index, some
+ * What each owner has stored: inputs, outputs, files of models, large contents of
+ * invocations, and what `elsewhere` counts. The sum is read from an index, some
  * 70 ms for a million zips, and kept for twenty times as long as that took; meanwhile what this process
  * adds is added. Those who ask together share one count.
  */
-export function createStoredBytes(database: Database) {
+export function createStoredBytes(
+  database: Database,
+  elsewhere: (owner: string) => Promise<number>,
+) {
   const kept = new Map<string, Count>();
   const counting = new Map<string, Promise<Count>>();
 
@@ -26,7 +30,8 @@ export function createStoredBytes(database: Database) {
       `SELECT coalesce(sum(bytes), 0)::float8 AS bytes FROM blobs WHERE owner = $1 AND state = 'stored'`,
       [owner],
     );
-    const counted = { bytes: row?.bytes ?? 0, since, tookMs: performance.now() - since };
+    const bytes = (row?.bytes ?? 0) + (await elsewhere(owner));
+    const counted = { bytes, since, tookMs: performance.now() - since };
     kept.delete(owner);
     if (kept.size >= most) kept.delete(kept.keys().next().value ?? '');
     kept.set(owner, counted);
