@@ -1,0 +1,137 @@
+/** A frame that is no MessagePack, or none that anybody waits for. */
+export class FormError extends Error {
+  override readonly name = 'FormError';
+}
+
+export interface Outline {
+  /** Where the value that begins at `at` ends. Throws a FormError when it is out of form or of the bounds. */
+  skip(at: number, depth?: number): number;
+  /** Takes the head of a list or a map: how many elements or pairs it has, and where the first begins. */
+  enter(at: number, kind: 'list' | 'map'): { count: number; at: number };
+  /** What the values that were passed take of the memory when they are read, at most, about. */
+  cost(): number;
+}
+
+/** What a value takes beside its bytes, and what a list or a map does. */
+const valueBytes = 8;
+const containerBytes = 64;
+
+/**
+ * Goes through a frame without making anything of it. The decoder makes a list as long as it says that it is before
+ * anything of it came, and knows no bound on depth: only what passed here is decoded.
+ */
+export function outlineOf(
+  frame: Buffer,
+  { maxDepth, maxValues }: { maxDepth: number; maxValues: number },
+): Outline {
+  let values = 0;
+  let containers = 0;
+
+  function skip(at: number, depth = 0): number {
+    values += 1;
+    if (values > maxValues) throw new FormError(`A message has more than ${maxValues} values.`);
+    const { start, bytes, elements } = headAt(frame, at);
+    if (elements === 0) return checked(start + bytes);
+    containers += 1;
+    if (depth >= maxDepth) throw new FormError('Lists and maps stand in each other too deep.');
+    // Each element has a byte at least.
+    checked(start + elements);
+    let end = start;
+    for (let left = elements; left > 0; left -= 1) end = skip(end, depth + 1);
+    return end;
+  }
+
+  function checked(end: number): number {
+    if (end > frame.length) throw new FormError('A value goes beyond the end of the message.');
+    return end;
+  }
+
+  return {
+    skip,
+    enter(at, kind) {
+      const head = headAt(frame, at);
+      if (head.kind !== kind) throw new FormError(`There is no ${kind} where one is expected.`);
+      checked(head.start + head.elements);
+      return { count: kind === 'map' ? head.elements / 2 : head.elements, at: head.start };
+    },
+    cost: () => values * valueBytes + containers * containerBytes,
+  };
+}
+
+interface Head {
+  kind: 'list' | 'map' | 'text' | 'other';
+  /** Where its content begins, how many bytes it has, or how many values. */
+  start: number;
+  bytes: number;
+  elements: number;
+}
+
+/** The content of a string or of bin: ids come as both. undefined: something else stands there. */
+export function textAt(frame: Buffer, at: number): Buffer | undefined {
+  const { kind, start, bytes } = headAt(frame, at);
+  return kind === 'text' ? frame.subarray(start, start + bytes) : undefined;
+}
+
+function headAt(frame: Buffer, at: number): Head {
+  const byte = frame[at];
+  if (byte === undefined) throw new FormError('The message ends within a value.');
+  const text = (start: number, bytes: number): Head => ({
+    kind: 'text',
+    start,
+    bytes,
+    elements: 0,
+  });
+  const other = (bytes: number): Head => ({ kind: 'other', start: at + 1, bytes, elements: 0 });
+  const list = (start: number, n: number): Head => ({ kind: 'list', start, bytes: 0, elements: n });
+  const map = (start: number, n: number): Head => ({
+    ...{ kind: 'map', start, bytes: 0, elements: 2 * n },
+  });
+  const length = (size: 1 | 2 | 4) => {
+    if (at + 1 + size > frame.length) throw new FormError('The message ends within a value.');
+    return frame.readUIntBE(at + 1, size);
+  };
+
+  if (byte <= 0x7f || byte >= 0xe0) return other(0);
+  if (byte <= 0x8f) return map(at + 1, byte & 0x0f);
+  if (byte <= 0x9f) return list(at + 1, byte & 0x0f);
+  if (byte <= 0xbf) return text(at + 1, byte & 0x1f);
+  const fixed = fixedBytes.get(byte);
+  if (fixed !== undefined) return other(fixed);
+  switch (byte) {
+    case 0xc4:
+    case 0xd9:
+      return text(at + 2, length(1));
+    case 0xc5:
+    case 0xda:
+      return text(at + 3, length(2));
+    case 0xc6:
+    case 0xdb:
+      return text(at + 5, length(4));
+    case 0xc7:
+      return other(2 + length(1));
+    case 0xc8:
+      return other(3 + length(2));
+    case 0xc9:
+      return other(5 + length(4));
+    case 0xdc:
+      return list(at + 3, length(2));
+    case 0xdd:
+      return list(at + 5, length(4));
+    case 0xde:
+      return map(at + 3, length(2));
+    case 0xdf:
+      return map(at + 5, length(4));
+    default:
+      throw new FormError('There is a byte that MessagePack does not use.');
+  }
+}
+
+/** nil, booleans, floats, integers and extensions of fixed size: how many bytes follow. */
+const fixedBytes: ReadonlyMap<number, number> = new Map([
+  ...[0xc0, 0xc2, 0xc3].map((byte) => [byte, 0] as const),
+  ...[0xca, 0xce, 0xd2].map((byte) => [byte, 4] as const),
+  ...[0xcb, 0xcf, 0xd3].map((byte) => [byte, 8] as const),
+  ...[0xcc, 0xd0].map((byte) => [byte, 1] as const),
+  ...[0xcd, 0xd1].map((byte) => [byte, 2] as const),
+  ...[0, 1, 2, 3, 4].map((n) => [0xd4 + n, 1 + 2 ** n] as const),
+]);
