@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest';
+import { method, MiB, startPeers, startServer, type Came } from './peers.js';
+
+const echo = method(async (args) => args[0]);
+
+test('20 clients at once, 50 calls each at a time', async () => {
+  const { port, budget, faults, dropped } = await startServer({ echo });
+  const peers = await startPeers(port);
+  const answers: Promise<[unknown, Came]>[] = [];
+  for (let n = 0; n < 50; n += 1) {
+    for (let client = 0; client < 20; client += 1) {
+      const value = `${client}:${n}`;
+      const call = peers.call('echo', [value], { client, id: `same${n}` });
+      answers.push(peers.next(call, client).then((came) => [[value], came]));
+    }
+  }
+  for (const [value, came] of await Promise.all(answers)) expect(came.args).toEqual(value);
+  await expect.poll(() => budget.held).toBe(0);
+  expect([faults, dropped]).toEqual([[], []]);
+});
+
+test('a client that never reads loses its answers, and others keep their pace', async () => {
+  const lost: unknown[] = [];
+  const { port, budget, dropped, faults } = await startServer(
+    {
+      echo,
+      large: method((_args, { signal }) => {
+        signal.addEventListener('abort', () => lost.push(signal.reason));
+        return Buffer.alloc(MiB);
+      }),
+    },
+    { beatMs: 200, limits: { maxQueuedBytesPerPeer: 8 * MiB } },
+  );
+  const peers = await startPeers(port, 'sizes');
+  peers.command({ do: 'open', client: 1, options: { RCVHWM: 1, RCVBUF: 65_536 } });
+  peers.command({ do: 'pause', client: 1 });
+  for (let n = 0; n < 100; n += 1) peers.call('large', [], { client: 1 });
+  const started = performance.now();
+  let most = 0;
+  for (let n = 0; n < 200; n += 1) {
+    await peers.next(peers.call('echo', [n]));
+    most = Math.max(most, budget.held);
+  }
+  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(most).toBeLessThan(16 * MiB);
+  // It says nothing either: its calls are lost, one by one.
+  await expect.poll(() => lost.length, { timeout: 10_000 }).toBeGreaterThan(50);
+  expect(lost[0]).toMatchObject({ name: 'LostRemote' });
+  // What waits for it still goes with its connection.
+  await peers.kill();
+  await expect.poll(() => budget.held, { timeout: 10_000 }).toBe(0);
+  expect([dropped.includes('peer-gone'), faults]).toEqual([true, []]);
+});
