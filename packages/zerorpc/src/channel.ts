@@ -1,6 +1,6 @@
 import type { RawId } from './event.js';
 import type { Connection } from './method.js';
-import { lostRemote, type ZeroRpcError } from './zerorpc-error.js';
+import type { ZeroRpcError } from './zerorpc-error.js';
 import { wokenOrAborted } from './outbox.js';
 
 /**
@@ -65,16 +65,18 @@ export function openChannel(
 }
 
 /**
- * Has heartbeats sent on open channels, and aborts those whose clients are silent for two of them. One timer for all.
+ * Has heartbeats sent on open channels, and tells of those whose clients are silent for two of them. One timer for all.
  */
 export function keepBeats({
   channels,
   beatMs,
   beat,
+  onSilent,
 }: {
   channels: ReadonlyMap<string, Channel>;
   beatMs: number;
   beat: (channel: Channel) => void;
+  onSilent: (channel: Channel) => void;
 }): () => void {
   const lookMs = beatMs / 20;
   let lookedAt = performance.now();
@@ -87,7 +89,7 @@ export function keepBeats({
     lookedAt = now;
     for (const channel of [...channels.values()]) {
       channel.heardAt += pauseMs;
-      if (now - channel.heardAt > 2 * beatMs) channel.abort(lostRemote());
+      if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
       else if (now >= channel.beatAt) {
         channel.beatAt = now + beatMs - lookMs / 2;
         beat(channel);

@@ -5,6 +5,8 @@ export interface Peer {
   connection: Connection;
   /** Calls whose methods have not come to their end. */
   calls: number;
+  /** What the requests of those take of the budget. */
+  bytes: number;
 }
 
 /** Clients are remembered for as long as that, and so many: nobody tells when one has gone. */
@@ -32,7 +34,12 @@ export function rememberConnections(): Connections {
     of(frame) {
       const id = frame.toString('hex');
       const now = performance.now();
-      const peer = peers.get(id) ?? { connection: connectionOf(id, frame), calls: 0, usedAt: now };
+      const peer = peers.get(id) ?? {
+        connection: connectionOf(id, frame),
+        calls: 0,
+        bytes: 0,
+        usedAt: now,
+      };
       peer.usedAt = now;
       peers.delete(id);
       peers.set(id, peer);

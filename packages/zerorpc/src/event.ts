@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { FormError, outlineOf, textAt } from './outline.js';
 import { decodeValue, encodeValue } from './values.js';
 
@@ -37,11 +38,10 @@ export function decodeEvent(
   const outline = outlineOf(frame, headBounds);
   const message = outline.enter(0, 'list');
   if (message.count !== 3) throw new FormError('A message has three parts.');
-  const { ids, end } = idsOf(frame, message.at);
-  const header = decodeValue(frame.subarray(message.at, end)) as Record<string, unknown>;
+  const { ids, version, headers, end } = headerOf(frame, message.at);
   const argsAt = outline.skip(end);
-  const name = decodeValue(frame.subarray(end, argsAt));
-  if (typeof name !== 'string') throw new FormError('The name is no text.');
+  const name = decodeText(textAt(frame, end));
+  if (name === undefined) throw new FormError('The name is no text.');
   const messageId = ids.get('message_id');
   if (messageId === undefined) throw new FormError('The message has no id.');
 
@@ -55,9 +55,7 @@ export function decodeEvent(
   return {
     messageId,
     responseTo: ids.get('response_to'),
-    version: versionOf(header['v']),
-    headers: new Map(Object.entries(header).filter(([key]) => !ownKeys.has(key))),
-    name,
+    ...{ version, headers, name },
     cost: frame.length + args.cost(),
     readArgs() {
       if (problem !== undefined) throw problem as Error;
@@ -66,38 +64,55 @@ export function decodeEvent(
   };
 }
 
-const ownKeys = new Set(['message_id', 'response_to', 'v']);
+interface Header {
+  ids: ReadonlyMap<string, RawId>;
+  version: number;
+  headers: ReadonlyMap<string, unknown>;
+  /** Where it ends. */
+  end: number;
+}
 
-/** The ids of a header, as they stand there, and where it ends. */
-function idsOf(frame: Buffer, start: number): { ids: Map<string, RawId>; end: number } {
+function headerOf(frame: Buffer, start: number): Header {
   const outline = outlineOf(frame, headBounds);
   const { count, at } = outline.enter(start, 'map');
   const ids = new Map<string, RawId>();
+  const headers = new Map<string, unknown>();
+  let version = 1;
   let next = at;
   for (let left = count; left > 0; left -= 1) {
     const valueAt = outline.skip(next);
     const end = outline.skip(valueAt);
-    const key = textAt(frame, next)?.toString('latin1');
-    // null stands for none.
-    if ((key === 'message_id' || key === 'response_to') && frame[valueAt] !== 0xc0) {
-      const text = textAt(frame, valueAt);
-      if (text === undefined || text.length === 0 || text.length > maxIdBytes) {
-        throw new FormError('An id is a short text.');
-      }
-      ids.set(key, {
-        // A copy: the frame is not kept for it.
-        encoded: Buffer.from(frame.subarray(valueAt, end)),
-        key: text.toString('latin1'),
-      });
-    }
+    const key = decodeText(textAt(frame, next));
+    const value = frame.subarray(valueAt, end);
+    if (key === 'message_id' || key === 'response_to') {
+      const id = idOf(value);
+      if (id !== undefined) ids.set(key, id);
+    } else if (key === 'v') version = versionOf(decodeValue(value));
+    else if (key !== undefined) headers.set(key, decodeValue(value));
     next = end;
   }
-  return { ids, end: next };
+  return { ids, version, headers, end: next };
 }
 
-/** Clients of version 1 name none. */
+/** undefined: null, which stands for none. */
+function idOf(encoded: Buffer): RawId | undefined {
+  if (encoded[0] === 0xc0) return undefined;
+  const text = textAt(encoded, 0);
+  if (text === undefined || text.length === 0 || text.length > maxIdBytes) {
+    throw new FormError('An id is a short text.');
+  }
+  // A copy: the frame is not kept for it.
+  return { encoded: Buffer.from(encoded), key: text.toString('latin1') };
+}
+
+/** Old clients send as bin what is text in today's. undefined: it is neither. */
+function decodeText(bytes: Buffer | undefined): string | undefined {
+  return bytes === undefined || !isUtf8(bytes) ? undefined : bytes.toString();
+}
+
+/** Clients of version 1 name none; what is no number is taken for ours. */
 function versionOf(value: unknown): number {
-  if (value === undefined || value === null) return 1;
+  if (value === null) return 1;
   return typeof value === 'number' || typeof value === 'bigint' ? Number(value) : 3;
 }
 

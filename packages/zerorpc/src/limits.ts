@@ -30,6 +30,8 @@ export interface ZeroRpcLimits {
   /** Calls at a time: in all, and of one client. */
   maxCalls: number;
   maxCallsPerPeer: number;
+  /** What the requests of one client may take of the budget. The first is taken whatever it takes. */
+  maxRequestBytesPerPeer: number;
   /** What may wait for one client that reads slowly. Beyond it, the client is taken for lost. */
   maxQueuedBytesPerPeer: number;
   maxQueuedMessagesPerPeer: number;
@@ -41,6 +43,7 @@ export const defaultLimits: ZeroRpcLimits = {
   maxValues: 1_000_000,
   maxCalls: 4_096,
   maxCallsPerPeer: 256,
+  maxRequestBytesPerPeer: 256 * 1024 ** 2,
   maxQueuedBytesPerPeer: 128 * 1024 ** 2,
   maxQueuedMessagesPerPeer: 4_096,
 };

@@ -26,6 +26,8 @@ interface Queue {
   peerId: string;
   messages: OutgoingMessage[];
   bytes: number;
+  /** Those of them that are taken of the reserve. */
+  smallBytes: number;
   /** Tries in vain for the first message, and since when (performance.now()). */
   misses: number;
   stuckSince: number;
@@ -34,13 +36,15 @@ interface Queue {
 
 /** The first tries in vain are repeated at once: the client's share is free again when a thread has run. */
 const quickTries = 20;
-const maxPauseMs = 50;
+/** The longer a client has taken nothing, the more seldom it is tried: waits grow by so much, at most. */
+const pauseShare = 1 / 8;
+const maxPauseMs = 500;
 /** A client that takes nothing for so long is lost, whatever it sends. */
 const maxStuckMs = 60_000;
 /** So many are handed over without a break for other work. */
 const sendsPerTurn = 64;
 
-const smallBytes = 4 * 1024;
+const smallMessageBytes = 4 * 1024;
 const reservedBytes = 32 * 1024 ** 2;
 
 export function createOutbox({
@@ -66,13 +70,15 @@ export function createOutbox({
   let isSending = false;
   /** Refusals and heartbeats go out also when answers have taken all that there is. */
   const reserve = createByteBudget(reservedBytes);
-  const budgetOf = ({ bytes }: OutgoingMessage) => (bytes <= smallBytes ? reserve : budget);
+  const budgetOf = ({ bytes }: OutgoingMessage) => (bytes <= smallMessageBytes ? reserve : budget);
 
   function leave(queue: Queue): void {
     const message = queue.messages.shift();
     if (message === undefined) return;
+    const room = budgetOf(message);
     queue.bytes -= message.bytes;
-    budgetOf(message).give(message.bytes);
+    if (room === reserve) queue.smallBytes -= message.bytes;
+    room.give(message.bytes);
     message.onLeft?.();
     queue.misses = 0;
     wake(queue);
@@ -130,9 +136,10 @@ export function createOutbox({
 
   function tryLater(queue: Queue): void {
     if (queue.misses === 0) queue.stuckSince = performance.now();
+    const stuckMs = performance.now() - queue.stuckSince;
     queue.misses += 1;
     ready.delete(queue);
-    if (performance.now() - queue.stuckSince > maxStuckMs) {
+    if (stuckMs > maxStuckMs) {
       lose(queue, 'peer-stuck');
       return;
     }
@@ -142,15 +149,39 @@ export function createOutbox({
       void send();
     };
     if (queue.misses <= quickTries) setImmediate(again);
-    else setTimeout(again, Math.min(maxPauseMs, queue.misses - quickTries)).unref();
+    else setTimeout(again, Math.min(maxPauseMs, 1 + stuckMs * pauseShare)).unref();
+  }
+
+  /** Where the room has come to its end, clients that take nothing make way for those that do. */
+  function takeRoom(message: OutgoingMessage): boolean {
+    const room = budgetOf(message);
+    while (!room.take(message.bytes)) {
+      const worst = mostStuck(room);
+      if (worst === undefined) return false;
+      lose(worst, 'peer-stuck');
+    }
+    return true;
+  }
+
+  function mostStuck(room: ByteBudget): Queue | undefined {
+    let worst: Queue | undefined;
+    let most = 0;
+    for (const queue of queues.values()) {
+      const held = room === reserve ? queue.smallBytes : queue.bytes - queue.smallBytes;
+      if (queue.misses <= quickTries || held <= most) continue;
+      worst = queue;
+      most = held;
+    }
+    return worst;
   }
 
   function put(peerId: string, message: OutgoingMessage): boolean {
-    if (!budgetOf(message).take(message.bytes)) return false;
+    if (!takeRoom(message)) return false;
     const queue = queues.get(peerId) ?? emptyQueue(peerId);
     const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
     queue.messages.push(message);
     queue.bytes += message.bytes;
+    if (budgetOf(message) === reserve) queue.smallBytes += message.bytes;
     if (isTooMuch || queue.messages.length > maxMessages) {
       lose(queue, 'peer-stuck');
       return false;
@@ -190,7 +221,15 @@ export function createOutbox({
 }
 
 function emptyQueue(peerId: string): Queue {
-  return { peerId, messages: [], bytes: 0, misses: 0, stuckSince: 0, wakers: new Set() };
+  return {
+    peerId,
+    messages: [],
+    bytes: 0,
+    smallBytes: 0,
+    misses: 0,
+    stuckSince: 0,
+    wakers: new Set(),
+  };
 }
 
 /** Resolves when it is woken, or the signal aborts. */

@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer';
+
 /** A frame that is no MessagePack, or none that anybody waits for. */
 export class FormError extends Error {
   override readonly name = 'FormError';
@@ -12,9 +14,9 @@ export interface Outline {
   cost(): number;
 }
 
-/** What a value takes beside its bytes, and what a list or a map does. */
-const valueBytes = 8;
-const containerBytes = 64;
+/** What a value takes beside its bytes, about. A map's pair takes its place in a table, too. */
+const costs = { other: 24, string: 40, bin: 112, list: 64, map: 64 };
+const pairCost = 48;
 
 /**
  * Goes through a frame without making anything of it. The decoder makes a list as long as it says that it is before
@@ -25,14 +27,16 @@ export function outlineOf(
   { maxDepth, maxValues }: { maxDepth: number; maxValues: number },
 ): Outline {
   let values = 0;
-  let containers = 0;
+  let cost = 0;
 
   function skip(at: number, depth = 0): number {
     values += 1;
     if (values > maxValues) throw new FormError(`A message has more than ${maxValues} values.`);
-    const { start, bytes, elements } = headAt(frame, at);
+    const { kind, start, bytes, elements } = headAt(frame, at);
+    cost += costs[kind];
+    if (kind === 'string') return checkedText(start, checked(start + bytes));
     if (elements === 0) return checked(start + bytes);
-    containers += 1;
+    if (kind === 'map') cost += (elements / 2) * pairCost;
     if (depth >= maxDepth) throw new FormError('Lists and maps stand in each other too deep.');
     // Each element has a byte at least.
     checked(start + elements);
@@ -46,6 +50,11 @@ export function outlineOf(
     return end;
   }
 
+  function checkedText(start: number, end: number): number {
+    if (isUtf8(frame.subarray(start, end))) return end;
+    throw new FormError('A string is no UTF-8.');
+  }
+
   return {
     skip,
     enter(at, kind) {
@@ -54,12 +63,12 @@ export function outlineOf(
       checked(head.start + head.elements);
       return { count: kind === 'map' ? head.elements / 2 : head.elements, at: head.start };
     },
-    cost: () => values * valueBytes + containers * containerBytes,
+    cost: () => cost,
   };
 }
 
 interface Head {
-  kind: 'list' | 'map' | 'text' | 'other';
+  kind: keyof typeof costs;
   /** Where its content begins, how many bytes it has, or how many values. */
   start: number;
   bytes: number;
@@ -69,18 +78,16 @@ interface Head {
 /** The content of a string or of bin: ids come as both. undefined: something else stands there. */
 export function textAt(frame: Buffer, at: number): Buffer | undefined {
   const { kind, start, bytes } = headAt(frame, at);
-  return kind === 'text' ? frame.subarray(start, start + bytes) : undefined;
+  return kind === 'string' || kind === 'bin' ? frame.subarray(start, start + bytes) : undefined;
 }
 
 function headAt(frame: Buffer, at: number): Head {
   const byte = frame[at];
   if (byte === undefined) throw new FormError('The message ends within a value.');
   const text = (start: number, bytes: number): Head => ({
-    kind: 'text',
-    start,
-    bytes,
-    elements: 0,
+    ...{ kind: 'string', start, bytes, elements: 0 },
   });
+  const bin = (start: number, bytes: number): Head => ({ kind: 'bin', start, bytes, elements: 0 });
   const other = (bytes: number): Head => ({ kind: 'other', start: at + 1, bytes, elements: 0 });
   const list = (start: number, n: number): Head => ({ kind: 'list', start, bytes: 0, elements: n });
   const map = (start: number, n: number): Head => ({
@@ -99,12 +106,15 @@ function headAt(frame: Buffer, at: number): Head {
   if (fixed !== undefined) return other(fixed);
   switch (byte) {
     case 0xc4:
+      return bin(at + 2, length(1));
+    case 0xc5:
+      return bin(at + 3, length(2));
+    case 0xc6:
+      return bin(at + 5, length(4));
     case 0xd9:
       return text(at + 2, length(1));
-    case 0xc5:
     case 0xda:
       return text(at + 3, length(2));
-    case 0xc6:
     case 0xdb:
       return text(at + 5, length(4));
     case 0xc7:

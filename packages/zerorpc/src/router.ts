@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { Router as RouterSocket } from 'zeromq';
 
 /** Messages to and from clients: the only file that knows ZeroMQ. */
@@ -21,6 +21,8 @@ export interface Router {
 const heldMessages = 4;
 /** Of requests that have come, and that we have not read. */
 const heldRequests = 16;
+/** Messages that are there already are read for so long without a break for other work. */
+const maxTurnMs = 10;
 /** A client whose system takes nothing for so long is disconnected, and what is held for it given up. */
 const maxUntakenMs = 30_000;
 /** What has been handed over goes out for so long after the end. */
@@ -49,9 +51,14 @@ export function openRouter(options: {
   Object.assign(socket, { tcpMaxRetransmitTimeout: maxUntakenMs });
 
   async function receive(): Promise<void> {
+    let turnBegan = performance.now();
     for (;;) {
       try {
         options.onMessage(await socket.receive());
+        if (performance.now() - turnBegan > maxTurnMs) {
+          await nextTurn();
+          turnBegan = performance.now();
+        }
       } catch (error) {
         // What waits for a message is woken so when the socket is closed.
         if (socket.closed) return;

@@ -10,7 +10,13 @@ import { createOutbox } from './outbox.js';
 import { FormError } from './outline.js';
 import { openRouter } from './router.js';
 import { runCall } from './run-call.js';
-import { isBusy, isStopping, lostRemote, ZeroRpcError } from './zerorpc-error.js';
+import {
+  isBusy,
+  isStopping,
+  lostRemote,
+  tooManyCalls,
+  type ZeroRpcError,
+} from './zerorpc-error.js';
 
 export interface ZeroRpcServer {
   /** Returns the port. Called once. */
@@ -64,7 +70,11 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     },
   });
   const answers = createAnswers(outbox, limits);
-  const stopBeats = keepBeats({ channels, beatMs, beat: answers.beat });
+  const stopBeats = keepBeats({
+    ...{ channels, beatMs, beat: answers.beat },
+    // A client that was only asleep finds the error when it wakes.
+    onSilent: (channel) => end(channel, lostRemote()),
+  });
 
   function receive(frames: readonly Buffer[]): void {
     try {
@@ -116,7 +126,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       route: route.map((frame) => Buffer.from(frame)),
       ...{ id: event.messageId, version: event.version },
     };
-    const refusal = refusalOf(peer) ?? (budget.take(event.cost) ? undefined : isBusy());
+    const refusal = refusalOf(peer, event.cost) ?? (budget.take(event.cost) ? undefined : isBusy());
     if (refusal !== undefined) {
       answers.refuse(to, refusal);
       return;
@@ -125,24 +135,30 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     channels.set(key, channel);
     channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
     peer.calls += 1;
+    peer.bytes += event.cost;
     const run = runCall(channel, event, {
       ...{ method: ownMethods.get(event.name) ?? methods().get(event.name), answers, onFault },
       onAnswered: () => channels.delete(key),
     }).finally(() => {
       peer.calls -= 1;
+      peer.bytes -= event.cost;
       budget.give(event.cost);
       running.delete(run);
     });
     running.add(run);
   }
 
-  function refusalOf(peer: Peer): ZeroRpcError | undefined {
+  function end(channel: Channel, reason: ZeroRpcError): void {
+    answers.refuse(channel, reason);
+    channel.abort(reason);
+  }
+
+  function refusalOf(peer: Peer, bytes: number): ZeroRpcError | undefined {
+    const { maxCallsPerPeer, maxRequestBytesPerPeer } = limits;
     if (isClosing) return isStopping();
-    if (peer.calls >= limits.maxCallsPerPeer) {
-      return new ZeroRpcError(
-        'TooManyCalls',
-        `A client has ${limits.maxCallsPerPeer} calls at a time.`,
-      );
+    if (peer.calls >= maxCallsPerPeer) return tooManyCalls(`${maxCallsPerPeer} calls`);
+    if (peer.calls > 0 && peer.bytes + bytes > maxRequestBytesPerPeer) {
+      return tooManyCalls(`${maxRequestBytesPerPeer} bytes of requests`);
     }
     return running.size >= limits.maxCalls ? isBusy() : undefined;
   }
@@ -151,8 +167,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     isClosing = true;
     await settled(running, graceMs);
     for (const channel of [...channels.values()]) {
-      answers.refuse(channel, isStopping());
-      channel.abort(isStopping());
+      end(channel, isStopping());
     }
     await outbox.flushed(flushMs);
     stopBeats();

@@ -19,6 +19,10 @@ export function isBusy(): ZeroRpcError {
   return new ZeroRpcError('ServerBusy', 'The server holds too many messages at the moment.');
 }
 
+export function tooManyCalls(allowed: string): ZeroRpcError {
+  return new ZeroRpcError('TooManyCalls', `A client has ${allowed} at a time.`);
+}
+
 export function isStopping(): ZeroRpcError {
   return new ZeroRpcError('ServerStopping', 'The server is stopping.');
 }

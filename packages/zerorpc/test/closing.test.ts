@@ -60,6 +60,5 @@ test('it closes twice, unused, and while a client reads nothing', async () => {
 
 test('a port that is taken is an error of listen', async () => {
   const { port } = await startServer({});
-  const { server } = await startServer({});
-  await expect(server.listen({ host: '127.0.0.1', port })).rejects.toThrow();
+  await expect(startServer({}, { port })).rejects.toThrow();
 });

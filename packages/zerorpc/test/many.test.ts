@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { method, MiB, startPeers, startServer, type Came } from './peers.js';
+import { eventually, method, MiB, startPeers, startServer, type Came } from './peers.js';
 
 const echo = method(async (args) => args[0]);
 
@@ -15,7 +15,7 @@ test('20 clients at once, 50 calls each at a time', async () => {
     }
   }
   for (const [value, came] of await Promise.all(answers)) expect(came.args).toEqual(value);
-  await expect.poll(() => budget.held).toBe(0);
+  await eventually(() => budget.held).toBe(0);
   expect([faults, dropped]).toEqual([[], []]);
 });
 
@@ -44,10 +44,10 @@ test('a client that never reads loses its answers, and others keep their pace', 
   expect(performance.now() - started).toBeLessThan(10_000);
   expect(most).toBeLessThan(16 * MiB);
   // It says nothing either: its calls are lost, one by one.
-  await expect.poll(() => lost.length, { timeout: 10_000 }).toBeGreaterThan(50);
+  await eventually(() => lost.length).toBeGreaterThan(50);
   expect(lost[0]).toMatchObject({ name: 'LostRemote' });
   // What waits for it still goes with its connection.
   await peers.kill();
-  await expect.poll(() => budget.held, { timeout: 10_000 }).toBe(0);
+  await eventually(() => budget.held).toBe(0);
   expect([dropped.includes('peer-gone'), faults]).toEqual([true, []]);
 });

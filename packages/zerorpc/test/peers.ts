@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { inject, onTestFinished } from 'vitest';
+import { expect, inject, onTestFinished } from 'vitest';
 import {
   createZeroRpcServer,
   type DropReason,
@@ -11,6 +11,9 @@ import {
   type ZeroRpcServerOptions,
 } from '../src/index.js';
 import { createByteBudget } from '../src/limits.js';
+
+/** What comes to be so in the end, also on a machine that is busy. */
+export const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000 });
 
 export const MiB = 1024 ** 2;
 
@@ -37,7 +40,7 @@ export function method(
 /** Our server on a free port, with what it could not answer and what it dropped. */
 export async function startServer(
   methods: Record<string, ZeroRpcMethod>,
-  options: Partial<ZeroRpcServerOptions> = {},
+  { port: wanted = 0, ...options }: Partial<ZeroRpcServerOptions> & { port?: number } = {},
 ): Promise<{
   port: number;
   server: ZeroRpcServer;
@@ -57,7 +60,7 @@ export async function startServer(
     ...options,
   });
   onTestFinished(() => server.close(0));
-  const port = await server.listen({ host: '127.0.0.1', port: 0 });
+  const port = await server.listen({ host: '127.0.0.1', port: wanted });
   return { port, server, faults, dropped, budget };
 }
 
@@ -91,10 +94,11 @@ export async function startPeers(port: number, flag = ''): Promise<Peers> {
   const ended = once(python, 'exit');
   python.stdin.on('error', () => undefined);
   const came: Came[] = [];
-  let tell = () => {};
+  const wakers = new Set<() => void>();
   createInterface({ input: python.stdout }).on('line', (line) => {
     came.push(JSON.parse(line) as Came);
-    tell();
+    for (const wake of wakers) wake();
+    wakers.clear();
   });
   onTestFinished(async () => {
     python.stdin.end();
@@ -106,7 +110,7 @@ export async function startPeers(port: number, flag = ''): Promise<Peers> {
       const at = came.findIndex(wanted);
       if (at >= 0) return came.splice(at, 1)[0]!;
       if (python.exitCode !== null) throw new Error('The peer has ended.');
-      await Promise.race([new Promise<void>((resolve) => (tell = resolve)), ended]);
+      await Promise.race([new Promise<void>((resolve) => wakers.add(resolve)), ended]);
     }
   }
 

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
-import { method, MiB, startPeers, startServer, type Peers } from './peers.js';
+import { eventually, method, MiB, startPeers, startServer, type Peers } from './peers.js';
 
 const echo = method((args) => args[0]);
 const isWell = async (peers: Peers, client = 0) =>
@@ -64,7 +64,7 @@ test.each([
   const peers = await startPeers(port);
   peers.command({ do: 'frames', client: 0, frames: ['', begun + args] });
   expect(await peers.next('x')).toMatchObject({ name: 'ERR', args: ['TypeError', {}, {}] });
-  await expect.poll(() => budget.held).toBe(0);
+  await eventually(() => budget.held).toBe(0);
   expect(faults).toEqual([]);
 });
 
@@ -141,7 +141,7 @@ test('an answer beyond the limit is an error', async () => {
 });
 
 test('calls beyond the limits are refused at once', async () => {
-  let waiting: ((value: unknown) => void)[] = [];
+  const waiting: ((value: unknown) => void)[] = [];
   const { port } = await startServer(
     { wait: method(() => new Promise((resolve) => waiting.push(resolve))) },
     { limits: { maxCalls: 5, maxCallsPerPeer: 3 } },
@@ -151,11 +151,11 @@ test('calls beyond the limits are refused at once', async () => {
   const fourth = await peers.next(peers.call('wait', []));
   expect(fourth.args).toMatchObject(['TooManyCalls', {}, {}]);
   for (let n = 0; n < 2; n += 1) peers.call('wait', [], { client: 1 });
+  await eventually(() => waiting.length).toBe(5);
   const sixth = await peers.next(peers.call('wait', [], { client: 2 }), 2);
   expect(sixth.args).toMatchObject(['ServerBusy', {}, {}]);
   for (const end of waiting) end(1);
-  waiting = [];
-  await expect.poll(() => isWell(peers, 2)).toBe('OK');
+  await eventually(() => isWell(peers, 2)).toBe('OK');
 });
 
 test('requests take of the budget until they are answered, and are refused where it ends', async () => {
@@ -166,15 +166,15 @@ test('requests take of the budget until they are answered, and are refused where
   );
   const peers = await startPeers(port, 'sizes');
   const first = peers.call('wait', [{ $bytes: (600 * MiB) / 10 }]);
-  await expect.poll(() => budget.held).toBeGreaterThan(60 * MiB);
+  await eventually(() => budget.held).toBeGreaterThan(60 * MiB);
   answer(1);
   await peers.next(first);
-  await expect.poll(() => budget.held).toBe(0);
+  await eventually(() => budget.held).toBe(0);
   // Short values cost more than their bytes: 300,000 lists.
   peers.call('wait', [{ $times: 300_000, of: [] }]);
-  await expect.poll(() => budget.held).toBeGreaterThan(300_000 * 8);
+  await eventually(() => budget.held).toBeGreaterThan(300_000 * 8);
   answer(1);
-  await expect.poll(() => budget.held).toBe(0);
+  await eventually(() => budget.held).toBe(0);
 });
 
 test('where the budget is used up, a call hears so', async () => {
