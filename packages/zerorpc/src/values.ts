@@ -23,7 +23,10 @@ const decoder = new Decoder({
   },
 });
 
-/** What stands in bytes that an outline has passed. Bytes within it are a part of the same memory. */
+/**
+ * What stands in bytes that an outline has passed. Bytes within it are a part of the same memory. A byte order mark at
+ * the begin of a text of more than 200 bytes is left out: the decoder's way.
+ */
 export function decodeValue(bytes: Buffer): unknown {
   try {
     return decoder.decode(bytes);

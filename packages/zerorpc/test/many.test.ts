@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { createByteBudget } from '../src/limits.js';
 import { eventually, method, MiB, startPeers, startServer, type Came } from './peers.js';
 
 const echo = method(async (args) => args[0]);
@@ -50,4 +51,49 @@ test('a client that never reads loses its answers, and others keep their pace', 
   await peers.kill();
   await eventually(() => budget.held).toBe(0);
   expect([dropped.includes('peer-gone'), faults]).toEqual([true, []]);
+});
+
+test('where all the room is taken, those that take nothing make way', async () => {
+  const budget = createByteBudget(12 * MiB);
+  const { port, dropped, faults } = await startServer(
+    { large: method(() => Buffer.alloc(MiB)) },
+    { budget, limits: { maxQueuedBytesPerPeer: 64 * MiB } },
+  );
+  const peers = await startPeers(port, 'sizes');
+  for (const client of [1, 2, 3]) {
+    peers.command({ do: 'open', client, options: { RCVHWM: 1, RCVBUF: 65_536 } });
+    peers.command({ do: 'pause', client });
+    for (let n = 0; n < 40; n += 1) peers.call('large', [], { client });
+  }
+  await eventually(() => budget.held).toBeGreaterThan(11 * MiB);
+  // One that was only slow so far is given a moment.
+  await eventually(async () => (await peers.next(peers.call('large', []))).name).toBe('OK');
+  for (let n = 0; n < 20; n += 1) {
+    expect(await peers.next(peers.call('large', []))).toMatchObject({ name: 'OK' });
+  }
+  expect(budget.held).toBeLessThanOrEqual(12 * MiB);
+  expect([new Set(dropped), faults]).toEqual([new Set(['peer-stuck']), []]);
+});
+
+test('the requests of one client have their bounds, and those of others do not count', async () => {
+  const answers: ((value: unknown) => void)[] = [];
+  const { port, budget } = await startServer(
+    { wait: method(() => new Promise((resolve) => answers.push(resolve))) },
+    { limits: { maxRequestBytesPerPeer: 3 * MiB } },
+  );
+  const peers = await startPeers(port);
+  const send = (size: number, client = 0) => peers.call('wait', [{ $bytes: size }], { client });
+  // The first is taken, however large it is.
+  const first = send(4 * MiB);
+  expect((await peers.next(send(1))).args).toMatchObject(['TooManyCalls', {}, {}]);
+  send(MiB, 1);
+  send(MiB, 1);
+  expect((await peers.next(send(MiB, 1), 1)).args).toMatchObject(['TooManyCalls', {}, {}]);
+  await eventually(() => answers.length).toBe(3);
+  for (const answer of answers) answer(1);
+  expect((await peers.next(first)).name).toBe('OK');
+  await eventually(() => budget.held).toBe(0);
+  send(3 * MiB, 1);
+  await eventually(() => answers.length).toBe(4);
+  answers.at(-1)?.(1);
 });

@@ -59,6 +59,23 @@ test('a client that is silent for two heartbeats is lost', async () => {
   expect(faults).toEqual([]);
 });
 
+test('a server that stood still takes nobody for lost', async () => {
+  let answer = (_value: unknown) => {};
+  const { port } = await startServer(
+    { wait: method(() => new Promise((resolve) => (answer = resolve))) },
+    { beatMs: easyBeatMs },
+  );
+  const peers = await startPeers(port);
+  const call = peers.call('wait', []);
+  peers.command({ do: 'beat', client: 0, channel: call, every: easyBeatMs / 1_000 });
+  await eventually(() => peers.came.length).toBeGreaterThan(0);
+  for (const began = performance.now(); performance.now() - began < 4 * easyBeatMs;);
+  const beats = peers.came.length;
+  await eventually(() => peers.came.length).toBeGreaterThan(beats + 1);
+  answer('still there');
+  expect(await peers.next(call)).toMatchObject({ name: 'OK', args: ['still there'] });
+});
+
 test('one that vanishes is lost, and others are not', async () => {
   const { seen, hang } = hanging();
   const { port, dropped } = await startServer({ hang }, { beatMs });

@@ -54,6 +54,8 @@ test.each([
   ['half a length', '91dc00'],
   ['a key __proto__', '9181a95f5f70726f746f5f5f80'],
   ['a key that is a list', '918190c0'],
+  ['a string that is no UTF-8', '91a2ff00'],
+  ['a long string that is no UTF-8', `91da0100${'80'.repeat(256)}`],
   ['a date', '91d6ff00000000'],
   ['another extension', '91c70305010203'],
   ['a byte of no meaning', '91c1'],
@@ -90,6 +92,36 @@ test('every form of MessagePack is read', async () => {
   }
   peers.command({ do: 'frames', client: 0, frames: ['', `${begun}91820701d3000000000000000802`] });
   expect((await peers.next('x')).args).toEqual([{ 7: 1, 8: 2 }]);
+});
+
+test('the words of old clients may be bin', async () => {
+  const { port } = await startServer({ echo });
+  const peers = await startPeers(port);
+  // {message_id: 'x', v: 2, 'token': 't'} with keys and name as bin.
+  const header = '83c40a6d6573736167655f6964c40178c4017602c405746f6b656ec40174';
+  peers.command({ do: 'frames', client: 0, frames: ['', `93${header}c4046563686f9107`] });
+  const { name, args, to } = await peers.next({ $bin: '78' });
+  expect([name, args, to]).toEqual(['OK', [7], { $bin: '78' }]);
+});
+
+test('what only servers say changes nothing', async () => {
+  let answer = (_value: unknown) => {};
+  const { port, dropped, faults } = await startServer({
+    wait: method(() => new Promise((resolve) => (answer = resolve))),
+  });
+  const peers = await startPeers(port);
+  const call = peers.call('wait', []);
+  const names = ['OK', 'ERR', 'STREAM', 'STREAM_DONE'];
+  for (const name of names) peers.event(call, name, ['x', 'y', 'z']);
+  // As the first of a channel, they are methods that nobody has.
+  for (const name of [...names, '_zpc_more', '_zpc_hb', '']) {
+    const { args } = await peers.next(peers.call(name, [1]));
+    expect(args).toMatchObject(['NameError', {}, {}]);
+  }
+  expect(dropped).toEqual(names.map(() => 'event'));
+  answer(1);
+  expect((await peers.next(call)).args).toEqual([1]);
+  expect(faults).toEqual([]);
 });
 
 test('unknown events, and events of calls that are not open, change nothing', async () => {
