@@ -116,8 +116,7 @@ function versionOf(value: unknown): number {
   return typeof value === 'number' || typeof value === 'bigint' ? Number(value) : 3;
 }
 
-const listOfThree = Buffer.from([0x93]);
-const headerBegin = Buffer.concat([Buffer.from([0x83]), encodeValue('message_id', 0)]);
+const headerBegin = Buffer.concat([Buffer.from([0x93, 0x83]), encodeValue('message_id', 0)]);
 const headerMiddle = Buffer.concat([
   ...[encodeValue('v', 0), encodeValue(3, 0), encodeValue('response_to', 0)],
 ]);
@@ -128,7 +127,7 @@ export function encodeEvent(
   args: Buffer,
 ): Buffer {
   return Buffer.concat([
-    ...[listOfThree, headerBegin, encodeValue(messageId, 0), headerMiddle, responseTo.encoded],
+    ...[headerBegin, encodeValue(messageId, 0), headerMiddle, responseTo.encoded],
     ...[encodeValue(name, 0), args],
   ]);
 }

@@ -18,7 +18,7 @@ export interface Router {
  * Messages that ZeroMQ holds for one client beside what its system's buffers do. It counts no bytes: so they are few.
  * The reader of a stream still finds the next ones there when it has taken some.
  */
-const heldMessages = 4;
+const heldMessages = 8;
 /** Of requests that have come, and that we have not read. */
 const heldRequests = 16;
 /** Messages that are there already are read for so long without a break for other work. */

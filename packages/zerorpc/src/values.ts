@@ -37,14 +37,20 @@ export function decodeValue(bytes: Buffer): unknown {
 
 /** Throws a TypeError or a RangeError for what cannot be told in MessagePack. */
 export function encodeValue(value: unknown, maxDepth: number): Buffer {
-  // One encoder each: it keeps the room of the largest message that it has made.
-  const encoder = new Encoder({
-    useBigInt64: true,
-    maxDepth: maxDepth + 2,
-    extensionCodec: noExtensions,
-  });
-  const bytes = encoder.encodeSharedRef(exact(value, maxDepth));
+  const told = exact(value, maxDepth);
+  const bytes = encoder.encodeSharedRef(told);
+  if (bytes.length <= smallBytes) return Buffer.from(bytes);
+  // It would keep the room of the largest message that it has made.
+  encoder = newEncoder();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+const smallBytes = 16 * 1024;
+let encoder = newEncoder();
+
+/** How deep values are is looked at before they are encoded. */
+function newEncoder(): Encoder {
+  return new Encoder({ useBigInt64: true, maxDepth: 1_000, extensionCodec: noExtensions });
 }
 
 /** The same value, in a form that the encoder writes exactly. What needs no change is not copied. */

@@ -7,7 +7,7 @@ const echo = method((args) => args[0], { parameters: [{ name: 'value' }] });
 test('a value is answered as it came, with its type', async () => {
   const { port, faults } = await startServer({ echo });
   const peers = await startPeers(port);
-  const values = [
+  const values: unknown[] = [
     ...[null, true, 0, -1, 127, 128, 65_536, 2 ** 31, 2 ** 32, -(2 ** 31) - 1, 2 ** 52, 'text', ''],
     ...['ü€😀', [], {}, [1, ['a', null]], { a: { b: [1] } }, { constructor: 1 }, { $bin: '' }],
     ...[{ $bin: '00ff80' }, { $int: '18446744073709551615' }, { $int: '-9223372036854775808' }],

@@ -58,6 +58,22 @@ test('it closes twice, unused, and while a client reads nothing', async () => {
   await unused.server.close(0);
 });
 
+test('one that begins at the same address finds its clients again, whose calls have ended', async () => {
+  const methods = { wait: method(() => new Promise(() => undefined)) };
+  const { port, server } = await startServer(methods);
+  const peers = await startPeers(port);
+  const call = peers.call('wait', []);
+  await peers.next(peers.call('_zerorpc_ping', []));
+  await server.close(0);
+  expect((await peers.next(call)).args).toMatchObject(['ServerStopping', {}, {}]);
+  const { dropped, faults } = await startServer(methods, { port });
+  // ZeroMQ connects a client again by itself, and sends then what it has.
+  expect((await peers.next(peers.call('_zerorpc_ping', []))).name).toBe('OK');
+  peers.event(call, '_zpc_hb', [0]);
+  expect((await peers.next(peers.call('_zerorpc_ping', []))).name).toBe('OK');
+  expect([dropped, faults]).toEqual([['channel'], []]);
+});
+
 test('a port that is taken is an error of listen', async () => {
   const { port } = await startServer({});
   await expect(startServer({}, { port })).rejects.toThrow();
