@@ -84,56 +84,63 @@ export function textAt(frame: Buffer, at: number): Buffer | undefined {
 function headAt(frame: Buffer, at: number): Head {
   const byte = frame[at];
   if (byte === undefined) throw new FormError('The message ends within a value.');
-  const text = (start: number, bytes: number): Head => ({
-    ...{ kind: 'string', start, bytes, elements: 0 },
-  });
-  const bin = (start: number, bytes: number): Head => ({ kind: 'bin', start, bytes, elements: 0 });
-  const other = (bytes: number): Head => ({ kind: 'other', start: at + 1, bytes, elements: 0 });
-  const list = (start: number, n: number): Head => ({ kind: 'list', start, bytes: 0, elements: n });
-  const map = (start: number, n: number): Head => ({
-    ...{ kind: 'map', start, bytes: 0, elements: 2 * n },
-  });
-  const length = (size: 1 | 2 | 4) => {
-    if (at + 1 + size > frame.length) throw new FormError('The message ends within a value.');
-    return frame.readUIntBE(at + 1, size);
-  };
-
-  if (byte <= 0x7f || byte >= 0xe0) return other(0);
+  if (byte <= 0x7f || byte >= 0xe0) return other(at, 0);
   if (byte <= 0x8f) return map(at + 1, byte & 0x0f);
   if (byte <= 0x9f) return list(at + 1, byte & 0x0f);
-  if (byte <= 0xbf) return text(at + 1, byte & 0x1f);
+  if (byte <= 0xbf) return content('string', at + 1, byte & 0x1f);
   const fixed = fixedBytes.get(byte);
-  if (fixed !== undefined) return other(fixed);
+  if (fixed !== undefined) return other(at, fixed);
   switch (byte) {
     case 0xc4:
-      return bin(at + 2, length(1));
+      return content('bin', at + 2, lengthAt(frame, at, 1));
     case 0xc5:
-      return bin(at + 3, length(2));
+      return content('bin', at + 3, lengthAt(frame, at, 2));
     case 0xc6:
-      return bin(at + 5, length(4));
+      return content('bin', at + 5, lengthAt(frame, at, 4));
     case 0xd9:
-      return text(at + 2, length(1));
+      return content('string', at + 2, lengthAt(frame, at, 1));
     case 0xda:
-      return text(at + 3, length(2));
+      return content('string', at + 3, lengthAt(frame, at, 2));
     case 0xdb:
-      return text(at + 5, length(4));
+      return content('string', at + 5, lengthAt(frame, at, 4));
     case 0xc7:
-      return other(2 + length(1));
+      return other(at, 2 + lengthAt(frame, at, 1));
     case 0xc8:
-      return other(3 + length(2));
+      return other(at, 3 + lengthAt(frame, at, 2));
     case 0xc9:
-      return other(5 + length(4));
+      return other(at, 5 + lengthAt(frame, at, 4));
     case 0xdc:
-      return list(at + 3, length(2));
+      return list(at + 3, lengthAt(frame, at, 2));
     case 0xdd:
-      return list(at + 5, length(4));
+      return list(at + 5, lengthAt(frame, at, 4));
     case 0xde:
-      return map(at + 3, length(2));
+      return map(at + 3, lengthAt(frame, at, 2));
     case 0xdf:
-      return map(at + 5, length(4));
+      return map(at + 5, lengthAt(frame, at, 4));
     default:
       throw new FormError('There is a byte that MessagePack does not use.');
   }
+}
+
+function lengthAt(frame: Buffer, at: number, size: 1 | 2 | 4): number {
+  if (at + 1 + size > frame.length) throw new FormError('The message ends within a value.');
+  return frame.readUIntBE(at + 1, size);
+}
+
+function other(at: number, bytes: number): Head {
+  return { kind: 'other', start: at + 1, bytes, elements: 0 };
+}
+
+function content(kind: 'string' | 'bin', start: number, bytes: number): Head {
+  return { kind, start, bytes, elements: 0 };
+}
+
+function list(start: number, elements: number): Head {
+  return { kind: 'list', start, bytes: 0, elements };
+}
+
+function map(start: number, pairs: number): Head {
+  return { kind: 'map', start, bytes: 0, elements: 2 * pairs };
 }
 
 /** nil, booleans, floats, integers and extensions of fixed size: how many bytes follow. */

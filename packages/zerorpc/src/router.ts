@@ -48,7 +48,7 @@ export function openRouter(options: {
     tcpKeepaliveInterval: 10,
     tcpKeepaliveCount: 3,
   });
-  Object.assign(socket, { tcpMaxRetransmitTimeout: maxUntakenMs });
+  socket.tcpMaxRetransmitTimeout = maxUntakenMs;
 
   async function receive(): Promise<void> {
     let turnBegan = performance.now();
