@@ -16,6 +16,8 @@ export interface Outbox {
   put(peerId: string, message: OutgoingMessage): boolean;
   /** Has the message made, and puts it, when little waits for the client. Rejects with the signal's reason. */
   putInTurn(peerId: string, make: () => OutgoingMessage, signal: AbortSignal): Promise<boolean>;
+  /** Takes of the budget for something else, as messages do: clients that take nothing make way. */
+  takeRoom(bytes: number): boolean;
   /** Whether all has gone out within the time. */
   flushed(timeoutMs: number): Promise<boolean>;
   /** Drops what waits. */
@@ -153,9 +155,8 @@ export function createOutbox({
   }
 
   /** Where the room has come to its end, clients that take nothing make way for those that do. */
-  function takeRoom(message: OutgoingMessage): boolean {
-    const room = budgetOf(message);
-    while (!room.take(message.bytes)) {
+  function takeRoom(room: ByteBudget, bytes: number): boolean {
+    while (!room.take(bytes)) {
       const worst = mostStuck(room);
       if (worst === undefined) return false;
       lose(worst, 'peer-stuck');
@@ -176,7 +177,7 @@ export function createOutbox({
   }
 
   function put(peerId: string, message: OutgoingMessage): boolean {
-    if (!takeRoom(message)) return false;
+    if (!takeRoom(budgetOf(message), message.bytes)) return false;
     const queue = queues.get(peerId) ?? emptyQueue(peerId);
     const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
     queue.messages.push(message);
@@ -196,6 +197,7 @@ export function createOutbox({
 
   return {
     put,
+    takeRoom: (bytes) => takeRoom(budget, bytes),
     async putInTurn(peerId, make, signal) {
       for (;;) {
         signal.throwIfAborted();

@@ -126,7 +126,8 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       route: route.map((frame) => Buffer.from(frame)),
       ...{ id: event.messageId, version: event.version },
     };
-    const refusal = refusalOf(peer, event.cost) ?? (budget.take(event.cost) ? undefined : isBusy());
+    const refusal =
+      refusalOf(peer, event.cost) ?? (outbox.takeRoom(event.cost) ? undefined : isBusy());
     if (refusal !== undefined) {
       answers.refuse(to, refusal);
       return;
