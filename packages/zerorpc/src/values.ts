@@ -2,6 +2,7 @@
 // which a message makes errors, sets and records), refuses the key __proto__, and is a quarter of the code, without
 // native parts. Both take lists by the length that they claim (see outline.ts), and both write whole numbers beyond
 // 32 bits as floats where 64-bit integers are bigints (see `exact`).
+import { toUSVString } from 'node:util';
 import { Decoder, DecodeError, Encoder } from '@msgpack/msgpack';
 import { FormError } from './outline.js';
 
@@ -62,7 +63,7 @@ function exact(value: unknown, depthLeft: number): unknown {
       return exactInteger(value);
     case 'string':
       // Half of a pair would make bytes that are no UTF-8, and a client that reads nothing of the answer.
-      return halves.test(value) ? value.replace(halvesEach, '\ufffd') : value;
+      return toUSVString(value);
     case 'undefined':
     case 'boolean':
       return value;
@@ -76,9 +77,6 @@ function exact(value: unknown, depthLeft: number): unknown {
       throw new TypeError('A function or a symbol cannot be told in MessagePack.');
   }
 }
-
-const halves = /\p{Surrogate}/u;
-const halvesEach = /\p{Surrogate}/gu;
 
 function exactInteger(value: bigint): bigint | number {
   if (value < -(2n ** 63n) || value >= 2n ** 64n) {
