@@ -154,6 +154,8 @@ async function missingPackages(purpose) {
     need(isOnPath('grpc_python_plugin'), 'protobuf-compiler-grpc', client);
     need(pythonHas('google/protobuf'), 'python3-protobuf', 'a second opinion on messages');
     need(pythonHas('grpc'), 'python3-grpcio', client);
+    need(pythonHas('zmq'), 'python3-zmq', client);
+    need(pythonHas('msgpack'), 'python3-msgpack', client);
     // What starts it is beside the repository, or the test says that it is not there.
     if (existsSync(fileURLToPath(new URL('../../shared/tools/s3store.py', import.meta.url)))) {
       need(

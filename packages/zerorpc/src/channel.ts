@@ -1,0 +1,103 @@
+import type { RawId } from './event.js';
+import type { Connection } from './method.js';
+import type { ZeroRpcError } from './zerorpc-error.js';
+import { wokenOrAborted } from './outbox.js';
+
+/**
+ * A call from its first message to its last.
+ *
+ *   open ──OK, ERR, STREAM_DONE──▶ ended
+ *     └──silence, a client that is gone, the server's end (signal aborts)──▶ ended
+ */
+export interface Channel {
+  readonly key: string;
+  readonly connection: Connection;
+  /** The frames that lead to the client. */
+  readonly route: readonly Buffer[];
+  /** What opened it, which names it. */
+  readonly id: RawId;
+  readonly version: number;
+  readonly signal: AbortSignal;
+  /** When the client was last heard of, and when the next heartbeat is due (performance.now()). */
+  heardAt: number;
+  beatAt: number;
+  /** Whether a heartbeat still waits to go out: a second one would say no more. */
+  isBeatWaiting: boolean;
+  /** The client has room for so many more messages. */
+  grant(slots: number): void;
+  /** Takes a slot, when there is one. Rejects with the signal's reason. */
+  slot(): Promise<void>;
+  abort(reason: ZeroRpcError): void;
+}
+
+/** More than any client has memory for: the count stays a number that can be counted on. */
+const maxSlots = 2 ** 31;
+
+export function openChannel(
+  named: Pick<Channel, 'key' | 'connection' | 'route' | 'id' | 'version'>,
+  { now, beatMs }: { now: number; beatMs: number },
+): Channel {
+  const over = new AbortController();
+  const wakers = new Set<() => void>();
+  // The answer of a call that gives one value needs no grant; nor does the first item of a stream.
+  let slots = 1;
+  return {
+    ...named,
+    signal: over.signal,
+    // A passive client sends its first heartbeat when it has had ours for a while: it is given the time.
+    heardAt: now + beatMs,
+    beatAt: now + beatMs,
+    isBeatWaiting: false,
+    grant(more) {
+      slots = Math.min(maxSlots, slots + more);
+      for (const wake of [...wakers]) wake();
+    },
+    async slot() {
+      for (;;) {
+        over.signal.throwIfAborted();
+        if (slots > 0) break;
+        await wokenOrAborted(wakers, over.signal);
+      }
+      slots -= 1;
+    },
+    abort: (reason) => over.abort(reason),
+  };
+}
+
+/**
+ * Has heartbeats sent on open channels, and tells of those whose clients are silent for two of them. One timer for all.
+ */
+export function keepBeats({
+  channels,
+  beatMs,
+  beat,
+  onSilent,
+}: {
+  channels: ReadonlyMap<string, Channel>;
+  beatMs: number;
+  beat: (channel: Channel) => void;
+  onSilent: (channel: Channel) => void;
+}): () => void {
+  const lookMs = beatMs / 20;
+  let lookedAt = performance.now();
+
+  function look(): void {
+    const now = performance.now();
+    // While this process stood still, clients spoke to nobody: what they said waits to be read.
+    const lateMs = now - lookedAt - lookMs;
+    const pauseMs = lateMs > beatMs / 2 ? lateMs : 0;
+    lookedAt = now;
+    for (const channel of [...channels.values()]) {
+      channel.heardAt += pauseMs;
+      if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
+      else if (now >= channel.beatAt) {
+        channel.beatAt = now + beatMs - lookMs / 2;
+        beat(channel);
+      }
+    }
+  }
+
+  const timer = setInterval(look, lookMs);
+  timer.unref();
+  return () => clearInterval(timer);
+}

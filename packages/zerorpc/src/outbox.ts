@@ -1,0 +1,249 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { DropReason } from './dropped.js';
+import { createByteBudget, type ByteBudget } from './limits.js';
+import type { Router } from './router.js';
+
+export interface OutgoingMessage {
+  /** Told once, when it has been handed over or dropped. */
+  onLeft?: () => void;
+  frames: readonly Buffer[];
+  bytes: number;
+}
+
+/** What waits for clients: in order for each, and each at its own pace. */
+export interface Outbox {
+  /** False: it was dropped. Where its receiver is the reason, the receiver's calls are ended. */
+  put(peerId: string, message: OutgoingMessage): boolean;
+  /** Has the message made, and puts it, when little waits for the client. Rejects with the signal's reason. */
+  putInTurn(peerId: string, make: () => OutgoingMessage, signal: AbortSignal): Promise<boolean>;
+  /** Takes of the budget for something else, as messages do: clients that take nothing make way. */
+  takeRoom(bytes: number): boolean;
+  /** Whether all has gone out within the time. */
+  flushed(timeoutMs: number): Promise<boolean>;
+  /** Drops what waits. */
+  close(): void;
+}
+
+interface Queue {
+  peerId: string;
+  messages: OutgoingMessage[];
+  bytes: number;
+  /** Those of them that are taken of the reserve. */
+  smallBytes: number;
+  /** Tries in vain for the first message, and since when (performance.now()). */
+  misses: number;
+  stuckSince: number;
+  wakers: Set<() => void>;
+}
+
+/** The first tries in vain are repeated at once: the client's share is free again when a thread has run. */
+const quickTries = 20;
+/** The longer a client has taken nothing, the more seldom it is tried: waits grow by so much, at most. */
+const pauseShare = 1 / 8;
+const maxPauseMs = 500;
+/** A client that takes nothing for so long is lost, whatever it sends. */
+const maxStuckMs = 60_000;
+/** So many are handed over without a break for other work. */
+const sendsPerTurn = 64;
+
+const smallMessageBytes = 4 * 1024;
+const reservedBytes = 32 * 1024 ** 2;
+
+export function createOutbox({
+  router,
+  budget,
+  maxBytes,
+  maxMessages,
+  onLost,
+  onFault,
+}: {
+  router: Router;
+  budget: ByteBudget;
+  /** Of one client. */
+  maxBytes: number;
+  maxMessages: number;
+  onLost: (peerId: string, reason: DropReason) => void;
+  onFault: (error: unknown) => void;
+}): Outbox {
+  const queues = new Map<string, Queue>();
+  /** Those that are tried next, in turns. */
+  const ready = new Set<Queue>();
+  const emptied = new Set<() => void>();
+  let isSending = false;
+  /** Refusals and heartbeats go out also when answers have taken all that there is. */
+  const reserve = createByteBudget(reservedBytes);
+  const budgetOf = ({ bytes }: OutgoingMessage) => (bytes <= smallMessageBytes ? reserve : budget);
+
+  function leave(queue: Queue): void {
+    const message = queue.messages.shift();
+    if (message === undefined) return;
+    const room = budgetOf(message);
+    queue.bytes -= message.bytes;
+    if (room === reserve) queue.smallBytes -= message.bytes;
+    room.give(message.bytes);
+    message.onLeft?.();
+    queue.misses = 0;
+    wake(queue);
+    if (queue.messages.length > 0) return;
+    ready.delete(queue);
+    queues.delete(queue.peerId);
+    if (queues.size === 0) for (const tell of [...emptied]) tell();
+  }
+
+  function wake(queue: Queue): void {
+    for (const waker of [...queue.wakers]) waker();
+  }
+
+  function drop(queue: Queue): void {
+    while (queue.messages.length > 0) leave(queue);
+  }
+
+  function lose(queue: Queue, reason: DropReason): void {
+    drop(queue);
+    onLost(queue.peerId, reason);
+  }
+
+  async function send(): Promise<void> {
+    if (isSending) return;
+    isSending = true;
+    try {
+      let sent = 0;
+      while (ready.size > 0) {
+        for (const queue of ready) {
+          await sendFirst(queue);
+          sent += 1;
+          if (sent % sendsPerTurn === 0) await nextTurn();
+        }
+      }
+    } finally {
+      isSending = false;
+    }
+  }
+
+  async function sendFirst(queue: Queue): Promise<void> {
+    const [message] = queue.messages;
+    if (message === undefined) return;
+    try {
+      const outcome = await router.send(message.frames);
+      // It may have been dropped meanwhile.
+      if (queue.messages[0] !== message) return;
+      if (outcome === 'sent') leave(queue);
+      else if (outcome === 'gone') lose(queue, 'peer-gone');
+      else tryLater(queue);
+    } catch (error) {
+      onFault(error);
+      lose(queue, 'peer-gone');
+    }
+  }
+
+  function tryLater(queue: Queue): void {
+    if (queue.misses === 0) queue.stuckSince = performance.now();
+    const stuckMs = performance.now() - queue.stuckSince;
+    queue.misses += 1;
+    ready.delete(queue);
+    if (stuckMs > maxStuckMs) {
+      lose(queue, 'peer-stuck');
+      return;
+    }
+    const again = () => {
+      if (queue.messages.length === 0) return;
+      ready.add(queue);
+      void send();
+    };
+    if (queue.misses <= quickTries) setImmediate(again);
+    else setTimeout(again, Math.min(maxPauseMs, 1 + stuckMs * pauseShare)).unref();
+  }
+
+  /** Where the room has come to its end, clients that take nothing make way for those that do. */
+  function takeRoom(room: ByteBudget, bytes: number): boolean {
+    while (!room.take(bytes)) {
+      const worst = mostStuck(room);
+      if (worst === undefined) return false;
+      lose(worst, 'peer-stuck');
+    }
+    return true;
+  }
+
+  function mostStuck(room: ByteBudget): Queue | undefined {
+    let worst: Queue | undefined;
+    let most = 0;
+    for (const queue of queues.values()) {
+      const held = room === reserve ? queue.smallBytes : queue.bytes - queue.smallBytes;
+      if (queue.misses <= quickTries || held <= most) continue;
+      worst = queue;
+      most = held;
+    }
+    return worst;
+  }
+
+  function put(peerId: string, message: OutgoingMessage): boolean {
+    if (!takeRoom(budgetOf(message), message.bytes)) return false;
+    const queue = queues.get(peerId) ?? emptyQueue(peerId);
+    const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
+    queue.messages.push(message);
+    queue.bytes += message.bytes;
+    if (budgetOf(message) === reserve) queue.smallBytes += message.bytes;
+    if (isTooMuch || queue.messages.length > maxMessages) {
+      lose(queue, 'peer-stuck');
+      return false;
+    }
+    queues.set(peerId, queue);
+    if (queue.misses === 0) {
+      ready.add(queue);
+      void send();
+    }
+    return true;
+  }
+
+  return {
+    put,
+    takeRoom: (bytes) => takeRoom(budget, bytes),
+    async putInTurn(peerId, make, signal) {
+      for (;;) {
+        signal.throwIfAborted();
+        const queue = queues.get(peerId);
+        const hasRoom =
+          queue === undefined ||
+          (queue.bytes <= maxBytes / 4 && queue.messages.length <= maxMessages / 4);
+        // Made and put in one go: of many that wait, the next sees what this one took.
+        if (hasRoom) return put(peerId, make());
+        await wokenOrAborted(queue.wakers, signal);
+      }
+    },
+    async flushed(timeoutMs) {
+      if (queues.size === 0) return true;
+      const timeout = AbortSignal.timeout(timeoutMs);
+      await wokenOrAborted(emptied, timeout);
+      return queues.size === 0;
+    },
+    close() {
+      for (const queue of [...queues.values()]) drop(queue);
+    },
+  };
+}
+
+function emptyQueue(peerId: string): Queue {
+  return {
+    peerId,
+    messages: [],
+    bytes: 0,
+    smallBytes: 0,
+    misses: 0,
+    stuckSince: 0,
+    wakers: new Set(),
+  };
+}
+
+/** Resolves when it is woken, or the signal aborts. */
+export function wokenOrAborted(wakers: Set<() => void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      wakers.delete(end);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    wakers.add(end);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+  });
+}

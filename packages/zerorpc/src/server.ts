@@ -1,0 +1,197 @@
+import { createAnswers, type Addressee } from './answers.js';
+import { keepBeats, openChannel, type Channel } from './channel.js';
+import { rememberConnections, type Peer } from './connections.js';
+import type { DropReason } from './dropped.js';
+import { decodeEvent, type IncomingEvent } from './event.js';
+import { introspection } from './introspection.js';
+import { defaultLimits, type ByteBudget, type ZeroRpcLimits } from './limits.js';
+import type { ZeroRpcMethod } from './method.js';
+import { createOutbox } from './outbox.js';
+import { FormError } from './outline.js';
+import { openRouter } from './router.js';
+import { runCall } from './run-call.js';
+import {
+  isBusy,
+  isStopping,
+  lostRemote,
+  tooManyCalls,
+  type ZeroRpcError,
+} from './zerorpc-error.js';
+
+export interface ZeroRpcServer {
+  /** Returns the port. Called once. */
+  listen(address: { host: string; port: number }): Promise<number>;
+  /** New calls are refused; those that are under way have `graceMs`, and end with an error then. */
+  close(graceMs: number): Promise<void>;
+}
+
+export interface ZeroRpcServerOptions {
+  serviceName: string;
+  /** The methods that there are at the moment: asked for every call. */
+  methods: () => ReadonlyMap<string, ZeroRpcMethod>;
+  limits?: Partial<ZeroRpcLimits>;
+  /** What requests and answers take while they are here. */
+  budget: ByteBudget;
+  /** Is told what is thrown and no ZeroRpcError; the client hears that the server failed. */
+  onFault: (error: unknown) => void;
+  /** Is told of each message that is dropped. */
+  onDropped?: (reason: DropReason) => void;
+  /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
+  beatMs?: number;
+}
+
+/** What still waits for clients when all calls have ended goes out within this time. */
+const flushMs = 1_000;
+/** Frames that lead through proxies to a client. */
+const maxRouteFrames = 8;
+
+/** The server side of ZeroRPC, for clients of versions 3 and 2 of its protocol, and 1. */
+export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServer {
+  const { methods, budget, onFault, onDropped = () => undefined, beatMs = 5_000 } = options;
+  const limits = { ...defaultLimits, ...options.limits };
+  const ownMethods = introspection(options.serviceName, methods);
+  const connections = rememberConnections();
+  const channels = new Map<string, Channel>();
+  const running = new Set<Promise<void>>();
+  let isClosing = false;
+  let closed: Promise<void> | undefined;
+
+  const router = openRouter({ maxFrameBytes: limits.maxFrameBytes, onMessage: receive, onFault });
+  const outbox = createOutbox({
+    ...{ router, budget, onFault },
+    maxBytes: limits.maxQueuedBytesPerPeer,
+    maxMessages: limits.maxQueuedMessagesPerPeer,
+    onLost(peerId, reason) {
+      onDropped(reason);
+      for (const channel of [...channels.values()]) {
+        if (channel.connection.id === peerId) channel.abort(lostRemote());
+      }
+      if (reason === 'peer-gone') connections.forget(peerId);
+    },
+  });
+  const answers = createAnswers(outbox, limits);
+  const stopBeats = keepBeats({
+    ...{ channels, beatMs, beat: answers.beat },
+    // A client that was only asleep finds the error when it wakes.
+    onSilent: (channel) => end(channel, lostRemote()),
+  });
+
+  function receive(frames: readonly Buffer[]): void {
+    try {
+      take(frames);
+    } catch (error) {
+      if (error instanceof FormError) onDropped('form');
+      else onFault(error);
+    }
+  }
+
+  function take(frames: readonly Buffer[]): void {
+    const route = frames.slice(0, -2);
+    const [peerFrame] = route;
+    const [separator, frame] = frames.slice(-2);
+    if (peerFrame === undefined || separator?.length !== 0 || frame === undefined) {
+      throw new FormError('A message has an empty frame before its last.');
+    }
+    if (route.length > maxRouteFrames) throw new FormError('A message comes from too far.');
+    const event = decodeEvent(frame, limits);
+    const way = route.map((one) => one.toString('hex')).join('.');
+    if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, route, event);
+    else hear(channels.get(`${way}/${event.responseTo.key}`), event);
+  }
+
+  /** A message on a channel that is open: a heartbeat, or room for a stream. */
+  function hear(channel: Channel | undefined, event: IncomingEvent): void {
+    if (channel === undefined) {
+      onDropped('channel');
+      return;
+    }
+    channel.heardAt = performance.now();
+    // Clients of version 2 grant room by their heartbeats.
+    const isGrant = event.name === '_zpc_more' || (event.name === '_zpc_hb' && channel.version < 3);
+    if (isGrant) {
+      const slots = slotsOf(event.readArgs());
+      if (slots !== undefined) channel.grant(slots);
+      else onDropped('event');
+    } else if (event.name !== '_zpc_hb') onDropped('event');
+  }
+
+  function open(key: string, route: readonly Buffer[], event: IncomingEvent): void {
+    if (channels.has(key)) {
+      onDropped('repeated');
+      return;
+    }
+    const peer = connections.of(route[0] as Buffer);
+    const to: Addressee = {
+      connection: peer.connection,
+      route: route.map((frame) => Buffer.from(frame)),
+      ...{ id: event.messageId, version: event.version },
+    };
+    const refusal =
+      refusalOf(peer, event.cost) ?? (outbox.takeRoom(event.cost) ? undefined : isBusy());
+    if (refusal !== undefined) {
+      answers.refuse(to, refusal);
+      return;
+    }
+    const channel = openChannel({ key, ...to }, { now: performance.now(), beatMs });
+    channels.set(key, channel);
+    channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
+    peer.calls += 1;
+    peer.bytes += event.cost;
+    const run = runCall(channel, event, {
+      ...{ method: ownMethods.get(event.name) ?? methods().get(event.name), answers, onFault },
+      onAnswered: () => channels.delete(key),
+    }).finally(() => {
+      peer.calls -= 1;
+      peer.bytes -= event.cost;
+      budget.give(event.cost);
+      running.delete(run);
+    });
+    running.add(run);
+  }
+
+  function end(channel: Channel, reason: ZeroRpcError): void {
+    answers.refuse(channel, reason);
+    channel.abort(reason);
+  }
+
+  function refusalOf(peer: Peer, bytes: number): ZeroRpcError | undefined {
+    const { maxCallsPerPeer, maxRequestBytesPerPeer } = limits;
+    if (isClosing) return isStopping();
+    if (peer.calls >= maxCallsPerPeer) return tooManyCalls(`${maxCallsPerPeer} calls`);
+    if (peer.calls > 0 && peer.bytes + bytes > maxRequestBytesPerPeer) {
+      return tooManyCalls(`${maxRequestBytesPerPeer} bytes of requests`);
+    }
+    return running.size >= limits.maxCalls ? isBusy() : undefined;
+  }
+
+  async function close(graceMs: number): Promise<void> {
+    isClosing = true;
+    await settled(running, graceMs);
+    for (const channel of [...channels.values()]) {
+      end(channel, isStopping());
+    }
+    await outbox.flushed(flushMs);
+    stopBeats();
+    outbox.close();
+    router.close();
+  }
+
+  return {
+    listen: (address) => router.bind(address),
+    close: (graceMs) => (closed ??= close(graceMs)),
+  };
+}
+
+function slotsOf(args: unknown): number | undefined {
+  const slots: unknown = Array.isArray(args) ? args[0] : undefined;
+  if (typeof slots !== 'number' && typeof slots !== 'bigint') return undefined;
+  return slots >= 0 ? Math.trunc(Number(slots)) : undefined;
+}
+
+/** Waits until all have come to their end, or the time is over. */
+async function settled(running: ReadonlySet<Promise<void>>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
+  await Promise.race([Promise.allSettled([...running]), timeout]);
+  clearTimeout(timer);
+}
