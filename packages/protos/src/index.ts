@@ -2,6 +2,20 @@ export { parseContractJson } from './contract-json.js';
 export { decodeModelContract, encodeModelContract } from './contract-message.js';
 export { contractViolation, type ContractViolation } from './contract-violation.js';
 export { fileDescriptors } from './file-descriptors.js';
+export {
+  decodeInvocationRequest,
+  decodeInvocationResponse,
+  decodeModelInput,
+  decodeModelOutput,
+  encodeInvocationRequest,
+  encodeInvocationResponse,
+  encodeModelInput,
+  encodeModelOutput,
+  type InvocationResponse,
+  type MetadataEntry,
+  type ModelInput,
+  type ModelOutput,
+} from './invocation-message.js';
 export { jsonSchemaOf } from './json-schema.js';
 export { predictRequestFromJson, tensorsOfPlain } from './plain-inputs.js';
 export { jsonFromPredictResponse, plainOutputs } from './plain-outputs.js';
@@ -15,6 +29,18 @@ export {
   type PredictRequestOutline,
   type PredictResponseOutline,
 } from './predict-message.js';
+export {
+  decodeAuthRequest,
+  decodeAuthResponse,
+  decodeStreamRequest,
+  decodeStreamResponse,
+  encodeAuthRequest,
+  encodeAuthResponse,
+  encodeStreamRequest,
+  encodeStreamResponse,
+  type AuthResponse,
+  type StreamRequest,
+} from './redhare-message.js';
 export { canBatch, concatInputs, rowsOf, splitOutputs, type Rows } from './rows.js';
 export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
 export type { TensorOutline, TensorShape } from './tensor-outline.js';
