@@ -44,3 +44,4 @@ export {
 export { canBatch, concatInputs, rowsOf, splitOutputs, type Rows } from './rows.js';
 export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
 export type { TensorOutline, TensorShape } from './tensor-outline.js';
+export { jsonOfValues } from './telling.js';

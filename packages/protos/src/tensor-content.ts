@@ -10,6 +10,7 @@ import {
   readFields,
   takeNumbers,
   WireType,
+  written,
   type BinaryReader,
 } from './wire.js';
 
@@ -50,7 +51,7 @@ export function encodeStrings(dims: readonly number[], strings: readonly Buffer[
   const writer = new BinaryWriter();
   writer.raw(encodeTypeAndShape(dataTypes.DT_STRING, dims));
   for (const string of strings) writer.tag(8, WireType.LengthDelimited).bytes(string);
-  return Buffer.from(writer.finish());
+  return written(writer);
 }
 
 /** Without any dim it says that there is one value, where a tensor without a shape says nothing. */

@@ -1,3 +1,5 @@
+import type { Telling } from './telling.js';
+
 /** What a value of DT_STRING has to be, for whoever gave something else. */
 export const textWanted = 'a string, or {"base64": "…"} with bytes';
 
@@ -22,11 +24,11 @@ export const textSchema = {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Text where the bytes are UTF-8. */
-export function plainText(bytes: Buffer): string | { base64: string } {
+export function plainText(bytes: Buffer, telling: Telling): unknown {
   try {
     return utf8.decode(bytes);
   } catch {
-    return { base64: bytes.toString('base64') };
+    return telling.bytes(bytes);
   }
 }
 
@@ -36,7 +38,10 @@ export function bytesOfPlain(value: unknown): Buffer | undefined {
   if (typeof value === 'string') {
     return /\p{Surrogate}/u.test(value) ? undefined : Buffer.from(value, 'utf8');
   }
-  if (value instanceof Uint8Array) return Buffer.from(value);
+  // As a slice: it may be an image of many megabytes.
+  if (value instanceof Uint8Array) {
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  }
   if (typeof value !== 'object' || value === null) return undefined;
   const { base64 } = value as { base64?: unknown };
   if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return undefined;
