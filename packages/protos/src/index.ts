@@ -1,3 +1,9 @@
+export {
+  contentOfOutputs,
+  contentOfValues,
+  inputsOfContent,
+  metadataOfValues,
+} from './content-form.js';
 export { parseContractJson } from './contract-json.js';
 export { decodeModelContract, encodeModelContract } from './contract-message.js';
 export { contractViolation, type ContractViolation } from './contract-violation.js';

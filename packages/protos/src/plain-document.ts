@@ -5,16 +5,21 @@ import { hasRepeatedName } from './repeated-names.js';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
- * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast.
+ * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast. `what`
+ * it is, for errors.
  */
-export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
-  const text = typeof document === 'string' ? document : utf8Text(document);
-  const value = valueOf(fields, text);
+export function readDocument(
+  fields: readonly ModelField[],
+  document: string | Buffer,
+  what = 'The body',
+): unknown {
+  const text = typeof document === 'string' ? document : utf8Text(document, what);
+  const value = valueOf(fields, text, what);
   if (!hasRepeatedName(text)) return value;
-  throw new AppError('MALFORMED_REQUEST', 'The body has an object with a name that stands twice.');
+  throw new AppError('MALFORMED_REQUEST', `${what} has an object with a name that stands twice.`);
 }
 
-function valueOf(fields: readonly ModelField[], text: string): unknown {
+function valueOf(fields: readonly ModelField[], text: string, what: string): unknown {
   const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };
   try {
     return hasLong(fields) && /\d{16}/.test(text)
@@ -22,15 +27,15 @@ function valueOf(fields: readonly ModelField[], text: string): unknown {
       : (JSON.parse(text) as unknown);
   } catch {
     // The texts of parsers repeat what they were given.
-    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+    throw new AppError('MALFORMED_REQUEST', `${what} is no JSON.`);
   }
 }
 
-function utf8Text(bytes: Buffer): string {
+function utf8Text(bytes: Buffer, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+    throw new AppError('MALFORMED_REQUEST', `${what} is no JSON.`);
   }
 }
 

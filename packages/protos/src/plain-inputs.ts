@@ -155,7 +155,7 @@ export function listsOf(
 }
 
 /** Of JSON, or of a map: no list, no text, no bytes. */
-function objectOf(value: unknown): Record<string, unknown> | undefined {
+export function objectOf(value: unknown): Record<string, unknown> | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   if (Array.isArray(value) || value instanceof Uint8Array) return undefined;
   return value as Record<string, unknown>;

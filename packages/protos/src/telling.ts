@@ -28,12 +28,15 @@ export const asValues: Telling = {
 
 /** Values that were told as such, in JSON as the plain HTTP form has them. */
 export function jsonOfValues(values: unknown): string {
-  return JSON.stringify(values, (_, value: unknown) => {
-    if (value instanceof Uint8Array) {
-      return inJson.bytes(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
-    }
-    if (typeof value === 'bigint') return inJson.long(value);
-    if (typeof value === 'number' && !Number.isFinite(value)) return inJson.notFinite(value);
-    return value;
-  });
+  return JSON.stringify(values, toldInJson);
+}
+
+function toldInJson(this: unknown, key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return inJson.long(value);
+  if (typeof value === 'number' && !Number.isFinite(value)) return inJson.notFinite(value);
+  if (typeof value !== 'object') return value;
+  // What a Buffer makes of itself stands in `value` by now.
+  const given = (this as Record<string, unknown>)[key];
+  if (!(given instanceof Uint8Array)) return value;
+  return inJson.bytes(Buffer.from(given.buffer, given.byteOffset, given.byteLength));
 }
