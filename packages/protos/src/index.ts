@@ -23,6 +23,18 @@ export {
   type ModelOutput,
 } from './invocation-message.js';
 export { jsonSchemaOf } from './json-schema.js';
+export { inferRequestFromJson, inferResponseAsJson } from './oip-json.js';
+export {
+  decodeInferRequest,
+  decodeOipModelRequest,
+  encodeInferResponse,
+  encodeOipModelMetadata,
+  encodeOipServerMetadata,
+  encodeOipState,
+} from './oip-message.js';
+export { oipModelMetadata, type OipModelMetadata } from './oip-metadata.js';
+export { inferOutputsOf, type InferOutput } from './oip-outputs.js';
+export { tensorsOfInferRequest, type InferRequest } from './oip-request.js';
 export { predictRequestFromJson, tensorsOfPlain } from './plain-inputs.js';
 export { jsonFromPredictResponse, plainOutputs } from './plain-outputs.js';
 export {

@@ -17,7 +17,7 @@ import {
 /** What a tensor may take once it is written out, however few bytes it came in. */
 const maxContentBytes = 256 * 1024 * 1024;
 /** A string is far more than its bytes. */
-const maxStrings = 4_000_000;
+export const maxStrings = 4_000_000;
 
 /**
  * The values of a tensor of a fixed-size type as they stand in `tensor_content`, in whichever way it has
@@ -109,14 +109,21 @@ export function filledList<Value>(values: readonly Value[], wanted: number): Val
 }
 
 function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buffer {
-  let content: Buffer | undefined;
+  if (!hasContent) return readNumbers(bytes, type, type.field);
+  let content: Buffer = Buffer.alloc(0);
+  readFields(bytes, (field, wireType, reader) => {
+    if (field !== 4 || wireType !== WireType.LengthDelimited) return false;
+    content = bytesOf(reader);
+    return true;
+  });
+  return content;
+}
+
+/** The numbers that a message has in a field, as they would stand in `tensor_content`. */
+export function readNumbers(bytes: Buffer, type: FixedType, wanted: number): Buffer {
   const values = createNumbers(type);
   readFields(bytes, (field, wireType, reader) => {
-    if (field === 4 && wireType === WireType.LengthDelimited) {
-      content = bytesOf(reader);
-      return true;
-    }
-    if (field !== type.field || hasContent) return false;
+    if (field !== wanted) return false;
     if (type.wire === 'varint') {
       return takeNumbers(wireType, WireType.Varint, reader, values.addVarint);
     }
@@ -129,7 +136,7 @@ function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buf
     values.addBytes(packed ?? bytes.subarray(start, reader.pos));
     return true;
   });
-  return hasContent && content !== undefined ? content : values.finish();
+  return values.finish();
 }
 
 /** Collects numbers in a buffer that doubles. */
