@@ -14,6 +14,9 @@ const files = [
   'services/health.proto',
   'services/reflection_v1.proto',
   'services/reflection_v1alpha.proto',
+  'redhare/inference.proto',
+  'invocation/v1/invocation.proto',
+  'inference/grpc_service.proto',
 ];
 
 const source = sourceOf(descriptorsOf(compile()));

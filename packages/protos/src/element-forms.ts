@@ -1,18 +1,16 @@
 import type { DataTypeName } from '@inference-server/contracts';
 import { bfloat16OfNumber, halfOfNumber, numberOfBfloat16, numberOfHalf } from './short-floats.js';
+import type { Telling } from './telling.js';
 
-/** A value of a tensor as it stands in JSON. */
-export type PlainValue = number | string | boolean | [number | string, number | string];
-
-/** How a value of a fixed-size type stands in JSON and in `tensor_content`. */
+/** How a value of a fixed-size type stands among plain values and in `tensor_content`. */
 export interface ElementForm {
   size: number;
   /** What it has to be, for whoever gave something else. */
   wanted: string;
   schema: object;
-  read(view: DataView, at: number): PlainValue;
-  /** False of what is no such value. A bigint is a number literal that no number holds. */
-  write(view: DataView, at: number, value: unknown): boolean;
+  read(view: DataView, at: number, telling: Telling): unknown;
+  /** False of what is no such value. A bigint is a whole number that a number may not hold. */
+  write(view: DataView, at: number, value: unknown, telling: Telling): boolean;
 }
 
 /** From there on the nearest one is infinite: half a step beyond the greatest. */
@@ -94,15 +92,16 @@ function floating(
     size,
     wanted: 'a number in the range of its type, or "NaN", "Infinity" or "-Infinity"',
     schema: { anyOf: [{ type: 'number', ...range }, { enum: notFinite }] },
-    read: (view, at) => {
+    read: (view, at, telling) => {
       const value = get(view, at);
-      return Number.isFinite(value) ? value : String(value);
+      return Number.isFinite(value) ? value : telling.notFinite(value);
     },
-    write: (view, at, value) => {
+    write: (view, at, value, telling) => {
       const isNamed = typeof value === 'string' && notFinite.includes(value);
       if (!isNamed && typeof value !== 'number' && typeof value !== 'bigint') return false;
       set(view, at, Number(value));
-      return isNamed || Number.isFinite(get(view, at));
+      if (Number.isFinite(get(view, at)) || isNamed) return true;
+      return telling.takesNotFinite && typeof value === 'number' && !Number.isFinite(value);
     },
   };
 }
@@ -121,9 +120,10 @@ function integer(size: 1 | 2 | 4, signed: boolean): ElementForm {
       return value > maximum ? value - count : value;
     },
     write: (view, at, value) => {
-      if (typeof value !== 'number' || !Number.isInteger(value)) return false;
-      if (value < minimum || value > maximum) return false;
-      view[set[size]](at, value, true);
+      const number = typeof value === 'bigint' ? Number(value) : value;
+      if (typeof number !== 'number' || !Number.isInteger(number)) return false;
+      if (number < minimum || number > maximum) return false;
+      view[set[size]](at, number, true);
       return true;
     },
   };
@@ -145,10 +145,10 @@ function long(
       ],
       description: `From ${minimum} to ${maximum}; beyond 2^53 - 1 in size as a string of digits.`,
     },
-    read: (view, at) => {
+    read: (view, at, telling) => {
       const value = get(view, at);
       const number = Number(value);
-      return Number.isSafeInteger(number) ? number : String(value);
+      return Number.isSafeInteger(number) ? number : telling.long(value);
     },
     write: (view, at, value) => {
       const isDigits = typeof value === 'string' && digits.test(value);
@@ -168,14 +168,14 @@ function complex(part: ElementForm): ElementForm {
     size: 2 * part.size,
     wanted: `a pair [real, imaginary] of which each is ${part.wanted}`,
     schema: { type: 'array', items: part.schema, minItems: 2, maxItems: 2 },
-    read: (view, at) => [
-      part.read(view, at) as number | string,
-      part.read(view, at + part.size) as number | string,
+    read: (view, at, telling) => [
+      part.read(view, at, telling),
+      part.read(view, at + part.size, telling),
     ],
-    write: (view, at, value) =>
+    write: (view, at, value, telling) =>
       Array.isArray(value) &&
       value.length === 2 &&
-      part.write(view, at, value[0]) &&
-      part.write(view, at + part.size, value[1]),
+      part.write(view, at, value[0], telling) &&
+      part.write(view, at + part.size, value[1], telling),
   };
 }

@@ -5,15 +5,20 @@ import { faultOf, faults } from './document-scan.js';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
- * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast.
+ * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast. `what`
+ * it is, for errors.
  */
-export function readDocument(fields: readonly ModelField[], document: string | Buffer): unknown {
-  const text = typeof document === 'string' ? document : utf8Text(document);
+export function readDocument(
+  fields: readonly ModelField[],
+  document: string | Buffer,
+  what = 'The body',
+): unknown {
+  const text = typeof document === 'string' ? document : utf8Text(document, what);
   const fault = faultOf(text);
   if (fault !== undefined) {
     const isTooMuch = fault === 'many' || fault === 'wide';
     const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
-    throw new AppError(code, `The body is not read: ${faults[fault]}.`);
+    throw new AppError(code, `${what} is not read: ${faults[fault]}.`);
   }
   const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };
   try {
@@ -22,15 +27,15 @@ export function readDocument(fields: readonly ModelField[], document: string | B
       : (JSON.parse(text) as unknown);
   } catch {
     // The texts of parsers repeat what they were given.
-    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+    throw new AppError('MALFORMED_REQUEST', `${what} is no JSON.`);
   }
 }
 
-function utf8Text(bytes: Buffer): string {
+function utf8Text(bytes: Buffer, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
+    throw new AppError('MALFORMED_REQUEST', `${what} is no JSON.`);
   }
 }
 

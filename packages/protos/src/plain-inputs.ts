@@ -4,6 +4,7 @@ import { elementForm, type ElementForm } from './element-forms.js';
 import { nestedLists, RaggedLists, type NestedLists } from './nested-lists.js';
 import { readDocument } from './plain-document.js';
 import { encodeInputs, encodeTensors } from './predict-message.js';
+import { asValues, inJson, type Telling } from './telling.js';
 import { encodeContent, encodeTypeAndShape, stringTag } from './tensor-content.js';
 import { maxTensors } from './tensor-outline.js';
 import { lengthOfPlain, textWanted, writePlain } from './text-form.js';
@@ -19,23 +20,27 @@ export function predictRequestFromJson(
   document: string | Buffer,
 ): Buffer {
   const inputs = readDocument(contract.inputs, document);
-  return Buffer.concat(encodeInputs(tensorsOfPlain(contract.inputs, inputs)));
+  return Buffer.concat(encodeInputs(tensorsOfPlain(contract.inputs, inputs, inJson)));
 }
 
-/** The tensors of plain values by name. Bytes may stand where text may, and a bigint for a number. */
+/**
+ * The tensors of plain values by name. Bytes may stand where text may, and a bigint for a number. Throws
+ * VALIDATION_FAILED with the input's name as parameter.
+ */
 export function tensorsOfPlain(
   fields: readonly ModelField[],
   values: unknown,
+  telling: Telling = asValues,
 ): Map<string, Buffer> {
   const given = objectOf(values);
   if (given === undefined) {
     throw new AppError('VALIDATION_FAILED', 'The inputs must be an object with each by its name.');
   }
-  const tally: Tally = { fields: 0, tensors: 0 };
+  const writing = beginWriting(telling);
   const tensors = new Map(
     fields.map((field) => {
       if (!Object.hasOwn(given, field.name)) throw wrong(field.name, 'is missing');
-      return [field.name, encodeField(field, given[field.name], field.name, tally)];
+      return [field.name, encodeField(field, given[field.name], field.name, writing)];
     }),
   );
   if (Object.keys(given).length > fields.length) {
@@ -44,68 +49,88 @@ export function tensorsOfPlain(
   return tensors;
 }
 
-/** What was written of a request: more than one may have is refused before it is made. */
-interface Tally {
+/** How values are told, and what was written: more than one request may have is refused before it is made. */
+export interface Writing {
+  readonly telling: Telling;
   fields: number;
   tensors: number;
 }
 
-function countField(tally: Tally): void {
-  tally.fields += 1;
-  if (tally.fields <= maxFields) return;
+export function beginWriting(telling: Telling): Writing {
+  return { telling, fields: 0, tensors: 0 };
+}
+
+function countField(writing: Writing): void {
+  writing.fields += 1;
+  if (writing.fields <= maxFields) return;
   throw new AppError('VALIDATION_FAILED', `The inputs have more than ${maxFields} texts and maps.`);
 }
 
+function countTensor(writing: Writing): void {
+  writing.tensors += 1;
+  if (writing.tensors <= maxTensors) return;
+  throw new AppError(
+    'VALIDATION_FAILED',
+    `The inputs have more than ${maxTensors} values in maps.`,
+  );
+}
+
 /** `name` is the input's, of a map's value "input.value". */
-function encodeField(field: ModelField, value: unknown, name: string, tally: Tally): Buffer {
-  tally.tensors += 1;
-  if (tally.tensors > maxTensors) {
-    throw new AppError(
-      'VALIDATION_FAILED',
-      `The inputs have more than ${maxTensors} values in maps.`,
-    );
-  }
-  if (field.subfields !== undefined) return encodeMaps(field, field.subfields, value, name, tally);
+function encodeField(field: ModelField, value: unknown, name: string, writing: Writing): Buffer {
+  countTensor(writing);
+  if (field.subfields !== undefined)
+    return encodeMaps(field, field.subfields, value, name, writing);
   const { dtype = 'DT_INVALID' } = field;
-  if (dtype === 'DT_STRING') return encodeTexts(field, value, name, tally);
+  if (dtype === 'DT_STRING') {
+    const lists = listsOf(field, value, name, () => false);
+    return encodeTexts(lists.dims, lists, name, writing);
+  }
   const form = dtype === 'DT_INVALID' ? undefined : elementForm(dtype);
   if (form === undefined || dtype === 'DT_INVALID') {
     throw wrong(name, `is of the type ${dtype}, of which no value can be given as JSON`);
   }
-  return Buffer.concat(encodeNumbers(dataTypes[dtype], form, field, value, name));
-}
-
-function encodeNumbers(
-  dtype: number,
-  form: ElementForm,
-  field: ModelField,
-  value: unknown,
-  name: string,
-): Buffer[] {
   const isComplex = 'items' in form.schema;
   const isValue = (list: unknown) =>
     isComplex && Array.isArray(list) && list.length > 0 && !Array.isArray(list[0]);
   const lists = listsOf(field, value, name, isValue);
+  const content = contentOfLists(form, lists, name, writing.telling);
+  return Buffer.concat(encodeContent(dataTypes[dtype], lists.dims, content));
+}
+
+/** Of numbers, what stands in `tensor_content`. */
+export function contentOfLists(
+  form: ElementForm,
+  lists: NestedLists,
+  name: string,
+  telling: Telling,
+): Buffer {
   const count = lists.dims.reduce((product, size) => product * size, 1);
   const content = Buffer.alloc(count * form.size);
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   let at = 0;
   const place = lists.visit((item) => {
-    const isWritten = form.write(view, at, item);
+    const isWritten = form.write(view, at, item, telling);
     at += form.size;
     return isWritten;
   });
   if (place !== undefined) throw wrong(name, `must be ${form.wanted}`, place);
-  return encodeContent(dtype, lists.dims, content);
+  return content;
 }
 
-/** In one piece: a buffer for each of a million texts would be a hundred times what they are. */
-function encodeTexts(field: ModelField, value: unknown, name: string, tally: Tally): Buffer {
-  const lists = listsOf(field, value, name, () => false);
+/**
+ * A tensor of these dims with texts. It is written in one piece: a buffer for each of a million texts would be a
+ * hundred times what they are.
+ */
+export function encodeTexts(
+  dims: readonly number[],
+  lists: NestedLists,
+  name: string,
+  writing: Writing,
+): Buffer {
   const lengths: number[] = [];
   let bytes = 0;
   const place = lists.visit((item) => {
-    countField(tally);
+    countField(writing);
     const length = lengthOfPlain(item);
     if (length === undefined) return false;
     lengths.push(length);
@@ -113,7 +138,7 @@ function encodeTexts(field: ModelField, value: unknown, name: string, tally: Tal
     return true;
   });
   if (place !== undefined) throw wrong(name, `must be ${textWanted}`, place);
-  const head = encodeTypeAndShape(dataTypes.DT_STRING, lists.dims);
+  const head = encodeTypeAndShape(dataTypes.DT_STRING, dims);
   const tensor = Buffer.allocUnsafe(head.length + bytes);
   let at = head.copy(tensor);
   let index = 0;
@@ -133,15 +158,15 @@ function encodeMaps(
   subfields: readonly ModelField[],
   value: unknown,
   name: string,
-  tally: Tally,
+  writing: Writing,
 ): Buffer {
   const lists = listsOf(field, value, name, () => false);
   const pieces = [encodeTypeAndShape(dataTypes.DT_MAP, lists.dims)];
   const place = lists.visit((item) => {
     const given = objectOf(item);
     if (given === undefined) return false;
-    countField(tally);
-    const map = Buffer.concat(encodeTensors(1, encodeSubfields(subfields, given, name, tally)));
+    countField(writing);
+    const map = Buffer.concat(encodeTensors(1, encodeSubfields(subfields, given, name, writing)));
     pieces.push(lengthTag(27, map.byteLength), map);
     return true;
   });
@@ -153,13 +178,13 @@ function encodeSubfields(
   subfields: readonly ModelField[],
   given: Record<string, unknown>,
   within: string,
-  tally: Tally,
+  writing: Writing,
 ): Map<string, Buffer> {
   const tensors = new Map(
     subfields.map((field) => {
       const name = `${within}.${field.name}`;
       if (!Object.hasOwn(given, field.name)) throw wrong(name, 'is missing');
-      return [field.name, encodeField(field, given[field.name], name, tally)];
+      return [field.name, encodeField(field, given[field.name], name, writing)];
     }),
   );
   if (Object.keys(given).length > subfields.length) {
@@ -168,8 +193,8 @@ function encodeSubfields(
   return tensors;
 }
 
-function listsOf(
-  field: ModelField,
+export function listsOf(
+  field: Pick<ModelField, 'shape'>,
   value: unknown,
   name: string,
   isValue: (value: unknown) => boolean,
@@ -183,13 +208,14 @@ function listsOf(
 }
 
 /** Of JSON, or of a map: no list, no text, no bytes. */
-function objectOf(value: unknown): Record<string, unknown> | undefined {
+export function objectOf(value: unknown): Record<string, unknown> | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   if (Array.isArray(value) || value instanceof Uint8Array) return undefined;
   return value as Record<string, unknown>;
 }
 
-function wrong(name: string, what: string, place: readonly number[] = []): AppError {
+/** `what` is wrong with an input, whose name is the contract's. */
+export function wrong(name: string, what: string, place: readonly number[] = []): AppError {
   const where = place.map((index) => `[${index}]`).join('');
   return new AppError('VALIDATION_FAILED', `The input "${name}"${where} ${what}.`, {
     extensions: { parameter: name },

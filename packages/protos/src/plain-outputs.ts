@@ -1,7 +1,7 @@
 import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { dataTypeName } from './data-types.js';
-import { elementForm } from './element-forms.js';
+import { elementForm, type ElementForm } from './element-forms.js';
 import { outlinePredictResponse } from './predict-message.js';
 import {
   badTensor,
@@ -12,6 +12,7 @@ import {
   valuesWanted,
 } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
+import { asValues, inJson, type Telling } from './telling.js';
 import { plainText } from './text-form.js';
 
 /** Lists of nothing in lists: more is no answer of a model. */
@@ -27,7 +28,18 @@ export function jsonFromPredictResponse(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
 ): string {
-  return answered(() => JSON.stringify(plainOutputs(contract.outputs, bytes)));
+  return answered(() => JSON.stringify(toldOutputs(contract, bytes, inJson)));
+}
+
+/**
+ * The outputs of a PredictResponse by name as values of JavaScript: bytes that are no UTF-8 as a Uint8Array (a slice
+ * of the message), a whole number beyond 2^53 - 1 as a bigint. Throws MODEL_ERROR of an answer that is none.
+ */
+export function plainOutputs(
+  contract: Pick<ModelContract, 'outputs'>,
+  bytes: Buffer,
+): Record<string, unknown> {
+  return answered(() => toldOutputs(contract, bytes, asValues));
 }
 
 /** Whatever is wrong with an answer is the model's fault, not the caller's. */
@@ -46,27 +58,32 @@ export function answered<T>(read: () => T): T {
   }
 }
 
-/** The outputs by name as plain values. */
-export function plainOutputs(
-  fields: readonly ModelField[],
+function toldOutputs(
+  contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
+  telling: Telling,
 ): Record<string, unknown> {
-  return plainTensors(fields, outlinePredictResponse(bytes).outputs);
+  return plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, telling);
 }
 
 function plainTensors(
   fields: readonly ModelField[],
   tensors: ReadonlyMap<string, TensorOutline>,
+  telling: Telling,
 ): Record<string, unknown> {
   const byName = new Map(fields.map((field) => [field.name, field]));
   // Not by assignment: a name may be __proto__.
   return Object.fromEntries(
-    [...tensors].map(([name, tensor]) => [name, plainTensor(byName.get(name), tensor)]),
+    [...tensors].map(([name, tensor]) => [name, plainTensor(byName.get(name), tensor, telling)]),
   );
 }
 
-function plainTensor(field: ModelField | undefined, tensor: TensorOutline): unknown {
-  const values = plainValues(field, tensor);
+function plainTensor(
+  field: ModelField | undefined,
+  tensor: TensorOutline,
+  telling: Telling,
+): unknown {
+  const values = plainValues(field, tensor, telling);
   const dims = dimsOf(tensor) ?? contractDims(field?.shape, values.length);
   const isScalar = field?.shape?.length === 0 || dims === undefined || dims.length === 0;
   if (isScalar && values.length === 1) return values[0];
@@ -74,7 +91,10 @@ function plainTensor(field: ModelField | undefined, tensor: TensorOutline): unkn
 }
 
 /** Of a tensor that says no shape: the contract's, where its values make it. */
-function contractDims(shape: readonly number[] | undefined, count: number): number[] | undefined {
+export function contractDims(
+  shape: readonly number[] | undefined,
+  count: number,
+): number[] | undefined {
   if (shape === undefined || shape.length === 0) return undefined;
   const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
   const unknowns = shape.filter((size) => size === -1).length;
@@ -84,25 +104,43 @@ function contractDims(shape: readonly number[] | undefined, count: number): numb
   return shape.map((size) => (size === -1 ? left : size));
 }
 
-function plainValues(field: ModelField | undefined, tensor: TensorOutline): unknown[] {
-  if (tensor.dtype === dataTypes.DT_STRING) return stringsOf(tensor).map(plainText);
-  if (tensor.dtype === dataTypes.DT_MAP) return plainMaps(field, tensor);
+function plainValues(
+  field: ModelField | undefined,
+  tensor: TensorOutline,
+  telling: Telling,
+): unknown[] {
+  if (tensor.dtype === dataTypes.DT_STRING) {
+    return stringsOf(tensor).map((bytes) => plainText(bytes, telling));
+  }
+  if (tensor.dtype === dataTypes.DT_MAP) return plainMaps(field, tensor, telling);
   const dtype = dataTypeName(tensor.dtype);
   const form = dtype === undefined ? undefined : elementForm(dtype);
   if (form === undefined) {
-    throw badTensor(`is of the type ${dtype ?? 'DT_INVALID'}, which JSON cannot tell`);
+    throw badTensor(`is of the type ${dtype ?? 'DT_INVALID'}, which has no plain form`);
   }
-  const content = contentOf(tensor);
+  return valuesOfContent(form, contentOf(tensor), telling);
+}
+
+/** Of numbers, what `tensor_content` has. */
+export function valuesOfContent(form: ElementForm, content: Buffer, telling: Telling): unknown[] {
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   const count = content.byteLength / form.size;
-  if (count > maxValues) throw badTensor('has too many values for JSON');
+  if (count > maxValues) throw badTensor('has too many values to tell each');
   const values = new Array<unknown>(count);
-  for (let index = 0; index < count; index += 1) values[index] = form.read(view, index * form.size);
+  for (let index = 0; index < count; index += 1) {
+    values[index] = form.read(view, index * form.size, telling);
+  }
   return values;
 }
 
-function plainMaps(field: ModelField | undefined, tensor: TensorOutline): unknown[] {
-  const maps = (tensor.subtensors ?? []).map((map) => plainTensors(field?.subfields ?? [], map));
+function plainMaps(
+  field: ModelField | undefined,
+  tensor: TensorOutline,
+  telling: Telling,
+): unknown[] {
+  const maps = (tensor.subtensors ?? []).map((map) =>
+    plainTensors(field?.subfields ?? [], map, telling),
+  );
   const wanted = valuesWanted(tensor, maps.length, false, 1);
   return wanted === maps.length ? maps : filledList(maps, wanted);
 }

@@ -10,6 +10,7 @@ import {
   readFields,
   takeNumbers,
   WireType,
+  written,
   type BinaryReader,
 } from './wire.js';
 
@@ -50,7 +51,7 @@ export function encodeStrings(dims: readonly number[], strings: readonly Buffer[
   const writer = new BinaryWriter();
   writer.raw(encodeTypeAndShape(dataTypes.DT_STRING, dims));
   for (const string of strings) writer.tag(8, WireType.LengthDelimited).bytes(string);
-  return Buffer.from(writer.finish());
+  return written(writer);
 }
 
 /** Where a string begins that stands in a TensorProto. */
@@ -111,14 +112,21 @@ export function filledList<Value>(values: readonly Value[], wanted: number): Val
 }
 
 function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buffer {
-  let content: Buffer | undefined;
+  if (!hasContent) return readNumbers(bytes, type, type.field);
+  let content: Buffer = Buffer.alloc(0);
+  readFields(bytes, (field, wireType, reader) => {
+    if (field !== 4 || wireType !== WireType.LengthDelimited) return false;
+    content = bytesOf(reader);
+    return true;
+  });
+  return content;
+}
+
+/** The numbers that a message has in a field, as they would stand in `tensor_content`. */
+export function readNumbers(bytes: Buffer, type: FixedType, wanted: number): Buffer {
   const values = createNumbers(type);
   readFields(bytes, (field, wireType, reader) => {
-    if (field === 4 && wireType === WireType.LengthDelimited) {
-      content = bytesOf(reader);
-      return true;
-    }
-    if (field !== type.field || hasContent) return false;
+    if (field !== wanted) return false;
     if (type.wire === 'varint') {
       return takeNumbers(wireType, WireType.Varint, reader, values.addVarint);
     }
@@ -131,7 +139,7 @@ function readContent({ bytes, hasContent }: TensorOutline, type: FixedType): Buf
     values.addBytes(packed ?? bytes.subarray(start, reader.pos));
     return true;
   });
-  return hasContent && content !== undefined ? content : values.finish();
+  return values.finish();
 }
 
 /** Collects numbers in a buffer that doubles. */

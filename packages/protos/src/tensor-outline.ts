@@ -34,7 +34,7 @@ export interface TensorShape {
   unknownRank: boolean;
 }
 
-const maxDims = 254;
+export const maxDims = 254;
 const maxDepth = 16;
 /** Of all maps of a message together: what stands for one takes far more room than its bytes. */
 export const maxTensors = 100_000;

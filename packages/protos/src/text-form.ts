@@ -1,3 +1,5 @@
+import type { Telling } from './telling.js';
+
 /** What a value of DT_STRING has to be, for whoever gave something else. */
 export const textWanted = 'a string, or {"base64": "…"} with bytes';
 
@@ -22,11 +24,11 @@ export const textSchema = {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Text where the bytes are UTF-8. */
-export function plainText(bytes: Buffer): string | { base64: string } {
+export function plainText(bytes: Buffer, telling: Telling): unknown {
   try {
     return utf8.decode(bytes);
   } catch {
-    return { base64: bytes.toString('base64') };
+    return telling.bytes(bytes);
   }
 }
 

@@ -100,6 +100,44 @@ export function takeNumbers(
   return true;
 }
 
+/** The texts of a map's entry, or of whatever else has a key in field 1 and a value in field 2. */
+export function readTextPair(bytes: Buffer, budget: FieldBudget): [key: string, value: string] {
+  const pair: [string, string] = ['', ''];
+  readFields(
+    bytes,
+    (field, wireType, reader) => {
+      if (wireType !== WireType.LengthDelimited || field > 2) return false;
+      pair[field - 1] = reader.string(true);
+      return true;
+    },
+    budget,
+  );
+  return pair;
+}
+
+export function writeTextPair(
+  writer: BinaryWriter,
+  field: number,
+  key: string,
+  value: string,
+): void {
+  writer.tag(field, WireType.LengthDelimited).fork();
+  writeText(writer, 1, key);
+  writeText(writer, 2, value);
+  writer.join();
+}
+
+/** An empty text is one that is not written. */
+export function writeText(writer: BinaryWriter, field: number, text: string): void {
+  if (text !== '') writer.tag(field, WireType.LengthDelimited).string(text);
+}
+
+/** What a writer has written, without a copy. */
+export function written(writer: BinaryWriter): Buffer {
+  const bytes = writer.finish();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** Makes an AppError of whatever a reader of foreign bytes throws. */
 export function decoding<T>(what: string, decode: () => T): T {
   try {

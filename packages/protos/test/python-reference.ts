@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { inject } from 'vitest';
 import { testFolder } from '@inference-server/testing';
 
-const files = ['tensor', 'predict', 'contract'].map((name) => `hydrosphere/${name}.proto`);
+const files = [
+  ...['tensor', 'predict', 'contract'].map((name) => `hydrosphere/${name}.proto`),
+  'redhare/inference.proto',
+  'model/v1/model.proto',
+  'invocation/v1/invocation.proto',
+  'inference/grpc_service.proto',
+];
 
 /**
  * Debian's Python with definitions that its protoc compiled from our .proto files. Commands are functions

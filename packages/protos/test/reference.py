@@ -9,8 +9,11 @@ import struct
 import sys
 
 sys.path.insert(0, sys.argv[1])
-from google.protobuf import descriptor_pb2, json_format  # noqa: E402
+from google.protobuf import descriptor_pb2, json_format, symbol_database  # noqa: E402
 from hydrosphere import contract_pb2, predict_pb2, tensor_pb2  # noqa: E402
+from inference import grpc_service_pb2  # noqa: E402, F401
+from invocation.v1 import invocation_pb2  # noqa: E402, F401
+from redhare import inference_pb2  # noqa: E402, F401
 
 # dtype: the form of struct, the typed field, how many numbers a value is.
 FORMS = {
@@ -45,6 +48,21 @@ def make_contract(value):
 def read_request(text):
     request = predict_pb2.PredictRequest.FromString(base64.b64decode(text))
     return json_format.MessageToDict(request, preserving_proto_field_name=True)
+
+
+def read_messages(messages):
+    """Of pairs of a type and its bytes."""
+    return [json_format.MessageToDict(message_class(name).FromString(base64.b64decode(text)),
+                                      preserving_proto_field_name=True) for name, text in messages]
+
+
+def make_messages(messages):
+    """Of pairs of a type and its fields."""
+    return [encoded(json_format.ParseDict(value, message_class(name)())) for name, value in messages]
+
+
+def message_class(name):
+    return symbol_database.Default().GetSymbol(name)
 
 
 def file_names(texts):

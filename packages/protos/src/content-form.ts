@@ -1,0 +1,102 @@
+import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import type { MetadataEntry } from './invocation-message.js';
+import { readDocument } from './plain-document.js';
+import { objectOf } from './plain-inputs.js';
+import { answered, jsonFromPredictResponse } from './plain-outputs.js';
+import { outlinePredictResponse } from './predict-message.js';
+import { jsonOfValues } from './telling.js';
+import { stringsOf } from './tensor-content.js';
+
+/**
+ * The inputs by name, as plain values, of content that is bytes to the door it came through. They go as they
+ * are (as a slice) to a model whose one input takes a text; else they are a JSON object with each input by
+ * its name, as they are where there is no contract. `metadata` is for an input of that name that stands beside
+ * others: of maps it is a list of {key, value}, of text that list in JSON; what the content says itself
+ * counts more. Throws MALFORMED_REQUEST of what is no JSON, and VALIDATION_FAILED of what is no object.
+ */
+export function inputsOfContent(
+  contract: Pick<ModelContract, 'inputs'> | undefined,
+  content: Buffer,
+  metadata?: readonly MetadataEntry[],
+): Record<string, unknown> {
+  const fields = contract?.inputs ?? [];
+  const offered = metadata === undefined ? {} : offeredMetadata(fields, metadata);
+  const [field, ...others] = fields.filter(({ name }) => !Object.hasOwn(offered, name));
+  if (field !== undefined && others.length === 0 && takesOneText(field)) {
+    return { ...offered, [field.name]: inLists(content, field.shape) };
+  }
+  const given = objectOf(readDocument(fields, content, 'The content'));
+  if (given === undefined) {
+    const text = 'The content must be a JSON object with each input by its name.';
+    throw new AppError('VALIDATION_FAILED', text);
+  }
+  return { ...offered, ...given };
+}
+
+/**
+ * A PredictResponse as content: the bytes of the one text that a model with one output answered, as a slice,
+ * else the outputs as a JSON object. Throws MODEL_ERROR of an answer that is none.
+ */
+export function contentOfOutputs(
+  contract: Pick<ModelContract, 'outputs'>,
+  message: Buffer,
+): Buffer {
+  return (
+    answered(() => oneText(contract.outputs, message)) ??
+    Buffer.from(jsonFromPredictResponse(contract, message))
+  );
+}
+
+/** Likewise of outputs that are plain values, as those of a batch model are. */
+export function contentOfValues(outputs: Readonly<Record<string, unknown>>): Buffer {
+  const [output, ...others] = Object.values(outputs);
+  const value = others.length === 0 ? outOfLists(output) : undefined;
+  if (typeof value === 'string') return Buffer.from(value);
+  if (!(value instanceof Uint8Array)) return Buffer.from(jsonOfValues(outputs));
+  return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+}
+
+/** Outputs that are plain values as metadata, an entry for each: a text as it is, all else as JSON. */
+export function metadataOfValues(outputs: Readonly<Record<string, unknown>>): MetadataEntry[] {
+  return Object.entries(outputs).map(([key, value]) => ({
+    key,
+    value: typeof value === 'string' ? value : jsonOfValues(value),
+  }));
+}
+
+function offeredMetadata(
+  fields: readonly ModelField[],
+  metadata: readonly MetadataEntry[],
+): { metadata?: unknown } {
+  const field = fields.find(({ name }) => name === 'metadata');
+  if (field === undefined || fields.length === 1) return {};
+  if (field.subfields !== undefined) return { metadata };
+  if (!takesOneText(field)) return {};
+  return { metadata: inLists(JSON.stringify(metadata), field.shape) };
+}
+
+/** A size that the contract leaves open may be 1. */
+function takesOneText({ dtype, shape = [] }: ModelField): boolean {
+  return dtype === 'DT_STRING' && shape.every((size) => size === 1 || size === -1);
+}
+
+function inLists(value: unknown, shape: readonly number[] = []): unknown {
+  return shape.reduce<unknown>((inner) => [inner], value);
+}
+
+function outOfLists(value: unknown): unknown {
+  let at = value;
+  while (Array.isArray(at) && at.length === 1) at = at[0] as unknown;
+  return at;
+}
+
+function oneText(fields: readonly ModelField[], message: Buffer): Buffer | undefined {
+  const [field, ...others] = fields;
+  if (field?.dtype !== 'DT_STRING' || others.length > 0) return undefined;
+  const { outputs } = outlinePredictResponse(message);
+  const tensor = outputs.get(field.name);
+  if (tensor?.dtype !== dataTypes.DT_STRING || outputs.size > 1) return undefined;
+  const strings = stringsOf(tensor);
+  return strings.length === 1 ? strings[0] : undefined;
+}

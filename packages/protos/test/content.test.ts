@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelField } from '@inference-server/contracts';
+import {
+  contentOfOutputs,
+  contentOfValues,
+  encodeOutputs,
+  inputsOfContent,
+  metadataOfValues,
+  plainOutputs,
+  tensorsOfPlain,
+} from '../src/index.js';
+
+const text = (name: string, shape?: number[]): ModelField => ({
+  name,
+  dtype: 'DT_STRING',
+  ...(shape && { shape }),
+});
+const number = (name: string): ModelField => ({ name, dtype: 'DT_INT64', shape: [] });
+const bytes = Buffer.from([0, 255, 1]);
+
+describe('content for inputs', () => {
+  it.each<[string, number[] | undefined, unknown]>([
+    ['a scalar', [], bytes],
+    ['one of no said shape', undefined, bytes],
+    ['one element', [1, 1], [[bytes]]],
+    ['as many as there are', [-1], [bytes]],
+  ])('goes as it is to the one text, %s', (_, shape, value) => {
+    const inputs = [text('image', shape)];
+    expect(inputsOfContent({ inputs }, bytes)).toEqual({ image: value });
+    expect(tensorsOfPlain(inputs, inputsOfContent({ inputs }, bytes)).size).toBe(1);
+  });
+
+  it('is a JSON object by name for any others', () => {
+    const read = (json: string, ...inputs: ModelField[]) =>
+      inputsOfContent({ inputs }, Buffer.from(json));
+    expect(read('{"n":9007199254740993}', number('n'))).toEqual({ n: 2n ** 53n + 1n });
+    expect(read('{"a":"1","b":2}', text('a'), number('b'))).toEqual({ a: '1', b: 2 });
+    expect(read('{"a":["1","2"]}', text('a', [2]))).toEqual({ a: ['1', '2'] });
+    expect(Object.keys(read('{"__proto__":1}', number('__proto__')))).toEqual(['__proto__']);
+    expect(inputsOfContent(undefined, Buffer.from('{"any":[1]}'))).toEqual({ any: [1] });
+  });
+
+  it.each([
+    ['{secret', 'MALFORMED_REQUEST', 'The content is no JSON.'],
+    ['{"a":1,"a":2}', 'MALFORMED_REQUEST', 'The content is not read: a name stands twice'],
+    ['\xff', 'MALFORMED_REQUEST', 'The content is no JSON.'],
+    ['["secret"]', 'VALIDATION_FAILED', 'The content must be a JSON object'],
+    ['null', 'VALIDATION_FAILED', 'The content must be a JSON object'],
+  ])('is refused where it is %s', (content, code, message) => {
+    const read = () => inputsOfContent({ inputs: [number('a')] }, Buffer.from(content, 'latin1'));
+    expect(read).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(message) as string }),
+    );
+  });
+
+  const metadata = [
+    { key: 'k', value: 'v' },
+    { key: 'k', value: 'w' },
+  ];
+
+  it('has its metadata beside it for an input of that name, as text or as maps', () => {
+    const asText = [text('image', [1]), text('metadata', [])];
+    expect(inputsOfContent({ inputs: asText }, bytes, metadata)).toEqual({
+      image: [bytes],
+      metadata: '[{"key":"k","value":"v"},{"key":"k","value":"w"}]',
+    });
+    const subfields = [text('key', []), text('value', [])];
+    const asMaps = [{ name: 'metadata', shape: [-1], subfields }, number('n')];
+    const inputs = inputsOfContent({ inputs: asMaps }, Buffer.from('{"n":1}'), metadata);
+    expect(inputs).toEqual({ n: 1, metadata });
+    const message = Buffer.concat(encodeOutputs(tensorsOfPlain(asMaps, inputs)));
+    expect(plainOutputs({ outputs: asMaps }, message)).toEqual({ n: 1, metadata });
+  });
+
+  it('counts more than its metadata, which goes to no other input', () => {
+    const own = Buffer.from('{"n":1,"metadata":"own"}');
+    const both = { inputs: [number('n'), text('metadata')] };
+    expect(inputsOfContent(both, own, metadata)).toEqual({ n: 1, metadata: 'own' });
+    expect(inputsOfContent({ inputs: [text('metadata')] }, bytes, metadata)).toEqual({
+      metadata: bytes,
+    });
+    expect(inputsOfContent({ inputs: [text('image')] }, bytes, metadata)).toEqual({ image: bytes });
+    const asNumber = { inputs: [text('image'), number('metadata')] };
+    expect(() => inputsOfContent(asNumber, bytes, metadata)).toThrow('no JSON');
+    expect(() => inputsOfContent(both, bytes)).toThrow('no JSON');
+  });
+});
+
+describe('outputs as content', () => {
+  const answer = (outputs: ModelField[], values: object) => {
+    const message = Buffer.concat(encodeOutputs(tensorsOfPlain(outputs, values)));
+    const content = contentOfOutputs({ outputs }, message);
+    expect(contentOfValues(plainOutputs({ outputs }, message))).toEqual(content);
+    return content;
+  };
+
+  it('are the bytes of one text', () => {
+    expect(answer([text('x', [])], { x: bytes })).toEqual(bytes);
+    expect(answer([text('x')], { x: [['Grüße']] }).toString()).toBe('Grüße');
+    expect(answer([text('x', [-1])], { x: [''] })).toHaveLength(0);
+  });
+
+  it('are a JSON object else', () => {
+    const json = (outputs: ModelField[], values: object) => answer(outputs, values).toString();
+    expect(json([text('x', [2])], { x: ['a', bytes] })).toBe('{"x":["a",{"base64":"AP8B"}]}');
+    expect(json([number('x')], { x: 2n ** 62n })).toBe('{"x":"4611686018427387904"}');
+    expect(json([text('x'), number('y')], { x: 'a', y: 1 })).toBe('{"x":"a","y":1}');
+    expect(json([], {})).toBe('{}');
+  });
+
+  it('are refused where they are none', () => {
+    for (const outputs of [[text('x')], [number('x')]]) {
+      expect(() => contentOfOutputs({ outputs }, Buffer.from([255]))).toThrow(
+        expect.objectContaining({ code: 'MODEL_ERROR' }),
+      );
+    }
+  });
+
+  it('are an entry of metadata each', () => {
+    expect(metadataOfValues({ label: 'cat', scores: [0.5, NaN], image: bytes })).toEqual([
+      { key: 'label', value: 'cat' },
+      { key: 'scores', value: '[0.5,"NaN"]' },
+      { key: 'image', value: '{"base64":"AP8B"}' },
+    ]);
+  });
+});
