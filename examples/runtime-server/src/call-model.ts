@@ -37,7 +37,7 @@ export async function callModel(call: ModelCall): Promise<Record<string, unknown
     if (answer.status !== 'OK' || answer.message === undefined) {
       throw new Error(`${answer.status}: ${answer.statusMessage}`);
     }
-    return plainOutputs(contract.outputs, answer.message);
+    return plainOutputs(contract, answer.message);
   } finally {
     connection.close();
   }
