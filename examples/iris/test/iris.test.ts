@@ -30,7 +30,7 @@ async function predict(json: string, value: object): Promise<Record<string, unkn
   const model = await createIrisModel(file('model').pathname);
   const request = predictRequestFromJson({ inputs: fields }, JSON.stringify(value));
   const answer = model(outlinePredictRequest(request).inputs);
-  return plainOutputs(outputs, Buffer.concat(encodeOutputs(answer)));
+  return plainOutputs({ outputs }, Buffer.concat(encodeOutputs(answer)));
 }
 
 describe('the iris model', () => {

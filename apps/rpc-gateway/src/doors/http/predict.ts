@@ -11,12 +11,8 @@ import {
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
-import {
-  jsonFromPredictResponse,
-  outlinePredictRequest,
-  predictRequestFromJson,
-} from '@inference-server/protos';
-import type { Prediction } from '../../core/predict-call.js';
+import { jsonFromPredictResponse, predictRequestFromJson } from '@inference-server/protos';
+import { predictPlain, type PlainAnswer } from '../../core/plain-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import { boundRequest, readBody, tooLarge, type RequestBounds } from './body.js';
 
@@ -62,31 +58,16 @@ export function mountPredict(
     });
   });
 
-  async function ask(request: FastifyRequest, body: Buffer): Promise<Prediction> {
+  async function ask(request: FastifyRequest, body: Buffer): Promise<PlainAnswer> {
     const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
     const { version } = request.query as QueryOf<typeof routes.predict>;
     const { deadlineAt, signal, take, takeInAll } = boundsOf(request);
-    const target = { name, version };
-    let model = await predictor.modelFor(target, signal);
-    for (let isAgain = false; ; isAgain = true) {
-      const message = predictRequestFromJson(model.contract, body);
-      takeInAll(body.length + message.length, tooLarge);
-      const { inputs, hasMore, rest } = outlinePredictRequest(message);
-      try {
-        return await predictor.predict({
-          ...{ target, signatureName: '', inputs, hasMore, rest },
-          ...{ deadlineAt, signal },
-          hold: (answerBytes) => take(answerTimesHeld * answerBytes, answerTooLarge),
-        });
-      } catch (error) {
-        const isRefused = error instanceof AppError && error.code === 'VALIDATION_FAILED';
-        if (isAgain || !isRefused) throw error;
-        // While it waited, a version may have taken its place that wants other tensors of the same body.
-        const next = await predictor.modelFor(target, signal);
-        if (next.model_version_id === model.model_version_id) throw error;
-        model = next;
-      }
-    }
+    return predictPlain(predictor, {
+      ...{ target: { name, version }, deadlineAt, signal },
+      encode: (contract) => predictRequestFromJson(contract, body),
+      holdRequest: (bytes) => takeInAll(body.length + bytes, tooLarge),
+      hold: (bytes) => take(answerTimesHeld * bytes, answerTooLarge),
+    });
   }
 
   app.route({
@@ -105,13 +86,10 @@ export function mountPredict(
       if (!Buffer.isBuffer(body)) {
         throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
       }
-      const { model: by, answer } = await ask(request, body);
-      if (answer.status !== 'OK' || answer.message === undefined) {
-        throw modelError(answer.status, answer.statusMessage);
-      }
+      const { model, message } = await ask(request, body);
       return reply
         .type('application/json; charset=utf-8')
-        .send(jsonFromPredictResponse(by.contract, answer.message));
+        .send(jsonFromPredictResponse(model.contract, message));
     },
   });
 }
@@ -123,12 +101,6 @@ function boundsOf({ bounds }: FastifyRequest): RequestBounds {
 
 function answerTooLarge(): AppError {
   return new AppError('MODEL_ERROR', "The model's answer is larger than the server ever holds.");
-}
-
-/** What a model says of its failure is its own word, and shown as such. */
-function modelError(status: string, message: string): AppError {
-  const text = message === '' ? '' : `: ${message.slice(0, 1_000)}`;
-  return new AppError('MODEL_ERROR', `The model answered ${status}${text}`);
 }
 
 function requireRelay({ headers }: FastifyRequest, token: string | undefined): void {

@@ -1,0 +1,59 @@
+import type { HostedModel, ModelContract } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import { GrpcError, type StatusName } from '@inference-server/grpc';
+import { outlinePredictRequest } from '@inference-server/protos';
+import type { Target } from './call-queue.js';
+import type { PredictCall } from './predict-call.js';
+import type { Predictor } from './predictor.js';
+
+/** What a door asks whose callers have values by name, in a form of its own, and no tensors. */
+export interface PlainCall extends Pick<PredictCall, 'deadlineAt' | 'signal' | 'hold'> {
+  target: Target;
+  /** A PredictRequest without model_spec with these inputs; made again for a version that wants others. */
+  encode(contract: ModelContract): Buffer;
+  /** Told of the request as it goes out, each time it is made. Throws noRoom. */
+  holdRequest(bytes: number): void;
+}
+
+export interface PlainAnswer {
+  model: HostedModel;
+  /** A PredictResponse with outputs. */
+  message: Buffer;
+}
+
+/**
+ * `predict` for plain values. Throws AppError: of a model that answered with an error MODEL_ERROR, with the status
+ * as the GrpcError that is its cause.
+ */
+export async function predictPlain(predictor: Predictor, call: PlainCall): Promise<PlainAnswer> {
+  const { target, deadlineAt, signal, hold } = call;
+  let model = await predictor.modelFor(target, signal);
+  for (let isAgain = false; ; isAgain = true) {
+    const request = call.encode(model.contract);
+    call.holdRequest(request.byteLength);
+    const { inputs, hasMore, rest } = outlinePredictRequest(request);
+    try {
+      const { model: by, answer } = await predictor.predict({
+        ...{ target, signatureName: '', inputs, hasMore, rest },
+        ...{ deadlineAt, signal, hold },
+      });
+      const { status, statusMessage, message } = answer;
+      if (status !== 'OK' || message === undefined) throw modelError(status, statusMessage);
+      return { model: by, message };
+    } catch (error) {
+      const isRefused = error instanceof AppError && error.code === 'VALIDATION_FAILED';
+      if (isAgain || !isRefused) throw error;
+      // While it waited, a version may have taken its place that wants other tensors for the same values.
+      const next = await predictor.modelFor(target, signal);
+      if (next.model_version_id === model.model_version_id) throw error;
+      model = next;
+    }
+  }
+}
+
+/** What a model says of its failure is its own word, and shown as such. */
+function modelError(status: StatusName, message: string): AppError {
+  const text = message === '' ? '' : `: ${message.slice(0, 1_000)}`;
+  const cause = status === 'OK' ? undefined : new GrpcError(status, message);
+  return new AppError('MODEL_ERROR', `The model answered ${status}${text}`, { cause });
+}
