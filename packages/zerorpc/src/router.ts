@@ -11,7 +11,8 @@ export interface Router {
    * is not connected any more.
    */
   send(frames: readonly Buffer[]): Promise<'sent' | 'full' | 'gone'>;
-  close(): void;
+  /** Resolves once its address is free for another. */
+  close(): Promise<void>;
 }
 
 /**
@@ -88,6 +89,19 @@ export function openRouter(options: {
         throw error;
       }
     },
-    close: () => socket.close(),
+    async close() {
+      if (socket.closed) return;
+      const { lastEndpoint } = socket;
+      if (lastEndpoint !== null) await unbound(socket, lastEndpoint);
+      socket.close();
+    },
   };
+}
+
+/** Until the address is free for others: ZeroMQ gives it back in a thread of its own. */
+async function unbound(socket: RouterSocket, endpoint: string): Promise<void> {
+  const { events } = socket;
+  const isFree = new Promise<void>((resolve) => events.on('close', () => resolve()));
+  await socket.unbind(endpoint);
+  await Promise.race([isFree, sleep(lingerMs, undefined, { ref: false })]);
 }

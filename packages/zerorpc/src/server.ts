@@ -173,7 +173,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     await outbox.flushed(flushMs);
     stopBeats();
     outbox.close();
-    router.close();
+    await router.close();
   }
 
   return {

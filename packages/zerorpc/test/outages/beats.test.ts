@@ -61,7 +61,8 @@ test('calls and streams of 20 s live by heartbeats, and silent clients are lost'
     expect(told.at(-1)).toMatchObject({ what: 'result', value: 200 });
   }
   for (const told of [active, passive, second, failing]) {
-    const beats = told.filter(({ what }) => what === 'beat');
+    // One more may come just before the answer.
+    const beats = told.filter(({ what, seconds }) => what === 'beat' && seconds < 18);
     expect(beats).toHaveLength(3);
     for (const [n, { seconds }] of beats.entries()) {
       expect(Math.abs(seconds - 5 * (n + 1))).toBeLessThan(2);
