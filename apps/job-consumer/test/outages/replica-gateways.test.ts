@@ -172,11 +172,32 @@ describe('a gateway that does not run when the network of a replica goes', () =>
     await expect.poll(stateOf).toBe('restarting');
     expect(await scene.engine.listMembers(networkId, signal)).toHaveLength(1);
     const before = await restarts();
-    await removeNetwork(scene.engine, { id: networkId, name: network.name }, signal);
+    let isRemoved = false;
+    let failures = 0;
+    const failingOnce: ContainerEngine = {
+      ...scene.engine,
+      async removeNetwork(...args) {
+        await scene.engine.removeNetwork(...args);
+        isRemoved = true;
+      },
+      async listMembers(...args) {
+        if (isRemoved && failures++ === 0) throw new EngineError('failed', 'not this time');
+        return scene.engine.listMembers(...args);
+      },
+    };
+    await removeNetwork(failingOnce, { id: networkId, name: network.name }, signal);
+    expect(failures).toBe(2);
     expect(await scene.engine.listMembers(networkId, signal)).toEqual([]);
     await expect.poll(restarts, { timeout: 20_000 }).toBeGreaterThan(before + 1);
   }, 60_000);
 });
+
+async function untilAbort(bounds: AbortSignal): Promise<never> {
+  bounds.throwIfAborted();
+  return new Promise((_resolve, reject) => {
+    bounds.addEventListener('abort', () => reject(bounds.reason as Error), { once: true });
+  });
+}
 
 async function restarts(): Promise<number> {
   const found = await scene.own.api.call('GET', `/containers/${gateway}/json`);
