@@ -40,6 +40,15 @@ export const rulesOfReplicas = [
     tests: [[policy, 'takes over one by one']],
   },
   {
+    name: 'no old replica goes for a version that has only failed, however long ago',
+    file: `${dispatcher}replica-policy.ts`,
+    text: 'return failures > 0 || hasOnlyFailed;',
+    without: 'return failures > 0 || (hasOnlyFailed && false);',
+    tests: [
+      ['apps/private-api/test/replica-policy-failing.test.ts', 'has no old one go for it, where'],
+    ],
+  },
+  {
     name: 'the replicas of a consumer that signs off wait for the next process',
     file: 'apps/private-api/src/modules/consumers/repository.ts',
     text: "SET lease_until = greatest(lease_until, now() + $2 * interval '1 millisecond')",

@@ -34,6 +34,21 @@ it('a contract is read once, and forgotten when its version is asked for no more
   expect(asked).toEqual([['a', 'b'], ['c'], ['a']]);
 });
 
+it('who waits is told why the last one failed, and that there is no room for the next', () => {
+  const failure = { end_reason: 'start_failed', detail: 'It ended.' };
+  const last_failure = { ...failure, exit_code: 3, out_of_memory: false };
+  const troubleOf = (more: Partial<HostedRow>) => {
+    const versions = [hosted('a', { last_failure, ...more })];
+    const of = { hosted: versions, replicas: [], consumers: [], contracts: new Map() };
+    return toSnapshot(of).news.trouble.map(({ detail }) => detail);
+  };
+  const text = 'last replica failed (start_failed, exit code 3): It ended.';
+  expect(troubleOf({})).toEqual([`Its ${text}`]);
+  expect(troubleOf({ has_no_room: true })).toEqual([
+    `There is no room for it now, and its ${text}`,
+  ]);
+});
+
 it('news are told apart by what they are of, without a look into any contract', () => {
   const unread = {
     ...known,

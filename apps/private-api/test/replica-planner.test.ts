@@ -5,6 +5,7 @@ import { createTestDatabase, type TestDatabase } from '@inference-server/testing
 import { openDatabase, type Database } from '../src/database/database.js';
 import { createReplicaPlanner } from '../src/dispatcher/replica-planner.js';
 import { createReplicaPlanRepository } from '../src/dispatcher/replica-repository.js';
+import { createReplicaRepository } from '../src/modules/replicas/repository.js';
 import * as has from './capacities.js';
 import { hostModel } from './replica-players.js';
 
@@ -85,4 +86,41 @@ it('has lost those that were to serve, with a pause; one that was to stop has st
   await leader.tidy(30_000);
   expect(await lossesOf()).toEqual([1]);
   expect(told[1]).toMatchObject({ level: 40, msg: 'a replica is lost with its consumer' });
+});
+
+it('knows of a version that it has only failed, however long ago, until one serves', async () => {
+  await leads('leader');
+  const replica = (state: string, why: string | null, hours: number, hasServed = false) =>
+    test.query(
+      `INSERT INTO replicas (id, model_version_id, consumer_id, state, lease_until, ended_at, end_reason, ready_at)
+       VALUES ($1, $2, 'c', $3::replica_state, now() + interval '1 minute',
+               CASE WHEN $4::text IS NOT NULL THEN now() - $5 * interval '1 hour' END, $4,
+               CASE WHEN $6 THEN now() - interval '1 day' END)`,
+      [randomUUID(), versionId, state, why, hours, hasServed],
+    );
+  const found = async () => {
+    const [version] = (await planner('leader').read()).versions;
+    return [version?.failures, version?.hasOnlyFailed];
+  };
+  expect(await found()).toEqual([0, false]);
+  await replica('ENDED', 'stopped', 12, true);
+  expect(await found()).toEqual([0, false]);
+  await replica('ENDED', 'start_failed', 10);
+  expect(await found()).toEqual([0, true]);
+  // As long as there is no room for another one, who waits is told of it.
+  const { hosted } = createReplicaRepository(database, { leaseMs: 30_000, maxCallS: 3_600 });
+  const failure = async () => (await hosted()).map((of) => of.last_failure?.end_reason);
+  expect(await failure()).toEqual([undefined]);
+  await test.query(`UPDATE model_versions SET no_room_since = now()`);
+  expect(await failure()).toEqual(['start_failed']);
+  // Neither tells whether it would have served.
+  await replica('ENDED', 'stopped', 9);
+  await replica('ENDED', 'lost', 8);
+  await replica('STARTING', null, 0);
+  expect(await found()).toEqual([0, true]);
+  await replica('READY', null, 0, true);
+  expect(await found()).toEqual([0, false]);
+  await test.query(`DELETE FROM replicas WHERE state = 'READY'`);
+  await replica('ENDED', 'lost', 7, true);
+  expect(await found()).toEqual([0, false]);
 });

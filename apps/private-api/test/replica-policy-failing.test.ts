@@ -10,7 +10,9 @@ const cpu = (id: string, memory = 1_000): ReadyConsumer => {
 };
 const of = (memory: number) => needs({ memory_mib: memory });
 const rested = { idleMs: 60_000 };
-const due = { failures: 5, failedMsAgo: 60_000, failedOn: 'c' };
+const due = { failures: 5, failedMsAgo: 60_000, failedOn: 'c', hasOnlyFailed: true };
+/** Not tried for so long that there is no pause any more. */
+const longAgo = { hasOnlyFailed: true };
 const pausing = { ...due, failedMsAgo: 1_000 };
 
 describe('a next version that does not start', () => {
@@ -28,6 +30,12 @@ describe('a next version that does not start', () => {
     expect(plan(next()).drains).toMatchObject([{ id: 'r', why: 'evicted' }]);
     expect(plan(next(due))).toMatchObject({ starts: [], drains: [], starved: ['next'] });
     expect(plan(next({ ...due, waiting: 3 })).drains).toEqual([]);
+    expect(plan(next(longAgo))).toMatchObject({ starts: [], drains: [], starved: ['next'] });
+  });
+
+  it('is tried again where there is room, however long ago it failed', () => {
+    const { starts, drains } = plan(next(longAgo), { busy: [] });
+    expect([starts, drains]).toEqual([[{ versionId: 'next', consumerId: 'c', lenders: [] }], []]);
   });
 
   it('nor an idle one, nor one that is started anew', () => {
@@ -35,6 +43,7 @@ describe('a next version that does not start', () => {
     expect(plan(next(due), { replicas: [idle] }).drains).toEqual([]);
     const starting = replica('r', old, 'c', { state: 'STARTING' });
     expect(plan(next(due), { replicas: [starting] }).drains).toEqual([]);
+    expect(plan(next(longAgo), { replicas: [starting] }).drains).toEqual([]);
     expect(plan(next(), { replicas: [starting] }).drains).toHaveLength(1);
   });
 
@@ -80,6 +89,37 @@ describe('a consumer that is drained, while what is to come in its place fails',
     expect(drainsOf(called(due))).toEqual([]);
     expect(drainsOf(called(pausing), { more: ['n'] })).toEqual([]);
     expect(drainsOf(called({ losses: 2, failedMsAgo: 100 }))).toEqual([]);
+  });
+
+  it('keeps it at a try that waits for the room of others, too', () => {
+    const [v, other] = [called({ ...due, inFlight: 1 }), version('other', { needs: of(400) })];
+    const replicas = [
+      replica('r', v, 'drained', { inFlight: 1 }),
+      replica('o', other, 'c', rested),
+    ];
+    const plan = (tried: typeof v) =>
+      planOf({
+        ...{ versions: [tried, other], replicas, consumers: [cpu('c', 500)] },
+        draining: ['drained'],
+      });
+    expect(plan(v)).toMatchObject({ starts: [], drains: [{ id: 'o', why: 'evicted' }] });
+    // And one that has not failed: till that has come which comes in its place.
+    const well = called({ inFlight: 1 });
+    expect(plan(well)).toMatchObject({ starts: [], drains: [{ id: 'o', why: 'evicted' }] });
+  });
+
+  it('keeps no old one that nobody calls, however often a next one is tried', () => {
+    const old = version('old', { model: 'm', isCurrent: false, needs: of(400) });
+    const plan = (idleMs: number, more = {}) =>
+      planOf({
+        versions: [old, version('next', { model: 'm', number: 2, needs: of(400), ...more })],
+        replicas: [replica('r', old, 'drained', { idleMs })],
+        ...{ consumers: [cpu('c')], draining: ['drained'] },
+      });
+    expect(plan(3_600_000, pausing).drains).toMatchObject([{ id: 'r', why: 'consumer drained' }]);
+    expect(plan(3_600_000, due)).toMatchObject({ starts: [{ versionId: 'next' }], drains: [] });
+    // Calls come in quick succession.
+    expect(plan(1_000, pausing).drains).toEqual([]);
   });
 
   it('keeps none that no call needs, nor where there is no room elsewhere', () => {

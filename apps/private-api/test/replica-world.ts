@@ -23,6 +23,7 @@ export function version(id: string, more: Partial<HostedVersion> = {}): HostedVe
     losses: 0,
     failedMsAgo: null,
     failedOn: null,
+    hasOnlyFailed: false,
     hasNoRoom: false,
     ...more,
   };

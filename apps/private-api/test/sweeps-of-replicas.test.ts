@@ -49,6 +49,27 @@ it('none is kept for longer than logs are', async () => {
   expect(await scene.take('ended-replicas')).toMatchObject({ count: 2 });
 });
 
+it('but of a version that is to be hosted the last that tells whether it serves', async () => {
+  const { LOG_RETENTION_S: keptS } = scene.settings;
+  const setEnds = (what: string) => scene.query(`UPDATE replicas SET ${what} WHERE log = '2'`);
+  const left = async () =>
+    (await scene.query(`SELECT log FROM replicas ORDER BY ended_at DESC`)).map(({ log }) => log);
+  await ended(scene.versionId, 24, '10 minutes');
+  await scene.query(`UPDATE replicas SET end_reason = 'lost'`);
+  await scene.query(`UPDATE replicas SET end_reason = 'exited' WHERE log = '23' OR log = '24'`);
+  await scene.take('ended-replicas');
+  expect((await left()).slice(-2)).toEqual(['20', '23']);
+  // One that has served, and one that failed before.
+  await setEnds(`ready_at = now(), end_reason = 'stopped'`);
+  await scene.query(`UPDATE replicas SET ended_at = ended_at - $1 * interval '1 second'`, [keptS]);
+  await scene.take('ended-replicas');
+  expect(await left()).toEqual(['2']);
+  await setEnds(`end_reason = 'image'`);
+  expect(await scene.look('ended-replicas')).toMatchObject({ count: 0 });
+  await scene.query(`UPDATE models SET deleted_at = now()`);
+  expect(await scene.look('ended-replicas')).toMatchObject({ count: 1 });
+});
+
 it('a log goes when the server says, or before, when its model does, and its end stays', async () => {
   const short = await scene.version(2, await scene.row('stored'));
   await scene.query(`UPDATE model_versions SET log_retention_s = 600 WHERE id = $1`, [short]);

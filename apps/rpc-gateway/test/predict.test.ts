@@ -173,7 +173,7 @@ test.each([
   await expect
     .poll(() => api.reports.at(-1)?.demand, soon)
     .toContainEqual(expect.objectContaining({ model_version_id: idOf(2), waiting }));
-  expect(taken).toEqual(before);
+  await expect.poll(() => taken, soon).toEqual(before);
   gate.resolve();
   await Promise.all(calls);
 });

@@ -52,6 +52,7 @@ const chances: readonly string[] = [
   'a replica met a fault',
   'a replica left traces in the engine',
   'a gateway is not in the network of a replica',
+  'a gateway cannot be looked at',
   'gateways do not run on this engine',
   'replicas end before their calls',
   'replicas could not be reported',

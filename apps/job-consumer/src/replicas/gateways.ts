@@ -1,12 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isEngineProblem, type ContainerEngine } from '@inference-server/container-engine';
+import {
+  isEngineProblem,
+  type ContainerDetails,
+  type ContainerEngine,
+} from '@inference-server/container-engine';
 import { messageOf } from '@inference-server/errors';
 import type { Life, ReplicaDeps } from './replica-run.js';
 
 /**
  * Looks, again and again, that the gateways are in the networks of replicas: one that was made anew since is in none.
- * One that does not run is waited for, and so is one that an engine does not take into a network: neither keeps up
- * the others, and each is told of once. Resolves when the signal aborts.
+ * One that does not run is waited for, and so is one of which an engine does not tell, or that it does not take into
+ * a network: none keeps up the others, and each is told of once. Resolves when the signal aborts.
  */
 export async function keepGateways(
   {
@@ -35,7 +39,12 @@ export async function keepGateways(
           engineWatch.suspect(error);
           if (outsideBefore.has(`${gateway} ${network}`)) continue;
           const reason = messageOf(error);
-          logger.warn({ gateway, network, reason }, 'a gateway is not in the network of a replica');
+          if (network === '') logger.warn({ gateway, reason }, 'a gateway cannot be looked at');
+          else
+            logger.warn(
+              { gateway, network, reason },
+              'a gateway is not in the network of a replica',
+            );
         }
         outsideBefore = new Set(outside.map(({ gateway, network }) => `${gateway} ${network}`));
       }
@@ -65,7 +74,7 @@ export async function joinGateways(
 interface Membership {
   /** Those that do not run. */
   absent: string[];
-  /** Who could not be had in which network. */
+  /** Who could not be had in which network; '': who could not be looked at. */
   outside: { gateway: string; network: string; error: unknown }[];
 }
 
@@ -78,7 +87,14 @@ async function connectGateways(
   const absent: string[] = [];
   const outside: Membership['outside'] = [];
   for (const gateway of gateways) {
-    const found = await engine.inspectContainer(gateway, signal);
+    let found: ContainerDetails | undefined;
+    try {
+      found = await engine.inspectContainer(gateway, signal);
+    } catch (error) {
+      if (signal.aborted || isEngineProblem(error, 'unreachable')) throw error;
+      outside.push({ gateway, network: '', error });
+      continue;
+    }
     if (found?.state !== 'running') {
       absent.push(gateway);
       continue;

@@ -38,8 +38,13 @@ export async function hostContainer(
     // Nobody is told of it before: so it is known, by its order, whether it served an earlier process.
     const order = await life.confirmed;
     hadServed = isFound && order.has_served;
-    // This consumer may be in a container that was made anew, and would not reach it.
-    if (isFound) await joinGateways(life, signal);
+    if (isFound) {
+      const joined = joinGateways(life, signal);
+      // Whoever has served is told of before: its lease does not wait for gateways that an engine does not tell of.
+      joined.catch(() => undefined);
+      // This consumer may be in a container that was made anew, and would not reach it.
+      if (!hadServed) await joined;
+    }
     return untilReady(life, found, hadServed, signal);
   };
   try {

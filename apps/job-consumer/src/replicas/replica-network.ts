@@ -5,6 +5,7 @@ import {
 } from '@inference-server/container-engine';
 import type { ReplicaNames } from '../names.js';
 import { uncut } from '../uncut.js';
+import { retryPassing } from '../retry.js';
 import type { Outcome } from '../run/outcome.js';
 import { lacking } from './replica-end.js';
 import { freeSubnets } from './subnets.js';
@@ -39,6 +40,7 @@ const mostRefused = 50;
 /**
  * Whoever is still in it goes before: gateways, whose containers live on. So does who is not running, and whoever
  * waits to be started again goes after: an engine starts nothing again that has a network which is gone. Absent is fine.
+ * What comes after is repeated here: no list of networks leads to it any more.
  */
 export async function removeNetwork(
   engine: ContainerEngine,
@@ -51,7 +53,12 @@ export async function removeNetwork(
     await engine.disconnectContainer(id, container, signal);
   }
   await engine.removeNetwork(id, signal);
-  for (const container of await engine.listMembers(id, signal)) {
-    await engine.disconnectContainer(name, container, signal);
-  }
+  const releaseMembers = async () => {
+    for (const container of await engine.listMembers(id, signal)) {
+      await engine.disconnectContainer(name, container, signal);
+    }
+  };
+  await retryPassing(releaseMembers, { signal, forMs: giveUpAfterMs });
 }
+
+const giveUpAfterMs = 10_000;

@@ -121,6 +121,42 @@ describe('the network of a replica', () => {
     await expect.poll(() => isIn(networkOf(id, first)), { timeout: 15_000 }).toBe(true);
   }, 60_000);
 
+  it('has a gateway though another cannot be looked at, which is told once', async () => {
+    const said = 'a gateway cannot be looked at';
+    const { logger, told } = noting(said);
+    const unseen = `unseen-${scene.own.installationId}`;
+    const inspectContainer = async (...args: Parameters<ContainerEngine['inspectContainer']>) => {
+      if (args[0] === unseen) throw new EngineError('failed', 'its files are broken');
+      return scene.engine.inspectContainer(...args);
+    };
+    const wrap = (engine: ContainerEngine) => ({ ...engine, inspectContainer });
+    const { id } = await start({ logger, wrap, hosting: { gateways: [unseen, gateway] } });
+    const replica = scene.order(id, {}, small);
+    await scene.untilReady(replica);
+    await makeGateway(await makeHome());
+    await expect.poll(() => isIn(networkOf(id, replica)), { timeout: 15_000 }).toBe(true);
+    await scene.closeAll();
+    expect(told()).toEqual([[{ gateway: unseen, reason: 'its files are broken' }, said]]);
+  }, 60_000);
+
+  it('of one that has served is not waited for: it is told of at once', async () => {
+    const options = { id: 'served', handsOver: true };
+    const { id } = await start(options);
+    const replica = scene.order(id, {}, small);
+    const address = await scene.untilReady(replica);
+    await scene.closeAll();
+    const { length } = scene.replicas.reports;
+    const wrap = (engine: ContainerEngine): ContainerEngine => ({
+      ...engine,
+      inspectContainer: (container, bounds) =>
+        container === gateway ? untilAbort(bounds) : engine.inspectContainer(container, bounds),
+    });
+    await start({ ...options, wrap });
+    const later = () => scene.replicas.reports.slice(length).flatMap(({ replicas }) => replicas);
+    const ready = { id: replica.id, state: 'ready', address };
+    await expect.poll(() => later()[0], { timeout: 10_000 }).toEqual(ready);
+  }, 60_000);
+
   it('of one that is found while it begins has a gateway that was made anew, at once and later', async () => {
     const home = await makeHome();
     await makeGateway(home);
@@ -172,11 +208,32 @@ describe('a gateway that does not run when the network of a replica goes', () =>
     await expect.poll(stateOf).toBe('restarting');
     expect(await scene.engine.listMembers(networkId, signal)).toHaveLength(1);
     const before = await restarts();
-    await removeNetwork(scene.engine, { id: networkId, name: network.name }, signal);
+    let isRemoved = false;
+    let failures = 0;
+    const failingOnce: ContainerEngine = {
+      ...scene.engine,
+      async removeNetwork(...args) {
+        await scene.engine.removeNetwork(...args);
+        isRemoved = true;
+      },
+      async listMembers(...args) {
+        if (isRemoved && failures++ === 0) throw new EngineError('failed', 'not this time');
+        return scene.engine.listMembers(...args);
+      },
+    };
+    await removeNetwork(failingOnce, { id: networkId, name: network.name }, signal);
+    expect(failures).toBe(2);
     expect(await scene.engine.listMembers(networkId, signal)).toEqual([]);
     await expect.poll(restarts, { timeout: 20_000 }).toBeGreaterThan(before + 1);
   }, 60_000);
 });
+
+async function untilAbort(bounds: AbortSignal): Promise<never> {
+  bounds.throwIfAborted();
+  return new Promise((_resolve, reject) => {
+    bounds.addEventListener('abort', () => reject(bounds.reason as Error), { once: true });
+  });
+}
 
 async function restarts(): Promise<number> {
   const found = await scene.own.api.call('GET', `/containers/${gateway}/json`);

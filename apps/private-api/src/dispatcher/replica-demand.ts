@@ -22,6 +22,8 @@ export interface HostedVersion {
   /** When and where that was last. */
   failedMsAgo: number | null;
   failedOn: string | null;
+  /** The last one that ended failed, however long ago, and none has served since. */
+  hasOnlyFailed: boolean;
   /** As it is noted: a replica that it is to have finds no room. */
   hasNoRoom: boolean;
 }

@@ -52,7 +52,7 @@ export function pauseMs(failures: number): number {
  * A version has as many as its calls need, within its bounds; more of them stay until they have been idle for
  * its time-out. What finds no room waits for what goes, or has idle ones of others go, the least recently used
  * first: none with a call, none that starts, and none that the calls or the `min_replicas` of its model want.
- * An old version's replica never goes for a next one that has only failed.
+ * An old version's replica never goes for a next one that has only failed, however long ago that was.
  * `closed` are consumers that get no replicas. Those on a `draining` one are to be elsewhere, and so are those on
  * one that has `left`, which serve till then.
  */
@@ -77,6 +77,13 @@ export function planReplicas(
   /** Where its replicas are on a consumer that is to be empty they do not count. */
   const lasting = ({ id }: HostedVersion) => room.stayingOf(id).filter((of) => !isLeaving(of));
   const models = byModel(versions);
+  /** How many of a version have found room in this pass, now or as soon as others are gone. */
+  const placed = new Map<string, number>();
+  const host = ({ id, needs }: HostedVersion, place: Place): true => {
+    room.host(place, needs);
+    placed.set(id, (placed.get(id) ?? 0) + 1);
+    return true;
+  };
   const olderOf = ({ model }: HostedVersion) => models.get(model)?.older ?? [];
   const oldOf = (version: HostedVersion) =>
     olderOf(version).flatMap(({ id }) => room.stayingOf(id));
@@ -84,7 +91,7 @@ export function planReplicas(
   for (const { current, older } of models.values()) {
     for (const replica of older.flatMap(({ id }) => room.stayingOf(id))) {
       if (current === undefined) giveUp(replica, 'model deleted');
-      else if (!isReady(replica) && current.failures === 0) giveUp(replica, 'next version serves');
+      else if (!isReady(replica) && !hasFailed(current)) giveUp(replica, 'next version serves');
     }
     if (current !== undefined && older.length > 0) rollOver(current);
   }
@@ -162,19 +169,15 @@ export function planReplicas(
     };
     const start = room.findNow(elsewhere) ?? room.findNow(anywhere);
     if (start !== undefined) {
-      room.host(start, needs);
       plan.starts.push({ versionId: version.id, ...start });
-      return true;
+      return host(version, start);
     }
     const old = oldOf(version);
     const isUrgent = version.waiting > 0 && room.stayingOf(version.id).length + old.length === 0;
     const soon: Wish = { ...anywhere, isUrgent };
     const later = room.findLater(soon);
-    if (later !== undefined) {
-      room.host(later, needs);
-      return true;
-    }
-    const mayTakeOld = version.failures === 0;
+    if (later !== undefined) return host(version, later);
+    const mayTakeOld = !hasFailed(version);
     const next = isNext && mayTakeOld ? leastRecentlyUsed(old) : [];
     const kind = JSON.stringify([needs, isUrgent]);
     if (next.length > 0 || !hopeless.has(kind)) {
@@ -183,16 +186,12 @@ export function planReplicas(
       const made = room.findByEvicting(soon, [...others, ...next]);
       if (made !== undefined) {
         for (const replica of made.evicted) giveUp(replica, 'evicted');
-        room.host(made.place, needs);
-        return true;
+        return host(version, made.place);
       }
       if (mayTakeOld || old.length === 0) hopeless.add(kind);
     }
     const atLast = isUrgent ? room.findLater(anywhere) : undefined;
-    if (atLast !== undefined) {
-      room.host(atLast, needs);
-      return true;
-    }
+    if (atLast !== undefined) return host(version, atLast);
     plan.starved.push(version.id);
     if (version.waiting > 0 && lasting(version).length === 0) {
       plan.keptFor.push(...room.leastBusy(anywhere));
@@ -203,22 +202,24 @@ export function planReplicas(
   /**
    * On a consumer that is to be empty one stays for each that comes in its place; on one that has left also what
    * the calls need until others serve, and on any as long as what is to come in its place has failed and is
-   * tried again.
+   * tried again. What nobody calls goes, however often that is tried.
    */
   function leaveConsumers(): void {
-    const started = new Map<string, number>();
-    for (const { versionId } of plan.starts) {
-      started.set(versionId, (started.get(versionId) ?? 0) + 1);
-    }
     for (const version of versions) {
       const leaving = room.stayingOf(version.id).filter(isLeaving);
       if (leaving.length === 0) continue;
       const heir = models.get(version.model)?.current;
       const heirs = heir === undefined ? [] : lasting(heir);
       const serving = heirs.filter(isReady).length;
-      const coming = heirs.length - serving + (started.get(heir?.id ?? '') ?? 0);
-      const needed = heir === undefined ? 0 : wantedOf(heir, olderOf(heir), room) - serving;
-      const isTried = heir !== undefined && (isPausing(heir) || (heir.failures > 0 && coming > 0));
+      const coming = heirs.length - serving + (placed.get(heir?.id ?? '') ?? 0);
+      const isCalled = leaving.some(({ idleMs }) => idleMs < restMs);
+      const needed =
+        heir === undefined
+          ? 0
+          : Math.max(neededOf(heir, olderOf(heir)), Number(isCalled)) - serving;
+      const isTried =
+        heir !== undefined &&
+        (isPausing(heir) || ((hasFailed(heir) || heir.losses > 0) && coming > 0));
       const [drained, away] = [
         leaving.filter((of) => isOnOneOf(draining, of)),
         leaving.filter((of) => !isOnOneOf(draining, of)),
@@ -294,6 +295,11 @@ export function evictable(versions: readonly HostedVersion[], room: ReplicaRoom)
 /** Whether it has failed, or was lost, so lately that it is not tried now. */
 function isPausing({ failedMsAgo, failures, losses }: HostedVersion): boolean {
   return (failedMsAgo ?? Infinity) < pauseMs(failures + losses);
+}
+
+/** Whether it might not serve: lately, or when it was last tried, be that long ago. */
+function hasFailed({ failures, hasOnlyFailed }: HostedVersion): boolean {
+  return failures > 0 || hasOnlyFailed;
 }
 
 /** What starts comes first, then what has the fewest calls, or the oldest. */

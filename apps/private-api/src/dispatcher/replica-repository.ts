@@ -6,7 +6,14 @@ import {
   type SteadyLeader,
 } from '../database/leader.js';
 import { needsOf } from '../modules/models/needs.js';
-import { failed, failuresCountS, noteDrained, stopDrained } from '../modules/replicas/ends.js';
+import {
+  failed,
+  failedOfItself,
+  failuresCountS,
+  noteDrained,
+  stopDrained,
+  tells,
+} from '../modules/replicas/ends.js';
 import type { HostedVersion } from './replica-demand.js';
 import type { ReplicaDrain, ReplicaStart } from './replica-policy.js';
 import type { LivingReplica } from './replica-room.js';
@@ -44,6 +51,12 @@ export function createReplicaPlanRepository(
                 v.target_in_flight AS "targetInFlight",
                 coalesce(d.waiting, 0) AS waiting, coalesce(d.in_flight, 0) AS "inFlight",
                 f.failures, f.losses, f.ms AS "failedMsAgo", f.consumer_id AS "failedOn",
+                coalesce((SELECT ${failedOfItself('r')} FROM replicas r
+                           WHERE r.model_version_id = v.id AND ${tells('r')}
+                           ORDER BY r.ended_at DESC, r.id LIMIT 1), false)
+                  AND NOT EXISTS (SELECT FROM replicas r
+                                   WHERE r.model_version_id = v.id AND r.state < 'ENDED'
+                                     AND r.ready_at IS NOT NULL) AS "hasOnlyFailed",
                 v.no_room_since IS NOT NULL AS "hasNoRoom"
            FROM model_versions v
            JOIN models m USING (human_readable_id)

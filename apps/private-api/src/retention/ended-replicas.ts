@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.js';
-import { failuresCountS } from '../modules/replicas/ends.js';
+import { failuresCountS, tells } from '../modules/replicas/ends.js';
 import { endedKept } from '../modules/replicas/repository.js';
 import { createRowSweep } from './row-sweep.js';
 import { batchSize, type Sweep } from './sweep.js';
@@ -31,7 +31,8 @@ export function sweepReplicaLogs(
 
 /**
  * Replicas that have ended, with their logs: all but the last of each version, and those whose time is over.
- * Failures are kept for as long as they count: those of one version take no place of another's.
+ * Failures are kept for as long as they count: those of one version take no place of another's. Of a version
+ * that is to be hosted the last one stays that tells whether it serves: none that serves goes for one that failed.
  */
 export function sweepEndedReplicas(
   database: Database,
@@ -40,10 +41,15 @@ export function sweepEndedReplicas(
   const due = `
     SELECT id, 0 AS bytes FROM (
       SELECT r.id, r.ended_at,
-             row_number() OVER (PARTITION BY r.model_version_id ORDER BY r.ended_at DESC) AS place
+             row_number() OVER (PARTITION BY r.model_version_id ORDER BY r.ended_at DESC) AS place,
+             m.deleted_at IS NULL AND m.current_version = v.number AND ${tells('r')}
+               AND row_number() OVER (PARTITION BY r.model_version_id, ${tells('r')}
+                                      ORDER BY r.ended_at DESC, r.id) = 1 AS stays
         FROM replicas r
+        JOIN model_versions v ON v.id = r.model_version_id
+        JOIN models m USING (human_readable_id)
        WHERE r.ended_at IS NOT NULL) AS ended
-     WHERE place > ${endedKept} OR ended_at <= now() - $1 * interval '1 second'`;
+     WHERE NOT stays AND (place > ${endedKept} OR ended_at <= now() - $1 * interval '1 second')`;
   return createRowSweep(database, {
     name: 'ended-replicas',
     what: 'replicas that have ended',

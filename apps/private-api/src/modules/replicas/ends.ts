@@ -1,11 +1,21 @@
 import type { Database } from '../../database/database.js';
 
-/** Failures longer ago are forgotten. */
+/** Failures longer ago give no pause any more. */
 export const failuresCountS = 1_800;
 
 /** Of a replica that ended by what it, its image or its host did, or did not. */
 export function failed(row: string): string {
   return `${row}.state = 'ENDED' AND ${row}.end_reason IN ('start_failed', 'exited', 'image', 'engine', 'lost')`;
+}
+
+/** And not because nothing was heard of its consumer. */
+export function failedOfItself(row: string): string {
+  return `(${failed(row)} AND ${row}.end_reason <> 'lost')`;
+}
+
+/** Of a replica by whose end it is known whether its version serves: one that failed, or had served. */
+export function tells(row: string): string {
+  return `${row}.state = 'ENDED' AND (${failedOfItself(row)} OR ${row}.ready_at IS NOT NULL)`;
 }
 
 /**

@@ -104,7 +104,8 @@ function troubleOf(
     const exit = failure.exit_code === null ? '' : `, exit code ${failure.exit_code}`;
     const memory = failure.out_of_memory ? ', out of memory' : '';
     const detail = failure.detail === null ? '' : `: ${failure.detail}`;
-    return `Its last replica failed (${failure.end_reason}${exit}${memory})${detail}`;
+    const what = hasNoRoom ? 'There is no room for it now, and its' : 'Its';
+    return `${what} last replica failed (${failure.end_reason}${exit}${memory})${detail}`;
   }
   if (!couldRun(needs, consumers, 'runtime')) {
     return `No consumer that is there could host it: it needs ${needsInWords(needs)}.`;
