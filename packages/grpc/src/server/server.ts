@@ -46,10 +46,10 @@ export interface GrpcServer {
 const windowBytes = 512 * 1024;
 const sessionWindowBytes = 8 * 1024 ** 2;
 /**
- * Calls of which is not known yet whether they may: they are in nobody's budget. From a connection from which
- * one was let in, all that it may have at a time may wait.
+ * Calls of which is not known yet whether they may, be they begun or not: they are in nobody's budget. From a
+ * connection from which one was let in, all that it may have at a time may wait.
  */
-const maxWaiting = 1_000;
+const maxWaiting = { strangers: 1_000, known: 2_000 };
 const maxWaitingOfStranger = 128;
 
 /** How long what ends with the server may take to say so. */
@@ -71,7 +71,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const calls = new Set<ActiveCall>();
   /** Those of methods that are open to everybody. */
   const openCalls = new WeakSet<ActiveCall>();
-  let waiting = 0;
+  const waiting = { strangers: 0, known: 0 };
   let isClosing = false;
   const inTurn = createTurns();
   const sessions = new Map<Http2Session, Connection>();
@@ -133,14 +133,16 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         session.settings({ initialWindowSize: windowBytes });
       }
     };
+    const { signal } = call.head;
+    if (signal.aborted) return;
+    // What it has sent is held from now on, long before its turn.
+    const leave = enter(connection, signal);
+    if (leave === undefined) {
+      call.cut(isCrowded());
+      return;
+    }
     inTurn(() => {
-      if (call.head.signal.aborted) return;
-      const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
-      if (waiting >= maxWaiting || connection.waiting >= most) {
-        call.cut(isCrowded());
-        return;
-      }
-      void answer(call, waitingOn(connection, method), letIn);
+      if (!signal.aborted) void answer(call, leaving(method, leave), letIn);
     });
   });
 
@@ -161,26 +163,23 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     });
   }
 
-  /** Counts its calls until it says what takes them, or they are over. */
-  function waitingOn(connection: Connection, method: Method): Method {
-    return async (head) => {
-      waiting += 1;
-      connection.waiting += 1;
-      let isCounted = true;
-      const leave = () => {
-        if (!isCounted) return;
-        isCounted = false;
-        waiting -= 1;
-        connection.waiting -= 1;
-      };
-      head.signal.addEventListener('abort', leave, { once: true });
-      try {
-        return await method(head);
-      } finally {
-        head.signal.removeEventListener('abort', leave);
-        leave();
-      }
+  /** Counts a call until it is left, or over; undefined: too many wait. */
+  function enter(connection: Connection, signal: AbortSignal): (() => void) | undefined {
+    const kind = connection.isWide ? 'known' : 'strangers';
+    const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
+    if (connection.waiting >= most || waiting[kind] >= maxWaiting[kind]) return undefined;
+    waiting[kind] += 1;
+    connection.waiting += 1;
+    let isCounted = true;
+    const leave = () => {
+      if (!isCounted) return;
+      isCounted = false;
+      signal.removeEventListener('abort', leave);
+      waiting[kind] -= 1;
+      connection.waiting -= 1;
     };
+    signal.addEventListener('abort', leave, { once: true });
+    return leave;
   }
 
   async function answer(
@@ -248,6 +247,17 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       clearTimeout(cut);
       stopPace();
     },
+  };
+}
+
+/** The method, which a call leaves those that wait with, be it let in or not. */
+function leaving(method: Method, leave: () => void): Method {
+  return async (head) => {
+    try {
+      return await method(head);
+    } finally {
+      leave();
+    }
   };
 }
 
