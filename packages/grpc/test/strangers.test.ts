@@ -180,11 +180,12 @@ test('calls that were let in wait for nobody, and a connection that was let in m
   expect(new Set(await Promise.all(answers))).toEqual(new Set(['0']));
 });
 
-test('connections are as many as they may be, also of one address, and who is turned away is told of', async () => {
+test('connections are as many as they may be, also of one network, and who is turned away is told of', async () => {
   let turnedAway = 0;
   const limits = {
     maxConnections: 3,
-    maxConnectionsPerAddress: 2,
+    maxConnectionsPerGroup: 2,
+    groupOf: () => 'all of one network',
     onCrowd: () => (turnedAway += 1),
   };
   const { address } = await startServer({ '/t.T/Echo': echo }, limits);
@@ -214,8 +215,8 @@ test('an address that is shared by many has no bound of its own', async () => {
   const { address } = await startServer(
     { '/t.T/Echo': echo },
     {
-      ...{ maxConnections: 3, maxConnectionsPerAddress: 1, onCrowd: () => (turnedAway += 1) },
-      isShared: (peer) => peer === '127.0.0.1',
+      ...{ maxConnections: 3, maxConnectionsPerGroup: 1, onCrowd: () => (turnedAway += 1) },
+      groupOf: (peer) => (peer === '127.0.0.1' ? undefined : peer),
     },
   );
   const sessions = Array.from({ length: 4 }, () => {

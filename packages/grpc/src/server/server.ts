@@ -21,10 +21,10 @@ export interface GrpcServerOptions extends MessageLimits {
   pace: MessagePace;
   maxCallsPerConnection?: number;
   maxConnections?: number;
-  /** From one address; default: half of them all. */
-  maxConnectionsPerAddress?: number;
-  /** Whether many callers come by this address, so that it has no such bound. */
-  isShared?(address: string): boolean;
+  /** From one group of addresses; default: half of them all. */
+  maxConnectionsPerGroup?: number;
+  /** What else one caller may come from; undefined: many come by this address, so that it has no such bound. */
+  groupOf?(address: string): string | undefined;
   /** Told of every connection that is turned away since there are as many. */
   onCrowd?(): void;
   /** Told of what a handler throws that is no GrpcError: the caller gets INTERNAL, and no more of it. */
@@ -66,8 +66,9 @@ const limitsOfOpen: MessageLimits = {
 /** gRPC over HTTP/2 without TLS, which ends at the proxy before it. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { methods, maxCallsPerConnection = 256, maxConnections = 2_000, onCrowd } = options;
-  const { maxConnectionsPerAddress = Math.ceil(maxConnections / 2), isShared } = options;
-  const perAddress = new Map<string, number>();
+  const { maxConnectionsPerGroup = Math.ceil(maxConnections / 2) } = options;
+  const { groupOf = (address: string) => address } = options;
+  const perGroup = new Map<string, number>();
   const calls = new Set<ActiveCall>();
   /** Those of methods that are open to everybody. */
   const openCalls = new WeakSet<ActiveCall>();
@@ -95,7 +96,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       ...guardSession(session, isBusy),
     });
     session.once('close', () => sessions.delete(session));
-    countAddress(session, session.socket.remoteAddress ?? '');
+    countGroup(session, groupOf(session.socket.remoteAddress ?? ''));
   });
   server.on('sessionError', () => undefined);
   const stopPace = keepPace(calls, options.pace);
@@ -146,20 +147,20 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     });
   });
 
-  /** One address alone is not to have all connections. */
-  function countAddress(session: Http2Session, address: string): void {
-    if (isShared?.(address) === true) return;
-    const count = perAddress.get(address) ?? 0;
-    if (count >= maxConnectionsPerAddress) {
+  /** One caller alone is not to have all connections. */
+  function countGroup(session: Http2Session, group: string | undefined): void {
+    if (group === undefined) return;
+    const count = perGroup.get(group) ?? 0;
+    if (count >= maxConnectionsPerGroup) {
       onCrowd?.();
       session.destroy(new Error('too many connections'), constants.NGHTTP2_ENHANCE_YOUR_CALM);
       return;
     }
-    perAddress.set(address, count + 1);
+    perGroup.set(group, count + 1);
     session.once('close', () => {
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      const left = (perGroup.get(group) ?? 1) - 1;
+      if (left > 0) perGroup.set(group, left);
+      else perGroup.delete(group);
     });
   }
 
