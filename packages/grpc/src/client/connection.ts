@@ -24,7 +24,8 @@ export function openGrpcConnection(
   { connectTimeoutMs = 5_000 }: { connectTimeoutMs?: number } = {},
 ): GrpcConnection {
   const sessions = new Set<PeerSession>();
-  let isClosed = false;
+  let isOver = false;
+  const isClosed = () => isOver;
   const host = watchHost(address, () => {
     for (const { http2, calls } of sessions) {
       if (calls > 0) http2.destroy(new Error('the host of the peer does not answer'));
@@ -49,14 +50,14 @@ export function openGrpcConnection(
 
   return {
     async call(call) {
-      if (isClosed) throw new PeerError('the connection was closed', { neverTaken: true });
+      if (isClosed()) throw new PeerError('the connection was closed', { neverTaken: true });
       const session = sessionFor();
       try {
         return await makeCall(session, call);
       } catch (error) {
         // It was being ended as the call went out: the peer takes it on another one.
         const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
-        if (!isAgain || isClosed || call.signal?.aborted === true) throw error;
+        if (!isAgain || isClosed() || call.signal?.aborted === true) throw error;
         return await makeCall(sessionFor(), call);
       }
     },
@@ -65,7 +66,7 @@ export function openGrpcConnection(
       else host.end();
     },
     close() {
-      isClosed = true;
+      isOver = true;
       host.end();
       for (const { http2 } of sessions) http2.destroy();
     },
