@@ -11,7 +11,7 @@ export function readDocument(fields: readonly ModelField[], document: string | B
   const text = typeof document === 'string' ? document : utf8Text(document);
   const fault = faultOf(text);
   if (fault !== undefined) {
-    const isTooMuch = fault === 'many' || fault === 'wide';
+    const isTooMuch = fault === 'many' || fault === 'wide' || fault === 'diverse';
     const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
     throw new AppError(code, `The body is not read: ${faults[fault]}.`);
   }
