@@ -36,12 +36,19 @@ export function faultOfAnswer(
   if (lacking !== undefined) return `no ${lacking[0]}`;
   const shown = JSON.stringify([...headers]) + answer.body.toString('latin1');
   if (shown.includes(scene.token)) return 'the token is shown';
-  if (status === 500 || (status === 503 && made.contract.servedBy === undefined)) {
+  if (status === 500 || (status === 503 && !isWithoutReplica(made, answer))) {
     return 'a fault of the server';
   }
   if (status >= 400) return faultOfRefusal(made, answer);
   if (made.isElsewhere) return undefined;
   return made.method === 'HEAD' ? undefined : faultOfSuccess(made.contract, answer, scene);
+}
+
+/** No consumer of the scene hosts a model: the gateway says so itself. A HEAD has no body to say it in. */
+function isWithoutReplica({ contract, method }: RouteCase, { body }: LaneAnswer): boolean {
+  if (contract.servedBy === undefined) return false;
+  const isSilent = method === 'HEAD' && body.length === 0;
+  return isSilent || body.includes('"The model has no replica yet');
 }
 
 function faultOfRefusal(made: RouteCase, { status, headers, body }: LaneAnswer) {

@@ -176,9 +176,10 @@ export async function openScene() {
       return logs.flatMap(errorsIn);
     },
 
-    /** Throws unless both processes serve, within memory and open files, without an error logged. */
+    /** Throws unless all processes serve, within memory and open files, without an error logged. */
     async expectHealth(): Promise<void> {
-      for (const [name, port] of Object.entries(ports)) {
+      const gateway = new URL(relayUrl).port;
+      for (const [name, port] of Object.entries({ ...ports, 'rpc-gateway': gateway })) {
         const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
         // Unread, it would keep its connection.
         await answer.arrayBuffer();

@@ -35,7 +35,7 @@ const Settings = Type.Object({
   /** Of one request or answer by gRPC, and of one body as JSON. */
   MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
   MAX_JSON_BYTES: Type.Integer({ default: 8 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
-  /** Calls of a model that wait for a replica; bytes of all requests and answers, of the largest of each at least. */
+  /** Calls of a model that wait for a replica; bytes of all requests and answers, three of the largest at least. */
   MAX_QUEUE_PER_MODEL: Type.Integer({ default: 1_000, minimum: 1 }),
   MAX_QUEUED_BYTES: Type.Integer({ default: 2 * 1024 ** 3, minimum: 1 }),
   /** How long a call waits while its model has no replica. */
@@ -81,9 +81,10 @@ export interface RpcGatewayConfig {
 /** The settings of the process, each as the README lists it. Throws ConfigError. */
 export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
   const settings = loadConfig(Settings, environment);
-  // Who is told to come again would be told so for ever.
-  if (settings.MAX_QUEUED_BYTES < 2 * settings.MAX_MESSAGE_BYTES) {
-    throw new ConfigError('MAX_QUEUED_BYTES: must be at least twice MAX_MESSAGE_BYTES');
+  // Who is told to come again would be told so for ever. A compressed message is there three times for a moment:
+  // as it came, in the pieces that were inflated, and as a whole.
+  if (settings.MAX_QUEUED_BYTES < 3 * settings.MAX_MESSAGE_BYTES) {
+    throw new ConfigError('MAX_QUEUED_BYTES: must be at least three times MAX_MESSAGE_BYTES');
   }
   return {
     grpc: { host: settings.GRPC_HOST, port: settings.GRPC_PORT },

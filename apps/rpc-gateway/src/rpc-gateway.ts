@@ -7,6 +7,7 @@ import {
   createHttpServer,
   createRefusalTally,
   keepUploadPace,
+  networkOf,
   trustOf,
   type Logger,
 } from '@inference-server/service-kit';
@@ -64,6 +65,7 @@ export async function startRpcGateway(
   const directory = createCallerDirectory({ privateApiUrl, privateApiToken, upstream: api.agent });
   const refusals = createRefusalTally({ tell: (those) => directory.noteRefusals(those), logger });
   const callers = createCallers({ ...config, directory, refusals });
+  const isProxy = trustOf(config.trustedProxies);
   const grpc = createGrpcServer({
     methods: new Map([
       predictMethod({ predictor, callers, maxCallMs: config.maxCallMs }),
@@ -73,7 +75,7 @@ export async function startRpcGateway(
     maxMessageBytes: config.maxMessageBytes,
     budget,
     pace: config.uploadPace,
-    isShared: trustOf(config.trustedProxies),
+    groupOf: (address) => (isProxy(address) ? undefined : networkOf(address)),
     onCrowd: createCrowdLog(logger),
     onFault: (error, path) => logger.error({ err: error, path }, 'the call failed'),
   });

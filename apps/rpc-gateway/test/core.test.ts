@@ -1,7 +1,7 @@
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { GatewayNews, ModelContract } from '@inference-server/contracts';
 import { createByteBudget } from '@inference-server/grpc';
 import { createHostedModels } from '../src/core/hosted-models.js';
@@ -104,6 +104,55 @@ test('who waited in vain tells nothing of a replica that has answered others mea
   set.give(other!, { is: 'answered' });
   set.give(one!, { is: 'unanswered', since: 0 });
   expect(takeBoth().map(({ id }) => id)).toEqual([first.id, second.id]);
+});
+
+test('a replica that let a call wait in vain is asked again in some seconds, later each time', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { set } = startSet('127.0.0.1:1', '127.0.0.1:2');
+  const takenFirst = () => {
+    const taken = set.take(version, 8)!;
+    set.give(taken, { is: 'unasked' });
+    return taken.id;
+  };
+  const inVain = () => {
+    const taken = set.take(version, 8)!;
+    set.give(taken, { is: 'unanswered', since: performance.now() });
+    return taken.id;
+  };
+  vi.advanceTimersByTime(1_000);
+  const first = inVain();
+  const second = takenFirst();
+  expect(second).not.toBe(first);
+  vi.advanceTimersByTime(5_001);
+  expect([inVain(), takenFirst()]).toEqual([first, second]);
+  vi.advanceTimersByTime(5_001);
+  expect(takenFirst()).toBe(second);
+  vi.advanceTimersByTime(5_000);
+  const again = set.take(version, 8)!;
+  set.give(again, { is: 'answered' });
+  vi.advanceTimersByTime(1);
+  expect([again.id, inVain(), takenFirst()]).toEqual([first, first, second]);
+  vi.advanceTimersByTime(5_001);
+  expect(takenFirst()).toBe(first);
+});
+
+test('a replica that answers none of its calls gets no more of those that others have room for', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { set } = startSet('127.0.0.1:1', '127.0.0.1:2');
+  const frozen = set.take(version, 8)!;
+  const other = set.take(version, 8)!;
+  expect(set.take(version, 8)!.id).toBe(frozen.id);
+  vi.advanceTimersByTime(5_001);
+  set.give(other, { is: 'answered' });
+  const more = Array.from({ length: 8 }, () => set.take(version, 8)!.id);
+  expect(more).toEqual(Array.from({ length: 8 }, () => other.id));
+  // Nothing else is left.
+  expect(set.take(version, 8)!.id).toBe(frozen.id);
+  set.give(frozen, { is: 'answered' });
+  set.give(other, { is: 'answered' });
+  expect(set.take(version, 8)!.id).toBe(frozen.id);
 });
 
 test('a replica that is somewhere else now is asked there; what is under way ends where it is', async () => {

@@ -1,11 +1,13 @@
-import { constants } from 'node:http2';
+import { constants, type ClientHttp2Stream } from 'node:http2';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Metadata, status } from '@grpc/grpc-js';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { freePort } from '@inference-server/testing';
+import { makeCall } from '../src/client/outgoing-call.js';
+import { openPeerSession } from '../src/client/peer-session.js';
 import { GrpcError, PeerError } from '../src/index.js';
 import { bareServer, connectTo, foreignServer, MiB } from './servers.js';
 
@@ -165,7 +167,7 @@ test('a call beyond the last that a peer took, as it says, is made again', async
   }
 });
 
-/** A server that takes a call and computes for it in its only thread, for ever; few others may knock meanwhile. */
+/** A server that takes a call and computes for it in its only thread, for ever; few others may wait meanwhile. */
 async function busyServer(): Promise<{ address: string; busy: Promise<unknown> }> {
   const worker = new Worker(
     `const { parentPort } = require('node:worker_threads');
@@ -184,15 +186,25 @@ async function busyServer(): Promise<{ address: string; busy: Promise<unknown> }
   return { address, busy: once(worker, 'message') };
 }
 
-test('a peer that only computes is not given up, one whose host answers nobody is', async () => {
+test('a peer that only computes is not given up, however often it is looked for', async () => {
+  const { address, busy } = await busyServer();
+  const peer = connectTo(address);
+  let error: unknown;
+  void errorOf(peer.call(call('/t.T/Any'))).then((thrown) => (error = thrown));
+  await busy;
+  for (let n = 0; n < 6; n += 1) {
+    peer.probe(300);
+    await sleep(400);
+  }
+  expect(error).toBeUndefined();
+});
+
+test('a peer whose host answers nobody is given up', async () => {
   const { address, busy } = await busyServer();
   const peer = connectTo(address);
   let error: unknown;
   const pending = errorOf(peer.call(call('/t.T/Any'))).then((thrown) => (error = thrown));
   await busy;
-  peer.probe(300);
-  await sleep(800);
-  expect(error).toBeUndefined();
   // The system takes no more connections for it: whoever knocks hears nothing.
   const { port } = new URL(`http://${address}`);
   for (let n = 0; n < 8; n += 1) {
@@ -204,6 +216,40 @@ test('a peer that only computes is not given up, one whose host answers nobody i
   peer.probe(300);
   await expect.poll(() => error).toMatchObject({ status: 'UNAVAILABLE', neverTaken: false });
   await pending;
+});
+
+test('a peer is looked for by one connection, while it has calls', async () => {
+  const sockets: Socket[] = [];
+  const address = await bareServer((stream, server, headers) => {
+    if (headers[':path'] !== '/t.T/Any') return;
+    server.on('connection', (socket: Socket) => sockets.push(socket));
+    stream.respond({ ...head, 'grpc-status': '7' }, { endStream: true });
+  });
+  const peer = connectTo(address);
+  expect((await peer.call(call('/t.T/Any'))).status).toBe('PERMISSION_DENIED');
+  peer.probe(5_000);
+  const end = new AbortController();
+  const pending = errorOf(peer.call({ ...call('/t.T/Silent'), signal: end.signal }));
+  peer.probe(5_000);
+  await expect.poll(() => sockets.length).toBe(1);
+  peer.probe(5_000);
+  // The peer may send it away; it is looked for again.
+  sockets[0]?.destroy();
+  await expect.poll(() => (peer.probe(5_000), sockets.length)).toBe(2);
+  end.abort(new Error('enough'));
+  expect(await pending).toEqual(new Error('enough'));
+  await expect.poll(() => (peer.probe(5_000), sockets[1]?.destroyed)).toBe(true);
+  expect(sockets.length).toBe(2);
+});
+
+test('a call that is over is held by nothing of its stream', async () => {
+  const address = await foreignServer({ Echo: ({ request }, done) => done(null, request) });
+  const session = openPeerSession(address, { connectTimeoutMs: 5_000, onClosed: () => undefined });
+  onTestFinished(() => session.http2.destroy());
+  const request = vi.spyOn(session.http2, 'request');
+  await makeCall(session, call('/t.T/Echo'));
+  const stream = request.mock.results[0]?.value as ClientHttp2Stream;
+  await expect.poll(() => [stream.closed, stream.eventNames()]).toEqual([true, []]);
 });
 
 test.each([

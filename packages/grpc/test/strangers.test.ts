@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect, constants, type IncomingHttpHeaders } from 'node:http2';
 import { expect, onTestFinished, test } from 'vitest';
 import { createByteBudget, GrpcError, type CallHead, type Method } from '../src/index.js';
@@ -106,6 +107,46 @@ test('what comes of calls that wait to be let in is bounded, of each and of all'
   expect(await exchange(address, {}, framed(Buffer.alloc(9)))).toMatchObject({ grpc: '0' });
 });
 
+test('calls that are not begun yet are bounded too, and leave room when they are over', async () => {
+  const refusing: Method = async () => {
+    throw new GrpcError('UNAUTHENTICATED', 'no');
+  };
+  const { address } = await startServer({ '/t.T/Never': refusing, '/t.T/Echo': echo });
+  const burst = async (connections: number, callsOfEach: number) => {
+    const sessions = Array.from({ length: connections }, () => {
+      const session = connect(`http://${address}`, { maxSessionMemory: 1_000 });
+      session.on('error', () => undefined);
+      onTestFinished(() => session.destroy());
+      return session;
+    });
+    await Promise.all(sessions.map((session) => once(session, 'remoteSettings')));
+    const statuses: Record<string, number> = {};
+    const calls = sessions.flatMap((session) =>
+      Array.from({ length: callsOfEach }, async () => {
+        const stream = session.request({
+          ...{ ':method': 'POST', ':path': '/t.T/Never', 'content-type': 'application/grpc' },
+        });
+        stream.on('error', () => undefined);
+        stream.on('response', ({ 'grpc-status': status }) => {
+          statuses[String(status)] = (statuses[String(status)] ?? 0) + 1;
+        });
+        stream.resume();
+        await new Promise((resolve) => stream.once('close', resolve));
+      }),
+    );
+    await Promise.all(calls);
+    return statuses;
+  };
+  // What is begun in the turns in which they come makes room for a few.
+  const { 14: ofOne = 0, 16: asked = 0 } = await burst(1, 250);
+  expect([ofOne + asked, ofOne > 50]).toEqual([250, true]);
+  for (let n = 0; n < 2; n += 1) {
+    const { 14: ofAll = 0, 16: refused = 0 } = await burst(20, 100);
+    expect([ofAll + refused, refused >= 1_000, ofAll > 500]).toEqual([2_000, true, true]);
+  }
+  expect(await exchange(address, {}, framed(Buffer.alloc(9)))).toMatchObject({ grpc: '0' });
+});
+
 test('calls that were let in wait for nobody, and a connection that was let in may send more', async () => {
   let release!: () => void;
   const held = new Promise<void>((resolve) => (release = resolve));
@@ -120,7 +161,7 @@ test('calls that were let in wait for nobody, and a connection that was let in m
   const { address } = await startServer({ '/t.T/Hold': hold });
   const session = connect(`http://${address}`);
   onTestFinished(() => session.destroy());
-  const answers = Array.from({ length: 200 }, () => {
+  const ask = () => {
     const stream = session.request({
       ...{ ':method': 'POST', ':path': '/t.T/Hold', 'content-type': 'application/grpc' },
     });
@@ -129,18 +170,22 @@ test('calls that were let in wait for nobody, and a connection that was let in m
     return new Promise((resolve) =>
       stream.once('trailers', (trailers: IncomingHttpHeaders) => resolve(trailers['grpc-status'])),
     );
-  });
-  await expect.poll(() => begun).toBe(200);
+  };
+  const first = ask();
+  await expect.poll(() => begun).toBe(1);
+  const answers = [first, ...Array.from({ length: 200 }, ask)];
+  await expect.poll(() => begun).toBe(201);
   expect(session.remoteSettings.initialWindowSize).toBe(512 * 1024);
   release();
   expect(new Set(await Promise.all(answers))).toEqual(new Set(['0']));
 });
 
-test('connections are as many as they may be, also of one address, and who is turned away is told of', async () => {
+test('connections are as many as they may be, also of one network, and who is turned away is told of', async () => {
   let turnedAway = 0;
   const limits = {
     maxConnections: 3,
-    maxConnectionsPerAddress: 2,
+    maxConnectionsPerGroup: 2,
+    groupOf: () => 'all of one network',
     onCrowd: () => (turnedAway += 1),
   };
   const { address } = await startServer({ '/t.T/Echo': echo }, limits);
@@ -170,8 +215,8 @@ test('an address that is shared by many has no bound of its own', async () => {
   const { address } = await startServer(
     { '/t.T/Echo': echo },
     {
-      ...{ maxConnections: 3, maxConnectionsPerAddress: 1, onCrowd: () => (turnedAway += 1) },
-      isShared: (peer) => peer === '127.0.0.1',
+      ...{ maxConnections: 3, maxConnectionsPerGroup: 1, onCrowd: () => (turnedAway += 1) },
+      groupOf: (peer) => (peer === '127.0.0.1' ? undefined : peer),
     },
   );
   const sessions = Array.from({ length: 4 }, () => {

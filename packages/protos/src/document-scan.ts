@@ -7,12 +7,15 @@ const maxDepth = 64;
 const maxParts = 2_000_000;
 /** In one object; a contract has no more. Thousands that differ are kept in a way that takes long. */
 const maxNames = 1_000;
+/** In all objects: each that is new takes a parser as long as hundreds that it knows. */
+const maxDifferentNames = 10_000;
 
 /** Why a text is not parsed; what is said of each. */
 export const faults = {
   repeated: 'a name stands twice in an object',
   deep: `lists and objects stand in each other more than ${maxDepth} deep`,
   wide: `an object has more than ${maxNames} names`,
+  diverse: `its objects have more than ${maxDifferentNames} different names`,
   many: `it has more than ${maxParts} lists, objects and texts`,
 };
 
@@ -22,6 +25,7 @@ export const faults = {
  */
 export function faultOf(text: string): keyof typeof faults | undefined {
   const names: Set<string>[] = [];
+  const different = new Set<string>();
   const mark = /["{}[\]]/g;
   let parts = 0;
   let depth = 0;
@@ -52,6 +56,8 @@ export function faultOf(text: string): keyof typeof faults | undefined {
     if (known?.has(name) === true) return 'repeated';
     if (known?.size === maxNames) return 'wide';
     known?.add(name);
+    different.add(name);
+    if (different.size > maxDifferentNames) return 'diverse';
   }
   return undefined;
 }

@@ -16,7 +16,7 @@ export function readDocument(
   const text = typeof document === 'string' ? document : utf8Text(document, what);
   const fault = faultOf(text);
   if (fault !== undefined) {
-    const isTooMuch = fault === 'many' || fault === 'wide';
+    const isTooMuch = fault === 'many' || fault === 'wide' || fault === 'diverse';
     const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
     throw new AppError(code, `${what} is not read: ${faults[fault]}.`);
   }

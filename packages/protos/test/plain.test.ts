@@ -160,6 +160,15 @@ describe('plain values', () => {
       'VALIDATION_FAILED',
       'The body is not read: an object has more than 1000 names.',
     ]);
+    const rows = (count: number) =>
+      `[${Array.from({ length: count }, (_, n) => `{"${n}":1,"y":1}`).join(',')}]`;
+    const refused = (count: number) => refusal(read(field('DT_FLOAT', [-1]), rows(count)));
+    // The field's own name and "y" are among them.
+    expect(refused(9_998).message).toContain('must be a number');
+    expect(refused(9_999)).toMatchObject({
+      code: 'VALIDATION_FAILED',
+      message: 'The body is not read: its objects have more than 10000 different names.',
+    });
     for (const part of ['[]', '{}', '""']) {
       const many = `[${`${part},`.repeat(2_000_000)}1]`;
       const { code, message } = refusal(read(field('DT_FLOAT', [-1]), many));

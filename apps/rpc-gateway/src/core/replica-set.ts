@@ -17,7 +17,7 @@ export interface ReplicaSet {
   reachOf(modelVersionId: string): Reach;
   /**
    * The one with the fewest calls, fewer than `most`, with one more call; undefined: there is none. One that has
-   * let a call of its wait in vain is behind the others, until it answers again.
+   * let a call of its wait in vain a moment ago, or has answered none of its calls for seconds, is behind the others.
    */
   take(modelVersionId: string, most: number): Replica | undefined;
   /** A call is over. */
@@ -56,14 +56,22 @@ interface Known extends Replica {
   failures: number;
   lastFailure?: Error;
   answeredAt: number;
-  /** Since it last answered a call has waited for it in vain. */
-  isSilent: boolean;
+  /** Since when it has had calls at all times. */
+  busySince: number;
+  /** Calls have waited for it in vain since it last answered, so many times. */
+  silences: number;
+  silentUntil: number;
 }
 
 /** A host that answers nobody for so long is gone. How long a replica takes for a call is no matter. */
 const hostGoneMs = 30_000;
 const lookedForEveryMs = 60_000;
 const longestPauseMs = 2_000;
+/** One call that ended without an answer says little: who waited for it may have been in a hurry. */
+const silenceMs = 5_000;
+const longestSilenceMs = 60_000;
+/** Without an answer to any of its calls a replica may be frozen; its system takes what it is sent all the same. */
+const quietMs = 5_000;
 
 /**
  * The replicas that private-api last named, and those that it names no more while they have calls. `onChange`:
@@ -83,7 +91,7 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     const replica: Known = {
       ...{ id, modelVersionId, address, inFlight: 0, idleSince: undefined },
       ...{ isDropped: false, suspendedUntil: 0, failures: 0 },
-      ...{ answeredAt: -Infinity, isSilent: false },
+      ...{ answeredAt: -Infinity, busySince: 0, silences: 0, silentUntil: 0 },
       connection: openGrpcConnection(address),
     };
     known.set(keyOf(id, address), replica);
@@ -119,6 +127,14 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
     replica.suspendedUntil = performance.now() + pauseMs;
     replica.failures += 1;
     resumeIn(replica, pauseMs);
+  }
+
+  /** For longer each time: one that is frozen costs a call each time. */
+  function putBehind(replica: Known): void {
+    const now = performance.now();
+    if (replica.silentUntil > now) return;
+    replica.silentUntil = now + Math.min(silenceMs * 2 ** replica.silences, longestSilenceMs);
+    replica.silences += 1;
   }
 
   return {
@@ -160,9 +176,10 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       const now = performance.now();
       for (const replica of byVersion.get(modelVersionId) ?? []) {
         if (replica.isDropped || replica.inFlight >= most || replica.suspendedUntil > now) continue;
-        if (least === undefined || comesBefore(replica, least)) least = replica;
+        if (least === undefined || comesBefore(replica, least, now)) least = replica;
       }
       if (least === undefined) return undefined;
+      if (least.inFlight === 0) least.busySince = now;
       least.inFlight += 1;
       least.idleSince = undefined;
       return least;
@@ -172,11 +189,12 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
       const one = replica as Known;
       one.inFlight -= 1;
       if (end.is === 'answered') {
-        [one.failures, one.isSilent, one.answeredAt] = [0, false, performance.now()];
+        [one.failures, one.silences, one.silentUntil] = [0, 0, 0];
+        one.answeredAt = performance.now();
       } else if (end.is === 'unreached') {
         suspend(one, end.failure);
       } else if (end.is === 'unanswered' && one.answeredAt < end.since) {
-        one.isSilent = true;
+        putBehind(one);
       }
       if (one.inFlight > 0) return;
       one.idleSince = performance.now();
@@ -219,9 +237,15 @@ export function createReplicaSet(onChange: (isNews: boolean) => void): ReplicaSe
 }
 
 /** Of those that have equally few the first, always: the others may become idle, and go. */
-function comesBefore(one: Known, other: Known): boolean {
-  if (one.isSilent !== other.isSilent) return other.isSilent;
+function comesBefore(one: Known, other: Known, now: number): boolean {
+  const isBehind = isSilent(other, now);
+  if (isSilent(one, now) !== isBehind) return isBehind;
   return one.inFlight < other.inFlight;
+}
+
+function isSilent({ silentUntil, inFlight, busySince, answeredAt }: Known, now: number): boolean {
+  if (silentUntil > now) return true;
+  return inFlight > 0 && now - Math.max(busySince, answeredAt) > quietMs;
 }
 
 function keyOf(id: string, address: string): string {

@@ -1,13 +1,14 @@
 import { PeerError } from '../grpc-error.js';
-import { hostAnswers } from './host-answers.js';
+import { watchHost } from './host-watch.js';
 import { makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
 import { openPeerSession, type PeerSession } from './peer-session.js';
 
 export interface GrpcConnection {
   call(call: OutgoingCall): Promise<Answer>;
   /**
-   * Cuts the calls under way when the peer's host does not answer within `timeoutMs`. Its system is asked, by
-   * another connection: a peer that computes in its only thread answers nobody, and is there.
+   * Cuts the calls under way when the peer's host does not answer within `timeoutMs`, or no more: to be called
+   * from time to time. Its system is asked, by another connection: a peer that computes in its only thread
+   * answers nobody, and is there.
    */
   probe(timeoutMs: number): void;
   /** What is under way ends as if the peer had gone. */
@@ -23,8 +24,13 @@ export function openGrpcConnection(
   { connectTimeoutMs = 5_000 }: { connectTimeoutMs?: number } = {},
 ): GrpcConnection {
   const sessions = new Set<PeerSession>();
-  const closing = new AbortController();
-  const isClosed = () => closing.signal.aborted;
+  let isOver = false;
+  const isClosed = () => isOver;
+  const host = watchHost(address, () => {
+    for (const { http2, calls } of sessions) {
+      if (calls > 0) http2.destroy(new Error('the host of the peer does not answer'));
+    }
+  });
 
   function sessionFor(): PeerSession {
     let least: PeerSession | undefined;
@@ -56,17 +62,12 @@ export function openGrpcConnection(
       }
     },
     probe(timeoutMs) {
-      const busy = [...sessions].filter(({ calls }) => calls > 0);
-      if (busy.length === 0) return;
-      const { signal } = closing;
-      void hostAnswers(address, { timeoutMs, signal }).then((isThere) => {
-        if (isThere) return;
-        for (const { http2 } of busy)
-          http2.destroy(new Error('the host of the peer does not answer'));
-      });
+      if ([...sessions].some(({ calls }) => calls > 0)) host.begin(timeoutMs);
+      else host.end();
     },
     close() {
-      closing.abort();
+      isOver = true;
+      host.end();
       for (const { http2 } of sessions) http2.destroy();
     },
   };

@@ -21,10 +21,10 @@ export interface GrpcServerOptions extends MessageLimits {
   pace: MessagePace;
   maxCallsPerConnection?: number;
   maxConnections?: number;
-  /** From one address; default: half of them all. */
-  maxConnectionsPerAddress?: number;
-  /** Whether many callers come by this address, so that it has no such bound. */
-  isShared?(address: string): boolean;
+  /** From one group of addresses; default: half of them all. */
+  maxConnectionsPerGroup?: number;
+  /** What else one caller may come from; undefined: many come by this address, so that it has no such bound. */
+  groupOf?(address: string): string | undefined;
   /** Told of every connection that is turned away since there are as many. */
   onCrowd?(): void;
   /** Told of what a handler throws that is no GrpcError: the caller gets INTERNAL, and no more of it. */
@@ -46,10 +46,10 @@ export interface GrpcServer {
 const windowBytes = 512 * 1024;
 const sessionWindowBytes = 8 * 1024 ** 2;
 /**
- * Calls of which is not known yet whether they may: they are in nobody's budget. From a connection from which
- * one was let in, all that it may have at a time may wait.
+ * Calls of which is not known yet whether they may, be they begun or not: they are in nobody's budget. From a
+ * connection from which one was let in, all that it may have at a time may wait.
  */
-const maxWaiting = 1_000;
+const maxWaiting = { strangers: 1_000, known: 2_000 };
 const maxWaitingOfStranger = 128;
 
 /** How long what ends with the server may take to say so. */
@@ -66,12 +66,13 @@ const limitsOfOpen: MessageLimits = {
 /** gRPC over HTTP/2 without TLS, which ends at the proxy before it. */
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { methods, maxCallsPerConnection = 256, maxConnections = 2_000, onCrowd } = options;
-  const { maxConnectionsPerAddress = Math.ceil(maxConnections / 2), isShared } = options;
-  const perAddress = new Map<string, number>();
+  const { maxConnectionsPerGroup = Math.ceil(maxConnections / 2) } = options;
+  const { groupOf = (address: string) => address } = options;
+  const perGroup = new Map<string, number>();
   const calls = new Set<ActiveCall>();
   /** Those of methods that are open to everybody. */
   const openCalls = new WeakSet<ActiveCall>();
-  let waiting = 0;
+  const waiting = { strangers: 0, known: 0 };
   let isClosing = false;
   const inTurn = createTurns();
   const sessions = new Map<Http2Session, Connection>();
@@ -95,7 +96,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       ...guardSession(session, isBusy),
     });
     session.once('close', () => sessions.delete(session));
-    countAddress(session, session.socket.remoteAddress ?? '');
+    countGroup(session, groupOf(session.socket.remoteAddress ?? ''));
   });
   server.on('sessionError', () => undefined);
   const stopPace = keepPace(calls, options.pace);
@@ -133,54 +134,53 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
         session.settings({ initialWindowSize: windowBytes });
       }
     };
+    const { signal } = call.head;
+    if (signal.aborted) return;
+    // What it has sent is held from now on, long before its turn.
+    const leave = enter(connection, signal);
+    if (leave === undefined) {
+      call.cut(isCrowded());
+      return;
+    }
     inTurn(() => {
-      if (call.head.signal.aborted) return;
-      const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
-      if (waiting >= maxWaiting || connection.waiting >= most) {
-        call.cut(isCrowded());
-        return;
-      }
-      void answer(call, waitingOn(connection, method), letIn);
+      if (!signal.aborted) void answer(call, leaving(method, leave), letIn);
     });
   });
 
-  /** One address alone is not to have all connections. */
-  function countAddress(session: Http2Session, address: string): void {
-    if (isShared?.(address) === true) return;
-    const count = perAddress.get(address) ?? 0;
-    if (count >= maxConnectionsPerAddress) {
+  /** One caller alone is not to have all connections. */
+  function countGroup(session: Http2Session, group: string | undefined): void {
+    if (group === undefined) return;
+    const count = perGroup.get(group) ?? 0;
+    if (count >= maxConnectionsPerGroup) {
       onCrowd?.();
       session.destroy(new Error('too many connections'), constants.NGHTTP2_ENHANCE_YOUR_CALM);
       return;
     }
-    perAddress.set(address, count + 1);
+    perGroup.set(group, count + 1);
     session.once('close', () => {
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      const left = (perGroup.get(group) ?? 1) - 1;
+      if (left > 0) perGroup.set(group, left);
+      else perGroup.delete(group);
     });
   }
 
-  /** Counts its calls until it says what takes them, or they are over. */
-  function waitingOn(connection: Connection, method: Method): Method {
-    return async (head) => {
-      waiting += 1;
-      connection.waiting += 1;
-      let isCounted = true;
-      const leave = () => {
-        if (!isCounted) return;
-        isCounted = false;
-        waiting -= 1;
-        connection.waiting -= 1;
-      };
-      head.signal.addEventListener('abort', leave, { once: true });
-      try {
-        return await method(head);
-      } finally {
-        head.signal.removeEventListener('abort', leave);
-        leave();
-      }
+  /** Counts a call until it is left, or over; undefined: too many wait. */
+  function enter(connection: Connection, signal: AbortSignal): (() => void) | undefined {
+    const kind = connection.isWide ? 'known' : 'strangers';
+    const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
+    if (connection.waiting >= most || waiting[kind] >= maxWaiting[kind]) return undefined;
+    waiting[kind] += 1;
+    connection.waiting += 1;
+    let isCounted = true;
+    const leave = () => {
+      if (!isCounted) return;
+      isCounted = false;
+      signal.removeEventListener('abort', leave);
+      waiting[kind] -= 1;
+      connection.waiting -= 1;
     };
+    signal.addEventListener('abort', leave, { once: true });
+    return leave;
   }
 
   async function answer(
@@ -248,6 +248,17 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       clearTimeout(cut);
       stopPace();
     },
+  };
+}
+
+/** The method, which a call leaves those that wait with, be it let in or not. */
+function leaving(method: Method, leave: () => void): Method {
+  return async (head) => {
+    try {
+      return await method(head);
+    } finally {
+      leave();
+    }
   };
 }
 
