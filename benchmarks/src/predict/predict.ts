@@ -134,6 +134,9 @@ async function measureThroughput(
   };
 }
 
+/** How long after calls a process is at rest (s). */
+const restS = 20;
+
 /** The gateway's resident memory, from before the calls until some time after them. */
 async function measureMemory(
   client: LoadClient,
@@ -142,8 +145,8 @@ async function measureMemory(
   { largeMib, rounds }: { largeMib: number; rounds: number },
 ): Promise<Part> {
   const pid = processes.find(({ name }) => name === 'rpc-gateway')?.pid ?? 0;
-  // What the calls before have left is given back first.
-  await sleep(3_000);
+  // What the calls before have left is given back first: it is measured from rest to rest.
+  await sleep(restS * 1_000);
   const before = residentMib(pid);
   const seen: number[] = [];
   const timer = setInterval(() => seen.push(residentMib(pid)), 10);
@@ -151,7 +154,7 @@ async function measureMemory(
   await sleep(1_000);
   clearInterval(timer);
   const after: number[] = [];
-  for (let second = 0; second < 20; second += 1) {
+  for (let second = 0; second < restS; second += 1) {
     await sleep(1_000);
     after.push(residentMib(pid));
   }
@@ -163,7 +166,7 @@ async function measureMemory(
       { what: 'at the peak', value: peak, unit: 'MiB', goal: { atMost: 4 * largeMib } },
       // Back to what it was at rest: half of one message at most is left.
       {
-        what: '20 s after',
+        what: `${restS} s after`,
         value: after.at(-1) ?? Number.NaN,
         unit: 'MiB',
         goal: { atMost: before + largeMib / 2 },
