@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { DataTypeName, ModelContract, ModelField } from '@inference-server/contracts';
 import {
   contentOf,
@@ -23,10 +23,7 @@ import {
 } from '../src/index.js';
 import { pythonReference } from './python-reference.js';
 
-let python: (command: string, value: unknown) => unknown;
-beforeAll(async () => {
-  python = await pythonReference();
-});
+const python = await pythonReference();
 
 const readThere = (type: string, ...bytes: Buffer[]) =>
   python('read_messages', [[`inference.${type}`, Buffer.concat(bytes).toString('base64')]]);
@@ -381,15 +378,17 @@ describe('random tensors of each type, made by Python', () => {
       const fields = [{ name: 'x', dtype, shape }];
       const of = { inputs: fields, outputs: fields };
       if (dtype.startsWith('DT_COMPLEX')) continue;
-      const { datatype } = oipModelMetadata({ name: '', versions: [], platform: '' }, of).inputs[0]!;
+      const metadata = oipModelMetadata({ name: '', versions: [], platform: '' }, of);
+      const { datatype } = metadata.inputs[0]!;
       const data = shape.length === 0 ? `[${json}]` : json;
       const start = `{"inputs":[{"name":"x","datatype":"${datatype}","shape":${JSON.stringify(shape)}`;
       const fromJson = inferRequestFromJson(of, Buffer.from(`${start},"data":${data}}]}`));
       const values = { raw: Buffer.from(content, 'hex') };
       const fromRaw = { ...fromJson, inputs: [{ name: 'x', datatype, shape, values }] };
       for (const request of json.includes('NaN') ? [fromRaw] : [fromRaw, fromJson]) {
-        const sent = Buffer.concat(encodeInputs(tensorsOfInferRequest(of, request)));
-        expect(contentOf(outlinePredictRequest(sent).inputs.get('x')!).toString('hex')).toBe(content);
+        const tensors = encodeInputs(tensorsOfInferRequest(of, request));
+        const tensor = outlinePredictRequest(Buffer.concat(tensors)).inputs.get('x')!;
+        expect(contentOf(tensor).toString('hex')).toBe(content);
       }
       for (const response of responses) {
         const [output] = inferOutputsOf(of, all, Buffer.from(response, 'base64'));
