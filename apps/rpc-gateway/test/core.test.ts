@@ -66,6 +66,7 @@ function predictorWith(options: Partial<PredictorOptions> = {}) {
     predictor.predict({
       ...{ target: { name: 'echo', version: undefined }, signatureName: '', inputs: new Map() },
       ...{ hasMore: false, rest: [], hold: () => undefined },
+      caller: { owner: 'o', role: 'submit', credential: 'key', address: '127.0.0.1' },
       ...{ deadlineAt: performance.now() + 5_000, signal: new AbortController().signal },
       ...more,
     });

@@ -122,6 +122,7 @@ export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export {
   replicaEnds,
   replicaStates,
+  type BatchModel,
   type GatewayNews,
   type GatewayReport,
   type HostedModel,

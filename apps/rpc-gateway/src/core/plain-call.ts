@@ -1,32 +1,34 @@
-import type { HostedModel, ModelContract } from '@inference-server/contracts';
+import type { BatchModel, HostedModel, ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type StatusName } from '@inference-server/grpc';
 import { outlinePredictRequest } from '@inference-server/protos';
-import type { Target } from './call-queue.js';
 import type { PredictCall } from './predict-call.js';
 import type { Predictor } from './predictor.js';
 
 /** What a door asks whose callers have values by name, in a form of its own, and no tensors. */
-export interface PlainCall extends Pick<PredictCall, 'deadlineAt' | 'signal' | 'hold'> {
-  target: Target;
+export interface PlainCall extends Pick<
+  PredictCall,
+  'target' | 'caller' | 'deadlineAt' | 'signal' | 'hold'
+> {
   /** A PredictRequest without model_spec with these inputs; made again for a version that wants others. */
   encode(contract: ModelContract): Buffer;
+  /** The same for a batch model: what JSON has, Uint8Arrays where bytes are, bigints beyond 2^53. */
+  values(): Record<string, unknown>;
   /** Told of the request as it goes out, each time it is made. Throws noRoom. */
   holdRequest(bytes: number): void;
 }
 
-export interface PlainAnswer {
-  model: HostedModel;
-  /** A PredictResponse with outputs. */
-  message: Buffer;
-}
+/** Of a runtime model a PredictResponse with outputs, of a batch model its outputs by name. */
+export type PlainAnswer =
+  | { model: HostedModel; message: Buffer; outputs?: undefined }
+  | { model: BatchModel; outputs: Record<string, unknown>; message?: undefined };
 
 /**
  * `predict` for plain values. Throws AppError: of a model that answered with an error MODEL_ERROR, with the status
  * as the GrpcError that is its cause.
  */
 export async function predictPlain(predictor: Predictor, call: PlainCall): Promise<PlainAnswer> {
-  const { target, deadlineAt, signal, hold } = call;
+  const { target, caller, deadlineAt, signal, hold } = call;
   let model = await predictor.modelFor(target, signal);
   for (let isAgain = false; ; isAgain = true) {
     const request = call.encode(model.contract);
@@ -34,7 +36,7 @@ export async function predictPlain(predictor: Predictor, call: PlainCall): Promi
     const { inputs, hasMore, rest } = outlinePredictRequest(request);
     try {
       const { model: by, answer } = await predictor.predict({
-        ...{ target, signatureName: '', inputs, hasMore, rest },
+        ...{ target, caller, signatureName: '', inputs, hasMore, rest },
         ...{ deadlineAt, signal, hold },
       });
       const { status, statusMessage, message } = answer;

@@ -1,5 +1,5 @@
 import type { Answer, MessageSink } from '@inference-server/grpc';
-import type { HostedModel } from '@inference-server/contracts';
+import type { CallerIdentity, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { contractViolation, type TensorOutline } from '@inference-server/protos';
 import type { Target } from './call-queue.js';
@@ -7,6 +7,8 @@ import type { Target } from './call-queue.js';
 /** What a door asks. */
 export interface PredictCall {
   target: Target;
+  /** For whom it is. */
+  caller: CallerIdentity;
   /** '' where the caller names none. */
   signatureName: string;
   inputs: ReadonlyMap<string, TensorOutline>;

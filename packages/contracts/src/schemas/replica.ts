@@ -191,6 +191,15 @@ export const HostedModel = Type.Object({
 });
 export type HostedModel = Static<typeof HostedModel>;
 
+/** A batch model, which a gateway has asked by tasks: it takes and answers values by name, without a contract. */
+export const BatchModel = Type.Object({
+  model_version_id: Type.String(),
+  human_readable_id: HumanReadableId,
+  version: Type.Integer(),
+  description: Type.String(),
+});
+export type BatchModel = Static<typeof BatchModel>;
+
 export const GatewayNews = Type.Object({
   revision: Type.String(),
   models_revision: Type.String(),

@@ -44,6 +44,7 @@ export function predictMethod({
             callers.requireModel(admitted, modelSpec.name);
             const { answer } = await predictor.predict({
               target: { name: modelSpec.name, version: versionOf(modelSpec.version) },
+              caller: admitted.caller,
               ...{ signatureName: modelSpec.signatureName, inputs, hasMore, rest },
               ...{ deadlineAt, signal: head.signal },
               hold: (bytes) => hold(room, bytes),

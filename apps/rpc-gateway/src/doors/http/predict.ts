@@ -5,13 +5,19 @@ import {
   includesRole,
   readCaller,
   routes,
+  type CallerIdentity,
   type ParamsOf,
   type QueryOf,
   type RouteContract,
 } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
-import { jsonFromPredictResponse, predictRequestFromJson } from '@inference-server/protos';
+import {
+  inputsOfContent,
+  jsonFromPredictResponse,
+  jsonOfValues,
+  predictRequestFromJson,
+} from '@inference-server/protos';
 import { predictPlain, type PlainAnswer } from '../../core/plain-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import { boundRequest, readBody, tooLarge, type RequestBounds } from './body.js';
@@ -20,6 +26,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** From its head on. */
     bounds?: RequestBounds;
+    /** Of public-api: for whom it is. */
+    caller?: CallerIdentity;
   }
 }
 
@@ -58,13 +66,18 @@ export function mountPredict(
     });
   });
 
-  async function ask(request: FastifyRequest, body: Buffer): Promise<PlainAnswer> {
+  async function ask(
+    request: FastifyRequest,
+    caller: CallerIdentity,
+    body: Buffer,
+  ): Promise<PlainAnswer> {
     const { human_readable_id: name } = request.params as ParamsOf<typeof routes.predict>;
     const { version } = request.query as QueryOf<typeof routes.predict>;
     const { deadlineAt, signal, take, takeInAll } = boundsOf(request);
     return predictPlain(predictor, {
-      ...{ target: { name, version }, deadlineAt, signal },
+      ...{ target: { name, version }, caller, deadlineAt, signal },
       encode: (contract) => predictRequestFromJson(contract, body),
+      values: () => inputsOfContent(undefined, body),
       holdRequest: (bytes) => takeInAll(body.length + bytes, tooLarge),
       hold: (bytes) => take(answerTimesHeld * bytes, answerTooLarge),
     });
@@ -75,21 +88,24 @@ export function mountPredict(
     url: contract.path,
     config: { contract },
     schema: { params: routes.predict.params, querystring: routes.predict.query },
-    onRequest: async (request) => requireRelay(request, relayToken),
+    onRequest: async (request) => {
+      request.caller = requireRelay(request, relayToken);
+    },
     preParsing: async (request, reply, payload) => {
       request.bounds = boundRequest(reply, { budget, maxQueuedBytes, maxCallMs });
       return payload;
     },
     handler: async (request, reply) => {
-      const { body } = request;
+      const { body, caller } = request;
+      if (caller === undefined) throw new Error('a request is for nobody');
       if (body instanceof AppError) throw body;
       if (!Buffer.isBuffer(body)) {
         throw new AppError('MALFORMED_REQUEST', 'The body is no JSON.');
       }
-      const { model, message } = await ask(request, body);
+      const { model, message, outputs } = await ask(request, caller, body);
       return reply
         .type('application/json; charset=utf-8')
-        .send(jsonFromPredictResponse(model.contract, message));
+        .send(outputs ? jsonOfValues(outputs) : jsonFromPredictResponse(model.contract, message));
     },
   });
 }
@@ -103,7 +119,7 @@ function answerTooLarge(): AppError {
   return new AppError('MODEL_ERROR', "The model's answer is larger than the server ever holds.");
 }
 
-function requireRelay({ headers }: FastifyRequest, token: string | undefined): void {
+function requireRelay({ headers }: FastifyRequest, token: string | undefined): CallerIdentity {
   const shown = /^Bearer (\S+)$/.exec(headers.authorization ?? '')?.[1] ?? '';
   if (token === undefined || !isEqual(shown, token)) {
     throw new AppError('UNAUTHORIZED', 'This door is for public-api alone.');
@@ -116,6 +132,7 @@ function requireRelay({ headers }: FastifyRequest, token: string | undefined): v
   if (!includesRole(caller.role, routes.predict.access)) {
     throw new AppError('FORBIDDEN', 'This needs the role submit.');
   }
+  return caller;
 }
 
 /** In constant time for tokens of one length; the length of a token is no secret. */
