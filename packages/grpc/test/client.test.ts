@@ -1,13 +1,11 @@
-import { constants, type ClientHttp2Stream } from 'node:http2';
+import { constants } from 'node:http2';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Metadata, status } from '@grpc/grpc-js';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '@inference-server/testing';
-import { makeCall } from '../src/client/outgoing-call.js';
-import { openPeerSession } from '../src/client/peer-session.js';
 import { GrpcError, PeerError } from '../src/index.js';
 import { bareServer, connectTo, foreignServer, MiB } from './servers.js';
 
@@ -240,16 +238,6 @@ test('a peer is looked for by one connection, while it has calls', async () => {
   expect(await pending).toEqual(new Error('enough'));
   await expect.poll(() => (peer.probe(5_000), sockets[1]?.destroyed)).toBe(true);
   expect(sockets.length).toBe(2);
-});
-
-test('a call that is over is held by nothing of its stream', async () => {
-  const address = await foreignServer({ Echo: ({ request }, done) => done(null, request) });
-  const session = openPeerSession(address, { connectTimeoutMs: 5_000, onClosed: () => undefined });
-  onTestFinished(() => session.http2.destroy());
-  const request = vi.spyOn(session.http2, 'request');
-  await makeCall(session, call('/t.T/Echo'));
-  const stream = request.mock.results[0]?.value as ClientHttp2Stream;
-  await expect.poll(() => [stream.closed, stream.eventNames()]).toEqual([true, []]);
 });
 
 test.each([

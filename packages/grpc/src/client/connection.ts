@@ -1,7 +1,7 @@
 import { PeerError } from '../grpc-error.js';
+import { openClientSession, type ClientSession } from '../http2/client-session.js';
 import { watchHost } from './host-watch.js';
-import { makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
-import { openPeerSession, type PeerSession } from './peer-session.js';
+import { headersTo, makeCall, type Answer, type OutgoingCall } from './outgoing-call.js';
 
 export interface GrpcConnection {
   call(call: OutgoingCall): Promise<Answer>;
@@ -23,24 +23,26 @@ export function openGrpcConnection(
   address: string,
   { connectTimeoutMs = 5_000 }: { connectTimeoutMs?: number } = {},
 ): GrpcConnection {
-  const sessions = new Set<PeerSession>();
+  const sessions = new Set<ClientSession>();
+  const target = addressOf(address);
+  const headersOf = headersTo(address);
   let isOver = false;
   const isClosed = () => isOver;
-  const host = watchHost(address, () => {
-    for (const { http2, calls } of sessions) {
-      if (calls > 0) http2.destroy(new Error('the host of the peer does not answer'));
+  const host = watchHost(target, () => {
+    for (const session of sessions) {
+      if (session.streams > 0) session.destroy(new Error('the host of the peer does not answer'));
     }
   });
 
-  function sessionFor(): PeerSession {
-    let least: PeerSession | undefined;
+  function sessionFor(): ClientSession {
+    let least: ClientSession | undefined;
     for (const session of sessions) {
-      if (session.isUsable() && (least === undefined || session.calls < least.calls)) {
+      if (session.isUsable() && (least === undefined || session.streams < least.streams)) {
         least = session;
       }
     }
     if (least !== undefined && (least.hasRoom() || sessions.size >= maxSessions)) return least;
-    const opened = openPeerSession(address, {
+    const opened = openClientSession(target, {
       connectTimeoutMs,
       onClosed: () => sessions.delete(opened),
     });
@@ -53,22 +55,27 @@ export function openGrpcConnection(
       if (isClosed()) throw new PeerError('the connection was closed', { neverTaken: true });
       const session = sessionFor();
       try {
-        return await makeCall(session, call);
+        return await makeCall(session, headersOf(call), call);
       } catch (error) {
         // It was being ended as the call went out: the peer takes it on another one.
         const isAgain = error instanceof PeerError && error.neverTaken && session.isConnected();
         if (!isAgain || isClosed() || call.signal?.aborted === true) throw error;
-        return await makeCall(sessionFor(), call);
+        return await makeCall(sessionFor(), headersOf(call), call);
       }
     },
     probe(timeoutMs) {
-      if ([...sessions].some(({ calls }) => calls > 0)) host.begin(timeoutMs);
+      if ([...sessions].some(({ streams }) => streams > 0)) host.begin(timeoutMs);
       else host.end();
     },
     close() {
       isOver = true;
       host.end();
-      for (const { http2 } of sessions) http2.destroy();
+      for (const session of sessions) session.destroy();
     },
   };
+}
+
+function addressOf(address: string): { host: string; port: number } {
+  const { hostname, port } = new URL(`http://${address}`);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? '80' : port) };
 }

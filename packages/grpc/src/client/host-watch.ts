@@ -1,5 +1,4 @@
 import { connect } from 'node:net';
-import { addressOf } from './peer-session.js';
 
 export interface HostWatch {
   /** Looks at the host from now on; once is enough. */
@@ -17,13 +16,13 @@ const keepAliveMs = 20_000;
  * that says nothing. One is kept: a peer that only computes takes none of those that wait for it, and where
  * too many wait its system hears no other.
  */
-export function watchHost(address: string, onGone: () => void): HostWatch {
+export function watchHost(address: { host: string; port: number }, onGone: () => void): HostWatch {
   let end: (() => void) | undefined;
   return {
     begin(timeoutMs) {
       if (end !== undefined) return;
       const socket = connect({
-        ...addressOf(address),
+        ...address,
         keepAlive: true,
         keepAliveInitialDelay: keepAliveMs,
       });

@@ -1,0 +1,89 @@
+import { Http2Error } from './http2-error.js';
+import { streamWindowBytes } from './settings.js';
+
+/** The body of a response on its way in, read no faster than it is wanted. */
+export interface Incoming {
+  /** Counts bytes that came, be they data or not. Throws Http2Error where the peer sends more than it may. */
+  count(bytes: number): void;
+  take(piece: Buffer): void;
+  /** The peer has said all. */
+  end(): void;
+  resume(): void;
+  /** Nothing more is wanted. */
+  drop(): void;
+}
+
+/** Each takes far more memory than its bytes where it has few: a window of pieces of 256 bytes. */
+const maxHeldPieces = streamWindowBytes / 256;
+
+export function createIncoming({
+  data,
+  grant,
+  onEnd,
+}: {
+  /** False: no more is wanted before `resume`. */
+  data: (piece: Buffer) => boolean;
+  /** Tells the peer that it may send so much more. */
+  grant: (bytes: number) => void;
+  /** Called once everything was taken. */
+  onEnd: () => void;
+}): Incoming {
+  let window = streamWindowBytes;
+  /** What was taken since the peer was last told of it. */
+  let taken = 0;
+  let isPaused = false;
+  let hasEnded = false;
+  let isDropped = false;
+  /** Came while it was paused: no more than a window. */
+  let held: Buffer[] = [];
+
+  /** Whether more is wanted. */
+  function deliver(piece: Buffer): boolean {
+    taken += piece.length;
+    isPaused = !data(piece);
+    if (!isPaused) grantTaken();
+    return !isPaused && !isDropped;
+  }
+
+  function grantTaken(): void {
+    if (taken < streamWindowBytes / 2 || hasEnded || isDropped) return;
+    const bytes = taken;
+    [window, taken] = [window + bytes, 0];
+    grant(bytes);
+  }
+
+  return {
+    count(bytes) {
+      window -= bytes;
+      if (window < 0) throw new Http2Error('FLOW_CONTROL_ERROR', 'the peer sends more than it may');
+    },
+    take(piece) {
+      if (piece.length === 0) return;
+      if (!isPaused) deliver(piece);
+      else if (held.push(piece) > maxHeldPieces) {
+        throw new Http2Error('ENHANCE_YOUR_CALM', 'the peer sends too small pieces');
+      }
+    },
+    end() {
+      hasEnded = true;
+      if (!isPaused && !isDropped) onEnd();
+    },
+    resume() {
+      if (!isPaused || isDropped) return;
+      isPaused = false;
+      const pieces = held;
+      held = [];
+      for (const [n, piece] of pieces.entries()) {
+        if (deliver(piece)) continue;
+        held = pieces.slice(n + 1);
+        return;
+      }
+      grantTaken();
+      if (hasEnded) onEnd();
+    },
+    drop() {
+      isDropped = true;
+      held = [];
+    },
+  };
+}
