@@ -77,22 +77,28 @@ test('an answer may be taken as it comes, as slowly as it is wanted', async () =
   expect([bytes, waits > 10]).toEqual([large.length, true]);
 });
 
-test('the deadline goes along, and ends the call here too', async () => {
+test('the deadline goes along with what else is said, and ends the call here too', async () => {
   let told: unknown;
+  let key: unknown;
   let cancelled!: () => void;
   const wasCancelled = new Promise<void>((resolve) => (cancelled = resolve));
   const address = await bareServer((stream, _server, headers) => {
     told = headers['grpc-timeout'];
+    key = headers['x-key'];
     stream.on('close', () => cancelled());
   });
   const began = performance.now();
   const error = await errorOf(
-    connectTo(address).call({ ...call('/t.T/Silent'), deadlineAt: began + 150 }),
+    connectTo(address).call({
+      ...call('/t.T/Silent'),
+      ...{ deadlineAt: began + 150, metadata: { 'x-key': 'ÿ' } },
+    }),
   );
   expect(error).toMatchObject({ status: 'DEADLINE_EXCEEDED' });
   expect(performance.now() - began).toBeGreaterThan(140);
   await wasCancelled;
   expect(told).toMatch(/^1[0-9]{5}u$/);
+  expect(key).toBe('ÿ');
 });
 
 test('a cancelled call is cancelled at the peer', async () => {

@@ -11,6 +11,7 @@ export interface OutgoingCall {
   path: string;
   /** Goes out in this order, as one message; nothing of it is copied unless it is small. */
   message: readonly Buffer[];
+  metadata?: Metadata;
   /** When the caller waits no longer (performance.now()). */
   deadlineAt?: number | undefined;
   signal?: AbortSignal | undefined;
@@ -127,12 +128,15 @@ export function makeCall(
 /** The headers of calls to one peer: what does not change from call to call is made once for each path. */
 export function headersTo(authority: string): (call: OutgoingCall) => Buffer {
   const usual = new Map<string, Buffer>();
-  return ({ path, deadlineAt }) => {
+  return ({ path, metadata, deadlineAt }) => {
     const block = usual.get(path) ?? encodeHeaders(usualHeaders(authority, path));
     usual.set(path, block);
-    if (deadlineAt === undefined) return block;
-    const timeout = writeTimeout(deadlineAt - performance.now());
-    return Buffer.concat([block, encodeHeaders([['grpc-timeout', timeout]])]);
+    if (deadlineAt === undefined && metadata === undefined) return block;
+    const more = Object.entries(metadata ?? {});
+    if (deadlineAt !== undefined) {
+      more.push(['grpc-timeout', writeTimeout(deadlineAt - performance.now())]);
+    }
+    return Buffer.concat([block, encodeHeaders(more)]);
   };
 }
 
