@@ -80,12 +80,12 @@ export function createHeaderDecoder(maxListBytes: number): HeaderDecoder {
 export function encodeHeaders(entries: readonly HeaderEntry[]): Buffer {
   return Buffer.concat(
     entries.map(([name, value]) => {
-      const index = staticTable.findIndex((known) => known[0] === name && known[1] === value);
-      if (index >= 0) return Buffer.from([0x80 | (index + 1)]);
-      const nameIndex = staticTable.findIndex(([known]) => known === name);
+      const index = staticIndexes.get(`${name}\n${value}`);
+      if (index !== undefined) return Buffer.from([0x80 | index]);
+      const nameIndex = staticIndexes.get(name) ?? 0;
       // An index of 0 says that the name follows.
-      const named = nameIndex >= 0 ? [] : [textOf(name)];
-      return Buffer.concat([integerOf(nameIndex + 1, 4), ...named, textOf(value)]);
+      const named = nameIndex > 0 ? [] : [textOf(name)];
+      return Buffer.concat([integerOf(nameIndex, 4), ...named, textOf(value)]);
     }),
   );
 }
@@ -189,3 +189,11 @@ const staticTable: readonly HeaderEntry[] = [
     ...['via', 'www-authenticate'],
   ].map((name): HeaderEntry => [name, '']),
 ];
+
+/** By name, and by name and value. */
+const staticIndexes = new Map(
+  staticTable.flatMap(([name, value], n) => [
+    [`${name}\n${value}`, n + 1],
+    [name, n + 1],
+  ]),
+);
