@@ -1,5 +1,7 @@
 const dispatcher = 'apps/private-api/src/dispatcher/';
 const policy = 'apps/private-api/test/replica-policy.test.ts';
+const hostWatch = 'packages/grpc/src/client/host-watch.ts';
+const hostGone = 'packages/grpc/test/outages/host-gone.test.ts';
 const letGo = 'apps/private-api/test/outages/replicas-let-go.test.ts';
 
 /** @type {import('./rules.mjs').Rule[]} */
@@ -65,6 +67,20 @@ export const rulesOfReplicas = [
     tests: [
       ['apps/private-api/test/sweeps-of-replicas.test.ts', 'a log goes when the server says'],
     ],
+  },
+  {
+    name: 'the system of a host that says nothing more is asked whether it is there',
+    file: hostWatch,
+    text: 'keepAlive: true,',
+    without: 'keepAlive: false,',
+    tests: [[hostGone, 'a peer whose host vanishes while calls are under way']],
+  },
+  {
+    name: 'the calls of a host that has gone end',
+    file: hostWatch,
+    text: "goneCodes.includes(code ?? '')",
+    without: "goneCodes.includes(code ?? '', goneCodes.length)",
+    tests: [[hostGone, 'a peer whose host vanishes while calls are under way']],
   },
   {
     name: 'the books hold replicas',

@@ -118,6 +118,7 @@ it('knows of a version that it has only failed, however long ago, until one serv
   await replica('ENDED', 'lost', 8);
   await replica('STARTING', null, 0);
   expect(await found()).toEqual([0, true]);
+  expect(await failure()).toEqual(['start_failed']);
   await replica('READY', null, 0, true);
   expect(await found()).toEqual([0, false]);
   await test.query(`DELETE FROM replicas WHERE state = 'READY'`);

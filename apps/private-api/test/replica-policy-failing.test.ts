@@ -38,6 +38,16 @@ describe('a next version that does not start', () => {
     expect([starts, drains]).toEqual([[{ versionId: 'next', consumerId: 'c', lenders: [] }], []]);
   });
 
+  it('is tried by one replica at a time, however long ago it failed', () => {
+    const called = { needs: of(100), waiting: 3, maxReplicas: 3 };
+    const startsOf = (more = {}, replicas: (typeof serving)[] = []) =>
+      planOf({ versions: [version('v', { ...called, ...more })], replicas, consumers: [cpu('c')] })
+        .starts.length;
+    expect([startsOf(), startsOf(due), startsOf(longAgo)]).toEqual([3, 1, 1]);
+    const tried = replica('t', version('v', called), 'c', { state: 'STARTING' });
+    expect([startsOf({}, [tried]), startsOf(longAgo, [tried])]).toEqual([2, 0]);
+  });
+
   it('nor an idle one, nor one that is started anew', () => {
     const idle = replica('r', old, 'c', rested);
     expect(plan(next(due), { replicas: [idle] }).drains).toEqual([]);

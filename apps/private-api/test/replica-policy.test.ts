@@ -355,6 +355,16 @@ describe('a consumer that is drained', () => {
     expect(plan({ ...away, replicas: [there, ready] }).drains).toMatchObject([{ id: 'r' }]);
   });
 
+  it('and one that has left: so does that of an old version, which nobody calls, until the next does', () => {
+    const old = version('old', { model: 'm', isCurrent: false });
+    const next = version('next', { model: 'm', number: 2 });
+    const idle = replica('r', old, 'away', { idleMs: 3_000 });
+    const away = { versions: [old, next], draining: [], left: ['away'] };
+    expect(plan({ ...away, replicas: [idle], consumers: [] }).drains).toEqual([]);
+    const ready = replica('n', next, 'c');
+    expect(plan({ ...away, replicas: [idle, ready] }).drains).toMatchObject([{ id: 'r' }]);
+  });
+
   it('has them go where no others come', () => {
     expect(plan({ replicas: [there], consumers: [] }).drains).toMatchObject([{ id: 'r' }]);
     const idle = { ...called, inFlight: 0 };

@@ -39,7 +39,7 @@ export async function bringUp(run: ReplicaRun): Promise<string | Outcome> {
   } catch (error) {
     if (!isEngineProblem(error, 'name_in_use', 'in_use', 'volume_absent')) throw error;
     await run.requireLease();
-    await removeReplicaTraces(run);
+    await removeReplicaTraces(run, run.outOfTime);
     return await make(run, image.sandbox);
   }
 }

@@ -103,7 +103,7 @@ export function startHosting(
         begin(id, { container });
       } else if (known === undefined || known.report.state === 'ended') {
         try {
-          await removeReplicaTraces({ ...deps, own: deps.names.replica(id) });
+          await removeReplicaTraces({ ...deps, own: deps.names.replica(id) }, outOfTime);
         } catch (error) {
           isClear = false;
           owing.delete(id);

@@ -40,25 +40,26 @@ const mostRefused = 50;
 /**
  * Whoever is still in it goes before: gateways, whose containers live on. So does who is not running, and whoever
  * waits to be started again goes after: an engine starts nothing again that has a network which is gone. Absent is fine.
- * What comes after is repeated here: no list of networks leads to it any more.
+ * From the removal on all is repeated here, until `outOfTime`: be it gone, no list of networks leads to it any more.
  */
 export async function removeNetwork(
   engine: ContainerEngine,
   { id, name }: Pick<Network, 'id' | 'name'>,
   signal: AbortSignal,
+  outOfTime = signal,
 ): Promise<void> {
   const found = await engine.inspectNetwork(id, signal);
   const members = await engine.listMembers(id, signal);
   for (const container of new Set([...(found?.containers ?? []), ...members])) {
     await engine.disconnectContainer(id, container, signal);
   }
-  await engine.removeNetwork(id, signal);
-  const releaseMembers = async () => {
+  const removeAndRelease = async () => {
+    await engine.removeNetwork(id, signal);
     for (const container of await engine.listMembers(id, signal)) {
       await engine.disconnectContainer(name, container, signal);
     }
   };
-  await retryPassing(releaseMembers, { signal, forMs: giveUpAfterMs });
+  await retryPassing(removeAndRelease, { signal: outOfTime, forMs: giveUpAfterMs });
 }
 
 const giveUpAfterMs = 10_000;

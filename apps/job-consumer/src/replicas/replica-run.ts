@@ -45,6 +45,8 @@ export interface ReplicaRun extends ReplicaDeps {
   requireLease(): Promise<void>;
   /** Aborts when it is not wanted any more, or the consumer stops. */
   signal: AbortSignal;
+  /** Aborts when the process must end. */
+  outOfTime: AbortSignal;
 }
 
 /** A replica, as the phases of its life see it. */

@@ -10,17 +10,12 @@ import { removeNetwork } from './replica-network.js';
 
 /**
  * Removes what was made for a replica, by its labels: the containers, the volumes, the network, whoever of us made
- * them. A model volume that is complete belongs to all, and stays.
+ * them. A model volume that is complete belongs to all, and stays. `outOfTime` cuts no call, and ends repeats.
  */
-export async function removeReplicaTraces({
-  engine,
-  names,
-  own,
-}: {
-  engine: ContainerEngine;
-  names: Names;
-  own: Pick<ReplicaNames, 'all'>;
-}): Promise<void> {
+export async function removeReplicaTraces(
+  { engine, names, own }: { engine: ContainerEngine; names: Names; own: Pick<ReplicaNames, 'all'> },
+  outOfTime: AbortSignal,
+): Promise<void> {
   for (const { id } of await engine.listContainers(own.all, uncut)) {
     await engine.removeContainer(id, uncut);
   }
@@ -31,7 +26,7 @@ export async function removeReplicaTraces({
     if (!isOfAll) await engine.removeVolume(volume.name, uncut);
   }
   for (const network of await engine.listNetworks(own.all, uncut)) {
-    await removeNetwork(engine, network, uncut);
+    await removeNetwork(engine, network, uncut, outOfTime);
   }
 }
 
@@ -42,10 +37,11 @@ export async function cleanUpReplica(
     logger: Logger;
   },
   replica: string,
-  signal: AbortSignal,
+  outOfTime: AbortSignal,
 ): Promise<boolean> {
   try {
-    await retryPassing(() => removeReplicaTraces(deps), { signal, forMs: giveUpAfterMs });
+    const remove = () => removeReplicaTraces(deps, outOfTime);
+    await retryPassing(remove, { signal: outOfTime, forMs: giveUpAfterMs });
     return true;
   } catch (error) {
     deps.logger.warn({ replica, reason: messageOf(error) }, 'a replica left traces in the engine');

@@ -3,7 +3,9 @@ import { EngineError, type ContainerEngine } from '@inference-server/container-e
 import type { ReplicaOrder } from '@inference-server/contracts';
 import { createLogger } from '@inference-server/service-kit';
 import { needs } from '@inference-server/testing';
+import { createNames } from '../../src/names.js';
 import { removeNetwork } from '../../src/replicas/replica-network.js';
+import { removeReplicaTraces } from '../../src/replicas/replica-traces.js';
 import { openReplicaScene, type ReplicaScene } from '../replica-scene.js';
 
 const small = { needs: needs({ memory_mib: 128 }) };
@@ -208,24 +210,47 @@ describe('a gateway that does not run when the network of a replica goes', () =>
     await expect.poll(stateOf).toBe('restarting');
     expect(await scene.engine.listMembers(networkId, signal)).toHaveLength(1);
     const before = await restarts();
-    let isRemoved = false;
+    let removals = 0;
     let failures = 0;
     const failingOnce: ContainerEngine = {
       ...scene.engine,
       async removeNetwork(...args) {
         await scene.engine.removeNetwork(...args);
-        isRemoved = true;
+        if ((removals += 1) === 1) throw new EngineError('unreachable', 'its answer was lost');
       },
       async listMembers(...args) {
-        if (isRemoved && failures++ === 0) throw new EngineError('failed', 'not this time');
+        if (removals > 0 && failures++ === 0) throw new EngineError('failed', 'not this time');
         return scene.engine.listMembers(...args);
       },
     };
     await removeNetwork(failingOnce, { id: networkId, name: network.name }, signal);
-    expect(failures).toBe(2);
+    expect([removals, failures]).toEqual([3, 2]);
     expect(await scene.engine.listMembers(networkId, signal)).toEqual([]);
     await expect.poll(restarts, { timeout: 20_000 }).toBeGreaterThan(before + 1);
   }, 60_000);
+});
+
+it('removes the network of a replica for no longer than the process may last', async () => {
+  const own = scene.namesOf('any', 'out-of-time');
+  const network = { name: own.name('replica-network'), subnet: '10.214.253.16/28' };
+  const ofReplica = own.labels('replica-network');
+  await scene.engine.createNetwork({ ...network, labels: ofReplica }, signal);
+  const outOfTime = new AbortController();
+  let failures = 0;
+  const engine: ContainerEngine = {
+    ...scene.engine,
+    async listMembers(...args) {
+      const isThere = (await scene.engine.inspectNetwork(network.name, signal)) !== undefined;
+      if (isThere) return scene.engine.listMembers(...args);
+      failures += 1;
+      outOfTime.abort();
+      throw new EngineError('unreachable', 'it is away');
+    },
+  };
+  const names = createNames(scene.own.installationId, 'any');
+  const removed = removeReplicaTraces({ engine, names, own }, outOfTime.signal);
+  await expect(removed).rejects.toThrow('it is away');
+  expect(failures).toBe(1);
 });
 
 async function untilAbort(bounds: AbortSignal): Promise<never> {

@@ -116,7 +116,7 @@ export function planReplicas(
     const own = lasting(version);
     const missing = wantedOf(version, olderOf(version), room) - own.length;
     // What fails is tried by one replica at a time.
-    const atOnce = version.failures === 0 ? missing : own.every(isReady) ? 1 : 0;
+    const atOnce = hasFailed(version) ? Number(own.every(isReady)) : missing;
     for (let n = 0; n < Math.min(missing, atOnce) && !isPausing(version); n += 1) {
       if (!placeOne(version, n === 0 && own.every(isReady))) break;
     }
@@ -200,9 +200,9 @@ export function planReplicas(
   }
 
   /**
-   * On a consumer that is to be empty one stays for each that comes in its place; on one that has left also what
-   * the calls need until others serve, and on any as long as what is to come in its place has failed and is
-   * tried again. What nobody calls goes, however often that is tried.
+   * On a consumer that is to be empty one stays for each that comes in its place, and what the calls need as long
+   * as that has failed and is tried again: what nobody calls goes, however often that is. On one that has left
+   * what the model is to have stays until others serve, an old version's one too, be it called or not.
    */
   function leaveConsumers(): void {
     for (const version of versions) {
@@ -212,11 +212,10 @@ export function planReplicas(
       const heirs = heir === undefined ? [] : lasting(heir);
       const serving = heirs.filter(isReady).length;
       const coming = heirs.length - serving + (placed.get(heir?.id ?? '') ?? 0);
-      const isCalled = leaving.some(({ idleMs }) => idleMs < restMs);
-      const needed =
-        heir === undefined
-          ? 0
-          : Math.max(neededOf(heir, olderOf(heir)), Number(isCalled)) - serving;
+      const called = Number(leaving.some(({ idleMs }) => idleMs < restMs));
+      const older = olderOf(version);
+      const needed = heir && Math.max(neededOf(heir, older), called) - serving;
+      const wanted = heir && Math.max(wantedOf(heir, older, room), called) - serving;
       const isTried =
         heir !== undefined &&
         (isPausing(heir) || ((hasFailed(heir) || heir.losses > 0) && coming > 0));
@@ -224,11 +223,11 @@ export function planReplicas(
         leaving.filter((of) => isOnOneOf(draining, of)),
         leaving.filter((of) => !isOnOneOf(draining, of)),
       ];
-      const spare = ({ length }: LivingReplica[], areNeeded: boolean) =>
-        Math.max(0, length - Math.max(coming, areNeeded ? needed : 0));
+      const spare = ({ length }: LivingReplica[], least = 0) =>
+        Math.max(0, length - Math.max(coming, least));
       const going = [
-        ...leastRecentlyUsed(drained).slice(0, spare(drained, isTried)),
-        ...leastRecentlyUsed(away).slice(0, spare(away, true)),
+        ...leastRecentlyUsed(drained).slice(0, spare(drained, isTried ? needed : 0)),
+        ...leastRecentlyUsed(away).slice(0, spare(away, wanted)),
       ];
       for (const replica of going) giveUp(replica, 'consumer drained');
     }

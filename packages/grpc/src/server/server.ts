@@ -45,12 +45,13 @@ export interface GrpcServer {
  */
 const windowBytes = 512 * 1024;
 const sessionWindowBytes = 8 * 1024 ** 2;
-/**
- * Calls of which is not known yet whether they may, be they begun or not: they are in nobody's budget. From a
- * connection from which one was let in, all that it may have at a time may wait.
- */
+/** Calls of which is not known yet whether they may, be they begun or not: they are in nobody's budget. */
 const maxWaiting = { strangers: 1_000, known: 2_000 };
-const maxWaitingOfStranger = 128;
+/**
+ * So many a connection may have at a time before one from it was let in. It is told so, and others wait at the
+ * caller: those that many callers send through one proxy are not refused for coming together.
+ */
+const maxCallsOfStranger = 128;
 
 /** How long what ends with the server may take to say so. */
 const lastWordsMs = 200;
@@ -79,7 +80,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const server = createServer({
     settings: {
       enablePush: false,
-      maxConcurrentStreams: maxCallsPerConnection,
+      maxConcurrentStreams: Math.min(maxCallsOfStranger, maxCallsPerConnection),
       maxHeaderListSize: 16 * 1024,
     },
     maxHeaderListPairs: 128,
@@ -92,7 +93,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   server.on('session', (session) => {
     const isBusy = () => (sessions.get(session)?.calls ?? 0) > 0;
     sessions.set(session, {
-      ...{ calls: 0, waiting: 0, openStreams: 0, isWide: false },
+      ...{ calls: 0, openStreams: 0, isWide: false },
       ...guardSession(session, isBusy),
     });
     session.once('close', () => sessions.delete(session));
@@ -131,7 +132,10 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       } else if (!connection.isWide && session?.destroyed === false) {
         connection.isWide = true;
         session.setLocalWindowSize(sessionWindowBytes);
-        session.settings({ initialWindowSize: windowBytes });
+        session.settings({
+          initialWindowSize: windowBytes,
+          maxConcurrentStreams: maxCallsPerConnection,
+        });
       }
     };
     const { signal } = call.head;
@@ -167,17 +171,14 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   /** Counts a call until it is left, or over; undefined: too many wait. */
   function enter(connection: Connection, signal: AbortSignal): (() => void) | undefined {
     const kind = connection.isWide ? 'known' : 'strangers';
-    const most = connection.isWide ? maxCallsPerConnection : maxWaitingOfStranger;
-    if (connection.waiting >= most || waiting[kind] >= maxWaiting[kind]) return undefined;
+    if (waiting[kind] >= maxWaiting[kind]) return undefined;
     waiting[kind] += 1;
-    connection.waiting += 1;
     let isCounted = true;
     const leave = () => {
       if (!isCounted) return;
       isCounted = false;
       signal.removeEventListener('abort', leave);
       waiting[kind] -= 1;
-      connection.waiting -= 1;
     };
     signal.addEventListener('abort', leave, { once: true });
     return leave;
@@ -264,8 +265,6 @@ function leaving(method: Method, leave: () => void): Method {
 
 interface Connection {
   calls: number;
-  /** Of which is not known yet who may call. */
-  waiting: number;
   /** Of methods that are open to everybody. */
   openStreams: number;
   /** Whether as much may come at a time as from one that is known. */

@@ -12,7 +12,7 @@ import type { Database } from '../../database/database.js';
 import { deviceIsTaken } from '../attempts/held-attempt.js';
 import type { StoredBlob } from '../blobs/service.js';
 import { needsOf } from '../models/needs.js';
-import { failed, failuresCountS, noteDrained, stopDrained } from './ends.js';
+import { failed, failuresCountS, noteDrained, stopDrained, tells } from './ends.js';
 
 export type ReplicaRepository = ReturnType<typeof createReplicaRepository>;
 
@@ -49,7 +49,7 @@ export interface HostedRow {
   max_delay_ms: number;
   /** A replica that it is to have finds none. */
   has_no_room: boolean;
-  /** Of its last replica: lately, or as long as there is no room for another one. */
+  /** Of its last replica: lately, or, as long as there is no room for another one, of the last that tells. */
   last_failure: {
     end_reason: string;
     detail: string | null;
@@ -231,8 +231,9 @@ export function createReplicaRepository(
                 (SELECT to_jsonb(e) FROM (
                    SELECT r.state, r.end_reason, r.detail, r.exit_code, r.out_of_memory FROM replicas r
                     WHERE r.model_version_id = v.id AND r.state = 'ENDED'
-                      AND (r.ended_at > now() - interval '${failuresCountS} seconds'
-                           OR v.no_room_since IS NOT NULL)
+                      AND CASE WHEN v.no_room_since IS NULL
+                               THEN r.ended_at > now() - interval '${failuresCountS} seconds'
+                               ELSE ${tells('r')} END
                     ORDER BY r.ended_at DESC LIMIT 1) AS e
                   WHERE ${failed('e')}) AS last_failure
            FROM model_versions v JOIN models m USING (human_readable_id)
