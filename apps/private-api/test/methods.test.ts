@@ -38,10 +38,13 @@ async function ask(
 }
 
 /** What opens it. */
-function credentialsFor({ callers }: RouteContract) {
+function credentialsFor({ callers, access }: RouteContract) {
   if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
   if (callers.includes('operator')) return { token: api.operatorToken };
-  if (callers.includes('rpc-gateway')) return { token: rpcGatewayToken(api.operatorToken) };
+  if (callers.includes('rpc-gateway')) {
+    const token = rpcGatewayToken(api.operatorToken);
+    return access === 'submit' ? { token, caller: actingFor('a') } : { token };
+  }
   return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
 }
 

@@ -295,6 +295,8 @@ describe('all sweeps', () => {
       'login-places': 0,
       'gpu-use': 0,
       audit: 0,
+      invocations: 0,
+      'invocation-contents': 0,
       'model-files': 20,
       'abandoned-uploads': 20,
       'deleted-blobs': 20,

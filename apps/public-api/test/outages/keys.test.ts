@@ -163,7 +163,8 @@ describe('a server that others can reach', () => {
         response.end(isSetUp ? JSON.stringify({ has_keys: hasKeys }) : '{}');
       });
       const { url } = await startPair(known, { isExposed: true });
-      const address = url + path.replace(':uid', uid).replace(/:\w+/, 'a'.repeat(16));
+      const filled = path.replace(':uid', uid).replace(/:id$/, '1');
+      const address = url + filled.replace(/:\w+/, 'a'.repeat(16));
       // Without anything, with a key, with a token; a password comes in the body, which is not looked at.
       const callers = [{}, bearer(aKey), bearer('ist_t')];
       for (const headers of callers) {
