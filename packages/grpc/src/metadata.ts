@@ -21,6 +21,7 @@ function isOfProtocol(name: string): boolean {
 const ofProtocol = new Set([
   ...['content-type', 'te', 'user-agent', 'connection', 'host', 'date', 'grpc-status'],
   ...['grpc-message', 'grpc-timeout', 'grpc-encoding', 'grpc-accept-encoding'],
+  ...['content-length', 'http2-settings'],
 ]);
 
 /** Text of a status as `grpc-message` takes it: what is no printable ASCII is percent-encoded. */

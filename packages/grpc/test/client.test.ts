@@ -1,6 +1,6 @@
-import { constants } from 'node:http2';
+import { constants, createServer } from 'node:http2';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Metadata, status } from '@grpc/grpc-js';
@@ -244,6 +244,26 @@ test('a peer is looked for by one connection, while it has calls', async () => {
   expect(await pending).toEqual(new Error('enough'));
   await expect.poll(() => (peer.probe(5_000), sockets[1]?.destroyed)).toBe(true);
   expect(sockets.length).toBe(2);
+});
+
+test.each([0, 100, 65_536])('a peer that keeps %s bytes of headers', async (headerTableSize) => {
+  const server = createServer({ settings: { headerTableSize } });
+  const sessions = new Set<{ destroy(): void }>();
+  server.on('session', (session) => sessions.add(session));
+  server.on('stream', (stream) => {
+    stream.respond({ ...head, 'grpc-status': '7', 'x-long': 'y'.repeat(90) }, { endStream: true });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    for (const session of sessions) session.destroy();
+    server.close();
+  });
+  const peer = connectTo(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+  for (let n = 0; n < 4; n += 1) {
+    const deadlineAt = performance.now() + 5_000;
+    expect((await peer.call({ ...call('/t.T/Any'), deadlineAt })).status).toBe('PERMISSION_DENIED');
+  }
 });
 
 test.each([

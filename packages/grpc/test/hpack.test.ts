@@ -5,7 +5,7 @@ import { bareServer, connectTo } from './servers.js';
 
 const decode = (...blocks: string[]) => {
   const decoder = createHeaderDecoder(64 * 1024);
-  return blocks.map((block) => ({ ...decoder.decode(Buffer.from(block, 'hex')) })).at(-1);
+  return blocks.map((block) => ({ ...decoder.decode(Buffer.from(block, 'hex')).headers })).at(-1);
 };
 
 const request = {
@@ -55,6 +55,19 @@ test('headers are bounded, also those that an index repeats', () => {
   expect(() => decode(kept, 'be'.repeat(1_000))).toThrow('too many headers');
 });
 
+test.each<[string, [string, string][]]>([
+  ['of a connection', [['transfer-encoding', 'chunked']]],
+  ['with a name in capitals', [['X', '1']]],
+  ['with a blank in its name', [['x a', '1']]],
+  ['without a name', [['', '1']]],
+  ['with a line in its value', [['x', '1\r\ny: 2']]],
+  ['with a zero in its value', [['x', '\0']]],
+  ['of the protocol behind others', [['x', '1'], [':status', '200']]], // prettier-ignore
+  ['of the protocol twice', [[':status', '200'], [':status', '200']]], // prettier-ignore
+])('a header %s is not sound', (_what, entries) => {
+  expect(createHeaderDecoder(1_000).decode(encodeHeaders(entries)).isSound).toBe(false);
+});
+
 test('what ours writes, it reads', () => {
   const entries: [string, string][] = [
     [':method', 'POST'],
@@ -62,8 +75,9 @@ test('what ours writes, it reads', () => {
     ['grpc-timeout', '1S'],
     ['x', 'ÿ'],
   ];
-  const headers = createHeaderDecoder(64 * 1024).decode(encodeHeaders(entries));
-  expect(Object.entries(headers)).toEqual(entries);
+  const { headers, isSound } = createHeaderDecoder(64 * 1024).decode(encodeHeaders(entries));
+  expect(isSound).toBe(true);
+  expect(Object.entries(headers).join() === entries.join()).toBe(true);
 });
 
 test('headers as another maker writes them, call after call of one connection', async () => {

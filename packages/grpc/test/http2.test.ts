@@ -1,36 +1,21 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { PeerError } from '../src/index.js';
-import { connectTo, MiB } from './servers.js';
 import {
   answer,
+  call,
+  errorOf,
   frame,
+  isEnd,
   literal,
   ok,
   rawServer,
+  sayer,
   settings,
   statusOf,
   type RawPeer,
-  type Seen,
 } from './raw-server.js';
-
-const call = (bytes = 5) => ({
-  path: '/t.T/Any',
-  message: [Buffer.alloc(bytes, 7)],
-  maxAnswerBytes: 8 * MiB,
-});
-const isBegun = ({ type }: Seen) => type === 1;
-const isEnd = ({ type, flags }: Seen) => type === 0 && flags === 1;
-const errorOf = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => expect.fail('it was answered'),
-    (error: unknown) => error,
-  );
-
-/** A server that says this to every call, once it is there whole. */
-const sayer = (frames: (stream: number) => Buffer[]) =>
-  rawServer((one, peer) => {
-    if (isEnd(one)) peer.send(...frames(one.stream));
-  });
+import { connectTo } from './servers.js';
 
 const cut = ok.length - 7;
 test.each<[string, (stream: number) => Buffer[]]>([
@@ -127,109 +112,63 @@ test('who speaks no HTTP/2 is no peer', async () => {
   expect((error as Error).message).toMatch(/no HTTP\/2|too large/);
 });
 
-test('a body goes out as the peer grants room for it, and by turns with others', async () => {
-  const bodies = new Map<number, number>();
-  const order: number[] = [];
-  const address = await rawServer(
-    (one, peer) => {
-      if (isBegun(one)) bodies.set(one.stream, 0);
-      if (one.type !== 0) return;
-      order.push(one.stream);
-      expect(one.payload.length).toBeLessThanOrEqual(1_000);
-      bodies.set(one.stream, (bodies.get(one.stream) ?? 0) + one.payload.length);
-      if (isEnd(one)) peer.send(...answer(one.stream));
-      else peer.send(frame(8, 0, one.stream, [0, 0, 3, 232]), frame(8, 0, 0, [0, 0, 3, 232]));
-    },
-    (peer) => peer.send(settings([4, 1_000])),
-  );
-  const peer = connectTo(address);
-  // Before it knows the peer, the usual windows hold.
-  await peer.call(call(100));
-  const answers = await Promise.all([peer.call(call(300_000)), peer.call(call(300_000))]);
-  expect(answers.map(({ status }) => status)).toEqual(['OK', 'OK']);
-  expect([...bodies.values()]).toEqual([105, 300_005, 300_005]);
-  const turns = order.slice(100, 300);
-  expect(turns.filter((stream) => stream === turns[0]).length).toBeGreaterThan(50);
-  expect(turns.filter((stream) => stream === turns[0]).length).toBeLessThan(150);
-});
-
-test('a peer that takes back room gets no more until it has granted that again', async () => {
+/** Takes nothing before it is told to. */
+function slowSink() {
+  let onDrain = () => undefined as unknown;
   let bytes = 0;
-  let peer: RawPeer | undefined;
-  const address = await rawServer((one, by) => {
-    peer = by;
-    if (one.type === 0) bytes += one.payload.length;
-    if (isEnd(one)) by.send(...answer(one.stream));
-  });
-  const pending = connectTo(address).call(call(100_000));
-  await expect.poll(() => bytes).toBe(65_535);
-  peer?.send(settings([4, 0]), frame(8, 0, 0, [0, 1, 0, 0]), frame(8, 0, 1, [0, 0, 255, 255]));
-  await expect.poll(() => peer?.seen.filter(({ type, flags }) => type === 4 && flags === 1).length).toBe(2); // prettier-ignore
-  expect(bytes).toBe(65_535);
-  peer?.send(frame(8, 0, 1, [0, 0, 0, 1]));
-  await expect.poll(() => bytes).toBe(65_536);
-  peer?.send(frame(8, 0, 1, [0, 1, 0, 0]));
-  expect((await pending).status).toBe('OK');
-  expect(bytes).toBe(100_005);
-});
+  return {
+    write: (piece: Buffer) => ((bytes += piece.length), false),
+    once: (_event: string, listener: () => void) => (onDrain = listener),
+    drain: () => onDrain(),
+    bytes: () => bytes,
+  };
+}
 
-test('data beyond what is read is not taken', async () => {
-  const address = await sayer((s) => [
-    frame(1, 4, s, ok),
-    frame(0, 0, s, [0, 0, 64, 0, 0]),
-    ...Array.from({ length: 64 }, () => frame(0, 0, s, Buffer.alloc(16_384))),
-  ]);
-  const sink = { write: () => false, once: () => undefined };
-  const error = await errorOf(connectTo(address).call({ ...call(), sinkFor: () => sink }));
-  expect((error as Error).message).toContain('more than it may');
-});
-
-test('nor is it in pieces of nearly nothing', async () => {
-  const address = await sayer((s) => [
-    frame(1, 4, s, ok),
-    frame(0, 0, s, [0, 0, 64, 0, 0, 1]),
-    ...Array.from({ length: 4_100 }, () => frame(0, 0, s, [1])),
-  ]);
-  const sink = { write: () => false, once: () => undefined };
-  const error = await errorOf(connectTo(address).call({ ...call(), sinkFor: () => sink }));
-  expect((error as Error).message).toContain('small pieces');
-});
-
-test('calls wait where the peer takes one at a time', async () => {
-  const open = new Map<RawPeer, number>();
-  let most = 0;
-  const address = await rawServer(
-    (one, peer) => {
-      const isFirst = peer === [...open.keys()][0];
-      if (isBegun(one)) open.set(peer, (open.get(peer) ?? 0) + 1);
-      // The others may not have said yet what they take.
-      if (isFirst) most = Math.max(most, open.get(peer) ?? 0);
-      if (!isEnd(one)) return;
-      setTimeout(() => {
-        open.set(peer, (open.get(peer) ?? 0) - 1);
-        peer.send(...answer(one.stream));
-      }, 2);
-    },
-    (peer) => {
-      open.set(peer, 0);
-      peer.send(settings([3, 1]));
-    },
-  );
-  const peer = connectTo(address);
-  await peer.call(call());
-  const answers = await Promise.all(Array.from({ length: 40 }, () => peer.call(call())));
-  expect(answers.every(({ status }) => status === 'OK')).toBe(true);
-  expect([most, open.size]).toEqual([1, 8]);
-});
-
-test('an answer before the body is whole ends the call, and its body', async () => {
-  const seen: Seen[] = [];
+test.each<[string, (s: number) => Buffer[]]>([
+  ['reset', (s) => [frame(3, 0, s, [0, 0, 0, 0])]],
+  ['sent away', () => [frame(7, 0, 0, [0, 0, 0, 0, 0, 0, 0, 2])]],
+  ['cut', () => []],
+])('an answer that has come whole is one, though its call is %s then', async (how, frames) => {
   const address = await rawServer((one, peer) => {
-    seen.push(one);
-    if (isBegun(one)) peer.send(frame(1, 5, one.stream, Buffer.concat([ok, statusOf(8)])));
+    if (!isEnd(one)) return;
+    const { stream: s } = one;
+    const pieces = [frame(0, 0, s, [0, 0, 0, 0, 3, 1]), frame(0, 0, s, [2]), frame(0, 0, s, [3])];
+    peer.send(frame(1, 4, s, ok), ...pieces, frame(1, 5, s, statusOf(0)), ...frames(s));
+    if (how === 'cut') peer.socket.end();
   });
-  expect((await connectTo(address).call(call(8 * MiB))).status).toBe('RESOURCE_EXHAUSTED');
-  await expect.poll(() => seen.find(({ type }) => type === 3)?.payload[3]).toBe(8);
+  const sink = slowSink();
+  let ended: unknown;
+  const pending = connectTo(address)
+    .call({ ...call(), sinkFor: () => sink })
+    .then((value) => (ended = value));
+  await expect.poll(() => sink.bytes()).toBe(1);
+  await sleep(50);
+  expect(ended).toBeUndefined();
+  await expect.poll(() => (sink.drain(), ended)).toMatchObject({ status: 'OK' });
+  await pending;
+  expect(sink.bytes()).toBe(3);
+});
+
+test('who has begun to answer has taken the call', async () => {
+  const address = await sayer((s) => [frame(1, 4, s, ok), frame(3, 0, s, [0, 0, 0, 7])]);
+  const error = await errorOf(connectTo(address).call(call()));
+  expect(error).toMatchObject({ status: 'UNAVAILABLE', neverTaken: false });
+});
+
+test('who sends away for a reason is not waited for', async () => {
+  const address = await sayer(() => [frame(7, 0, 0, [0, 0, 0, 1, 0, 0, 0, 11])]);
+  const error = await errorOf(connectTo(address).call(call()));
+  expect(error).toMatchObject({ neverTaken: false, message: 'the peer sent away: 11' });
+});
+
+test('trailers that no HTTP/2 has are no answer', async () => {
+  const address = await sayer((s) => [
+    frame(1, 4, s, ok),
+    frame(0, 0, s, Buffer.alloc(5)),
+    frame(1, 5, s, Buffer.concat([statusOf(0), literal('transfer-encoding', 'chunked')])),
+  ]);
+  const error = await errorOf(connectTo(address).call(call()));
+  expect((error as Error).message).toContain('out of form');
 });
 
 test('what a peer had taken when it said that it ends is answered, what it had not goes elsewhere', async () => {
@@ -254,33 +193,6 @@ test('what a peer had taken when it said that it ends is answered, what it had n
   const answers = await Promise.all([peer.call(call()), peer.call(call())]);
   expect(answers.map(({ status }) => status)).toEqual(['OK', 'OK']);
   expect(begun).toEqual(['1.1', '1.3', '2.1']);
-});
-
-test('pings are answered, and not for who reads nothing', async () => {
-  let peer: RawPeer | undefined;
-  const address = await rawServer((one, by) => {
-    peer = by;
-    if (isEnd(one)) by.send(frame(6, 0, 0, [1, 2, 3, 4, 5, 6, 7, 8]));
-    if (one.type === 6) by.send(...answer(1));
-  });
-  await connectTo(address).call(call());
-  expect(peer?.seen.find(({ type }) => type === 6)).toMatchObject({
-    flags: 1,
-    payload: Buffer.from([1, 2, 3, 4, 5, 6, 7, 8]),
-  });
-
-  const flood = frame(6, 0, 0, Buffer.alloc(8));
-  const deaf = await rawServer((one, by) => {
-    if (!isEnd(one)) return;
-    by.socket.pause();
-    const more = () => {
-      while (!by.socket.destroyed && by.socket.write(Buffer.concat(Array.from({ length: 1_000 }, () => flood)))); // prettier-ignore
-    };
-    by.socket.on('drain', more);
-    more();
-  });
-  const error = await errorOf(connectTo(deaf).call(call()));
-  expect((error as Error).message).toMatch(/does not read|closed|EPIPE|ECONNRESET/);
 });
 
 test('whatever a peer says, each call comes to its end', async () => {

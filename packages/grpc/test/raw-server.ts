@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 
 /** A frame as a test writes it: RFC 9113, section 4.1. */
 export function frame(
@@ -96,3 +96,22 @@ export async function rawServer(
   });
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
+
+export const call = (bytes = 5) => ({
+  path: '/t.T/Any',
+  message: [Buffer.alloc(bytes, 7)],
+  maxAnswerBytes: 8 * 1024 ** 2,
+});
+export const isBegun = ({ type }: Seen) => type === 1;
+export const isEnd = ({ type, flags }: Seen) => type === 0 && flags === 1;
+export const errorOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => expect.fail('it was answered'),
+    (error: unknown) => error,
+  );
+
+/** A server that says this to every call, once it is there whole. */
+export const sayer = (frames: (stream: number) => Buffer[]) =>
+  rawServer((one, peer) => {
+    if (isEnd(one)) peer.send(...frames(one.stream));
+  });

@@ -99,6 +99,22 @@ test('a call is refused before its message is read', async () => {
   expect(grpc).toBe('16');
 });
 
+test('trailers that cannot be sent end one call, and nothing else', async () => {
+  const trailers = { 'keep-alive': '1' };
+  const { address, faults } = await startServer({
+    '/t.T/Ok': () => ({ unary: async (message) => ({ message: [message], trailers }) }),
+    '/t.T/Fail': () => {
+      throw new GrpcError('NOT_FOUND', 'none', { trailers });
+    },
+    '/t.T/Echo': echo,
+  });
+  for (const path of ['/t.T/Ok', '/t.T/Fail']) {
+    await expect(callForeign(address, path, hello)).rejects.toMatchObject({ code: 13 });
+  }
+  expect(await callForeign(address, '/t.T/Echo', hello)).toEqual(hello);
+  expect(faults).toEqual([]);
+});
+
 test('the deadline of the caller ends the call, and its handler hears of it', async () => {
   const heard: unknown[] = [];
   const wait: Method = ({ signal }) => ({

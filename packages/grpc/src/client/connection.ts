@@ -36,12 +36,13 @@ export function openGrpcConnection(
 
   function sessionFor(): ClientSession {
     let least: ClientSession | undefined;
+    let usable = 0;
     for (const session of sessions) {
-      if (session.isUsable() && (least === undefined || session.streams < least.streams)) {
-        least = session;
-      }
+      if (!session.isUsable()) continue;
+      usable += 1;
+      if (least === undefined || session.streams < least.streams) least = session;
     }
-    if (least !== undefined && (least.hasRoom() || sessions.size >= maxSessions)) return least;
+    if (least !== undefined && (least.hasRoom() || usable >= maxSessions)) return least;
     const opened = openClientSession(target, {
       connectTimeoutMs,
       onClosed: () => sessions.delete(opened),
@@ -70,7 +71,7 @@ export function openGrpcConnection(
     close() {
       isOver = true;
       host.end();
-      for (const session of sessions) session.destroy();
+      for (const session of sessions) session.destroy(new Error('the connection was closed'));
     },
   };
 }

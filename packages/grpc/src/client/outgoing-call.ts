@@ -114,7 +114,7 @@ export function makeCall(
         if (httpStatus !== 200) return noGrpc(httpStatus);
         return new PeerError('the peer ended the call without a status', { neverTaken: false });
       }
-      const status = statusNameOf(Number(code));
+      const status = statusNameOf(/^\d{1,2}$/.test(code) ? Number(code) : NaN);
       const isCut = reader.isWithin() || (status === 'OK' && !hasBegun);
       if (status === 'OK' && isCut) {
         return new GrpcError('INTERNAL', 'The answer is OK and has no whole message.');

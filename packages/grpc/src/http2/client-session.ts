@@ -11,7 +11,7 @@ import {
   type Frame,
 } from './frames.js';
 import { createHeaderBlocks } from './header-blocks.js';
-import type { Headers } from './hpack.js';
+import { keepNothing, type Headers } from './hpack.js';
 import { errorCodes, Http2Error } from './http2-error.js';
 import { createIncoming, type Incoming } from './incoming.js';
 import { createPeerSettings, ownSettings } from './settings.js';
@@ -59,6 +59,8 @@ interface Stream extends ClientStream {
   outgoing: Outgoing;
   listener: StreamListener;
   incoming: Incoming;
+  /** Blocks of headers that came for it. */
+  blocks: number;
 }
 
 /** What a peer may send ahead of what is read, of all answers together. */
@@ -68,6 +70,8 @@ const usualWindowBytes = 65_535;
 const keepAliveMs = 10_000;
 /** Of what the peer makes us answer, as to its pings, while it reads nothing. */
 const maxUnreadBytes = 1024 ** 2;
+/** Those of one response: beside its own and those behind its data, what is said before it. */
+const maxBlocks = 16;
 const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const lastStreamId = 2 ** 31 - 1;
 
@@ -86,6 +90,7 @@ export function openClientSession(
   let hasSettings = false;
   let sessionWindow = sessionWindowBytes;
   let sessionTaken = 0;
+  let unreadBytes = 0;
   let cause: Error | undefined;
 
   const socket = connect({
@@ -106,6 +111,11 @@ export function openClientSession(
     isConnected = true;
     clearTimeout(overdue);
   });
+  socket.on('drain', () => {
+    unreadBytes = 0;
+    admit();
+    sender.pump();
+  });
   socket.on('error', (error) => {
     cause ??= error;
   });
@@ -123,7 +133,7 @@ export function openClientSession(
     sender.close();
     onClosed();
     const text = cause === undefined ? 'the peer closed the connection' : whyLost(cause);
-    for (const stream of waiting) lose(stream, text, true);
+    loseWaiting(text);
     for (const stream of open.values()) lose(stream, text, !isConnected);
   });
 
@@ -141,16 +151,23 @@ export function openClientSession(
     socket.destroy();
   }
 
+  /** Who has begun to answer has taken it, whatever it says. */
   function lose(stream: Stream, text: string, neverTaken: boolean): void {
-    forget(stream);
-    stream.listener.lost(new PeerError(text, { neverTaken, cause }));
+    leave(stream);
+    stream.incoming.drop();
+    const isUnheard = stream.blocks === 0;
+    stream.listener.lost(new PeerError(text, { neverTaken: neverTaken && isUnheard, cause }));
   }
 
-  function forget(stream: Stream): void {
+  function loseWaiting(text: string): void {
+    for (const stream of waiting) lose(stream, text, true);
+  }
+
+  /** Nothing more goes out of it, nor is anything more heard; what has come may still be read. */
+  function leave(stream: Stream): void {
     open.delete(stream.id);
     waiting.delete(stream);
     sender.drop(stream.outgoing);
-    stream.incoming.drop();
     admit();
     if (isEnding && open.size === 0) socket.destroy();
   }
@@ -158,7 +175,7 @@ export function openClientSession(
   /** Lets those go out that have waited, as far as the peer takes more. */
   function admit(): void {
     for (const stream of waiting) {
-      if (isEnding || open.size >= peer.maxStreams()) return;
+      if (isEnding || open.size >= peer.maxStreams() || !sender.isFree()) return;
       waiting.delete(stream);
       begin(stream);
     }
@@ -167,10 +184,14 @@ export function openClientSession(
   function begin(stream: Stream): void {
     stream.id = nextId;
     nextId += 2;
-    // Of ids there are no more: others take another connection.
-    if (nextId > lastStreamId) isEnding = true;
     open.set(stream.id, stream);
-    sender.begin(stream.id, stream.headers, stream.outgoing);
+    const { headers } = stream;
+    const block = peer.takesTableSize() ? Buffer.concat([keepNothing, headers]) : headers;
+    sender.begin(stream.id, block, stream.outgoing);
+    if (nextId <= lastStreamId) return;
+    // Of ids there are no more: others take another connection.
+    isEnding = true;
+    loseWaiting('the connection is about to end');
   }
 
   const takers: Readonly<Record<number, (frame: Frame) => void>> = {
@@ -206,7 +227,9 @@ export function openClientSession(
   }
 
   function answer(type: number, payload: Buffer): void {
-    if (socket.writableLength > maxUnreadBytes) {
+    if (socket.writableLength === 0) unreadBytes = 0;
+    unreadBytes += headBytes + payload.length;
+    if (unreadBytes > maxUnreadBytes) {
       throw new Http2Error('ENHANCE_YOUR_CALM', 'the peer asks and does not read');
     }
     const frame = beginFrame(type, flags.ACK, 0, payload.length, payload.length);
@@ -246,9 +269,10 @@ export function openClientSession(
     isEnding = true;
     if (code !== errorCodes.NO_ERROR) cause ??= new Error(`the peer sent away: ${code}`);
     const text = cause === undefined ? 'the peer is about to end' : whyLost(cause);
-    for (const stream of waiting) lose(stream, text, true);
+    loseWaiting(text);
     for (const stream of open.values()) if (stream.id > lastTaken) lose(stream, text, true);
-    if (open.size === 0) socket.destroy();
+    // Who sends away for a reason answers no more.
+    if (open.size === 0 || code !== errorCodes.NO_ERROR) socket.destroy();
   }
 
   function takeReset({ streamId, payload }: Frame): void {
@@ -265,13 +289,23 @@ export function openClientSession(
     const block = blocks.take(frame);
     const stream = block && open.get(block.streamId);
     if (block === undefined || stream === undefined) return;
+    stream.blocks += 1;
+    if (stream.blocks > maxBlocks) {
+      throw new Http2Error('ENHANCE_YOUR_CALM', 'the peer sends too many headers');
+    }
+    if (!block.isSound) {
+      reset(stream, errorCodes.PROTOCOL_ERROR);
+      lose(stream, 'headers of the peer are out of form', false);
+      return;
+    }
     stream.listener.headers(block.headers);
-    if (block.isEnd) stream.incoming.end();
+    if (block.isEnd) endOf(stream);
   }
 
   function takePaddedData(frame: Frame): void {
     const content = contentOfFrame(frame);
-    takeRoom(known(frame.streamId), frame.payload.length - content.length);
+    const padding = frame.payload.length - content.length;
+    takeRoom(known(frame.streamId), padding)?.incoming.skip(padding);
     takeData(frame.streamId, content, (frame.flags & flags.END_STREAM) !== 0);
   }
 
@@ -280,7 +314,7 @@ export function openClientSession(
     const stream = takeRoom(known(streamId), piece.length);
     if (stream === undefined) return;
     stream.incoming.take(piece);
-    if (isEnd) stream.incoming.end();
+    if (isEnd) endOf(stream);
   }
 
   /** Counts bytes that came, and grants as many again: of all requests at once, of one as it reads. */
@@ -299,15 +333,16 @@ export function openClientSession(
     return stream;
   }
 
+  /** The peer has said all, and wants to hear no more. Whatever becomes of it, what it said holds. */
   function endOf(stream: Stream): void {
-    // The peer has said all, and wants to hear no more.
-    if (sender.isUnsent(stream.outgoing)) reset(stream);
-    forget(stream);
-    stream.listener.end();
+    if (!open.has(stream.id)) return;
+    if (sender.isUnsent(stream.outgoing)) reset(stream, errorCodes.CANCEL);
+    leave(stream);
+    stream.incoming.end();
   }
 
-  function reset(stream: Stream): void {
-    sender.write(frameOfNumbers(frameTypes.RST_STREAM, stream.id, errorCodes.CANCEL));
+  function reset(stream: Stream, code: number): void {
+    sender.write(frameOfNumbers(frameTypes.RST_STREAM, stream.id, code));
   }
 
   function known(streamId: number): number {
@@ -321,7 +356,7 @@ export function openClientSession(
     },
     isConnected: () => isConnected,
     isUsable: () => !isEnding && !socket.destroyed,
-    hasRoom: () => open.size + waiting.size < peer.maxStreams(),
+    hasRoom: () => open.size + waiting.size < peer.expectedStreams(),
     destroy,
     request(headers, body, listener) {
       if (isEnding) throw new PeerError('the connection is about to end', { neverTaken: true });
@@ -330,14 +365,15 @@ export function openClientSession(
         grant: (bytes) => {
           sender.write(frameOfNumbers(frameTypes.WINDOW_UPDATE, stream.id, bytes));
         },
-        onEnd: () => endOf(stream),
+        onEnd: () => listener.end(),
       });
       const stream: Stream = {
-        ...{ id: 0, headers, listener, incoming, outgoing: sender.outgoing(body) },
+        ...{ id: 0, headers, listener, incoming, outgoing: sender.outgoing(body), blocks: 0 },
         resume: () => incoming.resume(),
         cancel() {
-          if (open.has(stream.id)) reset(stream);
-          forget(stream);
+          if (open.has(stream.id)) reset(stream, errorCodes.CANCEL);
+          leave(stream);
+          incoming.drop();
         },
       };
       waiting.add(stream);

@@ -1,6 +1,6 @@
 import { lengthOf } from '../framing.js';
 import { contentOfFrame, flags, frameTypes, type Frame } from './frames.js';
-import { createHeaderDecoder, type Headers } from './hpack.js';
+import { createHeaderDecoder, type HeaderBlock } from './hpack.js';
 import { Http2Error } from './http2-error.js';
 
 /** Headers of a response, in however many frames. */
@@ -9,7 +9,7 @@ const maxFrames = 100;
 
 export interface HeaderBlocks {
   /** Takes HEADERS or CONTINUATION; gives the headers with the last frame of a block. Throws Http2Error. */
-  take(frame: Frame): { streamId: number; isEnd: boolean; headers: Headers } | undefined;
+  take(frame: Frame): (HeaderBlock & { streamId: number; isEnd: boolean }) | undefined;
   /** Whether a block has begun and not ended: nothing else may come then. */
   isWithin(): boolean;
 }
@@ -39,7 +39,7 @@ export function createHeaderBlocks(): HeaderBlocks {
       if ((frame.flags & flags.END_HEADERS) === 0) return undefined;
       const block = isFirst ? part : Buffer.concat(parts);
       parts = undefined;
-      return { streamId, isEnd, headers: decoder.decode(block) };
+      return { streamId, isEnd, ...decoder.decode(block) };
     },
   };
 }

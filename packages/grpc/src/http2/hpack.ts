@@ -4,10 +4,16 @@ import { Http2Error } from './http2-error.js';
 /** Names in lower case; of several of one name the values, with commas between. */
 export type Headers = Readonly<Record<string, string>>;
 
+/** A block, read; `isSound` unless its headers are such as HTTP/2 does not have (RFC 9113, sections 8.2 and 8.3). */
+export interface HeaderBlock {
+  headers: Headers;
+  isSound: boolean;
+}
+
 /** Reads the header blocks of one connection, in their order. */
 export interface HeaderDecoder {
   /** Throws Http2Error. */
-  decode(block: Buffer): Headers;
+  decode(block: Buffer): HeaderBlock;
 }
 
 /** What a peer may keep by itself where we say nothing (RFC 7541, section 4.2; RFC 9113, section 6.5.2). */
@@ -51,6 +57,8 @@ export function createHeaderDecoder(maxListBytes: number): HeaderDecoder {
       const headers = Object.create(null) as Record<string, string>;
       const reader = readerOf(block);
       let listBytes = 0;
+      let isSound = true;
+      let hasUsual = false;
       while (reader.hasMore()) {
         const first = reader.peek();
         let entry: HeaderEntry;
@@ -68,13 +76,28 @@ export function createHeaderDecoder(maxListBytes: number): HeaderDecoder {
           throw new Http2Error('ENHANCE_YOUR_CALM', 'the peer sends too many headers');
         }
         const [name, value] = entry;
+        const isOfProtocol = name.startsWith(':');
         const before = headers[name];
+        isSound &&= isOfProtocol ? !hasUsual && before === undefined : usualName.test(name);
+        isSound &&= !ofConnections.has(name) && !breaksLines.test(value);
+        hasUsual ||= !isOfProtocol;
         headers[name] = before === undefined ? value : `${before}, ${value}`;
       }
-      return headers;
+      return { headers, isSound };
     },
   };
 }
+
+const usualName = /^[a-z0-9!#$%&'*+\-.^_`|~]+$/;
+ 
+const breaksLines = /[\0\r\n]/;
+/** What HTTP/1 has, whose connections carry one request at a time. */
+const ofConnections = new Set(
+  ['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'], // prettier-ignore
+);
+
+/** Says that nothing is to be kept of what is sent: the first block after each change has to say how much is. */
+export const keepNothing = Buffer.from([0x20]);
 
 /** A block of headers, each by itself: what is sent so needs no memory at either side. */
 export function encodeHeaders(entries: readonly HeaderEntry[]): Buffer {

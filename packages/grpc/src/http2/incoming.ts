@@ -3,8 +3,10 @@ import { streamWindowBytes } from './settings.js';
 
 /** The body of a response on its way in, read no faster than it is wanted. */
 export interface Incoming {
-  /** Counts bytes that came, be they data or not. Throws Http2Error where the peer sends more than it may. */
+  /** Counts bytes that came. Throws Http2Error where the peer sends more than it may. */
   count(bytes: number): void;
+  /** Bytes that came are no data. */
+  skip(bytes: number): void;
   take(piece: Buffer): void;
   /** The peer has said all. */
   end(): void;
@@ -15,6 +17,8 @@ export interface Incoming {
 
 /** Each takes far more memory than its bytes where it has few: a window of pieces of 256 bytes. */
 const maxHeldPieces = streamWindowBytes / 256;
+/** A peer that ends its data with one is usual. */
+const maxEmptyPieces = 1_000;
 
 export function createIncoming({
   data,
@@ -36,6 +40,7 @@ export function createIncoming({
   let isDropped = false;
   /** Came while it was paused: no more than a window. */
   let held: Buffer[] = [];
+  let emptyPieces = 0;
 
   /** Whether more is wanted. */
   function deliver(piece: Buffer): boolean {
@@ -57,16 +62,22 @@ export function createIncoming({
       window -= bytes;
       if (window < 0) throw new Http2Error('FLOW_CONTROL_ERROR', 'the peer sends more than it may');
     },
+    skip(bytes) {
+      taken += bytes;
+      if (!isPaused) grantTaken();
+    },
     take(piece) {
-      if (piece.length === 0) return;
-      if (!isPaused) deliver(piece);
-      else if (held.push(piece) > maxHeldPieces) {
+      if (piece.length === 0) emptyPieces += 1;
+      else if (!isPaused) deliver(piece);
+      else held.push(kept(piece));
+      if (held.length > maxHeldPieces || emptyPieces > maxEmptyPieces) {
         throw new Http2Error('ENHANCE_YOUR_CALM', 'the peer sends too small pieces');
       }
     },
     end() {
       hasEnded = true;
-      if (!isPaused && !isDropped) onEnd();
+      // Whoever has enough for the moment may have had all.
+      if (held.length === 0 && !isDropped) onEnd();
     },
     resume() {
       if (!isPaused || isDropped) return;
@@ -86,4 +97,9 @@ export function createIncoming({
       held = [];
     },
   };
+}
+
+/** A small piece is not to keep all that came with it. */
+function kept(piece: Buffer): Buffer {
+  return 4 * piece.length < piece.buffer.byteLength ? Buffer.from(piece) : piece;
 }

@@ -29,6 +29,8 @@ export interface Sender {
   /** Sends what may go out. */
   pump(): void;
   isUnsent(outgoing: Outgoing): boolean;
+  /** Whether the system takes more. */
+  isFree(): boolean;
   /** Nothing more of it goes out. */
   drop(outgoing: Outgoing): void;
   close(): void;
@@ -60,17 +62,16 @@ export function createSender(socket: Socket, peer: PeerSettings): Sender {
     isCorked = false;
   }
 
-  const hasRoom = () => sessionWindow > 0 && socket.writableLength < writtenAheadBytes;
+  const isFree = () => socket.writableLength < writtenAheadBytes;
 
   function pump(): void {
-    for (let isMoving = true; isMoving && hasRoom();) {
-      isMoving = false;
-      for (const outgoing of unsent) {
-        if (outgoing.window <= 0) continue;
-        if (!hasRoom()) return;
-        sendFrame(outgoing);
-        isMoving = true;
-      }
+    for (const outgoing of unsent) {
+      if (sessionWindow <= 0 || !isFree()) return;
+      if (outgoing.window <= 0) continue;
+      // Its next turn is after that of all others.
+      unsent.delete(outgoing);
+      sendFrame(outgoing);
+      if (outgoing.left > 0) unsent.add(outgoing);
     }
   }
 
@@ -89,7 +90,6 @@ export function createSender(socket: Socket, peer: PeerSettings): Sender {
       if (outgoing.at === part.length) [outgoing.part, outgoing.at] = [outgoing.part + 1, 0];
     }
     count(outgoing, bytes);
-    if (isLast) unsent.delete(outgoing);
   }
 
   function count(outgoing: Outgoing, bytes: number): void {
@@ -106,8 +106,7 @@ export function createSender(socket: Socket, peer: PeerSettings): Sender {
     const goesAlong =
       bytes <= copiedBytes &&
       headers.length <= usualFrameBytes &&
-      bytes <= Math.min(outgoing.window, sessionWindow) &&
-      (unsent.size === 0 || hasRoom());
+      bytes <= Math.min(outgoing.window, sessionWindow);
     if (!goesAlong) {
       writeHeaders(id, headers);
       unsent.add(outgoing);
@@ -135,9 +134,8 @@ export function createSender(socket: Socket, peer: PeerSettings): Sender {
     }
   }
 
-  socket.on('drain', pump);
   return {
-    ...{ write, flush, begin, pump },
+    ...{ write, flush, begin, pump, isFree },
     outgoing: (parts) => ({ id: 0, parts, part: 0, at: 0, left: lengthOf(parts), window: 0 }),
     grow(outgoing, bytes) {
       outgoing.window = grown(outgoing.window, bytes);

@@ -70,7 +70,8 @@ export function openCall(
       if (stream.headersSent || stream.destroyed || stream.closed) return;
       stream.respond(answerHead, { waitForTrailers: true });
       stream.once('wantTrailers', () => {
-        if (!stream.destroyed && !stream.closed) stream.sendTrailers(trailers);
+        if (stream.destroyed || stream.closed) return;
+        sendable(trailers, (sent) => stream.sendTrailers(sent));
       });
     },
     async writeMessage(parts) {
@@ -90,7 +91,10 @@ export function openCall(
       if (stream.destroyed || stream.closed) return;
       trailers = trailersOf(error, own);
       if (stream.headersSent) stream.end();
-      else stream.respond({ ...answerHead, ...trailers }, { endStream: true });
+      else
+        sendable(trailers, (sent) =>
+          stream.respond({ ...answerHead, ...sent }, { endStream: true }),
+        );
       // What still comes of the request is not waited for.
       call.isCutShort = !stream.readableEnded;
       if (call.isCutShort) stream.close(constants.NGHTTP2_NO_ERROR);
@@ -120,6 +124,15 @@ const answerHead = {
   'content-type': 'application/grpc',
   'grpc-accept-encoding': encodings.join(','),
 };
+
+/** A model may have said what HTTP/2 does not carry: its caller hears that then. */
+function sendable(trailers: Metadata, send: (trailers: Metadata) => void): void {
+  try {
+    send(trailers);
+  } catch {
+    send(trailersOf(new GrpcError('INTERNAL', 'The answer has trailers that cannot be sent.'), {}));
+  }
+}
 
 function trailersOf(error: GrpcError | undefined, own: Metadata): Metadata {
   if (error === undefined) return { ...own, 'grpc-status': '0' };
