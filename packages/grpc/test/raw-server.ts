@@ -70,18 +70,21 @@ export async function rawServer(
       send: (...frames) => void socket.write(Buffer.concat(frames)),
     };
     let bytes = Buffer.alloc(0);
-    let at = 24;
+    let skipped = 24;
     socket.on('data', (chunk) => {
       bytes = Buffer.concat([bytes, chunk]);
+      // The preface is no frame.
+      if (bytes.length < skipped) return;
+      bytes = bytes.subarray(skipped);
+      skipped = 0;
       for (;;) {
-        const length = bytes.length < at + 9 ? Infinity : bytes.readUIntBE(at, 3);
-        if (bytes.length < at + 9 + length) return;
+        const length = bytes.length < 9 ? Infinity : bytes.readUIntBE(0, 3);
+        if (bytes.length < 9 + length) return;
         const one = {
-          ...{ type: bytes.readUInt8(at + 3), flags: bytes.readUInt8(at + 4) },
-          ...{ stream: bytes.readUInt32BE(at + 5) },
-          payload: bytes.subarray(at + 9, at + 9 + length),
+          ...{ type: bytes.readUInt8(3), flags: bytes.readUInt8(4) },
+          ...{ stream: bytes.readUInt32BE(5), payload: bytes.subarray(9, 9 + length) },
         };
-        at += 9 + length;
+        bytes = bytes.subarray(9 + length);
         peer.seen.push(one);
         onFrame(one, peer);
       }

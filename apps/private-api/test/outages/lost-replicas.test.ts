@@ -155,9 +155,10 @@ it('a consumer that signs off has its replicas wait for the next process, and se
 });
 
 it('another process goes on where the leader was killed', async () => {
-  const { replica } = await served();
+  // Its start may take longer than a lease.
   const other = await runPrivateApi({ DATABASE_URL: api.config.DATABASE_URL });
   try {
+    const { replica } = await served();
     // As if it had been: its row is not given back, and it writes nothing more.
     await api.database.query(
       `UPDATE leaders SET holder = 'killed', leader_until = now() + interval '3 seconds'`,

@@ -11,7 +11,7 @@ export interface GrpcConnection {
    * answers nobody, and is there.
    */
   probe(timeoutMs: number): void;
-  /** What is under way ends as if the peer had gone. */
+  /** What is under way ends as if the peer had gone; an answer that has come whole is still read. */
   close(): void;
 }
 

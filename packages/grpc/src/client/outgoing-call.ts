@@ -48,6 +48,7 @@ export function makeCall(
     let hasBegun = false;
     let httpStatus: number | undefined;
     let last: Headers = {};
+    let stopTimer: (() => void) | undefined;
 
     const reader = createMessageReader({
       begin(bytes, isCompressed) {
@@ -102,10 +103,10 @@ export function makeCall(
       },
       lost: (error) => settle(() => reject(error)),
     });
-    const stopTimer =
-      deadlineAt === undefined
-        ? undefined
-        : onceAt(deadlineAt, () => fail(new GrpcError('DEADLINE_EXCEEDED', 'The time is over.')));
+    if (deadlineAt !== undefined) {
+      const isLate = () => fail(new GrpcError('DEADLINE_EXCEEDED', 'The time is over.'));
+      stopTimer = onceAt(deadlineAt, isLate);
+    }
     signal?.addEventListener('abort', onAbort, { once: true });
 
     function answerOf(end: Headers): Answer | GrpcError {

@@ -89,12 +89,11 @@ export function createHeaderDecoder(maxListBytes: number): HeaderDecoder {
 }
 
 const usualName = /^[a-z0-9!#$%&'*+\-.^_`|~]+$/;
- 
 const breaksLines = /[\0\r\n]/;
 /** What HTTP/1 has, whose connections carry one request at a time. */
-const ofConnections = new Set(
-  ['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'], // prettier-ignore
-);
+const ofConnections = new Set([
+  ...['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'],
+]);
 
 /** Says that nothing is to be kept of what is sent: the first block after each change has to say how much is. */
 export const keepNothing = Buffer.from([0x20]);

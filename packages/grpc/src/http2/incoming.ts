@@ -29,7 +29,7 @@ export function createIncoming({
   data: (piece: Buffer) => boolean;
   /** Tells the peer that it may send so much more. */
   grant: (bytes: number) => void;
-  /** Called once everything was taken. */
+  /** Called once, when everything was taken. */
   onEnd: () => void;
 }): Incoming {
   let window = streamWindowBytes;
@@ -37,7 +37,7 @@ export function createIncoming({
   let taken = 0;
   let isPaused = false;
   let hasEnded = false;
-  let isDropped = false;
+  let isOver = false;
   /** Came while it was paused: no more than a window. */
   let held: Buffer[] = [];
   let emptyPieces = 0;
@@ -47,14 +47,20 @@ export function createIncoming({
     taken += piece.length;
     isPaused = !data(piece);
     if (!isPaused) grantTaken();
-    return !isPaused && !isDropped;
+    return !isPaused && !isOver;
   }
 
   function grantTaken(): void {
-    if (taken < streamWindowBytes / 2 || hasEnded || isDropped) return;
+    if (taken < streamWindowBytes / 2 || hasEnded || isOver) return;
     const bytes = taken;
     [window, taken] = [window + bytes, 0];
     grant(bytes);
+  }
+
+  function finish(): void {
+    if (isOver) return;
+    isOver = true;
+    onEnd();
   }
 
   return {
@@ -77,10 +83,10 @@ export function createIncoming({
     end() {
       hasEnded = true;
       // Whoever has enough for the moment may have had all.
-      if (held.length === 0 && !isDropped) onEnd();
+      if (held.length === 0) finish();
     },
     resume() {
-      if (!isPaused || isDropped) return;
+      if (!isPaused || isOver) return;
       isPaused = false;
       const pieces = held;
       held = [];
@@ -90,10 +96,10 @@ export function createIncoming({
         return;
       }
       grantTaken();
-      if (hasEnded) onEnd();
+      if (hasEnded) finish();
     },
     drop() {
-      isDropped = true;
+      isOver = true;
       held = [];
     },
   };

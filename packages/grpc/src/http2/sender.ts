@@ -66,7 +66,7 @@ export function createSender(socket: Socket, peer: PeerSettings): Sender {
 
   function pump(): void {
     for (const outgoing of unsent) {
-      if (sessionWindow <= 0 || !isFree()) return;
+      if (sessionWindow <= 0 || socket.destroyed || !isFree()) return;
       if (outgoing.window <= 0) continue;
       // Its next turn is after that of all others.
       unsent.delete(outgoing);

@@ -7,7 +7,10 @@ import { connectTo } from '../servers.js';
 
 const watchedAfterMs = 1_000;
 
-/** A container that takes connections and says nothing; `cutOff` has the network bring it nothing any more. */
+/** It takes any number of calls, and says nothing more: empty SETTINGS. */
+const silent = "printf '\\0\\0\\0\\4\\0\\0\\0\\0\\0'; sleep 300";
+
+/** A container that takes connections and answers nothing; `cutOff` has the network bring it nothing any more. */
 async function silentPeer(): Promise<{ address: string; cutOff: () => Promise<unknown> }> {
   const { api, image, installationId } = await testEngine();
   const name = `gone-${installationId}`;
@@ -19,7 +22,7 @@ async function silentPeer(): Promise<{ address: string; cutOff: () => Promise<un
   });
   onTestFinished(async () => void (await api.call('DELETE', `/networks/${name}`)));
   await api.call('POST', `/containers/create?name=${name}`, {
-    ...{ Image: image, Labels, Cmd: ['nc', '-ll', '-p', '9090', '-e', 'sleep', '300'] },
+    ...{ Image: image, Labels, Cmd: ['nc', '-ll', '-p', '9090', '-e', 'sh', '-c', silent] },
     HostConfig: { Init: true, NetworkMode: name },
   });
   onTestFinished(async () => void (await api.call('DELETE', `/containers/${name}?force=1`)));
