@@ -52,7 +52,7 @@ export function playTasks(
     const gone = once(response, 'close').then(() => undefined);
     const outcome = await Promise.race([gone, ends.get(uid)]);
     if (outcome === undefined) return;
-    if ('failed' in outcome && typeof outcome.failed === 'object') {
+    if (isFailure(outcome)) {
       const task = { state: 'FAILED', attempt: 1, attempts: [], ...outcome.failed };
       problem(response, 552, 'TASK_FAILED', 'The container ended with exit code 3.', { task });
       return;
@@ -78,6 +78,10 @@ export function playTasks(
     }
   };
   return tasks;
+}
+
+function isFailure(outcome: Outcome): outcome is { failed: Partial<TaskReport> } {
+  return 'failed' in outcome;
 }
 
 export function problem(

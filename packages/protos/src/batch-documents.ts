@@ -95,9 +95,9 @@ function fileFor(path: readonly string[], number: number): string {
 }
 
 function documentOf(values: unknown, maxBytes: number): Buffer {
-  let isExact = true;
+  let bigints = 0;
   const told = (_name: string, value: unknown) => {
-    if (typeof value === 'bigint') isExact = false;
+    if (typeof value === 'bigint') bigints += 1;
     else if (typeof value === 'number' && !Number.isFinite(value)) return inJson.notFinite(value);
     return value;
   };
@@ -107,7 +107,7 @@ function documentOf(values: unknown, maxBytes: number): Buffer {
   };
   try {
     const text = JSON.stringify(values, rounded);
-    const document = Buffer.from(isExact ? text : (stringify(values, told) ?? ''));
+    const document = Buffer.from(bigints === 0 ? text : (stringify(values, told) ?? ''));
     if (document.byteLength <= maxBytes) return document;
   } catch (error) {
     // Of a text that is longer than any string may be.

@@ -52,21 +52,22 @@ export function replaceIn(
   if (path.length > maxDepth) {
     throw new AppError('VALIDATION_FAILED', `The values stand in each other too deep.`);
   }
-  let isChanged = false;
   const replaced = (item: unknown, name: string) => {
     path.push(name);
     const next = replaceIn(item, replace, path);
     path.pop();
-    if (next !== item) isChanged = true;
     return next;
   };
   if (Array.isArray(value)) {
+    const list = value as unknown[];
     // Most are of numbers, which are let be.
-    if (!value.some((item) => typeof item === 'object')) return value;
-    const items = value.map((item: unknown, index) => replaced(item, String(index)));
-    return isChanged ? items : value;
+    if (!list.some((item) => typeof item === 'object')) return list;
+    const items = list.map((item, index) => replaced(item, String(index)));
+    return items.every((item, index) => item === list[index]) ? list : items;
   }
-  const entries = Object.entries(value).map(([name, item]) => [name, replaced(item, name)]);
+  const entries = Object.entries(value) as [string, unknown][];
+  const items = entries.map(([name, item]) => [name, replaced(item, name)] as const);
+  const isSame = items.every(([, item], index) => item === entries[index]?.[1]);
   // Not by assignment: a name may be __proto__.
-  return isChanged ? (Object.fromEntries(entries) as unknown) : value;
+  return isSame ? value : (Object.fromEntries(items) as unknown);
 }
