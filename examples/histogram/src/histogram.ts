@@ -13,7 +13,7 @@ export function samplesIn(samples: unknown, readFile: (path: string) => Buffer):
   if (typeof file === 'string') return doublesIn(readFile(file));
   const isList = Array.isArray(samples) && samples.every((sample) => typeof sample === 'number');
   if (!isList) throw new InputError('samples must be a list of numbers, or bytes with doubles.');
-  return samples as number[];
+  return samples;
 }
 
 /** Bins of one width between the least and the greatest sample, which is in the last one. */

@@ -65,7 +65,7 @@ export function replaceIn(
     const items = list.map((item, index) => replaced(item, String(index)));
     return items.every((item, index) => item === list[index]) ? list : items;
   }
-  const entries = Object.entries(value) as [string, unknown][];
+  const entries: [string, unknown][] = Object.entries(value);
   const items = entries.map(([name, item]) => [name, replaced(item, name)] as const);
   const isSame = items.every(([, item], index) => item === entries[index]?.[1]);
   // Not by assignment: a name may be __proto__.
