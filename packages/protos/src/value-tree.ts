@@ -69,5 +69,5 @@ export function replaceIn(
   const items = entries.map(([name, item]) => [name, replaced(item, name)] as const);
   const isSame = items.every(([, item], index) => item === entries[index]?.[1]);
   // Not by assignment: a name may be __proto__.
-  return isSame ? value : (Object.fromEntries(items) as unknown);
+  return isSame ? value : Object.fromEntries(items);
 }
