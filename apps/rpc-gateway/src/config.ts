@@ -35,7 +35,7 @@ const Settings = Type.Object({
   /** Of one request or answer by gRPC, and of one body as JSON. */
   MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
   MAX_JSON_BYTES: Type.Integer({ default: 8 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
-  /** Calls of a model that wait for a replica; bytes of all requests and answers, three of the largest at least. */
+  /** Calls of a model that wait for a replica, and of all batch models together for their tasks; bytes of all requests and answers, three of the largest at least. */
   MAX_QUEUE_PER_MODEL: Type.Integer({ default: 1_000, minimum: 1 }),
   MAX_QUEUED_BYTES: Type.Integer({ default: 2 * 1024 ** 3, minimum: 1 }),
   /** How long a call waits while its model has no replica. */

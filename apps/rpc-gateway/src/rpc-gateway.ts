@@ -24,6 +24,7 @@ import { returnIdleMemory } from './idle-memory.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { createServingState } from './serving-state.js';
 import { startSyncLoop } from './sync-loop.js';
+import { createTaskClient } from './task-client.js';
 
 export interface RpcGateway {
   grpcPort: number;
@@ -47,10 +48,13 @@ export async function startRpcGateway(
   const predictor = createPredictor({
     maxQueuePerModel: config.maxQueuePerModel,
     maxAnswerBytes: config.maxMessageBytes,
+    maxJsonBytes: config.maxJsonBytes,
     budget,
     startTimeoutMs: config.startTimeoutMs,
     onNews: () => sync.hurry(),
     refresh: () => sync.refresh(),
+    tasks: createTaskClient({ url: privateApiUrl, token: privateApiToken, agent: api.agent }),
+    newKey: randomUUID,
   });
   const state = createServingState();
   const sync = startSyncLoop({
@@ -88,7 +92,7 @@ export async function startRpcGateway(
   async function close(): Promise<void> {
     state.close();
     await Promise.all([grpc.close(stopGraceMs), closeHttpServer(http, stopGraceMs)]);
-    predictor.close();
+    await predictor.close();
     await sync.close();
     callers.close();
     await refusals.close().catch(() => undefined);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -55,10 +56,14 @@ async function namedPeer(name: string): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+const noTask = () => Promise.reject(new Error('there are no batch models'));
+
 function predictorWith(options: Partial<PredictorOptions> = {}) {
   const predictor = createPredictor({
     ...{ maxQueuePerModel: 10, maxAnswerBytes: 1_000, budget: createByteBudget(10_000) },
     ...{ startTimeoutMs: 5_000, onNews: () => undefined, refresh: () => Promise.resolve(true) },
+    ...{ maxJsonBytes: 1_000, newKey: randomUUID },
+    tasks: { post: noTask, output: noTask, cancel: noTask },
     ...options,
   });
   onTestFinished(() => predictor.close());

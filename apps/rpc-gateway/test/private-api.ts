@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 import type {
+  BatchModel,
   GatewayNews,
   GatewayReport,
   HostedModel,
@@ -39,6 +40,17 @@ export function modelOf(n: number, more: Partial<HostedModel> = {}): HostedModel
   };
 }
 
+export function batchModelOf(name: string, version = 1): BatchModel {
+  return {
+    model_version_id: idOf(900 + version),
+    human_readable_id: name,
+    version,
+    description: '',
+  };
+}
+
+type News = Pick<GatewayNews, 'models' | 'batch_models' | 'replicas' | 'trouble'>;
+
 export interface PrivateApi {
   url: string;
   /** What it knows the gateway by. */
@@ -50,9 +62,11 @@ export interface PrivateApi {
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
   /** Changes what there is, and tells of it. */
-  tell(news: Partial<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>>): void;
+  tell(news: Partial<News>): void;
   /** Changes it, and tells who asks from now on. */
   change(news: Parameters<PrivateApi['tell']>[0]): void;
+  /** Answers what is asked of tasks. */
+  onTask: (request: IncomingMessage, response: ServerResponse) => void;
   /** Answers nothing any more, and everything again. */
   goAway(): void;
   comeBack(): void;
@@ -60,13 +74,12 @@ export interface PrivateApi {
 
 /** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
 export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
-  const state: Required<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>> = {
-    ...{ models: [], replicas: [], trouble: [] },
-  };
+  const state: Required<News> = { models: [], batch_models: [], replicas: [], trouble: [] };
   let [revision, isAway] = [1, false];
   const held = new Set<() => void>();
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    onTask: (_request, response) => void response.writeHead(500).end(),
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -87,9 +100,9 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
       clearTimeout(timer);
       held.delete(answer);
       const isKnown = report.models_revision === String(revision);
-      const { models, ...rest } = state;
+      const { models, batch_models, ...rest } = state;
       const said = { revision: String(revision), models_revision: String(revision) };
-      response.end(JSON.stringify({ ...said, ...rest, ...(!isKnown && { models }) }));
+      response.end(JSON.stringify({ ...said, ...rest, ...(!isKnown && { models, batch_models }) }));
     };
     const timer = setTimeout(answer, 5_000);
     response.once('close', () => {
@@ -101,10 +114,18 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
+    const isTask = request.url?.startsWith('/api/tasks/') === true;
     if (isAway || request.headers.authorization !== `Bearer ${token}`) {
+      request.resume();
       response.writeHead(503).end();
-    } else if (request.url?.endsWith('/sync') === true) {
+      return;
+    }
+    if (isTask) {
+      api.onTask(request, response);
+      return;
+    }
+    const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
+    if (request.url?.endsWith('/sync') === true) {
       api.reports.push(body as unknown as GatewayReport);
       answerSync(body as unknown as GatewayReport, response);
     } else if (request.url === '/internal/callers/identify') {

@@ -1,4 +1,11 @@
 export {
+  batchInputOf,
+  readBatchOutput,
+  withFiles,
+  type BatchInput,
+  type BatchOutput,
+} from './batch-documents.js';
+export {
   contentOfOutputs,
   contentOfValues,
   inputsOfContent,
@@ -63,3 +70,5 @@ export { canBatch, concatInputs, rowsOf, splitOutputs, type Rows } from './rows.
 export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
 export type { TensorOutline, TensorShape } from './tensor-outline.js';
 export { jsonOfValues } from './telling.js';
+export { tensorsOfValues, valuesOfTensors } from './value-tensors.js';
+export { valuesOfJson } from './value-tree.js';

@@ -1,7 +1,8 @@
 import type { BatchModel, HostedModel, ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type StatusName } from '@inference-server/grpc';
-import { outlinePredictRequest } from '@inference-server/protos';
+import { outlinePredictRequest, plainOutputs } from '@inference-server/protos';
+import { isHosted } from './hosted-models.js';
 import type { PredictCall } from './predict-call.js';
 import type { Predictor } from './predictor.js';
 
@@ -31,6 +32,10 @@ export async function predictPlain(predictor: Predictor, call: PlainCall): Promi
   const { target, caller, deadlineAt, signal, hold } = call;
   let model = await predictor.modelFor(target, signal);
   for (let isAgain = false; ; isAgain = true) {
+    if (!isHosted(model)) {
+      const asked = { caller, signal, hold, values: () => call.values() };
+      return { model, outputs: await predictor.askBatch(model, asked) };
+    }
     const request = call.encode(model.contract);
     call.holdRequest(request.byteLength);
     const { inputs, hasMore, rest } = outlinePredictRequest(request);
@@ -41,7 +46,9 @@ export async function predictPlain(predictor: Predictor, call: PlainCall): Promi
       });
       const { status, statusMessage, message } = answer;
       if (status !== 'OK' || message === undefined) throw modelError(status, statusMessage);
-      return { model: by, message };
+      if (isHosted(by)) return { model: by, message };
+      // It has become one meanwhile, and was asked by the tensors.
+      return { model: by, outputs: plainOutputs({ outputs: [] }, message) };
     } catch (error) {
       const isRefused = error instanceof AppError && error.code === 'VALIDATION_FAILED';
       if (isAgain || !isRefused) throw error;

@@ -3,6 +3,7 @@ import type { CallerIdentity, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { contractViolation, type TensorOutline } from '@inference-server/protos';
 import type { Target } from './call-queue.js';
+import type { AnyModel } from './hosted-models.js';
 
 /** What a door asks. */
 export interface PredictCall {
@@ -27,8 +28,8 @@ export interface PredictCall {
 }
 
 /** What the model said, be it OK or not. */
-export interface Prediction {
-  model: HostedModel;
+export interface Prediction<By extends AnyModel = AnyModel> {
+  model: By;
   answer: Answer;
 }
 

@@ -1,34 +1,44 @@
-import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/contracts';
+import type { BatchModel, GatewayNews, GatewayReport } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
+import type { TaskClient } from '../task-client.js';
+import { createBatchCalls, type BatchCall } from './batch-calls.js';
 import { createBatcher } from './batcher.js';
 import { createCallQueue, versionFor, type Target } from './call-queue.js';
-import { createHostedModels } from './hosted-models.js';
+import { createHostedModels, isHosted, type AnyModel } from './hosted-models.js';
 import { requireContract, type PredictCall, type Prediction } from './predict-call.js';
 import { createReplicaCalls } from './replica-call.js';
 import { createReplicaSet } from './replica-set.js';
+import { unlessAborted } from './unless-aborted.js';
 
 /** One `predict` behind all doors, and what private-api is told of it. */
 export interface Predictor {
   /** Throws AppError; what the model itself answers, be it an error, is a prediction. */
   predict(call: PredictCall): Promise<Prediction>;
   /** The version that would answer now. Throws AppError, or the signal's reason. */
-  modelFor(target: Target, signal: AbortSignal): Promise<HostedModel>;
+  modelFor(target: Target, signal: AbortSignal): Promise<AnyModel>;
+  /** Outputs by name of a batch model, which has no tensors. Throws AppError. */
+  askBatch(model: BatchModel, call: BatchCall): Promise<Record<string, unknown>>;
   apply(news: GatewayNews): void;
   report(): Pick<GatewayReport, 'holds' | 'demand'>;
   isReady(): boolean;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export interface PredictorOptions {
   maxQueuePerModel: number;
   maxAnswerBytes: number;
+  /** Of one document in JSON. */
+  maxJsonBytes: number;
   budget: ByteBudget;
   startTimeoutMs: number;
   /** Called when private-api should hear at once: a model is waited for, a replica is let go of. */
   onNews: () => void;
   /** Asks private-api for all that there is, because somebody names a model that is not known. */
   refresh: () => Promise<boolean>;
+  /** By which batch models are asked. */
+  tasks: TaskClient;
+  newKey: () => string;
 }
 
 /** A model that was asked so long ago is told of with its zeros, which end its demand (ms). */
@@ -55,16 +65,28 @@ export function createPredictor(options: PredictorOptions): Predictor {
       if (!replicas.hasAny(id)) options.onNews();
     },
   });
+  const batchCalls = createBatchCalls({
+    ...{ tasks: options.tasks, newKey: options.newKey, budget: options.budget, maxAnswerBytes },
+    maxWaiting: options.maxQueuePerModel,
+    maxDocumentBytes: options.maxJsonBytes,
+    patienceMs: options.startTimeoutMs,
+  });
   const lastDemand = new Map<string, number>();
 
-  async function modelFor(target: Target, signal: AbortSignal): Promise<HostedModel> {
+  function modelNow(target: Target): AnyModel {
+    const batch = models.batchModel(target.name);
+    const isAsked = batch !== undefined && (target.version ?? batch.version) === batch.version;
+    return isAsked ? batch : versionFor(target, models, replicas);
+  }
+
+  async function modelFor(target: Target, signal: AbortSignal): Promise<AnyModel> {
     try {
-      if (models.isKnown()) return versionFor(target, models, replicas);
+      if (models.isKnown()) return modelNow(target);
     } catch {
       // It may have been registered a moment ago.
     }
     const isFresh = await unlessAborted(options.refresh(), signal);
-    if (isFresh) return versionFor(target, models, replicas);
+    if (isFresh) return modelNow(target);
     throw new AppError('SERVICE_UNAVAILABLE', 'The model is not known at the moment.', {
       retryAfterS: 2,
     });
@@ -72,11 +94,13 @@ export function createPredictor(options: PredictorOptions): Predictor {
 
   return {
     modelFor,
+    askBatch: (model, call) => batchCalls.ask(model, call),
 
     async predict(call) {
       const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
       const model = await modelFor(target, signal);
       signal.throwIfAborted();
+      if (!isHosted(model)) return batchCalls.predict(model, call);
       requireContract(model, call);
       const joined = batcher.join(model, call);
       if (joined !== undefined) return joined;
@@ -114,17 +138,9 @@ export function createPredictor(options: PredictorOptions): Predictor {
     },
 
     isReady: () => models.isKnown(),
-    close: () => replicas.close(),
+    async close() {
+      await batchCalls.close();
+      replicas.close();
+    },
   };
-}
-
-/** Many may wait for one answer: who goes no longer does, and the others do. */
-function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    const leave = () => signal.removeEventListener('abort', onAbort);
-    promise.finally(leave).then(resolve, reject);
-  });
 }

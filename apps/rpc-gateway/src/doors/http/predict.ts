@@ -13,10 +13,10 @@ import {
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
 import {
-  inputsOfContent,
   jsonFromPredictResponse,
   jsonOfValues,
   predictRequestFromJson,
+  valuesOfJson,
 } from '@inference-server/protos';
 import { predictPlain, type PlainAnswer } from '../../core/plain-call.js';
 import type { Predictor } from '../../core/predictor.js';
@@ -77,7 +77,7 @@ export function mountPredict(
     return predictPlain(predictor, {
       ...{ target: { name, version }, caller, deadlineAt, signal },
       encode: (contract) => predictRequestFromJson(contract, body),
-      values: () => inputsOfContent(undefined, body),
+      values: () => valuesOfJson(body, 'The body'),
       holdRequest: (bytes) => takeInAll(body.length + bytes, tooLarge),
       hold: (bytes) => take(answerTimesHeld * bytes, answerTooLarge),
     });
