@@ -1,14 +1,22 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
-import type {
-  GatewayNews,
-  GatewayReport,
-  HostedModel,
-  IdentifiedCaller,
-  ModelContract,
-  Refusal,
+import {
+  callerHeader,
+  headedType,
+  readCaller,
+  readInvocationHead,
+  routes,
+  type CallerIdentity,
+  type GatewayNews,
+  type GatewayReport,
+  type HostedModel,
+  type IdentifiedCaller,
+  type InvocationHead,
+  type ModelContract,
+  type Problem,
+  type Refusal,
 } from '@inference-server/contracts';
 
 export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
@@ -46,6 +54,10 @@ export interface PrivateApi {
   /** The reports that came, the last one at the end. */
   reports: GatewayReport[];
   refusals: Refusal[];
+  /** What was stored, the last one at the end. */
+  invocations: StoredInvocation[];
+  /** What it answers to the next ones, in place of storing them. */
+  refusal: Partial<Problem> | undefined;
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
@@ -58,6 +70,12 @@ export interface PrivateApi {
   comeBack(): void;
 }
 
+export interface StoredInvocation {
+  caller: CallerIdentity | undefined;
+  head: InvocationHead | undefined;
+  content: Buffer;
+}
+
 /** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
 export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
   const state: Required<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>> = {
@@ -67,6 +85,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   const held = new Set<() => void>();
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    ...{ invocations: [], refusal: undefined },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -101,6 +120,13 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url === routes.storeInvocation.path) {
+      const refusal = isAway ? { status: 503 } : api.refusal;
+      if (refusal === undefined) api.invocations.push(await readInvocation(request));
+      else request.resume();
+      response.writeHead(refusal?.status ?? 200).end(JSON.stringify(refusal ?? {}));
+      return;
+    }
     const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
     if (isAway || request.headers.authorization !== `Bearer ${token}`) {
       response.writeHead(503).end();
@@ -137,6 +163,18 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   });
   api.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return api;
+}
+
+async function readInvocation(request: IncomingMessage): Promise<StoredInvocation> {
+  const { [callerHeader]: caller, 'content-type': type } = request.headers;
+  if (type !== headedType) throw new Error(`a body of the type ${type}`);
+  const body = await buffer(request);
+  const end = 4 + body.readUInt32BE();
+  return {
+    caller: readCaller(String(caller)),
+    head: readInvocationHead(body.subarray(4, end)),
+    content: body.subarray(end),
+  };
 }
 
 function refuseCredential(response: ServerResponse): void {
