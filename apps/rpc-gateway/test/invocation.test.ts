@@ -149,37 +149,27 @@ describe('the model', () => {
 });
 
 describe('a call that fails is answered with ERROR, and nothing is stored:', () => {
-  test.each<[string, string, Parameters<typeof startInvoking>[0], Input | Buffer]>([
+  type Options = Parameters<typeof startInvoking>[0];
+  const counts: Options = { model: { ...image, contract: contractOf(number('n')) } };
+  const fails: Options = {
+    predict: (_call, done) => done({ code: status.FAILED_PRECONDITION, details: 'not today' }),
+  };
+  const babbles: Options = { predict: (_call, done) => done(null, Buffer.from([255])) };
+  const isSilent: Options = { predict: () => undefined, maxCallMs: 500 };
+  const isSmall: Options = { maxMessageBytes: 2 * mib, maxQueuedBytes: 4 * mib };
+
+  test.each<[string, string, Options, Input | Buffer]>([
     ['no message', 'no valid protobuf', {}, Buffer.from([0x0a, 0xff])],
     ['no input', 'no model_input', {}, Buffer.alloc(0)],
     ['no text', 'no UTF-8', {}, { content: Buffer.from([0xff]) }],
-    [
-      ...(['no JSON', 'The content is no JSON.'] as const),
-      ...([{ model: { ...image, contract: contractOf(number('n')) } }, { content: '{' }] as const),
-    ],
-    [
-      ...(['a missing input', '"n" is missing'] as const),
-      ...([{ model: { ...image, contract: contractOf(number('n')) } }, { content: '{}' }] as const),
-    ],
-    [
-      ...(['a model that fails', 'The model answered FAILED_PRECONDITION: not today'] as const),
-      {
-        predict: (_call, done) => done({ code: status.FAILED_PRECONDITION, details: 'not today' }),
-      },
-      {},
-    ],
-    [
-      ...(['an answer that is none', "The model's answer cannot be read"] as const),
-      ...([{ predict: (_call, done) => done(null, Buffer.from([255])) }, {}] as const),
-    ],
+    ['no JSON', 'The content is no JSON.', counts, { content: '{' }],
+    ['a missing input', '"n" is missing', counts, { content: '{}' }],
+    ['a model that fails', 'The model answered FAILED_PRECONDITION: not today', fails, {}],
+    ['an answer that is none', "The model's answer cannot be read", babbles, {}],
     ['outputs too large', 'cannot be stored', {}, { content: 'x'.repeat(mib + 1) }],
     ['an answer far too large', 'cannot be stored', {}, { content: 'x'.repeat(5 * mib) }],
-    ['no answer in time', 'not answered in time', { predict: () => undefined, maxCallMs: 500 }, {}],
-    [
-      ...(['no room', 'holds too many messages'] as const),
-      { maxMessageBytes: 2 * mib, maxQueuedBytes: 4 * mib },
-      { content: Buffer.alloc(1.9 * mib, 'x') },
-    ],
+    ['no answer in time', 'not answered in time', isSilent, {}],
+    ['no room', 'holds too many messages', isSmall, { content: 'x'.repeat(1.9 * mib) }],
   ])('%s', async (_what, message, options, input) => {
     const { api, invoke, send } = await startInvoking(options);
     const answer = await (Buffer.isBuffer(input) ? send(input) : invoke(input));
