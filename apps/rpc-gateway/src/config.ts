@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox';
+import { HumanReadableId } from '@inference-server/contracts';
 import {
   ConfigError,
   isLoopbackAddress,
@@ -42,6 +43,8 @@ const Settings = Type.Object({
   START_TIMEOUT_S: Type.Number({ default: 120, exclusiveMinimum: 0, maximum: 86_400 }),
   /** How long a call may take from its head on that has no deadline of its own, or a later one. */
   MAX_CALL_S: Type.Number({ default: 3_600, exclusiveMinimum: 0, maximum: 86_400 }),
+  /** The model that Invoke asks where the metadata of a call names none. */
+  DEFAULT_INVOCATION_MODEL: Type.Optional(HumanReadableId),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
   LOG_LEVEL: Type.Union(
@@ -71,6 +74,8 @@ export interface RpcGatewayConfig {
   maxQueuedBytes: number;
   startTimeoutMs: number;
   maxCallMs: number;
+  /** What Invoke asks where nothing else is named. */
+  defaultInvocationModel: string | undefined;
   uploadPace: UploadPace;
   logLevel: string;
   /** Where logs go beside standard output. */
@@ -102,6 +107,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
     maxQueuedBytes: settings.MAX_QUEUED_BYTES,
     startTimeoutMs: settings.START_TIMEOUT_S * 1000,
     maxCallMs: settings.MAX_CALL_S * 1000,
+    defaultInvocationModel: settings.DEFAULT_INVOCATION_MODEL,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
       windowMs: settings.UPLOAD_WINDOW_S * 1000,

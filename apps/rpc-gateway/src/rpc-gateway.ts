@@ -16,11 +16,13 @@ import { createPredictor } from './core/predictor.js';
 import { createCrowdLog } from './crowd-log.js';
 import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
+import { invocationMethod } from './doors/grpc/invocation.js';
 import { predictMethod } from './doors/grpc/predict.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
 import { mountPredict } from './doors/http/predict.js';
 import { returnIdleMemory } from './idle-memory.js';
+import { createInvocationClient } from './invocation-client.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { createServingState } from './serving-state.js';
 import { startSyncLoop } from './sync-loop.js';
@@ -70,9 +72,19 @@ export async function startRpcGateway(
   const refusals = createRefusalTally({ tell: (those) => directory.noteRefusals(those), logger });
   const callers = createCallers({ ...config, directory, refusals });
   const isProxy = trustOf(config.trustedProxies);
+  const onFault = (error: unknown, path: string) =>
+    logger.error({ err: error, path }, 'the call failed');
   const grpc = createGrpcServer({
     methods: new Map([
       predictMethod({ predictor, callers, maxCallMs: config.maxCallMs }),
+      invocationMethod({
+        ...{ predictor, callers, onFault },
+        store: createInvocationClient({
+          ...{ url: privateApiUrl, token: privateApiToken, agent: api.agent },
+        }),
+        defaultModel: config.defaultInvocationModel,
+        maxCallMs: config.maxCallMs,
+      }),
       ...healthMethods(state),
       ...reflectionMethods(),
     ]),
@@ -81,7 +93,7 @@ export async function startRpcGateway(
     pace: config.uploadPace,
     groupOf: (address) => (isProxy(address) ? undefined : networkOf(address)),
     onCrowd: createCrowdLog(logger),
-    onFault: (error, path) => logger.error({ err: error, path }, 'the call failed'),
+    onFault,
   });
 
   const http = createHttpServer({ logger });

@@ -1,15 +1,23 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
-import type {
-  BatchModel,
-  GatewayNews,
-  GatewayReport,
-  HostedModel,
-  IdentifiedCaller,
-  ModelContract,
-  Refusal,
+import {
+  callerHeader,
+  headedType,
+  readCaller,
+  readInvocationHead,
+  routes,
+  type BatchModel,
+  type CallerIdentity,
+  type GatewayNews,
+  type GatewayReport,
+  type HostedModel,
+  type IdentifiedCaller,
+  type InvocationHead,
+  type ModelContract,
+  type Problem,
+  type Refusal,
 } from '@inference-server/contracts';
 
 export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
@@ -58,6 +66,10 @@ export interface PrivateApi {
   /** The reports that came, the last one at the end. */
   reports: GatewayReport[];
   refusals: Refusal[];
+  /** What was stored, the last one at the end. */
+  invocations: StoredInvocation[];
+  /** What it answers to the next ones, in place of storing them. */
+  refusal: Partial<Problem> | undefined;
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
@@ -72,6 +84,12 @@ export interface PrivateApi {
   comeBack(): void;
 }
 
+export interface StoredInvocation {
+  caller: CallerIdentity | undefined;
+  head: InvocationHead | undefined;
+  content: Buffer;
+}
+
 /** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
 export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
   const state: Required<News> = { models: [], batch_models: [], replicas: [], trouble: [] };
@@ -80,6 +98,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
     onTask: (_request, response) => void response.writeHead(500).end(),
+    ...{ invocations: [], refusal: undefined },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -115,6 +134,13 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const isTask = request.url?.startsWith('/api/tasks/') === true;
+    if (request.url === routes.storeInvocation.path) {
+      const refusal = isAway ? { status: 503 } : api.refusal;
+      if (refusal === undefined) api.invocations.push(await readInvocation(request));
+      else request.resume();
+      response.writeHead(refusal?.status ?? 200).end(JSON.stringify(refusal ?? {}));
+      return;
+    }
     if (isAway || request.headers.authorization !== `Bearer ${token}`) {
       request.resume();
       response.writeHead(503).end();
@@ -158,6 +184,18 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   });
   api.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return api;
+}
+
+async function readInvocation(request: IncomingMessage): Promise<StoredInvocation> {
+  const { [callerHeader]: caller, 'content-type': type } = request.headers;
+  if (type !== headedType) throw new Error(`a body of the type ${type}`);
+  const body = await buffer(request);
+  const end = 4 + body.readUInt32BE();
+  return {
+    caller: readCaller(String(caller)),
+    head: readInvocationHead(body.subarray(4, end)),
+    content: body.subarray(end),
+  };
 }
 
 function refuseCredential(response: ServerResponse): void {

@@ -20,11 +20,12 @@ async function compiledProtos(): Promise<string> {
     '--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin',
     ...['tensor', 'predict'].map((name) => `hydrosphere/${name}.proto`),
     ...services.map((name) => `services/${name}.proto`),
+    ...['invocation/v1/invocation.proto', 'model/v1/model.proto'],
   ]);
   return folder;
 }
 
-test('a client in Python predicts, and asks for health and for what there is', async () => {
+test('a client in Python predicts, invokes, and asks for health and for what there is', async () => {
   const { api, address } = await startScene();
   const replica = await startReplica(echo);
   const model = modelOf(1);
@@ -39,12 +40,15 @@ test('a client in Python predicts, and asks for health and for what there is', a
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'invocation.v1.Invocation',
     'tensorflow.serving.PredictionService',
   ];
   const reflected = { services, files: [5, 1], error: 5 };
   expect(JSON.parse(stdout)).toEqual({
     predict: [1.5, -2],
     gzip: true,
+    invoke: ['OK', ''],
+    'invoke in vain': ['ERROR', 'The content is no JSON.'],
     unknown: 'NOT_FOUND',
     parallel: true,
     health: 1,

@@ -32,6 +32,7 @@ export async function startScene(
       ...{ maxMessageBytes: 256 * MiB, maxJsonBytes: 8 * MiB },
       ...{ maxQueuePerModel: 1_000, maxQueuedBytes: 2_048 * MiB },
       ...{ startTimeoutMs: 20_000, maxCallMs: 60_000, stopGraceMs: 500 },
+      defaultInvocationModel: undefined,
       uploadPace: { minBytes: 1_024, windowMs: 60_000 },
       ...options,
     },
