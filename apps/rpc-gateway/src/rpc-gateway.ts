@@ -17,6 +17,8 @@ import { createCrowdLog } from './crowd-log.js';
 import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
 import { predictMethod } from './doors/grpc/predict.js';
+import { authMethod } from './doors/grpc/redhare-auth.js';
+import { streamInferMethod } from './doors/grpc/redhare-stream.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
 import { mountPredict } from './doors/http/predict.js';
@@ -24,6 +26,7 @@ import { returnIdleMemory } from './idle-memory.js';
 import { createPrivateApiClient } from './private-api-client.js';
 import { createServingState } from './serving-state.js';
 import { startSyncLoop } from './sync-loop.js';
+import { createTokenIssuer } from './token-issuer.js';
 
 export interface RpcGateway {
   grpcPort: number;
@@ -62,13 +65,25 @@ export async function startRpcGateway(
     },
   });
 
-  const directory = createCallerDirectory({ privateApiUrl, privateApiToken, upstream: api.agent });
+  const privateApi = { privateApiUrl, privateApiToken, upstream: api.agent };
+  const directory = createCallerDirectory(privateApi);
   const refusals = createRefusalTally({ tell: (those) => directory.noteRefusals(those), logger });
   const callers = createCallers({ ...config, directory, refusals });
   const isProxy = trustOf(config.trustedProxies);
   const grpc = createGrpcServer({
     methods: new Map([
       predictMethod({ predictor, callers, maxCallMs: config.maxCallMs }),
+      authMethod({
+        callers,
+        tokens: createTokenIssuer(privateApi),
+        publicAddress: config.grpcPublicAddress,
+      }),
+      streamInferMethod({
+        ...{ predictor, callers, state, budget, window: config.streamWindow },
+        // The other half is for calls of their own.
+        maxAtModel: Math.ceil(config.maxQueuePerModel / 2),
+        ...{ maxCallMs: config.maxCallMs, maxJsonBytes: config.maxJsonBytes },
+      }),
       ...healthMethods(state),
       ...reflectionMethods(),
     ]),

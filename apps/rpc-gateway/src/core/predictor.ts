@@ -74,14 +74,14 @@ export function createPredictor(options: PredictorOptions): Predictor {
     modelFor,
 
     async predict(call) {
-      const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
+      const { target, rest, isRepeatable, signal, deadlineAt, sinkFor, hold } = call;
       const model = await modelFor(target, signal);
       signal.throwIfAborted();
       requireContract(model, call);
       const joined = batcher.join(model, call);
       if (joined !== undefined) return joined;
       return send({
-        ...{ target, rest, signal, deadlineAt, sinkFor, hold },
+        ...{ target, rest, isRepeatable, signal, deadlineAt, sinkFor, hold },
         requireContractOf: (placed) => {
           if (placed.model !== model) requireContract(placed.model, call);
         },
