@@ -68,9 +68,9 @@ export function createTokenIssuer({
           throw unavailable(cause);
         });
         if (statusCode === 200) return (told as IssuedToken).token;
-        const isOurs = statusCode === 401 && !isFailedLogin(told);
-        if (statusCode < 500 && !isOurs && Value.Check(Problem, told)) throw errorOfProblem(told);
         if (statusCode === 503) throw unavailable();
+        const isOurs = statusCode === 401 && !isFailedLogin(told);
+        if (!isOurs && Value.Check(Problem, told)) throw errorOfProblem(told);
         throw new AppError('INTERNAL', `private-api issues no tokens: ${statusCode}`);
       } finally {
         asked -= 1;

@@ -2,19 +2,26 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
-import type {
-  GatewayNews,
-  GatewayReport,
-  HostedModel,
-  IdentifiedCaller,
-  ModelContract,
-  Refusal,
+import {
+  callerHeader,
+  routes,
+  type ErrorCode,
+  type GatewayNews,
+  type GatewayReport,
+  type HostedModel,
+  type IdentifiedCaller,
+  type ModelContract,
+  type Refusal,
+  type TokenRequest,
 } from '@inference-server/contracts';
 
 export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
 
 /** What has the form of a key, told from another by a letter. */
 export const keyOf = (letter: string) => `isk_${letter.repeat(16)}_${'A'.repeat(43)}`;
+
+/** What has the form of a token. */
+export const tokenOf = (n: number) => `ist_${'a'.repeat(20)}${n}.${'B'.repeat(43)}`;
 
 export const usualContract: ModelContract = {
   signature_name: 'predict',
@@ -49,6 +56,10 @@ export interface PrivateApi {
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
+  /** Passwords by name. */
+  people: Map<string, string>;
+  /** The tokens that were asked for, and for whom. */
+  issued: (TokenRequest & { caller: unknown })[];
   /** Changes what there is, and tells of it. */
   tell(news: Partial<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>>): void;
   /** Changes it, and tells who asks from now on. */
@@ -67,6 +78,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   const held = new Set<() => void>();
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    ...{ people: new Map(), issued: [] },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -100,6 +112,21 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     if (report.revision !== String(revision)) answer();
   }
 
+  function issue(asked: TokenRequest & { caller: unknown }, response: ServerResponse): void {
+    api.issued.push(asked);
+    const { user_name: name, password, human_readable_id: model } = asked;
+    if (name !== undefined && api.people.get(name) !== password) {
+      refuse(response, 401, 'LOGIN_FAILED', 'The user name or the password is wrong.');
+    } else if (!state.models?.some(({ human_readable_id: id }) => id === model)) {
+      refuse(response, 550, 'MODEL_NOT_FOUND', 'There is no model of this name.');
+    } else {
+      const token = tokenOf(api.issued.length);
+      const owner = name === undefined ? {} : { owner: `user:${name}` };
+      api.callers.set(token, { human_readable_id: model ?? null, ...owner });
+      response.end(JSON.stringify({ token, role: 'submit', expires_at: '2030-01-01T00:00:00Z' }));
+    }
+  }
+
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
     if (isAway || request.headers.authorization !== `Bearer ${token}`) {
@@ -111,7 +138,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
       const { bearer, address } = body as { bearer: string; address: string };
       const who = api.callers.get(bearer);
       if (who === undefined) {
-        refuseCredential(response);
+        refuse(response, 401, 'UNAUTHORIZED', 'The credentials are not known.', 'credential');
         return;
       }
       const usual = {
@@ -121,6 +148,9 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
         human_readable_id: null,
       };
       response.end(JSON.stringify({ ...usual, ...who, address }));
+    } else if (request.url === routes.issueToken.path) {
+      const caller: unknown = JSON.parse(String(request.headers[callerHeader]));
+      issue({ ...(body as TokenRequest), caller }, response);
     } else if (request.url === '/internal/audit/refusals') {
       api.refusals.push(...(body as unknown as { refusals: Refusal[] }).refusals);
       response.end('{}');
@@ -139,9 +169,14 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   return api;
 }
 
-function refuseCredential(response: ServerResponse): void {
-  response.writeHead(401, { 'content-type': 'application/problem+json' });
-  const problem = { type: 'about:blank', title: 'Credentials missing or wrong', status: 401 };
-  const said = { detail: 'The credentials are not known.', code: 'UNAUTHORIZED' };
-  response.end(JSON.stringify({ ...problem, ...said, parameter: 'credential' }));
+function refuse(
+  response: ServerResponse,
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  parameter?: string,
+): void {
+  response.writeHead(status, { 'content-type': 'application/problem+json' });
+  const problem = { type: 'about:blank', title: 'Refused', status, detail, code };
+  response.end(JSON.stringify({ ...problem, ...(parameter !== undefined && { parameter }) }));
 }

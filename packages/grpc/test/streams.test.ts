@@ -116,3 +116,26 @@ test('a stream may end in its middle, whatever is waited for', async () => {
   expect(error).toMatchObject({ code: status.ABORTED, details: 'Enough.' });
   expect(faults).toEqual([]);
 });
+
+test('a stream that ends in its middle has its status after what was written', async () => {
+  const { address } = await startServer({
+    '/t.T/Ends': () => ({
+      stream: async (messages, write) => {
+        for await (const message of messages) {
+          if (message.length === 0) throw new GrpcError('ABORTED', 'Enough.');
+          await write([message]);
+        }
+        return {};
+      },
+    }),
+  });
+  for (let n = 0; n < 20; n += 1) {
+    const stream = foreignClient(address).makeBidiStreamRequest('/t.T/Ends', asIs, asIs);
+    let bytes = 0;
+    stream.on('data', (message: Buffer) => (bytes += message.length));
+    const ended = new Promise((resolve) => stream.once('error', resolve));
+    for (const size of [10, 100_000, 0, 10]) stream.write(Buffer.alloc(size));
+    expect(await ended).toMatchObject({ code: status.ABORTED, details: 'Enough.' });
+    expect(bytes).toBe(100_010);
+  }
+});

@@ -39,11 +39,7 @@ export function authMethod({
         : unauthenticated('The token is for another model.');
     }
     return issued.get(caller, model, () =>
-      tokens.issue(
-        { human_readable_id: model, expires_in_s: maxTokenLifeS },
-        caller,
-        head.signal,
-      ),
+      tokens.issue({ human_readable_id: model, expires_in_s: maxTokenLifeS }, caller, head.signal),
     );
   }
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type ByteBudget, type CallHead, type Method } from '@inference-server/grpc';
 import { decodeStreamRequest, encodeStreamResponse } from '@inference-server/protos';
@@ -77,6 +78,8 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
     const room = createStreamRoom(budget);
     const stopping = new AbortController();
     const over = new AbortController();
+    // Of each of its data that is unanswered there are several.
+    setMaxListeners(0, over.signal);
     let opened: Opened | undefined;
     const onAbort = () => over.abort(head.signal.reason);
     head.signal.addEventListener('abort', onAbort, { once: true });
