@@ -41,8 +41,10 @@ async function ask(
 function credentialsFor({ callers }: RouteContract) {
   if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
   if (callers.includes('operator')) return { token: api.operatorToken };
-  if (callers.includes('rpc-gateway')) return { token: rpcGatewayToken(api.operatorToken) };
-  return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
+  if (callers.includes('public-api')) {
+    return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
+  }
+  return { token: rpcGatewayToken(api.operatorToken) };
 }
 
 const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => {

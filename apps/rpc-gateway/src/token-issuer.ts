@@ -63,7 +63,7 @@ export function createTokenIssuer({
       const overdue = setTimeout(() => late.abort(unavailable()), answeredWithinMs);
       const until = joinSignals(signal, late.signal);
       try {
-        const { statusCode, told } = await ask(request, caller, until.signal).catch((cause) => {
+        const { statusCode, told } = await ask(request, caller, until.signal).catch((cause: unknown) => {
           if (until.signal.aborted) throw until.signal.reason as Error;
           throw unavailable(cause);
         });

@@ -117,7 +117,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     const { user_name: name, password, human_readable_id: model } = asked;
     if (name !== undefined && api.people.get(name) !== password) {
       refuse(response, 401, 'LOGIN_FAILED', 'The user name or the password is wrong.');
-    } else if (!state.models?.some(({ human_readable_id: id }) => id === model)) {
+    } else if (!state.models.some(({ human_readable_id: id }) => id === model)) {
       refuse(response, 550, 'MODEL_NOT_FOUND', 'There is no model of this name.');
     } else {
       const token = tokenOf(api.issued.length);
