@@ -64,7 +64,7 @@ test('a client in Python gets a token, and streams', async () => {
   const key = keyOf('a');
   api.callers.set(key, {});
   api.people.set('ada', 'correct horse');
-  const script = join(inject('repository'), 'apps/rpc-gateway/test/redhare.py');
+  const script = join(inject('repository'), 'apps/rpc-gateway/test/stream_client.py');
   const { stdout } = await run('/usr/bin/python3', [script, await compiledProtos(), address, key], {
     env: { PYTHONDONTWRITEBYTECODE: '1' },
     timeout: 25_000,
