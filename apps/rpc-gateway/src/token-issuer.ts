@@ -63,10 +63,12 @@ export function createTokenIssuer({
       const overdue = setTimeout(() => late.abort(unavailable()), answeredWithinMs);
       const until = joinSignals(signal, late.signal);
       try {
-        const { statusCode, told } = await ask(request, caller, until.signal).catch((cause: unknown) => {
-          if (until.signal.aborted) throw until.signal.reason as Error;
-          throw unavailable(cause);
-        });
+        const { statusCode, told } = await ask(request, caller, until.signal).catch(
+          (cause: unknown) => {
+            if (until.signal.aborted) throw until.signal.reason as Error;
+            throw unavailable(cause);
+          },
+        );
         if (statusCode === 200) return (told as IssuedToken).token;
         if (statusCode === 503) throw unavailable();
         const isOurs = statusCode === 401 && !isFailedLogin(told);
