@@ -41,11 +41,11 @@ async function ask(
 function credentialsFor({ callers, access }: RouteContract) {
   if (callers.includes('consumer')) return { token: consumerToken(api.operatorToken, 'c1') };
   if (callers.includes('operator')) return { token: api.operatorToken };
-  if (callers.includes('rpc-gateway')) {
-    const token = rpcGatewayToken(api.operatorToken);
-    return access === 'submit' ? { token, caller: actingFor('a') } : { token };
+  if (callers.includes('public-api')) {
+    return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
   }
-  return { token: publicApiToken(api.operatorToken), caller: actingFor('a') };
+  const token = rpcGatewayToken(api.operatorToken);
+  return access === 'submit' ? { token, caller: actingFor('a') } : { token };
 }
 
 const addresses = [...new Set(allRoutes.map(({ path }) => path))].map((path) => {

@@ -18,6 +18,10 @@ const Settings = Type.Object({
   /** The door for gRPC, which callers from outside reach. */
   GRPC_HOST: Type.String({ default: '127.0.0.1' }),
   GRPC_PORT: Port(8500),
+  /** How callers from outside reach it, which `redhare.Inference/auth` tells them. Unset: as they have called. */
+  GRPC_PUBLIC_ADDRESS: Type.Optional(
+    Type.String({ pattern: '^(?:[A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):\\d{1,5}$' }),
+  ),
   /** The door for public-api, and for who asks whether this process is up. */
   HTTP_HOST: Type.String({ default: '127.0.0.1' }),
   HTTP_PORT: Port(8600),
@@ -45,6 +49,8 @@ const Settings = Type.Object({
   MAX_CALL_S: Type.Number({ default: 3_600, exclusiveMinimum: 0, maximum: 86_400 }),
   /** The model that Invoke asks where the metadata of a call names none. */
   DEFAULT_INVOCATION_MODEL: Type.Optional(HumanReadableId),
+  /** Data of one stream of redhare.Inference that are unanswered at a time. */
+  STREAM_WINDOW: Type.Integer({ default: 16, minimum: 1, maximum: 1_000 }),
   MIN_UPLOAD_BYTES_PER_WINDOW: Type.Integer({ default: 60 * 1024, minimum: 0 }),
   UPLOAD_WINDOW_S: Type.Number({ default: 60, exclusiveMinimum: 0 }),
   LOG_LEVEL: Type.Union(
@@ -57,6 +63,8 @@ const Settings = Type.Object({
 
 export interface RpcGatewayConfig {
   grpc: { host: string; port: number };
+  /** host:port; undefined: as callers have called. */
+  grpcPublicAddress: string | undefined;
   http: { host: string; port: number };
   privateApiUrl: string;
   /** What private-api knows this process by. */
@@ -76,6 +84,7 @@ export interface RpcGatewayConfig {
   maxCallMs: number;
   /** What Invoke asks where nothing else is named. */
   defaultInvocationModel: string | undefined;
+  streamWindow: number;
   uploadPace: UploadPace;
   logLevel: string;
   /** Where logs go beside standard output. */
@@ -93,6 +102,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
   }
   return {
     grpc: { host: settings.GRPC_HOST, port: settings.GRPC_PORT },
+    grpcPublicAddress: settings.GRPC_PUBLIC_ADDRESS,
     http: { host: settings.HTTP_HOST, port: settings.HTTP_PORT },
     privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
     privateApiToken: settings.RPC_GATEWAY_TOKEN,
@@ -108,6 +118,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
     startTimeoutMs: settings.START_TIMEOUT_S * 1000,
     maxCallMs: settings.MAX_CALL_S * 1000,
     defaultInvocationModel: settings.DEFAULT_INVOCATION_MODEL,
+    streamWindow: settings.STREAM_WINDOW,
     uploadPace: {
       minBytes: settings.MIN_UPLOAD_BYTES_PER_WINDOW,
       windowMs: settings.UPLOAD_WINDOW_S * 1000,

@@ -18,6 +18,8 @@ import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
 import { invocationMethod } from './doors/grpc/invocation.js';
 import { predictMethod } from './doors/grpc/predict.js';
+import { authMethod } from './doors/grpc/redhare-auth.js';
+import { streamInferMethod } from './doors/grpc/redhare-stream.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
 import { mountPredict } from './doors/http/predict.js';
@@ -27,6 +29,7 @@ import { createPrivateApiClient } from './private-api-client.js';
 import { createServingState } from './serving-state.js';
 import { startSyncLoop } from './sync-loop.js';
 import { createTaskClient } from './task-client.js';
+import { createTokenIssuer } from './token-issuer.js';
 
 export interface RpcGateway {
   grpcPort: number;
@@ -68,7 +71,8 @@ export async function startRpcGateway(
     },
   });
 
-  const directory = createCallerDirectory({ privateApiUrl, privateApiToken, upstream: api.agent });
+  const privateApi = { privateApiUrl, privateApiToken, upstream: api.agent };
+  const directory = createCallerDirectory(privateApi);
   const refusals = createRefusalTally({ tell: (those) => directory.noteRefusals(those), logger });
   const callers = createCallers({ ...config, directory, refusals });
   const isProxy = trustOf(config.trustedProxies);
@@ -84,6 +88,17 @@ export async function startRpcGateway(
         }),
         defaultModel: config.defaultInvocationModel,
         maxCallMs: config.maxCallMs,
+      }),
+      authMethod({
+        callers,
+        tokens: createTokenIssuer(privateApi),
+        publicAddress: config.grpcPublicAddress,
+      }),
+      streamInferMethod({
+        ...{ predictor, callers, state, budget, window: config.streamWindow },
+        // The other half is for calls of their own.
+        maxAtModel: Math.ceil(config.maxQueuePerModel / 2),
+        ...{ maxCallMs: config.maxCallMs, maxJsonBytes: config.maxJsonBytes },
       }),
       ...healthMethods(state),
       ...reflectionMethods(),

@@ -10,6 +10,7 @@ import {
   routes,
   type BatchModel,
   type CallerIdentity,
+  type ErrorCode,
   type GatewayNews,
   type GatewayReport,
   type HostedModel,
@@ -18,12 +19,16 @@ import {
   type ModelContract,
   type Problem,
   type Refusal,
+  type TokenRequest,
 } from '@inference-server/contracts';
 
 export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
 
 /** What has the form of a key, told from another by a letter. */
 export const keyOf = (letter: string) => `isk_${letter.repeat(16)}_${'A'.repeat(43)}`;
+
+/** What has the form of a token. */
+export const tokenOf = (n: number) => `ist_${'a'.repeat(20)}${n}.${'B'.repeat(43)}`;
 
 export const usualContract: ModelContract = {
   signature_name: 'predict',
@@ -73,6 +78,10 @@ export interface PrivateApi {
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
+  /** Passwords by name. */
+  people: Map<string, string>;
+  /** The tokens that were asked for, and for whom. */
+  issued: (TokenRequest & { caller: unknown })[];
   /** Changes what there is, and tells of it. */
   tell(news: Partial<News>): void;
   /** Changes it, and tells who asks from now on. */
@@ -99,6 +108,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
     onTask: (_request, response) => void response.writeHead(500).end(),
     ...{ invocations: [], refusal: undefined },
+    ...{ people: new Map(), issued: [] },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -132,6 +142,21 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     if (report.revision !== String(revision)) answer();
   }
 
+  function issue(asked: TokenRequest & { caller: unknown }, response: ServerResponse): void {
+    api.issued.push(asked);
+    const { user_name: name, password, human_readable_id: model } = asked;
+    if (name !== undefined && api.people.get(name) !== password) {
+      refuse(response, 401, 'LOGIN_FAILED', 'The user name or the password is wrong.');
+    } else if (!state.models.some(({ human_readable_id: id }) => id === model)) {
+      refuse(response, 550, 'MODEL_NOT_FOUND', 'There is no model of this name.');
+    } else {
+      const token = tokenOf(api.issued.length);
+      const owner = name === undefined ? {} : { owner: `user:${name}` };
+      api.callers.set(token, { human_readable_id: model ?? null, ...owner });
+      response.end(JSON.stringify({ token, role: 'submit', expires_at: '2030-01-01T00:00:00Z' }));
+    }
+  }
+
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const isTask = request.url?.startsWith('/api/tasks/') === true;
     if (request.url === routes.storeInvocation.path) {
@@ -158,7 +183,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
       const { bearer, address } = body as { bearer: string; address: string };
       const who = api.callers.get(bearer);
       if (who === undefined) {
-        refuseCredential(response);
+        refuse(response, 401, 'UNAUTHORIZED', 'The credentials are not known.', 'credential');
         return;
       }
       const usual = {
@@ -168,6 +193,9 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
         human_readable_id: null,
       };
       response.end(JSON.stringify({ ...usual, ...who, address }));
+    } else if (request.url === routes.issueToken.path) {
+      const caller: unknown = JSON.parse(String(request.headers[callerHeader]));
+      issue({ ...(body as TokenRequest), caller }, response);
     } else if (request.url === '/internal/audit/refusals') {
       api.refusals.push(...(body as unknown as { refusals: Refusal[] }).refusals);
       response.end('{}');
@@ -198,9 +226,14 @@ async function readInvocation(request: IncomingMessage): Promise<StoredInvocatio
   };
 }
 
-function refuseCredential(response: ServerResponse): void {
-  response.writeHead(401, { 'content-type': 'application/problem+json' });
-  const problem = { type: 'about:blank', title: 'Credentials missing or wrong', status: 401 };
-  const said = { detail: 'The credentials are not known.', code: 'UNAUTHORIZED' };
-  response.end(JSON.stringify({ ...problem, ...said, parameter: 'credential' }));
+function refuse(
+  response: ServerResponse,
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  parameter?: string,
+): void {
+  response.writeHead(status, { 'content-type': 'application/problem+json' });
+  const problem = { type: 'about:blank', title: 'Refused', status, detail, code };
+  response.end(JSON.stringify({ ...problem, ...(parameter !== undefined && { parameter }) }));
 }

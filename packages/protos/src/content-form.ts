@@ -32,6 +32,12 @@ export function inputsOfContent(
   return { ...offered, ...given };
 }
 
+/** Whether content goes to the model as it is, and nobody has to read it. */
+export function takesContentAsIs({ inputs }: Pick<ModelContract, 'inputs'>): boolean {
+  const [field, ...others] = inputs;
+  return field !== undefined && others.length === 0 && takesOneText(field);
+}
+
 /**
  * A PredictResponse as content: the bytes of the one text that a model with one output answered, as a slice,
  * else the outputs as a JSON object. Throws MODEL_ERROR of an answer that is none.

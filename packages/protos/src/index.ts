@@ -10,6 +10,7 @@ export {
   contentOfValues,
   inputsOfContent,
   metadataOfValues,
+  takesContentAsIs,
 } from './content-form.js';
 export { parseContractJson } from './contract-json.js';
 export { decodeModelContract, encodeModelContract } from './contract-message.js';

@@ -9,7 +9,7 @@ import type { Predictor } from './predictor.js';
 /** What a door asks whose callers have values by name, in a form of its own, and no tensors. */
 export interface PlainCall extends Pick<
   PredictCall,
-  'target' | 'caller' | 'deadlineAt' | 'signal' | 'hold'
+  'target' | 'caller' | 'isRepeatable' | 'deadlineAt' | 'signal' | 'hold'
 > {
   /** A PredictRequest without model_spec with these inputs; made again for a version that wants others. */
   encode(contract: ModelContract): Buffer;
@@ -29,7 +29,7 @@ export type PlainAnswer =
  * as the GrpcError that is its cause.
  */
 export async function predictPlain(predictor: Predictor, call: PlainCall): Promise<PlainAnswer> {
-  const { target, caller, deadlineAt, signal, hold } = call;
+  const { target, caller, isRepeatable, deadlineAt, signal, hold } = call;
   let model = await predictor.modelFor(target, signal);
   for (let isAgain = false; ; isAgain = true) {
     if (!isHosted(model)) {
@@ -42,7 +42,7 @@ export async function predictPlain(predictor: Predictor, call: PlainCall): Promi
     try {
       const { model: by, answer } = await predictor.predict({
         ...{ target, caller, signatureName: '', inputs, hasMore, rest },
-        ...{ deadlineAt, signal, hold },
+        ...{ isRepeatable, deadlineAt, signal, hold },
       });
       const { status, statusMessage, message } = answer;
       if (status !== 'OK' || message === undefined) throw modelError(status, statusMessage);

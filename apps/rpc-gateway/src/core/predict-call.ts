@@ -17,6 +17,8 @@ export interface PredictCall {
   hasMore: boolean;
   /** The PredictRequest without its model_spec, as it came. */
   rest: readonly Buffer[];
+  /** Whether another replica may be asked where one was lost with it: a call that does no harm twice. */
+  isRepeatable?: boolean | undefined;
   /** When the time of the call is over (performance.now()). */
   deadlineAt: number;
   /** Aborts then at the latest, and when the caller goes. */

@@ -97,7 +97,7 @@ export function createPredictor(options: PredictorOptions): Predictor {
     askBatch: (model, call) => batchCalls.ask(model, call),
 
     async predict(call) {
-      const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
+      const { target, rest, isRepeatable, signal, deadlineAt, sinkFor, hold } = call;
       const model = await modelFor(target, signal);
       signal.throwIfAborted();
       if (!isHosted(model)) return batchCalls.predict(model, call);
@@ -105,7 +105,7 @@ export function createPredictor(options: PredictorOptions): Predictor {
       const joined = batcher.join(model, call);
       if (joined !== undefined) return joined;
       return send({
-        ...{ target, rest, signal, deadlineAt, sinkFor, hold },
+        ...{ target, rest, isRepeatable, signal, deadlineAt, sinkFor, hold },
         requireContractOf: (placed) => {
           if (placed.model !== model) requireContract(placed.model, call);
         },

@@ -31,6 +31,10 @@ export interface Admitted {
 export interface Callers {
   /** Throws UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE. */
   admit(head: CallHead): Promise<Admitted>;
+  /** The same of what a message shows, whatever the head does. */
+  admitBearer(head: CallHead, bearer: string): Promise<Admitted>;
+  /** Who says name and password in a message, as far as it is known before these are looked at. Throws FORBIDDEN. */
+  admitLogin(head: CallHead): Promise<CallerIdentity>;
   /** Aborts when what was shown is good no more; `end` when the call is over. */
   watch(admitted: Admitted): { revoked: AbortSignal | undefined; end: () => void };
   /** Throws FORBIDDEN where the token is for another model. */
@@ -81,18 +85,38 @@ export function createCallers({
     });
   }
 
-  return {
-    async admit(head) {
-      const from = addressOf(head);
-      let caller: CallerIdentity | undefined;
-      try {
-        if (isExposed && !(await directory.hasKeys())) {
-          throw new AppError(
-            'FORBIDDEN',
-            'This server is not set up yet: an operator must make the first key.',
-          );
-        }
-        const bearer = bearerOf(head);
+  /** Has a refusal of `who` noted. */
+  async function noting<Result>(
+    who: () => Parameters<typeof note>[1],
+    act: () => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await act();
+    } catch (error) {
+      if (error instanceof AppError && refused.has(error.code)) note(error.code, who());
+      throw error;
+    }
+  }
+
+  async function requireSetUp(): Promise<void> {
+    if (!isExposed || (await directory.hasKeys())) return;
+    throw new AppError(
+      'FORBIDDEN',
+      'This server is not set up yet: an operator must make the first key.',
+    );
+  }
+
+  async function admitAs(
+    head: CallHead,
+    shownIn: (head: CallHead) => string | undefined,
+  ): Promise<Admitted> {
+    const from = addressOf(head);
+    let caller: CallerIdentity | undefined;
+    return noting(
+      () => caller ?? { ...stranger, address: from },
+      async () => {
+        await requireSetUp();
+        const bearer = shownIn(head);
         if (bearer === undefined) {
           return { caller: anonymous(head, anonymousRole), onlyModel: null, bearer };
         }
@@ -102,11 +126,18 @@ export function createCallers({
           throw new AppError('FORBIDDEN', 'This needs the role submit.');
         }
         return { caller, onlyModel: identified.human_readable_id, bearer };
-      } catch (error) {
-        const isRefusal = error instanceof AppError && refused.has(error.code);
-        if (isRefusal) note(error.code, caller ?? { ...stranger, address: from });
-        throw error;
-      }
+      },
+    );
+  }
+
+  return {
+    admit: (head) => admitAs(head, bearerOf),
+    admitBearer: (head, bearer) => admitAs(head, () => bearer),
+
+    async admitLogin(head) {
+      const address = addressOf(head);
+      await noting(() => ({ ...stranger, address }), requireSetUp);
+      return { owner: anonymousOwner, credential: anonymousOwner, role: 'submit', address };
     },
 
     watch({ bearer, caller }) {

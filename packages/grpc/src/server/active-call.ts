@@ -70,7 +70,10 @@ export function openCall(
       if (stream.headersSent || stream.destroyed || stream.closed) return;
       stream.respond(answerHead, { waitForTrailers: true });
       stream.once('wantTrailers', () => {
-        if (!stream.destroyed && !stream.closed) stream.sendTrailers(trailers);
+        if (stream.destroyed || stream.closed) return;
+        stream.sendTrailers(trailers);
+        // They are dropped where a reset is asked for before they have gone to the socket, which is after this.
+        setImmediate(closeUnread);
       });
     },
     async writeMessage(parts) {
@@ -89,13 +92,20 @@ export function openCall(
       stopTimer?.();
       if (stream.destroyed || stream.closed) return;
       trailers = trailersOf(error, own);
-      if (stream.headersSent) stream.end();
-      else stream.respond({ ...answerHead, ...trailers }, { endStream: true });
-      // What still comes of the request is not waited for.
       call.isCutShort = !stream.readableEnded;
-      if (call.isCutShort) stream.close(constants.NGHTTP2_NO_ERROR);
+      if (stream.headersSent) {
+        stream.end();
+        return;
+      }
+      stream.respond({ ...answerHead, ...trailers }, { endStream: true });
+      closeUnread();
     },
   };
+
+  /** What still comes of the request is not waited for. */
+  function closeUnread(): void {
+    if (call.isCutShort && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  }
 
   const isLate = () =>
     call.cut(new GrpcError('DEADLINE_EXCEEDED', 'The time that the caller gave is over.'));

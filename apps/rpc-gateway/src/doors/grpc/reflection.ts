@@ -7,6 +7,7 @@ const services = [
   'grpc.reflection.v1.ServerReflection',
   'grpc.reflection.v1alpha.ServerReflection',
   'invocation.v1.Invocation',
+  'redhare.Inference',
   'tensorflow.serving.PredictionService',
 ];
 

@@ -14,6 +14,7 @@ export function statusOfError(error: unknown): unknown {
 const statuses: Partial<Record<ErrorCode, StatusName>> = {
   DEADLINE_EXCEEDED: 'DEADLINE_EXCEEDED',
   FORBIDDEN: 'PERMISSION_DENIED',
+  LOGIN_FAILED: 'UNAUTHENTICATED',
   MALFORMED_REQUEST: 'INVALID_ARGUMENT',
   MODEL_ERROR: 'INTERNAL',
   MODEL_NOT_FOUND: 'NOT_FOUND',
