@@ -16,9 +16,11 @@ import { createPredictor } from './core/predictor.js';
 import { createCrowdLog } from './crowd-log.js';
 import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
+import { oipMethods } from './doors/grpc/oip.js';
 import { predictMethod } from './doors/grpc/predict.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
+import { mountOip } from './doors/http/oip.js';
 import { mountPredict } from './doors/http/predict.js';
 import { returnIdleMemory } from './idle-memory.js';
 import { createPrivateApiClient } from './private-api-client.js';
@@ -69,6 +71,7 @@ export async function startRpcGateway(
   const grpc = createGrpcServer({
     methods: new Map([
       predictMethod({ predictor, callers, maxCallMs: config.maxCallMs }),
+      ...oipMethods({ predictor, callers, state, maxCallMs: config.maxCallMs }),
       ...healthMethods(state),
       ...reflectionMethods(),
     ]),
@@ -84,6 +87,7 @@ export async function startRpcGateway(
   keepUploadPace(http, config.uploadPace);
   answerHealth(http, state, () => sync.hasFreshNews());
   mountPredict(http, { ...config, predictor, budget });
+  await http.register(async (scope) => mountOip(scope, { ...config, predictor, budget }));
 
   async function close(): Promise<void> {
     state.close();

@@ -39,6 +39,7 @@ test('a client in Python predicts, and asks for health and for what there is', a
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'inference.GRPCInferenceService',
     'tensorflow.serving.PredictionService',
   ];
   const reflected = { services, files: [5, 1], error: 5 };
