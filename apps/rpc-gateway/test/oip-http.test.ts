@@ -31,7 +31,7 @@ interface Asking {
   with?: Record<string, string>;
   options?: Parameters<typeof startScene>[0];
   /** The code and words with which the model answers. */
-  fails?: [code: number, details: string];
+  fails?: [code: status, details: string];
   models?: (typeof model)[];
 }
 

@@ -107,7 +107,7 @@ async function answerInfer(
       holdRequest: (bytes) => takeInAll(body.length + 2 * bytes, tooLarge),
       holdAnswer: (bytes, asked) => take(timesAnswerHeld(asked) * bytes, answerTooLarge),
     });
-    return sendPieces(reply, inferResponseAsJson(head, outputs));
+    return await sendPieces(reply, inferResponseAsJson(head, outputs));
   } catch (error) {
     throw asOfRequest(error);
   }
