@@ -17,11 +17,13 @@ import { createCrowdLog } from './crowd-log.js';
 import { createCallers } from './doors/callers.js';
 import { healthMethods } from './doors/grpc/health.js';
 import { invocationMethod } from './doors/grpc/invocation.js';
+import { oipMethods } from './doors/grpc/oip.js';
 import { predictMethod } from './doors/grpc/predict.js';
 import { authMethod } from './doors/grpc/redhare-auth.js';
 import { streamInferMethod } from './doors/grpc/redhare-stream.js';
 import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
+import { mountOip } from './doors/http/oip.js';
 import { mountPredict } from './doors/http/predict.js';
 import { returnIdleMemory } from './idle-memory.js';
 import { createInvocationClient } from './invocation-client.js';
@@ -100,6 +102,7 @@ export async function startRpcGateway(
         maxAtModel: Math.ceil(config.maxQueuePerModel / 2),
         ...{ maxCallMs: config.maxCallMs, maxJsonBytes: config.maxJsonBytes },
       }),
+      ...oipMethods({ predictor, callers, state, maxCallMs: config.maxCallMs }),
       ...healthMethods(state),
       ...reflectionMethods(),
     ]),
@@ -115,6 +118,7 @@ export async function startRpcGateway(
   keepUploadPace(http, config.uploadPace);
   answerHealth(http, state, () => sync.hasFreshNews());
   mountPredict(http, { ...config, predictor, budget });
+  await http.register(async (scope) => mountOip(scope, { ...config, predictor, budget }));
 
   async function close(): Promise<void> {
     state.close();

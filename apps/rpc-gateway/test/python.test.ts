@@ -42,6 +42,7 @@ test('a client in Python predicts, invokes, and asks for health and for what the
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'inference.GRPCInferenceService',
     'invocation.v1.Invocation',
     'redhare.Inference',
     'tensorflow.serving.PredictionService',

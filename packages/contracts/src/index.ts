@@ -24,6 +24,7 @@ export {
   type ImageReference,
 } from './image-reference.js';
 export { refusalOfConsumer, type ConsumerRule } from './consumer-rule.js';
+export { isOipAddress, oipStatusOf } from './oip-errors.js';
 export { openApiDocument } from './openapi.js';
 export {
   lackOfEngine,
@@ -118,6 +119,7 @@ export {
 } from './schemas/model-contract.js';
 export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
+export { OipError, oipLengthHeader, type OipServerMetadata } from './schemas/oip.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export {
   replicaEnds,

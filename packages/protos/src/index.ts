@@ -42,7 +42,7 @@ export {
 } from './oip-message.js';
 export { oipModelMetadata, type OipModelMetadata } from './oip-metadata.js';
 export { inferOutputsOf, type InferOutput } from './oip-outputs.js';
-export { tensorsOfInferRequest, type InferRequest } from './oip-request.js';
+export { contractOfInferRequest, tensorsOfInferRequest, type InferRequest } from './oip-request.js';
 export { predictRequestFromJson, tensorsOfPlain } from './plain-inputs.js';
 export { jsonFromPredictResponse, plainOutputs } from './plain-outputs.js';
 export {

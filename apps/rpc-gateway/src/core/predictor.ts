@@ -21,6 +21,10 @@ export interface Predictor {
   askBatch(model: BatchModel, call: BatchCall): Promise<Record<string, unknown>>;
   apply(news: GatewayNews): void;
   report(): Pick<GatewayReport, 'holds' | 'demand'>;
+  /** Those of a runtime model that can be asked for by their numbers, the newest first. */
+  versionsOf(name: string): number[];
+  /** Why a model has no replica, where none could be started; undefined: it has one, or gets it when it is asked. */
+  troubleOf(modelVersionId: string): string | undefined;
   isReady(): boolean;
   close(): Promise<void>;
 }
@@ -137,6 +141,14 @@ export function createPredictor(options: PredictorOptions): Predictor {
       return { holds: replicas.holds(), demand };
     },
 
+    versionsOf: (name) =>
+      models
+        .versionsOf(name)
+        .filter(
+          ({ is_current: isCurrent, model_version_id: id }) => isCurrent || replicas.hasAny(id),
+        )
+        .map(({ version }) => version),
+    troubleOf: (id) => (replicas.hasAny(id) ? undefined : models.troubleOf(id)),
     isReady: () => models.isKnown(),
     async close() {
       await batchCalls.close();

@@ -16,6 +16,7 @@ const serviceUnknown = 3;
 
 const services = [
   '',
+  'inference.GRPCInferenceService',
   'invocation.v1.Invocation',
   'redhare.Inference',
   'tensorflow.serving.PredictionService',
