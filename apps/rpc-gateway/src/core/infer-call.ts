@@ -1,4 +1,4 @@
-import type { BatchModel, HostedModel, ModelContract } from '@inference-server/contracts';
+import type { BatchModel, ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   contractOfInferRequest,
@@ -9,6 +9,7 @@ import {
   type InferOutput,
   type InferRequest,
 } from '@inference-server/protos';
+import { isHosted, type AnyModel } from './hosted-models.js';
 import { predictPlain } from './plain-call.js';
 import type { PredictCall } from './predict-call.js';
 import type { Predictor } from './predictor.js';
@@ -36,14 +37,10 @@ export interface InferAnswer {
  * MODEL_ERROR, with the status as the GrpcError that is its cause.
  */
 export async function infer(predictor: Predictor, call: InferCall): Promise<InferAnswer> {
-  const model: HostedModel | BatchModel = await predictor.modelFor(call.target, call.signal);
-  return hasContract(model)
+  const model = await predictor.modelFor(call.target, call.signal);
+  return isHosted(model)
     ? inferByContract(predictor, call)
     : inferByOwnTypes(predictor, call, model);
-}
-
-function hasContract(model: HostedModel | BatchModel): model is HostedModel {
-  return 'contract' in model;
 }
 
 async function inferByContract(predictor: Predictor, call: InferCall): Promise<InferAnswer> {
@@ -91,7 +88,7 @@ async function inferByOwnTypes(
 const anyInputs: ModelContract['inputs'] = [{ name: '', dtype: 'DT_INT64' }];
 
 function answerOf(
-  { human_readable_id: modelName, version }: HostedModel | BatchModel,
+  { human_readable_id: modelName, version }: AnyModel,
   { id }: InferRequest,
   outputs: InferOutput[],
 ): InferAnswer {
