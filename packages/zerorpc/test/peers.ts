@@ -6,6 +6,7 @@ import { expect, inject, onTestFinished } from 'vitest';
 import {
   createZeroRpcServer,
   type DropReason,
+  type MethodTable,
   type ZeroRpcMethod,
   type ZeroRpcServer,
   type ZeroRpcServerOptions,
@@ -37,6 +38,11 @@ export function method(
   return { doc: 'A method.', parameters: null, call, ...rest };
 }
 
+export const tableOf = (methods: ReadonlyMap<string, ZeroRpcMethod>): MethodTable => ({
+  find: async (name) => methods.get(name),
+  list: async () => methods,
+});
+
 /** Our server on a free port, with what it could not answer and what it dropped. */
 export async function startServer(
   methods: Record<string, ZeroRpcMethod>,
@@ -53,7 +59,7 @@ export async function startServer(
   const budget = createByteBudget(1024 * MiB);
   const server = createZeroRpcServer({
     serviceName: 'TestService',
-    methods: () => new Map(Object.entries(methods)),
+    methods: tableOf(new Map(Object.entries(methods))),
     budget,
     onFault: (error) => faults.push(error),
     onDropped: (reason) => dropped.push(reason),
