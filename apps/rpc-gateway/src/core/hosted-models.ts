@@ -11,6 +11,8 @@ export interface HostedModels {
   /** Those before a version that take the same calls. */
   olderAlike(model: HostedModel): readonly HostedModel[];
   get(modelVersionId: string): HostedModel | undefined;
+  /** The current versions, by name: the same list as long as they are the same. */
+  current(): readonly HostedModel[];
   /** Why a version has no replica, or too few. */
   troubleOf(modelVersionId: string): string | undefined;
 }
@@ -19,6 +21,7 @@ export function createHostedModels(): HostedModels {
   let known = false;
   let byId = new Map<string, HostedModel>();
   let byName = new Map<string, HostedModel[]>();
+  let current: readonly HostedModel[] = [];
   let troubles = new Map<string, string>();
   /** By model version: contracts are compared once, not with each call that finds its replicas full. */
   const alike = new Map<string, HostedModel[]>();
@@ -37,6 +40,9 @@ export function createHostedModels(): HostedModels {
       alike.clear();
       byId = new Map(models.map((model) => [model.model_version_id, model]));
       byName = new Map();
+      const wanted = models.filter(({ is_current: isCurrent }) => isCurrent);
+      wanted.sort((a, b) => (a.human_readable_id < b.human_readable_id ? -1 : 1));
+      if (!isDeepStrictEqual(wanted, current)) current = wanted;
       for (const model of [...models].sort((a, b) => b.version - a.version)) {
         const versions = byName.get(model.human_readable_id);
         if (versions === undefined) byName.set(model.human_readable_id, [model]);
@@ -52,6 +58,7 @@ export function createHostedModels(): HostedModels {
       return found;
     },
     get: (modelVersionId) => byId.get(modelVersionId),
+    current: () => current,
     troubleOf: (modelVersionId) => troubles.get(modelVersionId),
   };
 }

@@ -1,4 +1,9 @@
-import type { GatewayNews, GatewayReport, HostedModel } from '@inference-server/contracts';
+import type {
+  BatchModel,
+  GatewayNews,
+  GatewayReport,
+  HostedModel,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { ByteBudget } from '@inference-server/grpc';
 import { createBatcher } from './batcher.js';
@@ -14,6 +19,10 @@ export interface Predictor {
   predict(call: PredictCall): Promise<Prediction>;
   /** The version that would answer now. Throws AppError, or the signal's reason. */
   modelFor(target: Target, signal: AbortSignal): Promise<HostedModel>;
+  /** The current versions of all models, by name: the same list as long as they are the same. */
+  models(): readonly (HostedModel | BatchModel)[];
+  /** Has private-api asked for all that there is now. Throws SERVICE_UNAVAILABLE, or the signal's reason. */
+  refresh(signal: AbortSignal): Promise<void>;
   apply(news: GatewayNews): void;
   report(): Pick<GatewayReport, 'holds' | 'demand'>;
   isReady(): boolean;
@@ -63,8 +72,12 @@ export function createPredictor(options: PredictorOptions): Predictor {
     } catch {
       // It may have been registered a moment ago.
     }
-    const isFresh = await unlessAborted(options.refresh(), signal);
-    if (isFresh) return versionFor(target, models, replicas);
+    await refresh(signal);
+    return versionFor(target, models, replicas);
+  }
+
+  async function refresh(signal: AbortSignal): Promise<void> {
+    if (await unlessAborted(options.refresh(), signal)) return;
     throw new AppError('SERVICE_UNAVAILABLE', 'The model is not known at the moment.', {
       retryAfterS: 2,
     });
@@ -72,6 +85,8 @@ export function createPredictor(options: PredictorOptions): Predictor {
 
   return {
     modelFor,
+    models: () => models.current(),
+    refresh,
 
     async predict(call) {
       const { target, rest, signal, deadlineAt, sinkFor, hold } = call;
