@@ -16,7 +16,11 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const named = (id: string) => ({ human_readable_id: id, container_tag: 'a:1' });
-const exists = { code: 'MODEL_EXISTS', status: 409, extensions: { parameter: 'human_readable_id' } };
+const exists = {
+  code: 'MODEL_EXISTS',
+  status: 409,
+  extensions: { parameter: 'human_readable_id' },
+};
 
 it('is refused where one is there that ZeroRPC could not tell from it', async () => {
   await client.postModel(named('a.b'));
@@ -33,7 +37,9 @@ it('is refused where one is there that ZeroRPC could not tell from it', async ()
 it('is refused before its files are read', async () => {
   await client.postModel(named('f.g'));
   const before = await api.stored();
-  await expect(client.postModel({ ...named('f_g'), zip: files('1') })).rejects.toMatchObject(exists);
+  await expect(client.postModel({ ...named('f_g'), zip: files('1') })).rejects.toMatchObject(
+    exists,
+  );
   await expect(client.putModel({ ...named('f_g'), zip: files('1') })).rejects.toMatchObject(exists);
   expect(await api.stored()).toEqual(before);
 });

@@ -41,9 +41,7 @@ test('without a key nothing is told but how to show one', async () => {
   }
   await ask('authenticate', key);
   const names = ['get_models', 'get_model_metadata', 'authenticate'];
-  expect(await ask('_zerorpc_list')).toEqual(
-    okOf([...names, 'iris_v1_2_predict', 'rose_predict']),
-  );
+  expect(await ask('_zerorpc_list')).toEqual(okOf([...names, 'iris_v1_2_predict', 'rose_predict']));
 });
 
 test.each([['secret'], [keyOf('w')], [7], [null], [''], [{ $bin: 'ff' }], [`${key} `]])(
@@ -68,10 +66,7 @@ test('a token for one model sees that one alone, and what it may not is noted', 
   expect(models.map(({ qualified_name: name }) => name)).toEqual(['rose']);
   expect(((await ask('_zerorpc_list')).args as [string[]])[0]).not.toContain('iris_v1_2_predict');
   expect(await ask('get_model_metadata', 'iris_v1_2')).toEqual(errorOf('ValueError', text));
-  const refused = errorOf(
-    'PermissionError',
-    'The token is for one model, and for nothing else.',
-  );
+  const refused = errorOf('PermissionError', 'The token is for one model, and for nothing else.');
   for (const method of ['iris_v1_2_predict', 'no_such_model_predict']) {
     expect(await ask(method, data), method).toEqual(refused);
     expect(await ask('_zerorpc_help', method), method).toEqual(refused);

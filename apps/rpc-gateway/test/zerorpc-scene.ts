@@ -19,7 +19,11 @@ export const contract: ModelContract = {
   outputs: fields,
 };
 /** Its id has what no name of a method has. */
-export const iris = modelOf(3, { human_readable_id: 'iris v1.2', description: 'Irises.', contract });
+export const iris = modelOf(3, {
+  human_readable_id: 'iris v1.2',
+  description: 'Irises.',
+  contract,
+});
 export const rose = modelOf(1, { human_readable_id: 'rose', contract });
 
 /** An error, as its client gets it. */

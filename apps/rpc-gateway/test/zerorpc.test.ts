@@ -70,7 +70,9 @@ test('the one value of an output without a shape stands by itself', async () => 
   const outputs = [{ name: 'species', dtype: 'DT_STRING' as const }];
   const flower = modelOf(7, { human_readable_id: 'flower', contract: { ...contract, outputs } });
   api.tell({ models: [flower], replicas: readyAt(flower, replica.address) });
-  await expect.poll(() => client(0)('flower_predict', data), soon).toEqual(okOf({ species: 'setosa' }));
+  await expect
+    .poll(() => client(0)('flower_predict', data), soon)
+    .toEqual(okOf({ species: 'setosa' }));
 });
 
 test('what is wrong is said by name', async () => {

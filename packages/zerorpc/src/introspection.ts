@@ -43,8 +43,10 @@ export function withIntrospection(serviceName: string, theirs: MethodTable): Met
     ],
     [
       '_zerorpc_help',
-      own('Return the doc of a method.', [methods], async ([name], call) =>
-        (await find(name, call)).doc,
+      own(
+        'Return the doc of a method.',
+        [methods],
+        async ([name], call) => (await find(name, call)).doc,
       ),
     ],
     [

@@ -140,7 +140,11 @@ test('methods may differ from client to client, and what is refused says why', a
   expect(await ask(mine, 'mine', 1)).toEqual([1]);
   expect(await ask(mine, '_zerorpc_help', 'mine')).toEqual(['A method.']);
   expect(await ask({ name: 'yours' }, 'mine', 1)).toMatchObject(['NameError', {}, {}]);
-  expect(await ask({ name: 'yours' }, '_zerorpc_args', 'mine')).toMatchObject(['NameError', {}, {}]);
+  expect(await ask({ name: 'yours' }, '_zerorpc_args', 'mine')).toMatchObject([
+    'NameError',
+    {},
+    {},
+  ]);
   for (const name of ['secret', '_zerorpc_help']) {
     expect(await ask(mine, name, 'secret')).toMatchObject(['PermissionError', 'Not for you.', {}]);
   }

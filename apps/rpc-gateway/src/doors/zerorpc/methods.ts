@@ -71,8 +71,7 @@ export function modelMethods(options: ModelMethodsOptions): MethodTable {
   const predictOf = (listed: ListedModel, admitted: Admitted): ZeroRpcMethod => ({
     doc: `Predict with the ${listed.displayName}.`,
     parameters: [{ name: 'data' }],
-    call: ([data], call) =>
-      asTold(() => predictOnce(listed.model, data, call, admitted, options)),
+    call: ([data], call) => asTold(() => predictOnce(listed.model, data, call, admitted, options)),
   });
 
   return {
@@ -92,7 +91,9 @@ export function modelMethods(options: ModelMethodsOptions): MethodTable {
 
     list: (call) =>
       asTold(async () => {
-        const ours: [string, ZeroRpcMethod][] = access.isOpen ? [] : [['authenticate', authenticate]];
+        const ours: [string, ZeroRpcMethod][] = access.isOpen
+          ? []
+          : [['authenticate', authenticate]];
         if (!access.isOpen && !access.hasShown(call)) return ours;
         const admitted = await access.admit(call);
         const models = await listFor(admitted, call.signal);

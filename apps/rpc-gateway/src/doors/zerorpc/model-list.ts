@@ -50,7 +50,8 @@ function listOf(models: readonly AnyModel[]): ModelList {
   for (const model of models) {
     const qualified = qualifiedNameOf(model.human_readable_id);
     const isItsOwn = qualified === model.human_readable_id;
-    if (isItsOwn || !byQualifiedName.has(qualified)) byQualifiedName.set(qualified, toListed(model));
+    if (isItsOwn || !byQualifiedName.has(qualified))
+      byQualifiedName.set(qualified, toListed(model));
   }
   const all = [...byQualifiedName.values()];
   const byMethodName = new Map(all.map((listed) => [listed.methodName, listed]));
