@@ -35,6 +35,11 @@ export interface ZeroRpcServerOptions {
   onFault: (error: unknown) => void;
   /** Is told of each message that is dropped. */
   onDropped?: (reason: DropReason) => void;
+  /**
+   * Refuses clients whose ZeroMQ is older than version 4 (of 2013). Those begin with no greeting that an HTTP request
+   * could not pass for: who lets everybody in who reaches a loopback address lets in every page in a browser there.
+   */
+  refusesOldPeers?: boolean;
   /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
   beatMs?: number;
 }
@@ -55,7 +60,10 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   let isClosing = false;
   let closed: Promise<void> | undefined;
 
-  const router = openRouter({ maxFrameBytes: limits.maxFrameBytes, onMessage: receive, onFault });
+  const router = openRouter({
+    ...{ maxFrameBytes: limits.maxFrameBytes, refusesOldPeers: options.refusesOldPeers ?? false },
+    ...{ onMessage: receive, onFault },
+  });
   const outbox = createOutbox({
     ...{ router, budget, onFault },
     maxBytes: limits.maxQueuedBytesPerPeer,
