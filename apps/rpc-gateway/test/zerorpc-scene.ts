@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { ModelContract } from '@inference-server/contracts';
-import { startPeers, type Peers } from '../../../packages/zerorpc/test/peers.js';
+import { startPeers, type Peers } from '@inference-server/testing';
 import type { RpcGatewayConfig } from '../src/config.js';
 import { modelOf, type PrivateApi } from './private-api.js';
 import { echo, readyAt, startReplica, startScene } from './scene.js';

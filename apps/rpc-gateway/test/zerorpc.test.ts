@@ -1,12 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { encodeOutputs } from '@inference-server/protos';
-import { freePort } from '@inference-server/testing';
-import { runClient } from '../../../packages/zerorpc/test/clients.js';
-import { startPeers } from '../../../packages/zerorpc/test/peers.js';
+import { freePort, runClient, startPeers } from '@inference-server/testing';
 import { modelOf } from './private-api.js';
 import { echo, readyAt, soon, startReplica, startScene, tensor } from './scene.js';
-import { atHome, contract, errorOf, iris, okOf, rose, startDoor } from './zerorpc-scene.js';
+import { atHome, contract, errorOf, okOf, rose, startDoor } from './zerorpc-scene.js';
 
 const data = { text: 'Blüte', ids: [1, { $int: '9007199254740993' }, -2] };
 const listed = {

@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { newOperatorToken, rpcGatewayToken } from '@inference-server/service-kit';
-import { freePort, startApp } from '@inference-server/testing';
-import { runClient, startClient, type Told } from '../../../../packages/zerorpc/test/clients.js';
-import { startPeers } from '../../../../packages/zerorpc/test/peers.js';
+import { freePort, runClient, startApp, startClient, startPeers } from '@inference-server/testing';
 import { modelOf, startPrivateApi } from '../private-api.js';
 import { deferred, outputsOf, readyAt, startReplica } from '../scene.js';
 import { contract, errorOf, okOf, startDoor } from '../zerorpc-scene.js';
@@ -21,10 +19,12 @@ test('a call of 20 s lives by heartbeats both ways, and one whose client is sile
   api.tell({ models: [slow], replicas: readyAt(slow, replica.address) });
   const run = (options: object) => runClient(port, options, 'slow_predict', data);
   const [active, passive, second, silent] = await Promise.all([
-    ...[run({}), run({ passive: true }), run({ v: 2 })],
+    run({}),
+    run({ passive: true }),
+    run({ v: 2 }),
     run({ silent: true }),
   ]);
-  for (const told of [active, passive, second] as Told[][]) {
+  for (const told of [active, passive, second]) {
     expect(told.at(-1)).toMatchObject({ what: 'result', value: data });
     expect(told.at(-1)!.seconds).toBeGreaterThan(19.5);
     // One more may come just before the answer.
