@@ -60,7 +60,8 @@ export async function startPeers(port: number, flag = ''): Promise<Peers> {
   async function take(wanted: (one: Came) => boolean): Promise<Came> {
     for (;;) {
       const at = came.findIndex(wanted);
-      if (at >= 0) return came.splice(at, 1)[0]!;
+      const [found] = at < 0 ? [] : came.splice(at, 1);
+      if (found !== undefined) return found;
       if (python.exitCode !== null) throw new Error('The peer has ended.');
       await Promise.race([new Promise<void>((resolve) => wakers.add(resolve)), ended]);
     }

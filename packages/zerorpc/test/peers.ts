@@ -9,7 +9,7 @@ import {
 } from '../src/index.js';
 import { createByteBudget } from '../src/limits.js';
 
-export { startPeers, type Came, type Peers } from '@inference-server/testing';
+export { startPeers, type Came, type Id, type Peers } from '@inference-server/testing';
 
 /** What comes to be so in the end, also on a machine that is busy. */
 export const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000 });
