@@ -22,6 +22,12 @@ const Settings = Type.Object({
   GRPC_PUBLIC_ADDRESS: Type.Optional(
     Type.String({ pattern: '^(?:[A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):\\d{1,5}$' }),
   ),
+  /**
+   * The door for ZeroRPC, where nothing is encrypted: for this machine, unless another address is given. Without a
+   * port there is none.
+   */
+  ZERORPC_HOST: Type.String({ default: '127.0.0.1' }),
+  ZERORPC_PORT: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
   /** The door for public-api, and for who asks whether this process is up. */
   HTTP_HOST: Type.String({ default: '127.0.0.1' }),
   HTTP_PORT: Port(8600),
@@ -37,7 +43,7 @@ const Settings = Type.Object({
   TRUSTED_PROXIES: Type.String({ default: '', pattern: '^[A-Za-z0-9.:/, ]*$' }),
   /** Keys and tokens that open nothing, in a minute from one address. 0: any number. */
   MAX_REFUSALS_PER_ADDRESS: Type.Integer({ default: 60, minimum: 0 }),
-  /** Of one request or answer by gRPC, and of one body as JSON. */
+  /** Of one request or answer by gRPC, or by ZeroRPC (64 MiB at most), and of one body as JSON. */
   MAX_MESSAGE_BYTES: Type.Integer({ default: 256 * 1024 ** 2, minimum: 1, maximum: 2 ** 32 - 1 }),
   MAX_JSON_BYTES: Type.Integer({ default: 8 * 1024 ** 2, minimum: 1, maximum: 512 * 1024 ** 2 }),
   /** Calls of a model that wait for a replica, and of all batch models together for their tasks; bytes of all requests and answers, three of the largest at least. */
@@ -65,6 +71,8 @@ export interface RpcGatewayConfig {
   grpc: { host: string; port: number };
   /** host:port; undefined: as callers have called. */
   grpcPublicAddress: string | undefined;
+  /** Undefined: there is no such door. */
+  zerorpc: { host: string; port: number; isExposed: boolean } | undefined;
   http: { host: string; port: number };
   privateApiUrl: string;
   /** What private-api knows this process by. */
@@ -103,6 +111,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
   return {
     grpc: { host: settings.GRPC_HOST, port: settings.GRPC_PORT },
     grpcPublicAddress: settings.GRPC_PUBLIC_ADDRESS,
+    zerorpc: zerorpcOf(settings),
     http: { host: settings.HTTP_HOST, port: settings.HTTP_PORT },
     privateApiUrl: settings.PRIVATE_API_URL.replace(/\/$/, ''),
     privateApiToken: settings.RPC_GATEWAY_TOKEN,
@@ -127,4 +136,11 @@ export function readConfig(environment: NodeJS.ProcessEnv): RpcGatewayConfig {
     logFiles: logFilesOf(settings),
     stopGraceMs: settings.STOP_GRACE_S * 1000,
   };
+}
+
+function zerorpcOf({
+  ZERORPC_HOST: host,
+  ZERORPC_PORT: port,
+}: Static<typeof Settings>): RpcGatewayConfig['zerorpc'] {
+  return port === undefined ? undefined : { host, port, isExposed: !isLoopbackAddress(host) };
 }

@@ -25,6 +25,7 @@ import { reflectionMethods } from './doors/grpc/reflection.js';
 import { answerHealth } from './doors/http/health.js';
 import { mountOip } from './doors/http/oip.js';
 import { mountPredict } from './doors/http/predict.js';
+import { createZeroRpcDoor } from './doors/zerorpc/door.js';
 import { returnIdleMemory } from './idle-memory.js';
 import { createInvocationClient } from './invocation-client.js';
 import { createPrivateApiClient } from './private-api-client.js';
@@ -36,6 +37,8 @@ import { createTokenIssuer } from './token-issuer.js';
 export interface RpcGateway {
   grpcPort: number;
   httpPort: number;
+  /** Undefined: there is no such door. */
+  zerorpcPort: number | undefined;
   /** Takes no more calls, and lets those that are under way end within the grace time. */
   close(): Promise<void>;
 }
@@ -114,6 +117,13 @@ export async function startRpcGateway(
     onFault,
   });
 
+  const zerorpc =
+    config.zerorpc &&
+    createZeroRpcDoor(config.zerorpc, {
+      ...config,
+      ...{ predictor, directory, refusals, budget, logger },
+    });
+
   const http = createHttpServer({ logger });
   keepUploadPace(http, config.uploadPace);
   answerHealth(http, state, () => sync.hasFreshNews());
@@ -122,7 +132,11 @@ export async function startRpcGateway(
 
   async function close(): Promise<void> {
     state.close();
-    await Promise.all([grpc.close(stopGraceMs), closeHttpServer(http, stopGraceMs)]);
+    await Promise.all([
+      grpc.close(stopGraceMs),
+      zerorpc?.close(stopGraceMs),
+      closeHttpServer(http, stopGraceMs),
+    ]);
     await predictor.close();
     await sync.close();
     callers.close();
@@ -133,8 +147,10 @@ export async function startRpcGateway(
 
   try {
     const grpcPort = await grpc.listen(config.grpc);
+    const zerorpcPort = await zerorpc?.listen();
     await http.listen(config.http);
-    return { grpcPort, httpPort: (http.server.address() as AddressInfo).port, close };
+    const httpPort = (http.server.address() as AddressInfo).port;
+    return { grpcPort, httpPort, zerorpcPort, close };
   } catch (error) {
     await close();
     throw error;

@@ -216,3 +216,19 @@ test('contracts of versions are compared once, not with each call', () => {
   models.apply(newsOf({ models: two.slice(1) }));
   expect(models.olderAlike(two[1]!)).toEqual([]);
 });
+
+test('the current versions are one list as long as they are the same', () => {
+  const models = createHostedModels();
+  const news = { revision: '1', models_revision: '1', replicas: [], trouble: [] };
+  const [old, next] = [modelOf(1, { is_current: false }), modelOf(2)];
+  const other = modelOf(3, { human_readable_id: 'a' });
+  expect(models.current()).toEqual([]);
+  models.apply({ ...news, models: [old, next, other] });
+  const before = models.current();
+  expect(before).toEqual([other, next]);
+  models.apply(news);
+  models.apply({ ...news, models: [{ ...other }, { ...next }] });
+  expect(models.current()).toBe(before);
+  models.apply({ ...news, models: [{ ...other, description: 'new' }] });
+  expect(models.current()).toEqual([{ ...other, description: 'new' }]);
+});

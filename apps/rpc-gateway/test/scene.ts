@@ -26,6 +26,7 @@ export async function startScene(
   const gateway = await startRpcGateway(
     {
       ...{ grpc: { host: '127.0.0.1', port: 0 }, http: { host: '127.0.0.1', port: 0 } },
+      zerorpc: undefined,
       ...{ privateApiUrl: api.url, privateApiToken: tokens.gateway, relayToken: tokens.relay },
       ...{ anonymousRole: 'submit', isExposed: false },
       ...{ trustedProxies: ['loopback'], refusalsPerAddress: 60 },

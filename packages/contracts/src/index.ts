@@ -117,7 +117,7 @@ export {
   type ProfileName,
   type RuntimeSettings,
 } from './schemas/model-contract.js';
-export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
+export { ConsumerId, HumanReadableId, qualifiedNameOf, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
 export { OipError, oipLengthHeader, type OipServerMetadata } from './schemas/oip.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';

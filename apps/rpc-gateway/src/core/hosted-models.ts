@@ -20,6 +20,8 @@ export interface HostedModels {
   get(modelVersionId: string): HostedModel | undefined;
   /** Of a batch model there is no version but its current one. */
   batchModel(name: string): BatchModel | undefined;
+  /** The current versions, by name: the same list as long as they are the same. */
+  current(): readonly AnyModel[];
   /** Why a version has no replica, or too few. */
   troubleOf(modelVersionId: string): string | undefined;
 }
@@ -29,6 +31,7 @@ export function createHostedModels(): HostedModels {
   let byId = new Map<string, HostedModel>();
   let byName = new Map<string, HostedModel[]>();
   let batchByName = new Map<string, BatchModel>();
+  let current: readonly AnyModel[] = [];
   let troubles = new Map<string, string>();
   /** By model version: contracts are compared once, not with each call that finds its replicas full. */
   const alike = new Map<string, HostedModel[]>();
@@ -48,6 +51,9 @@ export function createHostedModels(): HostedModels {
       batchByName = new Map(batchModels.map((model) => [model.human_readable_id, model]));
       byId = new Map(models.map((model) => [model.model_version_id, model]));
       byName = new Map();
+      const wanted = [...models.filter(({ is_current: isCurrent }) => isCurrent), ...batchModels];
+      wanted.sort((a, b) => (a.human_readable_id < b.human_readable_id ? -1 : 1));
+      if (!isDeepStrictEqual(wanted, current)) current = wanted;
       for (const model of [...models].sort((a, b) => b.version - a.version)) {
         const versions = byName.get(model.human_readable_id);
         if (versions === undefined) byName.set(model.human_readable_id, [model]);
@@ -64,6 +70,7 @@ export function createHostedModels(): HostedModels {
     },
     get: (modelVersionId) => byId.get(modelVersionId),
     batchModel: (name) => batchByName.get(name),
+    current: () => current,
     troubleOf: (modelVersionId) => troubles.get(modelVersionId),
   };
 }

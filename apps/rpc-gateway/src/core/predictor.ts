@@ -19,6 +19,10 @@ export interface Predictor {
   modelFor(target: Target, signal: AbortSignal): Promise<AnyModel>;
   /** Outputs by name of a batch model, which has no tensors. Throws AppError. */
   askBatch(model: BatchModel, call: BatchCall): Promise<Record<string, unknown>>;
+  /** The current versions of all models, by name: the same list as long as they are the same. */
+  models(): readonly AnyModel[];
+  /** Has private-api asked for all that there is now. Throws SERVICE_UNAVAILABLE, or the signal's reason. */
+  refresh(signal: AbortSignal): Promise<void>;
   apply(news: GatewayNews): void;
   report(): Pick<GatewayReport, 'holds' | 'demand'>;
   /** Those of a runtime model that can be asked for by their numbers, the newest first. */
@@ -89,8 +93,12 @@ export function createPredictor(options: PredictorOptions): Predictor {
     } catch {
       // It may have been registered a moment ago.
     }
-    const isFresh = await unlessAborted(options.refresh(), signal);
-    if (isFresh) return modelNow(target);
+    await refresh(signal);
+    return modelNow(target);
+  }
+
+  async function refresh(signal: AbortSignal): Promise<void> {
+    if (await unlessAborted(options.refresh(), signal)) return;
     throw new AppError('SERVICE_UNAVAILABLE', 'The model is not known at the moment.', {
       retryAfterS: 2,
     });
@@ -99,6 +107,8 @@ export function createPredictor(options: PredictorOptions): Predictor {
   return {
     modelFor,
     askBatch: (model, call) => batchCalls.ask(model, call),
+    models: () => models.current(),
+    refresh,
 
     async predict(call) {
       const { target, rest, isRepeatable, signal, deadlineAt, sinkFor, hold } = call;

@@ -28,13 +28,16 @@ export interface Admitted {
   bearer: string | undefined;
 }
 
+/** What tells of a call who makes it. */
+type Shown = Pick<CallHead, 'peerAddress' | 'authority' | 'metadata'>;
+
 export interface Callers {
   /** Throws UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE. */
-  admit(head: CallHead): Promise<Admitted>;
+  admit(head: Shown): Promise<Admitted>;
   /** The same of what a message shows, whatever the head does. */
-  admitBearer(head: CallHead, bearer: string): Promise<Admitted>;
+  admitBearer(head: Shown, bearer: string): Promise<Admitted>;
   /** Who says name and password in a message, as far as it is known before these are looked at. Throws FORBIDDEN. */
-  admitLogin(head: CallHead): Promise<CallerIdentity>;
+  admitLogin(head: Shown): Promise<CallerIdentity>;
   /** Aborts when what was shown is good no more; `end` when the call is over. */
   watch(admitted: Admitted): { revoked: AbortSignal | undefined; end: () => void };
   /** Throws FORBIDDEN where the token is for another model. */
@@ -60,7 +63,7 @@ export function createCallers({
   const watch = createRevocationWatch(directory);
   const readAddress = createAddressReader(trustedProxies);
   const guesses = createRefusalLimit(refusalsPerAddress);
-  const addressOf = ({ peerAddress, metadata }: CallHead) =>
+  const addressOf = ({ peerAddress, metadata }: Shown) =>
     readAddress(peerAddress, metadata['x-forwarded-for']);
 
   /** Where much was shown that opens nothing, only what has opened lately is looked at. */
@@ -107,8 +110,8 @@ export function createCallers({
   }
 
   async function admitAs(
-    head: CallHead,
-    shownIn: (head: CallHead) => string | undefined,
+    head: Shown,
+    shownIn: (head: Shown) => string | undefined,
   ): Promise<Admitted> {
     const from = addressOf(head);
     let caller: CallerIdentity | undefined;
@@ -158,7 +161,7 @@ export function createCallers({
 const refused: ReadonlySet<ErrorCode> = new Set(['UNAUTHORIZED', 'FORBIDDEN']);
 
 /** Undefined: nothing is shown. What is out of form, or two that differ, is nobody's. */
-function bearerOf({ metadata }: CallHead): string | undefined {
+function bearerOf({ metadata }: Shown): string | undefined {
   const { authorization, 'x-token': token } = metadata;
   const isToken = token !== undefined && /^\S{1,2000}$/.test(token);
   const bearer = /^Bearer +(\S{1,2000})$/i.exec(authorization ?? '')?.[1];
@@ -170,7 +173,7 @@ function bearerOf({ metadata }: CallHead): string | undefined {
 
 /** A caller who shows nothing calls from this machine, by a name of it, and through no proxy. */
 function anonymous(
-  { peerAddress, authority, metadata }: CallHead,
+  { peerAddress, authority, metadata }: Shown,
   role: RpcGatewayConfig['anonymousRole'],
 ): CallerIdentity {
   if (role === 'none') throw new AppError('UNAUTHORIZED', 'Credentials are missing.');
