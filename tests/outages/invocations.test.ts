@@ -115,7 +115,7 @@ describe('an invocation', () => {
     );
     expect(found).toMatchObject([
       { ...failed(/cannot read that/), said: 'There is no invocation of this id.' },
-      failed(/There is no runtime model of this name/),
+      failed(/There is no model of this name/),
       stored(1, 'fine'),
       failed(/INVALID_ARGUMENT.*as it was told/, 200),
     ]);

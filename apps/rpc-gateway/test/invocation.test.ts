@@ -126,7 +126,7 @@ describe('the model', () => {
     const { api, replica, invoke } = await startInvoking();
     const asked = entry('model', 'other');
     expect(await invoke({ metadata: [asked] })).toEqual(
-      failed('There is no runtime model of this name.'),
+      failed('There is no model of this name.'),
     );
     const other = modelOf(2, { human_readable_id: 'other', contract: contractOf(text('y')) });
     api.tell({
@@ -136,7 +136,7 @@ describe('the model', () => {
     expect(await invoke({ metadata: [asked] })).toEqual(ok);
     expect(await invoke({})).toEqual(ok);
     api.tell({ models: [other] });
-    await expect.poll(() => invoke({}), soon).toEqual(failed('There is no runtime model'));
+    await expect.poll(() => invoke({}), soon).toEqual(failed('There is no model'));
     const names = api.invocations.map(({ head }) => head?.human_readable_id);
     expect(names).toEqual(['other', ...names.slice(1).map(() => 'image')]);
   });

@@ -110,7 +110,7 @@ describe('inference', () => {
 
   test.each<[string, number, string, Buffer, How?]>([
     ['no name', status.INVALID_ARGUMENT, 'names no model', message({})],
-    ['another model', status.NOT_FOUND, 'no runtime model', message({ 1: 'b' })],
+    ['another model', status.NOT_FOUND, 'no model of', message({ 1: 'b' })],
     ['another version', status.NOT_FOUND, 'this version', message({ 1: 'echo', 2: '7' })],
     ['no version', status.INVALID_ARGUMENT, 'is a number', message({ 1: 'echo', 2: '-1' })],
     ['no input', status.INVALID_ARGUMENT, '"x" is missing', message({ 1: 'echo' })],

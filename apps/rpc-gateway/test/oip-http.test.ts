@@ -186,7 +186,7 @@ describe('inference', () => {
       '"shared_memory_region"',
       [withN({ ...n, parameters: { shared_memory_region: 'secret' } })],
     ],
-    ['another model', 404, 'no runtime model', [good, { path: '/v2/models/b/infer' }]],
+    ['another model', 404, 'no model of', [good, { path: '/v2/models/b/infer' }]],
     ['no name of a model', 400, 'human_readable_id', [good, { path: '/v2/models/%21/infer' }]],
     ['a parameter', 400, 'is not a parameter', [good, { path: '/v2/models/echo/infer?a=1' }]],
     ['no relay', 401, 'for public-api alone', [good, { with: { authorization: 'Bearer secret' } }]],

@@ -66,6 +66,6 @@ test('a client in Python speaks the Open Inference Protocol by gRPC and by HTTP'
     ...{ 'unknown model': 'NOT_FOUND', wrong: 'INVALID_ARGUMENT' },
     binary: [200, [16, 6], inferred.x, inferred.t],
     json: [200, [inferred.x, ['für']]],
-    error: [404, { error: 'There is no runtime model of this name.' }],
+    error: [404, { error: 'There is no model of this name.' }],
   });
 });

@@ -171,4 +171,5 @@ test('refusals are noted for the audit, without an address that nobody knows', a
   await close();
   const strangers = { owner: 'unknown', code: 'UNAUTHORIZED', address: 'unknown', times: 1 };
   expect(api.refusals).toMatchObject([{ owner: 'key:a', code: 'FORBIDDEN' }, strangers]);
+  expect(api.refusals.every((one) => one.operation_id === 'zerorpc')).toBe(true);
 });

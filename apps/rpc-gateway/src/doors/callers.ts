@@ -26,10 +26,12 @@ export interface Admitted {
   caller: CallerIdentity;
   /** Undefined: an anonymous caller's. */
   bearer: string | undefined;
+  /** What the audit calls that which is done. */
+  operation: string;
 }
 
-/** What tells of a call who makes it. */
-type Shown = Pick<CallHead, 'peerAddress' | 'authority' | 'metadata'>;
+/** What tells of a call who makes it, and what it is. */
+type Shown = Pick<CallHead, 'path' | 'peerAddress' | 'authority' | 'metadata'>;
 
 export interface Callers {
   /** Throws UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE. */
@@ -78,25 +80,24 @@ export function createCallers({
     }
   }
 
-  function note(code: ErrorCode, caller: Pick<CallerIdentity, 'owner' | 'credential' | 'address'>) {
-    refusals.note({
-      owner: caller.owner,
-      credential: caller.credential,
-      address: caller.address,
-      operation_id: 'predict',
-      code,
-    });
+  function note(
+    code: ErrorCode,
+    operation: string,
+    { owner, credential, address }: Pick<CallerIdentity, 'owner' | 'credential' | 'address'>,
+  ) {
+    refusals.note({ owner, credential, address, operation_id: operation, code });
   }
 
   /** Has a refusal of `who` noted. */
   async function noting<Result>(
-    who: () => Parameters<typeof note>[1],
+    operation: string,
+    who: () => Parameters<typeof note>[2],
     act: () => Promise<Result>,
   ): Promise<Result> {
     try {
       return await act();
     } catch (error) {
-      if (error instanceof AppError && refused.has(error.code)) note(error.code, who());
+      if (error instanceof AppError && refused.has(error.code)) note(error.code, operation, who());
       throw error;
     }
   }
@@ -114,21 +115,23 @@ export function createCallers({
     shownIn: (head: Shown) => string | undefined,
   ): Promise<Admitted> {
     const from = addressOf(head);
+    const operation = operationOf(head);
     let caller: CallerIdentity | undefined;
     return noting(
+      operation,
       () => caller ?? { ...stranger, address: from },
       async () => {
         await requireSetUp();
         const bearer = shownIn(head);
         if (bearer === undefined) {
-          return { caller: anonymous(head, anonymousRole), onlyModel: null, bearer };
+          return { caller: anonymous(head, anonymousRole), onlyModel: null, bearer, operation };
         }
         const { owner, role, credential, address, ...identified } = await identify(bearer, from);
         caller = { owner, role, credential, address };
         if (!includesRole(role, 'submit')) {
           throw new AppError('FORBIDDEN', 'This needs the role submit.');
         }
-        return { caller, onlyModel: identified.human_readable_id, bearer };
+        return { caller, onlyModel: identified.human_readable_id, bearer, operation };
       },
     );
   }
@@ -139,7 +142,7 @@ export function createCallers({
 
     async admitLogin(head) {
       const address = addressOf(head);
-      await noting(() => ({ ...stranger, address }), requireSetUp);
+      await noting(operationOf(head), () => ({ ...stranger, address }), requireSetUp);
       return { owner: anonymousOwner, credential: anonymousOwner, role: 'submit', address };
     },
 
@@ -148,9 +151,9 @@ export function createCallers({
       return watch.begin(bearer, caller);
     },
 
-    requireModel({ onlyModel, caller }, name) {
+    requireModel({ onlyModel, caller, operation }, name) {
       if (onlyModel === null || onlyModel === name) return;
-      note('FORBIDDEN', caller);
+      note('FORBIDDEN', operation, caller);
       throw new AppError('FORBIDDEN', 'The token is for one model, and for nothing else.');
     },
 
@@ -159,6 +162,13 @@ export function createCallers({
 }
 
 const refused: ReadonlySet<ErrorCode> = new Set(['UNAUTHORIZED', 'FORBIDDEN']);
+
+/** The name of the method, as those of routes are: streamInfer, modelInfer. */
+function operationOf({ path }: Shown): string {
+  const words = path.slice(path.lastIndexOf('/') + 1).split('_');
+  const name = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
+  return name.charAt(0).toLowerCase() + name.slice(1);
+}
 
 /** Undefined: nothing is shown. What is out of form, or two that differ, is nobody's. */
 function bearerOf({ metadata }: Shown): string | undefined {

@@ -34,6 +34,7 @@ export function createZeroRpcAccess({
 
   function admitBy(token: string | undefined, { id }: Connection): Promise<Admitted> {
     return callers.admit({
+      path: 'zerorpc',
       ...(isExposed
         ? { peerAddress: `zerorpc:${id.slice(0, 100)}`, authority: '' }
         : { peerAddress: '127.0.0.1', authority: 'localhost' }),
