@@ -1,5 +1,5 @@
 import { callModel } from '@inference-server/example-runtime-server';
-import { parseContractJson } from '@inference-server/protos';
+import { jsonOfValues, parseContractJson } from '@inference-server/protos';
 import contract from '../contract.json' with { type: 'json' };
 
 // node dist/client.cjs HOST:PORT TEXT…; the model is `echo`.
@@ -11,7 +11,7 @@ callModel({
   inputs: { numbers: [0.5, 'Infinity'], ids: [2n ** 63n - 1n], texts, flag: true },
   apiKey: process.env['API_KEY'],
 }).then(
-  (outputs) => console.log(JSON.stringify(outputs)),
+  (outputs) => console.log(jsonOfValues(outputs)),
   (error: unknown) => {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { callModel } from '@inference-server/example-runtime-server';
-import { parseContractJson } from '@inference-server/protos';
+import { jsonOfValues, parseContractJson } from '@inference-server/protos';
 import contract from '../contract.json' with { type: 'json' };
 
 // node dist/client.cjs HOST:PORT FILE.png; the model is `image-stats`.
@@ -12,7 +12,7 @@ async function main([address = '127.0.0.1:8500', path = 'image.png']: string[]):
     inputs: { image: await readFile(path) },
     apiKey: process.env['API_KEY'],
   });
-  console.log(JSON.stringify(outputs));
+  console.log(jsonOfValues(outputs));
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {

@@ -1,5 +1,6 @@
-import type { BatchModel, HostedModel, OipServerMetadata } from '@inference-server/contracts';
+import type { OipServerMetadata } from '@inference-server/contracts';
 import { oipModelMetadata, type OipModelMetadata } from '@inference-server/protos';
+import { isHosted, type AnyModel } from '../core/hosted-models.js';
 import type { Predictor } from '../core/predictor.js';
 
 /** What both doors of the Open Inference Protocol tell of the server. */
@@ -10,12 +11,9 @@ export const oipServer: OipServerMetadata = {
 };
 
 /** And of a model. Throws VALIDATION_FAILED where it has a tensor for which the protocol has no type. */
-export function describeModel(
-  predictor: Predictor,
-  model: HostedModel | BatchModel,
-): OipModelMetadata {
+export function describeModel(predictor: Predictor, model: AnyModel): OipModelMetadata {
   const { human_readable_id: name, version } = model;
-  const [kind, contract] = 'contract' in model ? ['runtime', model.contract] : ['batch', nothing];
+  const [kind, contract] = isHosted(model) ? ['runtime', model.contract] : ['batch', nothing];
   const versions = new Set([...predictor.versionsOf(name), version]);
   const platform = `inferenceserver_${kind}`;
   return oipModelMetadata({ name, versions: [...versions].map(String), platform }, contract);

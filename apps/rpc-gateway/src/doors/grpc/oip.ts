@@ -8,6 +8,7 @@ import {
   encodeOipServerMetadata,
   encodeOipState,
 } from '@inference-server/protos';
+import type { AnyModel } from '../../core/hosted-models.js';
 import { infer } from '../../core/infer-call.js';
 import type { Target } from '../../core/call-queue.js';
 import type { Predictor } from '../../core/predictor.js';
@@ -33,7 +34,7 @@ export function oipMethods({
 }): [path: string, method: Method][] {
   const admitted = (answer: (call: AdmittedCall) => Promise<UnaryAnswer>) =>
     admittedMethod({ callers, maxCallMs }, answer);
-  const ofModel = (tell: (model: Awaited<ReturnType<Predictor['modelFor']>>) => Buffer) =>
+  const ofModel = (tell: (model: AnyModel) => Buffer) =>
     admitted(async ({ admitted: who, message, signal }) => {
       const { name, version } = decodeOipModelRequest(message);
       callers.requireModel(who, name);

@@ -8,6 +8,7 @@ import {
   type InferRequest,
 } from '@inference-server/protos';
 import type { Target } from '../../core/call-queue.js';
+import type { AnyModel } from '../../core/hosted-models.js';
 import { infer } from '../../core/infer-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import { describeModel, oipServer } from '../oip-models.js';
@@ -43,10 +44,7 @@ export function mountOip(app: FastifyInstance, options: OipOptions): void {
       },
     });
   };
-  const mountOfModel = (
-    contracts: readonly RouteContract[],
-    tell: (model: Awaited<ReturnType<Predictor['modelFor']>>) => object,
-  ) => {
+  const mountOfModel = (contracts: readonly RouteContract[], tell: (model: AnyModel) => object) => {
     for (const contract of contracts) {
       mount(contract, async (request, reply) => {
         const { signal } = boundsOf(request);

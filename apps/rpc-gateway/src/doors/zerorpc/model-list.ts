@@ -1,7 +1,6 @@
-import { qualifiedNameOf, type BatchModel, type HostedModel } from '@inference-server/contracts';
+import { qualifiedNameOf } from '@inference-server/contracts';
 import { jsonSchemaOf } from '@inference-server/protos';
-
-type AnyModel = HostedModel | BatchModel;
+import { isHosted, type AnyModel } from '../../core/hosted-models.js';
 
 /** A model as clients of ZeroRPC see it. */
 export interface ListedModel {
@@ -40,7 +39,7 @@ export const methodNameOf = (humanReadableId: string) =>
 
 /** The entry of a model, and what may be given to it and is answered. */
 export function metadataOf({ model, told }: ListedModel): Record<string, unknown> {
-  const { inputs, outputs } = 'contract' in model ? model.contract : {};
+  const { inputs, outputs } = isHosted(model) ? model.contract : {};
   const schemaOf = (fields: typeof inputs) => (fields ? jsonSchemaOf(fields) : { type: 'object' });
   return { ...told, input_schema: schemaOf(inputs), output_schema: schemaOf(outputs) };
 }

@@ -1,8 +1,8 @@
-import type { BatchModel, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { encodeInputs, plainOutputs, tensorsOfPlain } from '@inference-server/protos';
 import { joinSignals } from '@inference-server/service-kit';
 import type { ZeroRpcCall } from '@inference-server/zerorpc';
+import type { AnyModel } from '../../core/hosted-models.js';
 import { predictPlain } from '../../core/plain-call.js';
 import { isLate, noRoom } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
@@ -20,7 +20,7 @@ export interface PredictOptions {
 
 /** `predict` of plain values, until its client has gone, its time is over, or what it showed is good no more. */
 export async function predictOnce(
-  { human_readable_id: name }: HostedModel | BatchModel,
+  { human_readable_id: name }: AnyModel,
   data: unknown,
   { signal, take }: Pick<ZeroRpcCall, 'signal' | 'take'>,
   admitted: Admitted,
