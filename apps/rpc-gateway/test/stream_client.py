@@ -42,10 +42,11 @@ def code_of(act):
 
 granted = auth(model_name="echo", token=key)
 frames = [json.dumps({"key": n, "data": "QUJD" * n}).encode() for n in range(500)]
+fewer = frames[::5]
 parallel = []
 threads = [
     threading.Thread(
-        target=lambda: parallel.append(infer(granted.url, granted.token, frames) == frames)
+        target=lambda: parallel.append(infer(granted.url, granted.token, fewer) == fewer)
     )
     for _ in range(8)
 ]
