@@ -125,9 +125,7 @@ describe('the model', () => {
   test('is that of the metadata, or else the server’s, as it is at each call', async () => {
     const { api, replica, invoke } = await startInvoking();
     const asked = entry('model', 'other');
-    expect(await invoke({ metadata: [asked] })).toEqual(
-      failed('There is no model of this name.'),
-    );
+    expect(await invoke({ metadata: [asked] })).toEqual(failed('There is no model of this name.'));
     const other = modelOf(2, { human_readable_id: 'other', contract: contractOf(text('y')) });
     api.tell({
       models: [image, other],
