@@ -9,6 +9,7 @@ import {
   type Problem,
 } from '@inference-server/contracts';
 import { publicApiToken, rpcGatewayToken } from '@inference-server/service-kit';
+import { getInvocation, headOf, storeInvocation } from './invocation-calls.js';
 import { actingFor, runPrivateApi, type RunningPrivateApi } from './running-private-api.js';
 
 const mib = 1024 ** 2;
@@ -20,35 +21,15 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const entry = (key: string, value: string) => ({ key, value });
-const headOf = (id: number, more: Partial<InvocationHead> = {}): InvocationHead => ({
-  ...{ id, metadata: [], output_metadata: [] },
-  ...more,
-});
-
-function store(
+const store = (
   owner: string,
   head: InvocationHead | Uint8Array,
   content: Uint8Array | string,
   on = api,
-): Promise<Response> {
-  const frame = head instanceof Uint8Array ? head : frameInvocation(head);
-  return on.call(
-    '/internal/invocations',
-    {
-      method: 'POST',
-      headers: { 'content-type': headedType, ...actingFor(owner) },
-      body: Buffer.concat([frame, Buffer.from(content)]),
-    },
-    rpcGatewayToken(on.operatorToken),
-  );
-}
+) => storeInvocation(on, owner, head, content);
 
 const get = (owner: string, id: number | string, on = api, method = 'GET') =>
-  on.call(
-    `/invocation/${id}`,
-    { method, headers: actingFor(owner) },
-    publicApiToken(on.operatorToken),
-  );
+  getInvocation(on, owner, id, method);
 
 async function stored(owner: string, head: InvocationHead, content: Uint8Array | string, on = api) {
   const answer = await store(owner, head, content, on);

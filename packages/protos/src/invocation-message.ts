@@ -5,12 +5,12 @@ import {
   BinaryWriter,
   bytesOf,
   decoding,
+  encodeTextPair,
   joinParts,
   lengthTag,
   readFields,
   readTextPair,
   WireType,
-  writeText,
   writeTextPair,
   written,
   type FieldBudget,
@@ -76,10 +76,7 @@ export function decodeInvocationResponse(bytes: Buffer): InvocationResponse {
 }
 
 export function encodeInvocationResponse({ status, message }: InvocationResponse): Buffer {
-  const writer = new BinaryWriter();
-  writeText(writer, 1, status);
-  writeText(writer, 2, message);
-  return written(writer);
+  return encodeTextPair(status, message);
 }
 
 /** Throws MALFORMED_REQUEST of bytes that are none. */

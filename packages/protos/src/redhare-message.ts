@@ -3,11 +3,11 @@ import {
   BinaryWriter,
   bytesOf,
   decoding,
+  encodeTextPair,
   lengthTag,
   readFields,
   readTextPair,
   WireType,
-  writeText,
   writeTextPair,
   written,
   type FieldBudget,
@@ -61,10 +61,7 @@ export function decodeAuthResponse(bytes: Buffer): AuthResponse {
 }
 
 export function encodeAuthResponse({ url, token }: AuthResponse): Buffer {
-  const writer = new BinaryWriter();
-  writeText(writer, 1, url);
-  writeText(writer, 2, token);
-  return written(writer);
+  return encodeTextPair(url, token);
 }
 
 /**

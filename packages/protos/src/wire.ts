@@ -122,9 +122,20 @@ export function writeTextPair(
   value: string,
 ): void {
   writer.tag(field, WireType.LengthDelimited).fork();
-  writeText(writer, 1, key);
-  writeText(writer, 2, value);
+  writeTexts(writer, key, value);
   writer.join();
+}
+
+/** A message of two texts, as {@link readTextPair} reads it. */
+export function encodeTextPair(first: string, second: string): Buffer {
+  const writer = new BinaryWriter();
+  writeTexts(writer, first, second);
+  return written(writer);
+}
+
+function writeTexts(writer: BinaryWriter, first: string, second: string): void {
+  writeText(writer, 1, first);
+  writeText(writer, 2, second);
 }
 
 /** An empty text is one that is not written. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DataTypeName, ModelContract, ModelField } from '@inference-server/contracts';
+import type { ModelContract, ModelField } from '@inference-server/contracts';
 import {
   contentOf,
   contractViolation,
@@ -21,7 +21,7 @@ import {
   tensorsOfPlain,
   type InferRequest,
 } from '../src/index.js';
-import { pythonReference } from './python-reference.js';
+import { pythonReference, type TensorCase } from './python-reference.js';
 
 const python = await pythonReference();
 
@@ -362,14 +362,6 @@ describe('what the Open Inference Protocol has no type for', () => {
     ).toThrow('neither 0 nor 1');
   });
 });
-
-interface TensorCase {
-  dtype: DataTypeName;
-  shape: number[];
-  json: string;
-  content: string;
-  responses: string[];
-}
 
 describe('random tensors of each type, made by Python', () => {
   it('are the same bytes from JSON and raw contents, and back', () => {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { inject } from 'vitest';
+import type { DataTypeName } from '@inference-server/contracts';
 import { testFolder } from '@inference-server/testing';
 
 const files = [
@@ -30,4 +31,13 @@ export async function pythonReference(): Promise<(command: string, value: unknow
     });
     return JSON.parse(answer.toString('utf8')) as unknown;
   };
+}
+
+/** What its command `tensors` makes. */
+export interface TensorCase {
+  dtype: DataTypeName;
+  shape: number[];
+  json: string;
+  content: string;
+  responses: string[];
 }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
-import { dataTypes, type DataTypeName, type ModelContract } from '@inference-server/contracts';
+import { dataTypes, type ModelContract } from '@inference-server/contracts';
 import {
   contentOf,
   contractViolation,
@@ -15,7 +15,7 @@ import {
   outlinePredictResponse,
   predictRequestFromJson,
 } from '../src/index.js';
-import { pythonReference } from './python-reference.js';
+import { pythonReference, type TensorCase } from './python-reference.js';
 
 let python: (command: string, value: unknown) => unknown;
 beforeAll(async () => {
@@ -91,14 +91,6 @@ describe('requests and descriptors in Python', () => {
     execFileSync(process.execPath, [script, '--check']);
   });
 });
-
-interface TensorCase {
-  dtype: DataTypeName;
-  shape: number[];
-  json: string;
-  content: string;
-  responses: string[];
-}
 
 describe('random tensors of each type, made by Python', () => {
   it('are the same JSON in both representations, and the same bytes from JSON', () => {

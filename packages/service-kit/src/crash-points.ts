@@ -36,7 +36,14 @@ const replicaCrashPoints = [
   'replica_removed',
 ] as const;
 
-export const crashPoints = [...taskCrashPoints, ...replicaCrashPoints] as const;
+/** Likewise of an invocation that is stored, all of private-api. */
+const invocationCrashPoints = ['content_stored', 'invocation_put'] as const;
+
+export const crashPoints = [
+  ...taskCrashPoints,
+  ...replicaCrashPoints,
+  ...invocationCrashPoints,
+] as const;
 export type CrashPoint = (typeof crashPoints)[number];
 
 /** The setting, see {@link armCrashPoints}. */
@@ -56,7 +63,7 @@ export function armCrashPoints(setting: string | undefined): void {
   armed = setting;
 }
 
-/** `uid`: of the task, or of the replica. */
+/** `uid`: of the task or the replica, or the id of the invocation. */
 export function crashPoint(point: CrashPoint, uid: string): void {
   if (armed === undefined) return;
   const signal = armed.startsWith('/') ? takeSignal(join(armed, point), uid) : undefined;

@@ -6,7 +6,7 @@ import {
 } from '@inference-server/contracts';
 import type { StagingSpace } from '@inference-server/blob-store';
 import { AppError, messageOf } from '@inference-server/errors';
-import type { Logger } from '@inference-server/service-kit';
+import { crashPoint, type Logger } from '@inference-server/service-kit';
 import type { BlobService } from '../blobs/service.js';
 import type { ModelRepository } from '../models/repository.js';
 import type { Quotas } from '../quotas/quotas.js';
@@ -63,6 +63,7 @@ export function createInvocationService(deps: {
         : { blobId: await receive(key, begun, { declaredBytes, signal }) };
       const record = { head, content: kept };
       const replaced = await store.put(key, record, { keepS });
+      crashPoint('invocation_put', String(id));
       quotas.addBytes(owner, bytesOfRecord(record));
       // An answer that was lost, and asked for again, names our own.
       if (replaced === undefined || (!Buffer.isBuffer(kept) && replaced === kept.blobId)) return;
@@ -114,6 +115,7 @@ export function createInvocationService(deps: {
         await blobs.abandon(blob.id);
         throw error;
       }
+      crashPoint('content_stored', String(key.id));
       quotas.addBytes(key.owner, blob.bytes);
       return blob.id;
     } finally {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { AppError, messageOf } from '@inference-server/errors';
 import type { Logger } from '@inference-server/service-kit';
@@ -35,8 +36,23 @@ export function createRedisInvocationStore(options: {
   ) as [string, string, string];
   const memberOf = ({ owner, id }: InvocationKey) => `${id}:${owner}`;
 
+  let connecting: Promise<unknown> | undefined;
+  const asked = async <Result>(ask: () => Promise<Result>): Promise<Result> => {
+    try {
+      if (redis.status !== 'ready') {
+        connecting ??= once(redis, 'ready', { signal: AbortSignal.timeout(5_000) }).finally(() => {
+          connecting = undefined;
+        });
+        await connecting;
+      }
+      return await ask();
+    } catch (error) {
+      throw inWords(error);
+    }
+  };
+
   const old = async (ageS: number, limit: number, what: 'look' | 'remove') => {
-    const [count, bytes, blobIds] = (await asked(
+    const [count, bytes, blobIds] = (await asked(() =>
       redis.eval(oldScript, 3, times, ends, totals, ageS * 1000, limit, records, what),
     )) as [number, number, string[]];
     return { count, bytes, blobIds };
@@ -46,7 +62,7 @@ export function createRedisInvocationStore(options: {
     async put(key, record, { keepS } = {}) {
       const { head, content } = record;
       const [bytes, blobId] = Buffer.isBuffer(content) ? [content, ''] : ['', content.blobId];
-      const replaced = await asked(
+      const replaced = await asked(() =>
         redis.eval(
           putScript,
           4,
@@ -60,7 +76,7 @@ export function createRedisInvocationStore(options: {
 
     async find(key) {
       const record = records + memberOf(key);
-      const [head, content, blob] = await asked(
+      const [head, content, blob] = await asked(() =>
         redis.hmgetBuffer(record, 'head', 'content', 'blob'),
       );
       if (!head || !content) return undefined;
@@ -68,11 +84,12 @@ export function createRedisInvocationStore(options: {
       return { head: head.toString(), content: blobId === '' ? content : { blobId } };
     },
 
-    bytesOf: async (owner) => Number((await asked(redis.hget(totals, owner))) ?? 0),
+    bytesOf: async (owner) => Number((await asked(() => redis.hget(totals, owner))) ?? 0),
 
     async blobsOf(keys) {
-      const asking = keys.map((key) => redis.hget(records + memberOf(key), 'blob'));
-      const blobs = await asked(Promise.all(asking));
+      const blobs = await asked(() =>
+        Promise.all(keys.map((key) => redis.hget(records + memberOf(key), 'blob'))),
+      );
       return blobs.map((blob) => (blob === null || blob === '' ? undefined : blob));
     },
 
@@ -90,7 +107,8 @@ function connect(redisUrl: string): Redis {
   return new Redis(redisUrl, {
     // One that was sent may have been done: nobody does it twice but who asked.
     autoResendUnfulfilledCommands: false,
-    // Also while it waits for a connection.
+    // What waits for a connection is done long after whoever sent it was told that it was not.
+    enableOfflineQueue: false,
     commandTimeout: 5_000,
     connectTimeout: 5_000,
     keepAlive: 10_000,
@@ -98,23 +116,17 @@ function connect(redisUrl: string): Redis {
   });
 }
 
-/** What Redis answers; its errors are AppErrors. */
-async function asked<Result>(asking: Promise<Result>): Promise<Result> {
-  try {
-    return await asking;
-  } catch (error) {
-    if (/^OOM /.test(messageOf(error))) {
-      const detail = 'The store of invocations is full.';
-      throw new AppError('STORAGE_FULL', detail, { cause: error, retryAfterS: 60 });
-    }
-    if (error instanceof Error && error.name === 'ReplyError' && !isPassing(error)) {
-      throw new AppError('INTERNAL', `Redis refused a command: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
-    const detail = 'The store of invocations is away.';
-    throw new AppError('SERVICE_UNAVAILABLE', detail, { cause: error, retryAfterS: 2 });
+function inWords(error: unknown): AppError {
+  if (/^OOM /.test(messageOf(error))) {
+    const detail = 'The store of invocations is full.';
+    return new AppError('STORAGE_FULL', detail, { cause: error, retryAfterS: 60 });
   }
+  if (error instanceof Error && error.name === 'ReplyError' && !isPassing(error)) {
+    const detail = `Redis refused a command: ${messageOf(error)}`;
+    return new AppError('INTERNAL', detail, { cause: error });
+  }
+  const detail = 'The store of invocations is away.';
+  return new AppError('SERVICE_UNAVAILABLE', detail, { cause: error, retryAfterS: 2 });
 }
 
 /** It loads what it had, is busy, has become a replica, or cannot write to its disk. */
