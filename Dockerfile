@@ -56,7 +56,7 @@ FROM service AS rpc-gateway
 COPY --from=rpc-gateway-files /app/node_modules node_modules
 COPY --from=rpc-gateway-files /app/packages packages
 COPY --from=rpc-gateway-files /app/apps/rpc-gateway apps/rpc-gateway
-EXPOSE 8500 8600
+EXPOSE 4242 8500 8600
 CMD ["node", "apps/rpc-gateway/dist/main.js"]
 
 # Needs the engine's socket and, to use it as this user, the socket's group (group_add).

@@ -275,7 +275,7 @@ function send(
 
 /** A request that is right but for what it may not do, to something that nobody has touched yet. */
 async function requestOf(route: RouteContract, who: Who, relation: Relation): Promise<Sent> {
-  const of: Record<string, string> = { gateway_id: randomUUID(), id: '17' };
+  const of: Record<string, string> = { gateway_id: randomUUID(), id: '17', version: '1' };
   Object.assign(of, await objectOf(route, who, relation));
   const fresh = `m-${randomBytes(8).toString('hex')}`;
   const path = route.path.replace(/:(\w+)/g, (_match, name: string) => of[name] ?? 'x');

@@ -49,12 +49,17 @@ export function verdictAtDoor(route: RouteContract, who: Who, relation: Relation
   // They reach a task by its uid alone.
   if (operationId === 'listTasks' && isAnonymous) return 403;
   if (who.onlyModel !== undefined && leastRoleOf(route) !== 'open') {
-    const isForOne = operationId === 'getModel' || operationId === 'predict';
+    const isForOne = operationId === 'getModel' || isOfGateway(route);
     return isForOne && relation === 'own' ? 'allowed' : 403;
   }
   // Whether there is such a model the gateway knows alone.
-  if (operationId === 'predict' && who.role !== undefined) return 'allowed';
+  if (isOfGateway(route) && who.role !== undefined) return 'allowed';
   return verdictOn(route, who.role, relation);
+}
+
+/** A call of a model. */
+function isOfGateway({ servedBy, object }: RouteContract): boolean {
+  return servedBy === 'rpc-gateway' && object === 'model';
 }
 
 /**
@@ -92,8 +97,13 @@ export function leastRoleOf({ operationId }: RouteContract): RouteContract['acce
 }
 
 /** What the answer was, in the same words. What is right and allowed succeeds: anything else is told as it is. */
-export function verdictOf({ operationId }: RouteContract, status: number): 'allowed' | number {
+export function verdictOf(
+  { operationId, servedBy }: RouteContract,
+  status: number,
+): 'allowed' | number {
   // Nothing is run here: an output is not there yet, no invocation is stored, and nobody is behind the door to calls.
-  const succeeds = { getTask: 551, predict: 503, getInvocation: 404 }[operationId] ?? 200;
+  const isOfCalls = servedBy === 'rpc-gateway' || operationId === 'oipServerReady';
+  const usual = isOfCalls ? 503 : 200;
+  const succeeds = { getTask: 551, getInvocation: 404 }[operationId] ?? usual;
   return status === succeeds ? 'allowed' : status;
 }

@@ -40,6 +40,10 @@ export interface TraefikConfig {
     middlewares: Record<string, { headers: Record<string, unknown> }>;
     services: Record<string, { loadBalancer: { servers: { url: string }[] } }>;
   };
+  tcp: {
+    routers: Record<string, { rule: string; entryPoints: string[]; service: string }>;
+    services: Record<string, { loadBalancer: { servers: { address: string }[] } }>;
+  };
   tls: {
     certificates: { certFile: string; keyFile: string }[];
     stores: { default: { defaultCertificate: { certFile: string; keyFile: string } } };

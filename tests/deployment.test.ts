@@ -34,7 +34,7 @@ describe('docker-compose.yaml', () => {
     for (const [name, { ports, network_mode }] of Object.entries(services)) {
       expect(network_mode, name).toBeUndefined();
       const inside = ports?.map((port) => port.split(':').at(-1));
-      expect(inside, name).toEqual(name === 'traefik' ? ['80', '443', '8500'] : undefined);
+      expect(inside, name).toEqual(name === 'traefik' ? ['80', '443', '8500', '4242'] : undefined);
     }
   });
 
@@ -271,7 +271,7 @@ describe('Dockerfile', () => {
 
 describe('config.toml of Traefik', () => {
   const domain = 'inference.example.org';
-  const { http, tls } = readTraefikConfig(domain);
+  const { http, tcp, tls } = readTraefikConfig(domain);
   const traefik = services['traefik'];
   const flags = traefik?.command ?? [];
 
@@ -289,6 +289,17 @@ describe('config.toml of Traefik', () => {
     expect(traefik?.environment?.['DOMAIN']).toMatch(/^\$\{DOMAIN:\?/);
     expect(flags).toContain('--entryPoints.websecure.address=:443');
     expect(flags).toContain('--entryPoints.grpc.address=:8500');
+  });
+
+  it('leads ZeroRPC to rpc-gateway as it comes, and from this host alone', () => {
+    expect(tcp.routers).toEqual({
+      zerorpc: { rule: 'HostSNI(`*`)', entryPoints: ['zerorpc'], service: 'zerorpc' },
+    });
+    const port = services['rpc-gateway']?.environment?.['ZERORPC_PORT'];
+    const servers = [{ address: `rpc-gateway:${port}` }];
+    expect(tcp.services).toEqual({ zerorpc: { loadBalancer: { servers } } });
+    expect(flags).toContain(`--entryPoints.zerorpc.address=:${port}`);
+    expect(traefik?.ports).toContain(`\${ZERORPC_HOST:-127.0.0.1}:\${ZERORPC_PORT:-4242}:${port}`);
   });
 
   it('leads HTTP to HTTPS for ever, and says so to browsers for a year', () => {
@@ -335,7 +346,7 @@ describe('config.toml of Traefik', () => {
   });
 
   it('leaves long uploads alone', () => {
-    for (const name of ['websecure', 'grpc']) {
+    for (const name of ['websecure', 'grpc', 'zerorpc']) {
       expect(flags).toContain(`--entryPoints.${name}.transport.respondingTimeouts.readTimeout=0`);
     }
   });

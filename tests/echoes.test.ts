@@ -2,7 +2,12 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { text } from 'node:stream/consumers';
 import AdmZip from 'adm-zip';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { allRoutes, publicRoutes, type RouteContract } from '@inference-server/contracts';
+import {
+  allRoutes,
+  isOipAddress,
+  publicRoutes,
+  type RouteContract,
+} from '@inference-server/contracts';
 import { consumerToken, securityHeaders } from '@inference-server/service-kit';
 import { requestsWith, type EchoRequest, type Samples } from './echo-requests.js';
 import { runServer, type RunningServer } from './running-server.js';
@@ -67,15 +72,17 @@ async function send(base: string, { method, path, headers, body }: EchoRequest):
 }
 
 /** What is wrong with the answer; undefined: nothing. */
-function faultOf({ status, headers, text: body }: Answer): string | undefined {
+function faultOf({ status, headers, text: body }: Answer, path = ''): string | undefined {
   const shown = JSON.stringify(headers) + body;
   const fails = status >= 400;
   const [lacking] = Object.keys(securityHeaders).filter((name) => headers[name] === undefined);
   if (lacking !== undefined) return `no ${lacking}`;
-  if (fails && headers['content-type'] !== 'application/problem+json; charset=utf-8') {
-    return 'no problem body';
-  }
-  if (fails && typeof (JSON.parse(body) as { code?: unknown }).code !== 'string') return 'no code';
+  const [type, said] = isOipAddress(path)
+    ? (['application/json', 'error'] as const)
+    : (['application/problem+json; charset=utf-8', 'code'] as const);
+  if (fails && headers['content-type'] !== type) return 'no problem body';
+  const problem = fails ? (JSON.parse(body) as { code?: unknown; error?: unknown }) : {};
+  if (fails && typeof problem[said] !== 'string') return `no ${said}`;
   if (JSON.stringify(headers).includes(marker)) return 'echo in the headers';
   // A model that was registered comes back as it was written.
   if (fails && body.includes(marker)) return 'echo in the body';
@@ -101,7 +108,7 @@ async function faultsOf(
           ...request,
           headers: { ...headers, ...request.headers },
         });
-        const fault = faultOf(answer);
+        const fault = faultOf(answer, contract.path);
         if (fault === undefined) continue;
         const { status, text: body } = answer;
         faults.push(`${fault}: ${request.where} = ${value} (${round}): ${status} ${body}`);

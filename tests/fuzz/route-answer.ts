@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto';
 import Value from 'typebox/value';
 import {
   errorCodes,
+  isOipAddress,
+  OipError,
+  oipStatusOf,
   Problem,
   TaskReport,
   type ErrorCode,
@@ -51,7 +54,25 @@ function isWithoutReplica({ contract, method }: RouteCase, { body }: LaneAnswer)
   return isSilent || body.includes('"The model has no replica yet');
 }
 
-function faultOfRefusal(made: RouteCase, { status, headers, body }: LaneAnswer) {
+function faultOfRefusal(made: RouteCase, answer: LaneAnswer) {
+  // What cannot be read at all has no address yet.
+  const isUnread = /"code":"(?:MALFORMED_REQUEST|HEADERS_TOO_LARGE)"/.test(answer.body.toString());
+  const isOip = isOipAddress(made.target) && !isUnread;
+  return isOip ? faultOfError(made, answer) : faultOfProblem(made, answer);
+}
+
+/** Of an address that has another form of errors. */
+function faultOfError(made: RouteCase, { status, headers, body }: LaneAnswer) {
+  if (headers.get('content-type') !== 'application/json') return 'no body of an error';
+  const known = codesOf(made).some((code) => oipStatusOf(code) === status);
+  if (!known && !made.isElsewhere) return 'a status that the contract does not declare';
+  if (made.method === 'HEAD' && body.length === 0) return undefined;
+  const text = body.toString('utf8');
+  if (!Value.Check(OipError, JSON.parse(text))) return 'no error';
+  return /<[/!?\w]|zq7|\p{Cc}/u.test(text) ? 'an echo' : undefined;
+}
+
+function faultOfProblem(made: RouteCase, { status, headers, body }: LaneAnswer) {
   if (headers.get('content-type') !== 'application/problem+json; charset=utf-8') {
     return 'no problem body';
   }

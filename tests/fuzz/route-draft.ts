@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import {
+  allRoutes,
   frameInvocation,
   headedType,
   type InvocationHead,
@@ -63,16 +64,40 @@ const usual: Record<string, fc.Arbitrary<string>> = {
   retention_s: fc.constant('3600'),
   input_retention_s: fc.constant('0'),
   log_retention_s: fc.constant('3600'),
+  version: fc.constantFrom('1', '1', '2'),
   wait: fc.oneof({ weight: 20, arbitrary: fc.constantFrom('0', '0.01') }, fc.constant('60')),
 };
+
+const askedModel = fc.constantFrom('{runtimeModel}', '{runtimeModel}', '{model}');
 
 /** Names under which much is done at once have more of it done to them than is good for the scene. */
 const usualOf: Record<string, Record<string, fc.Arbitrary<string>>> = {
   putModel: { human_readable_id: fc.constant('put-model') },
   deleteModel: { human_readable_id: fc.constant('put-model') },
-  predict: { human_readable_id: fc.constantFrom('{runtimeModel}', '{runtimeModel}', '{model}') },
+  ...Object.fromEntries(
+    allRoutes
+      .filter(({ servedBy }) => servedBy === 'rpc-gateway')
+      .map(({ operationId }) => [operationId, { human_readable_id: askedModel }]),
+  ),
   deleteTask: { uid: fc.constantFrom('{disposable}', '{disposable}', '{gone}', '{unknown}') },
 };
+
+const inferDocument = fc.record({
+  inputs: fc.tuple(
+    fc.record({
+      name: fc.constant('numbers'),
+      datatype: fc.constantFrom('INT64', 'INT64', 'INT32'),
+      shape: fc.constantFrom([2], [2], [1, 2], [2 ** 53]),
+      data: fc.oneof(fc.constant([1, 2]), anyJson),
+    }),
+    fc.record({
+      name: fc.constant('text'),
+      datatype: fc.constant('BYTES'),
+      shape: fc.constantFrom([1], []),
+      data: fc.oneof(fc.tuple(fc.string()), anyJson),
+    }),
+  ),
+});
 
 /** Bodies of which the schema says less than what it asks is. */
 const usualBodies: Record<string, fc.Arbitrary<unknown>> = {
@@ -80,6 +105,8 @@ const usualBodies: Record<string, fc.Arbitrary<unknown>> = {
     numbers: fc.oneof(fc.array(fc.integer(), { maxLength: 4 }), anyJson),
     text: fc.oneof(fc.string(), anyJson),
   }),
+  oipModelInfer: inferDocument,
+  oipModelVersionInfer: inferDocument,
 };
 
 /** A request as it should be. */

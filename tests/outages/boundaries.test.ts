@@ -95,7 +95,7 @@ describe('the check of import directions', () => {
     [
       'rpc-gateway with insides',
       'rpc-gateway-knows-no-insides',
-      { 'apps/rpc-gateway/src/main.ts': `export * from '${packages}/archive';` },
+      { 'apps/rpc-gateway/src/main.ts': `export * from '${packages}/container-engine';` },
     ],
     [
       'private-api with docker',

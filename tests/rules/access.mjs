@@ -83,7 +83,7 @@ export const rulesOfAccess = [
   },
   {
     name: 'the model of another is not changed',
-    file: 'apps/private-api/src/modules/models/repository.ts',
+    file: 'apps/private-api/src/modules/models/names.ts',
     text: 'if (onlyOf === null || owner === onlyOf) return;',
     without: 'if (onlyOf === null || owner !== null) return;',
     tests: [[matrix, 'by public-api for somebody with the role']],

@@ -3,8 +3,25 @@ const sweeps = 'apps/private-api/test/outages/sweeps.test.ts';
 const live = 'apps/private-api/test/models-live.test.ts';
 const versions = 'apps/private-api/test/model-versions.test.ts';
 
+const names = 'apps/private-api/src/modules/models/names.ts';
+const alike = 'apps/private-api/test/model-names.test.ts';
+
 /** @type {import('./rules.mjs').Rule[]} */
 export const rulesOfModels = [
+  {
+    name: 'no two models are of one qualified name',
+    file: names,
+    text: 'if (alike.some(({ lives }) => lives)) throw',
+    without: 'if (alike.some(({ lives, id }) => lives && id === humanReadableId)) throw',
+    tests: [[alike, 'is refused where one is there that ZeroRPC could not tell from it']],
+  },
+  {
+    name: 'of two models of one qualified name that come at once one wins',
+    file: names,
+    text: 'SELECT pg_advisory_xact_lock(hashtext($1))',
+    without: 'SELECT length($1)',
+    tests: [[alike, 'comes first where several that are alike come at once']],
+  },
   {
     name: 'a model’s DELETE refuses new tasks',
     file: models,

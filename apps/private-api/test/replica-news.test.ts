@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { ModelContract } from '@inference-server/contracts';
+import type { BatchModel, ModelContract } from '@inference-server/contracts';
 import { needs } from '@inference-server/testing';
 import { createKnownContracts } from '../src/modules/replicas/known-contracts.js';
 import type { HostedRow, ReplicaRow } from '../src/modules/replicas/repository.js';
@@ -39,7 +39,13 @@ it('who waits is told why the last one failed, and that there is no room for the
   const last_failure = { ...failure, exit_code: 3, out_of_memory: false };
   const troubleOf = (more: Partial<HostedRow>) => {
     const versions = [hosted('a', { last_failure, ...more })];
-    const of = { hosted: versions, replicas: [], consumers: [], contracts: new Map() };
+    const of = {
+      hosted: versions,
+      batchModels: [],
+      replicas: [],
+      consumers: [],
+      contracts: new Map(),
+    };
     return toSnapshot(of).news.trouble.map(({ detail }) => detail);
   };
   const text = 'last replica failed (start_failed, exit code 3): It ended.';
@@ -59,7 +65,8 @@ it('news are told apart by what they are of, without a look into any contract', 
   const newsOf = (versions: readonly HostedRow[], replicas: readonly ReplicaRow[] = []) => {
     const ids = ['a', 'b'];
     const contracts = new Map(ids.map((id) => [id, unread as ModelContract]));
-    const { news, orders } = toSnapshot({ hosted: versions, replicas, consumers: [], contracts });
+    const rows = { hosted: versions, batchModels: [], replicas, consumers: [], contracts };
+    const { news, orders } = toSnapshot(rows);
     return [news.models_revision, news.revision, orders.get('c')?.revision];
   };
   const first = newsOf([hosted('a')], [replica('r', 'a')]);
@@ -73,4 +80,17 @@ it('news are told apart by what they are of, without a look into any contract', 
     const all = [revision, ...others.map((other) => other[n])];
     expect(new Set(all).size).toBe(all.length);
   }
+});
+
+it('a batch model is news of the models, and no others', () => {
+  const batch = { model_version_id: 'b', human_readable_id: 'b', version: 1, description: '' };
+  const newsOf = (...batchModels: BatchModel[]) => {
+    const rows = { hosted: [], replicas: [], consumers: [], contracts: new Map() };
+    const { news, batchModels: told } = toSnapshot({ ...rows, batchModels });
+    expect(told).toEqual(batchModels);
+    return [news.revision, news.models_revision];
+  };
+  const [none, one, next] = [newsOf(), newsOf(batch), newsOf({ ...batch, version: 2 })];
+  expect(new Set([none, one, next].map(([revision]) => revision)).size).toBe(1);
+  expect(new Set([none, one, next].map(([, revision]) => revision)).size).toBe(3);
 });

@@ -1,5 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { callerHeader, writeCaller, type CallerIdentity } from '@inference-server/contracts';
+import {
+  callerHeader,
+  oipLengthHeader,
+  writeCaller,
+  type CallerIdentity,
+} from '@inference-server/contracts';
 
 /** The headers of a request that private-api gets to see. */
 export const passedOn = [
@@ -13,6 +18,7 @@ export const passedOn = [
   'if-none-match',
   'if-range',
   'if-unmodified-since',
+  oipLengthHeader,
   'range',
   'user-agent',
 ];

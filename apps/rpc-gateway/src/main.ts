@@ -12,6 +12,7 @@ await runUntilStopped(
       {
         grpcPort: gateway.grpcPort,
         httpPort: gateway.httpPort,
+        zerorpcPort: gateway.zerorpcPort,
         anonymousRole: config.anonymousRole,
       },
       'listening',

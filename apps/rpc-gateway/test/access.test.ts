@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
+import { encodeAuthRequest } from '@inference-server/protos';
 import { keyOf, modelOf, type PrivateApi } from './private-api.js';
 import {
   clientOf,
@@ -105,9 +106,16 @@ test('a call is cut within a second when its key is revoked', async () => {
 
 test('who was refused stands in the audit', async () => {
   const { api, address, gateway } = await startScene({ anonymousRole: 'none' });
-  await clientOf(address)
-    .predict(asked)
-    .catch(() => undefined);
+  const { predict, unary } = clientOf(address);
+  const shown = encodeAuthRequest(new Map(Object.entries({ model_name: 'echo', token: key })));
+  await predict(asked).catch(() => undefined);
+  for (const method of ['inference.GRPCInferenceService/ModelInfer', 'redhare.Inference/auth']) {
+    await unary(`/${method}`, shown).catch(() => undefined);
+  }
   await gateway.close();
-  expect(api.refusals).toMatchObject([{ code: 'UNAUTHORIZED', operation_id: 'predict', times: 1 }]);
+  expect(api.refusals).toMatchObject(
+    ['predict', 'modelInfer', 'auth'].map((operation_id) => ({
+      ...{ code: 'UNAUTHORIZED', operation_id, times: 1 },
+    })),
+  );
 });

@@ -9,6 +9,8 @@ sys.path.insert(0, sys.argv[1])
 import grpc
 from google.protobuf import empty_pb2
 from hydrosphere import predict_pb2, tensor_pb2
+from invocation.v1 import invocation_pb2, invocation_pb2_grpc
+from model.v1 import model_pb2
 from services import (
     health_pb2,
     health_pb2_grpc,
@@ -34,6 +36,17 @@ def predict(values, name="echo", **how):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request, timeout=10, **how)
     return list(answer.outputs["x"].double_val)
+
+
+def invoke(content, name):
+    metadata = [model_pb2.ModelInputMetadata(key="model", value=name)]
+    answer = invocation_pb2_grpc.InvocationStub(channel).Invoke(
+        invocation_pb2.InvocationRequest(
+            model_input=model_pb2.ModelInput(id=-7, content=content, metadata=metadata)
+        ),
+        timeout=10,
+    )
+    return [answer.status, answer.message]
 
 
 def code_of(act):
@@ -89,6 +102,8 @@ print(
         {
             "predict": predict([1.5, -2.0]),
             "gzip": predict([1.0] * 1000, compression=grpc.Compression.Gzip) == [1.0] * 1000,
+            "invoke": invoke('{"x": [0.5]}', "echo"),
+            "invoke in vain": invoke("", "echo"),
             "unknown": code_of(lambda: predict([1.0], name="other")),
             "parallel": all(parallel) and len(parallel) == 16,
             "health": check("").status,

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -55,10 +56,14 @@ async function namedPeer(name: string): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+const noTask = () => Promise.reject(new Error('there are no batch models'));
+
 function predictorWith(options: Partial<PredictorOptions> = {}) {
   const predictor = createPredictor({
     ...{ maxQueuePerModel: 10, maxAnswerBytes: 1_000, budget: createByteBudget(10_000) },
     ...{ startTimeoutMs: 5_000, onNews: () => undefined, refresh: () => Promise.resolve(true) },
+    ...{ maxJsonBytes: 1_000, newKey: randomUUID },
+    tasks: { post: noTask, output: noTask, cancel: noTask },
     ...options,
   });
   onTestFinished(() => predictor.close());
@@ -210,4 +215,20 @@ test('contracts of versions are compared once, not with each call', () => {
   expect(reads).toBe(before);
   models.apply(newsOf({ models: two.slice(1) }));
   expect(models.olderAlike(two[1]!)).toEqual([]);
+});
+
+test('the current versions are one list as long as they are the same', () => {
+  const models = createHostedModels();
+  const news = { revision: '1', models_revision: '1', replicas: [], trouble: [] };
+  const [old, next] = [modelOf(1, { is_current: false }), modelOf(2)];
+  const other = modelOf(3, { human_readable_id: 'a' });
+  expect(models.current()).toEqual([]);
+  models.apply({ ...news, models: [old, next, other] });
+  const before = models.current();
+  expect(before).toEqual([other, next]);
+  models.apply(news);
+  models.apply({ ...news, models: [{ ...other }, { ...next }] });
+  expect(models.current()).toBe(before);
+  models.apply({ ...news, models: [{ ...other, description: 'new' }] });
+  expect(models.current()).toEqual([{ ...other, description: 'new' }]);
 });

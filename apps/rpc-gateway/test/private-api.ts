@@ -1,20 +1,34 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
-import type {
-  GatewayNews,
-  GatewayReport,
-  HostedModel,
-  IdentifiedCaller,
-  ModelContract,
-  Refusal,
+import {
+  callerHeader,
+  headedType,
+  readCaller,
+  readInvocationHead,
+  routes,
+  type BatchModel,
+  type CallerIdentity,
+  type ErrorCode,
+  type GatewayNews,
+  type GatewayReport,
+  type HostedModel,
+  type IdentifiedCaller,
+  type InvocationHead,
+  type ModelContract,
+  type Problem,
+  type Refusal,
+  type TokenRequest,
 } from '@inference-server/contracts';
 
 export const tokens = { gateway: 'gateway-token', relay: 'relay-token' };
 
 /** What has the form of a key, told from another by a letter. */
 export const keyOf = (letter: string) => `isk_${letter.repeat(16)}_${'A'.repeat(43)}`;
+
+/** What has the form of a token. */
+export const tokenOf = (n: number) => `ist_${'a'.repeat(20)}${n}.${'B'.repeat(43)}`;
 
 export const usualContract: ModelContract = {
   signature_name: 'predict',
@@ -39,6 +53,17 @@ export function modelOf(n: number, more: Partial<HostedModel> = {}): HostedModel
   };
 }
 
+export function batchModelOf(name: string, version = 1): BatchModel {
+  return {
+    model_version_id: idOf(900 + version),
+    human_readable_id: name,
+    version,
+    description: '',
+  };
+}
+
+type News = Pick<GatewayNews, 'models' | 'batch_models' | 'replicas' | 'trouble'>;
+
 export interface PrivateApi {
   url: string;
   /** What it knows the gateway by. */
@@ -46,27 +71,44 @@ export interface PrivateApi {
   /** The reports that came, the last one at the end. */
   reports: GatewayReport[];
   refusals: Refusal[];
+  /** What was stored, the last one at the end. */
+  invocations: StoredInvocation[];
+  /** What it answers to the next ones, in place of storing them. */
+  refusal: Partial<Problem> | undefined;
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
   hasKeys: boolean;
+  /** Passwords by name. */
+  people: Map<string, string>;
+  /** The tokens that were asked for, and for whom. */
+  issued: (TokenRequest & { caller: unknown })[];
   /** Changes what there is, and tells of it. */
-  tell(news: Partial<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>>): void;
+  tell(news: Partial<News>): void;
   /** Changes it, and tells who asks from now on. */
   change(news: Parameters<PrivateApi['tell']>[0]): void;
+  /** Answers what is asked of tasks. */
+  onTask: (request: IncomingMessage, response: ServerResponse) => void;
   /** Answers nothing any more, and everything again. */
   goAway(): void;
   comeBack(): void;
 }
 
+export interface StoredInvocation {
+  caller: CallerIdentity | undefined;
+  head: InvocationHead | undefined;
+  content: Buffer;
+}
+
 /** What the gateway asks of private-api, by the contracts: held while there is nothing new. */
 export async function startPrivateApi(token = tokens.gateway): Promise<PrivateApi> {
-  const state: Required<Pick<GatewayNews, 'models' | 'replicas' | 'trouble'>> = {
-    ...{ models: [], replicas: [], trouble: [] },
-  };
+  const state: Required<News> = { models: [], batch_models: [], replicas: [], trouble: [] };
   let [revision, isAway] = [1, false];
   const held = new Set<() => void>();
   const api: PrivateApi = {
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
+    onTask: (_request, response) => void response.writeHead(500).end(),
+    ...{ invocations: [], refusal: undefined },
+    ...{ people: new Map(), issued: [] },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -87,9 +129,9 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
       clearTimeout(timer);
       held.delete(answer);
       const isKnown = report.models_revision === String(revision);
-      const { models, ...rest } = state;
+      const { models, batch_models, ...rest } = state;
       const said = { revision: String(revision), models_revision: String(revision) };
-      response.end(JSON.stringify({ ...said, ...rest, ...(!isKnown && { models }) }));
+      response.end(JSON.stringify({ ...said, ...rest, ...(!isKnown && { models, batch_models }) }));
     };
     const timer = setTimeout(answer, 5_000);
     response.once('close', () => {
@@ -100,18 +142,48 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     if (report.revision !== String(revision)) answer();
   }
 
+  function issue(asked: TokenRequest & { caller: unknown }, response: ServerResponse): void {
+    api.issued.push(asked);
+    const { user_name: name, password, human_readable_id: model } = asked;
+    if (name !== undefined && api.people.get(name) !== password) {
+      refuse(response, 401, 'LOGIN_FAILED', 'The user name or the password is wrong.');
+    } else if (!state.models.some(({ human_readable_id: id }) => id === model)) {
+      refuse(response, 550, 'MODEL_NOT_FOUND', 'There is no model of this name.');
+    } else {
+      const token = tokenOf(api.issued.length);
+      const owner = name === undefined ? {} : { owner: `user:${name}` };
+      api.callers.set(token, { human_readable_id: model ?? null, ...owner });
+      response.end(JSON.stringify({ token, role: 'submit', expires_at: '2030-01-01T00:00:00Z' }));
+    }
+  }
+
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
+    const isTask = request.url?.startsWith('/api/tasks/') === true;
+    if (request.url === routes.storeInvocation.path) {
+      const refusal = isAway ? { status: 503 } : api.refusal;
+      if (refusal === undefined) api.invocations.push(await readInvocation(request));
+      else request.resume();
+      response.writeHead(refusal?.status ?? 200).end(JSON.stringify(refusal ?? {}));
+      return;
+    }
     if (isAway || request.headers.authorization !== `Bearer ${token}`) {
+      request.resume();
       response.writeHead(503).end();
-    } else if (request.url?.endsWith('/sync') === true) {
+      return;
+    }
+    if (isTask) {
+      api.onTask(request, response);
+      return;
+    }
+    const body = JSON.parse((await text(request)) || '{}') as Record<string, unknown>;
+    if (request.url?.endsWith('/sync') === true) {
       api.reports.push(body as unknown as GatewayReport);
       answerSync(body as unknown as GatewayReport, response);
     } else if (request.url === '/internal/callers/identify') {
       const { bearer, address } = body as { bearer: string; address: string };
       const who = api.callers.get(bearer);
       if (who === undefined) {
-        refuseCredential(response);
+        refuse(response, 401, 'UNAUTHORIZED', 'The credentials are not known.', 'credential');
         return;
       }
       const usual = {
@@ -121,6 +193,9 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
         human_readable_id: null,
       };
       response.end(JSON.stringify({ ...usual, ...who, address }));
+    } else if (request.url === routes.issueToken.path) {
+      const caller: unknown = JSON.parse(String(request.headers[callerHeader]));
+      issue({ ...(body as TokenRequest), caller }, response);
     } else if (request.url === '/internal/audit/refusals') {
       api.refusals.push(...(body as unknown as { refusals: Refusal[] }).refusals);
       response.end('{}');
@@ -139,9 +214,26 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
   return api;
 }
 
-function refuseCredential(response: ServerResponse): void {
-  response.writeHead(401, { 'content-type': 'application/problem+json' });
-  const problem = { type: 'about:blank', title: 'Credentials missing or wrong', status: 401 };
-  const said = { detail: 'The credentials are not known.', code: 'UNAUTHORIZED' };
-  response.end(JSON.stringify({ ...problem, ...said, parameter: 'credential' }));
+async function readInvocation(request: IncomingMessage): Promise<StoredInvocation> {
+  const { [callerHeader]: caller, 'content-type': type } = request.headers;
+  if (type !== headedType) throw new Error(`a body of the type ${type}`);
+  const body = await buffer(request);
+  const end = 4 + body.readUInt32BE();
+  return {
+    caller: readCaller(String(caller)),
+    head: readInvocationHead(body.subarray(4, end)),
+    content: body.subarray(end),
+  };
+}
+
+function refuse(
+  response: ServerResponse,
+  status: number,
+  code: ErrorCode,
+  detail: string,
+  parameter?: string,
+): void {
+  response.writeHead(status, { 'content-type': 'application/problem+json' });
+  const problem = { type: 'about:blank', title: 'Refused', status, detail, code };
+  response.end(JSON.stringify({ ...problem, ...(parameter !== undefined && { parameter }) }));
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, inject, test } from 'vitest';
 import { testFolder } from '@inference-server/testing';
-import { modelOf } from './private-api.js';
+import { keyOf, modelOf } from './private-api.js';
+import { startStreams } from './redhare-scene.js';
 import { echo, readyAt, startReplica, startScene, soon } from './scene.js';
 
 const run = promisify(execFile);
@@ -20,11 +21,13 @@ async function compiledProtos(): Promise<string> {
     '--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin',
     ...['tensor', 'predict'].map((name) => `hydrosphere/${name}.proto`),
     ...services.map((name) => `services/${name}.proto`),
+    ...['invocation/v1/invocation.proto', 'model/v1/model.proto'],
+    'redhare/inference.proto',
   ]);
   return folder;
 }
 
-test('a client in Python predicts, and asks for health and for what there is', async () => {
+test('a client in Python predicts, invokes, and asks for health and for what there is', async () => {
   const { api, address } = await startScene();
   const replica = await startReplica(echo);
   const model = modelOf(1);
@@ -39,12 +42,17 @@ test('a client in Python predicts, and asks for health and for what there is', a
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
+    'inference.GRPCInferenceService',
+    'invocation.v1.Invocation',
+    'redhare.Inference',
     'tensorflow.serving.PredictionService',
   ];
   const reflected = { services, files: [5, 1], error: 5 };
   expect(JSON.parse(stdout)).toEqual({
     predict: [1.5, -2],
     gzip: true,
+    invoke: ['OK', ''],
+    'invoke in vain': ['ERROR', 'The content is no JSON.'],
     unknown: 'NOT_FOUND',
     parallel: true,
     health: 1,
@@ -53,5 +61,31 @@ test('a client in Python predicts, and asks for health and for what there is', a
     status: 1,
     v1: reflected,
     v1alpha: reflected,
+  });
+});
+
+test('a client in Python gets a token, and streams', async () => {
+  const { api, address } = await startStreams();
+  const key = keyOf('a');
+  api.callers.set(key, {});
+  api.people.set('ada', 'correct horse');
+  const script = join(inject('repository'), 'apps/rpc-gateway/test/stream_client.py');
+  const { stdout } = await run('/usr/bin/python3', [script, await compiledProtos(), address, key], {
+    env: { PYTHONDONTWRITEBYTECODE: '1' },
+    timeout: 25_000,
+  });
+  expect(JSON.parse(stdout)).toEqual({
+    url: address,
+    'in order': true,
+    empty: true,
+    nothing: [],
+    'one by one': true,
+    parallel: Array.from({ length: 8 }, () => true),
+    login: address,
+    'wrong password': 'UNAUTHENTICATED',
+    'no credentials': 'UNAUTHENTICATED',
+    'unknown model': 'NOT_FOUND',
+    'wrong token': 'UNAUTHENTICATED',
+    'data first': 'FAILED_PRECONDITION',
   });
 });

@@ -26,12 +26,15 @@ export async function startScene(
   const gateway = await startRpcGateway(
     {
       ...{ grpc: { host: '127.0.0.1', port: 0 }, http: { host: '127.0.0.1', port: 0 } },
+      zerorpc: undefined,
       ...{ privateApiUrl: api.url, privateApiToken: tokens.gateway, relayToken: tokens.relay },
       ...{ anonymousRole: 'submit', isExposed: false },
       ...{ trustedProxies: ['loopback'], refusalsPerAddress: 60 },
       ...{ maxMessageBytes: 256 * MiB, maxJsonBytes: 8 * MiB },
       ...{ maxQueuePerModel: 1_000, maxQueuedBytes: 2_048 * MiB },
+      ...{ grpcPublicAddress: undefined, streamWindow: 16 },
       ...{ startTimeoutMs: 20_000, maxCallMs: 60_000, stopGraceMs: 500 },
+      defaultInvocationModel: undefined,
       uploadPace: { minBytes: 1_024, windowMs: 60_000 },
       ...options,
     },

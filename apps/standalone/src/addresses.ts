@@ -5,6 +5,8 @@ export interface Addresses {
   privateApi: string;
   /** host:port, as gRPC clients are given it. */
   grpc: string;
+  /** tcp://host:port, as ZeroRPC clients are given it. */
+  zerorpc: string;
 }
 
 /** Where the services are for this machine. */
@@ -13,11 +15,16 @@ export function addressesOf({
   publicApiPort,
   privateApiPort,
   grpcPort,
-}: Pick<StandaloneConfig, 'host' | 'publicApiPort' | 'privateApiPort' | 'grpcPort'>): Addresses {
+  zerorpc,
+}: Pick<
+  StandaloneConfig,
+  'host' | 'publicApiPort' | 'privateApiPort' | 'grpcPort' | 'zerorpc'
+>): Addresses {
   return {
     publicApi: `http://${nameOf(host)}:${publicApiPort}`,
     privateApi: `http://${privateHost}:${privateApiPort}`,
     grpc: `${nameOf(host)}:${grpcPort}`,
+    zerorpc: `tcp://${nameOf(zerorpc.host)}:${zerorpc.port}`,
   };
 }
 

@@ -8,7 +8,7 @@ export function announce(
   folder: DataFolder,
   print: (text: string) => void,
 ): void {
-  const { publicApi, privateApi, grpc } = addressesOf(config);
+  const { publicApi, privateApi, grpc, zerorpc } = addressesOf(config);
   print(
     [
       '',
@@ -16,6 +16,7 @@ export function announce(
       `  public API    ${publicApi}        page: ${publicApi}/docs`,
       `  admin key     ${folder.path}/admin.key`,
       `  gRPC          ${grpc}        tensorflow.serving.PredictionService`,
+      `  ZeroRPC       ${zerorpc}  ModelZeroRPCService`,
       `  private API   ${privateApi}        page: ${privateApi}/docs`,
       `  its token     ${config.privateApiToken === undefined ? folder.tokenFile : 'the one of PRIVATE_API_TOKEN'}`,
       `  data          ${folder.path}`,

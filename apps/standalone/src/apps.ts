@@ -58,6 +58,8 @@ export async function startApps(parts: Parts, services: Services, given: Given):
     settings: {
       GRPC_HOST: config.host,
       GRPC_PORT: String(config.grpcPort),
+      ZERORPC_HOST: config.zerorpc.host,
+      ZERORPC_PORT: String(config.zerorpc.port),
       HTTP_HOST: privateHost,
       HTTP_PORT: String(relayPort),
       RPC_GATEWAY_TOKEN: rpcGatewayToken(folder.token),

@@ -9,11 +9,13 @@ export async function checkPorts({
   publicApiPort,
   privateApiPort,
   grpcPort,
+  zerorpc,
 }: StandaloneConfig): Promise<void> {
   const ports = [
     { variable: 'PUBLIC_API_PORT', port: publicApiPort, on: host },
     { variable: 'PRIVATE_API_PORT', port: privateApiPort, on: privateHost },
     { variable: 'GRPC_PORT', port: grpcPort, on: host },
+    { variable: 'ZERORPC_PORT', port: zerorpc.port, on: zerorpc.host },
   ];
   const problems: string[] = [];
   for (const { variable, port, on } of ports) {

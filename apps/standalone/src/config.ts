@@ -22,6 +22,8 @@ const Settings = Type.Object({
   PUBLIC_API_PORT: Port(8000),
   PRIVATE_API_PORT: Port(7000),
   GRPC_PORT: Port(8500),
+  ZERORPC_HOST: Type.String({ default: '127.0.0.1' }),
+  ZERORPC_PORT: Port(4242),
   PRIVATE_API_TOKEN: Type.Optional(Secret()),
   ANONYMOUS_ROLE: Type.Optional(Type.Enum(['none', 'submit', 'publish'])),
   DATABASE_URL: Type.Optional(
@@ -47,6 +49,8 @@ export interface StandaloneConfig {
   privateApiPort: number;
   /** Of the gRPC door, beside public-api on `host`. */
   grpcPort: number;
+  /** The ZeroRPC door, for this machine unless another address is given. */
+  zerorpc: { host: string; port: number };
   /** What a caller without a key may do; unless it is said, nothing where other machines reach the server. */
   anonymousRole: 'none' | 'submit' | 'publish';
   /** Of the operator; undefined: made once and kept in the data folder. */
@@ -86,6 +90,7 @@ export function readConfig(
     publicApiPort: settings.PUBLIC_API_PORT,
     privateApiPort: settings.PRIVATE_API_PORT,
     grpcPort: settings.GRPC_PORT,
+    zerorpc: { host: settings.ZERORPC_HOST, port: settings.ZERORPC_PORT },
     anonymousRole:
       settings.ANONYMOUS_ROLE ?? (isLoopbackAddress(settings.HOST) ? 'publish' : 'none'),
     privateApiToken: settings.PRIVATE_API_TOKEN,
@@ -108,7 +113,7 @@ export function readConfig(
 
 /** A line for each two ports that are one. */
 function alike(settings: Static<typeof Settings>): string[] {
-  const names = ['PUBLIC_API_PORT', 'PRIVATE_API_PORT', 'GRPC_PORT'] as const;
+  const names = ['PUBLIC_API_PORT', 'PRIVATE_API_PORT', 'GRPC_PORT', 'ZERORPC_PORT'] as const;
   return names.flatMap((name, index) =>
     names
       .slice(index + 1)

@@ -28,6 +28,7 @@ export async function startServer(
     PUBLIC_API_PORT: settings['PUBLIC_API_PORT'] ?? String(await freePort()),
     PRIVATE_API_PORT: settings['PRIVATE_API_PORT'] ?? String(await freePort()),
     GRPC_PORT: settings['GRPC_PORT'] ?? String(await freePort()),
+    ZERORPC_PORT: settings['ZERORPC_PORT'] ?? String(await freePort()),
   };
   const { PATH, HOME } = inject('environment');
   const main = join(repository, 'apps/standalone/dist/main.js');

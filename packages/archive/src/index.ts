@@ -2,7 +2,10 @@ export { checkZip, type ZipRules, type ZipSummary, type ZipVerdict } from './che
 export type { OutputRefusal } from './output-refused.js';
 export { tarEnd, tarHeader, tarPadding, type NewTarEntry } from './tar-header.js';
 export { tarToZip, type TarToZipOptions } from './tar-to-zip.js';
-export { defaultZipLimits, type ZipLimits } from './zip-limits.js';
+export { readZipEntries, type ZipEntry } from './zip-entries.js';
+export { defaultZipLimits, noZipLimits, type ZipLimits } from './zip-limits.js';
 export { createZipGate, type ZipGate } from './zip-gate.js';
+export { zipOfBytes } from './zip-of-bytes.js';
 export { refuseZip, zipRefusals, type ZipFinding, type ZipRefusal } from './zip-refused.js';
 export { zipToTar } from './zip-to-tar.js';
+export { writeZip, type NewZipEntry } from './zip-writer.js';

@@ -24,6 +24,7 @@ export {
   type ImageReference,
 } from './image-reference.js';
 export { refusalOfConsumer, type ConsumerRule } from './consumer-rule.js';
+export { isOipAddress, oipStatusOf } from './oip-errors.js';
 export { openApiDocument } from './openapi.js';
 export {
   lackOfEngine,
@@ -116,8 +117,9 @@ export {
   type ProfileName,
   type RuntimeSettings,
 } from './schemas/model-contract.js';
-export { ConsumerId, HumanReadableId, TaskUid } from './schemas/names.js';
+export { ConsumerId, HumanReadableId, qualifiedNameOf, TaskUid } from './schemas/names.js';
 export { Needs } from './schemas/needs.js';
+export { OipError, oipLengthHeader, type OipServerMetadata } from './schemas/oip.js';
 export { Problem, TaskReport, type AttemptReport } from './schemas/problem.js';
 export {
   replicaEnds,

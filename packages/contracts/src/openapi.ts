@@ -1,15 +1,17 @@
 import type { TObject, TSchema } from 'typebox';
 import { errorCodes, type ErrorCode } from './codes.js';
+import { isOipAddress, oipStatusOf } from './oip-errors.js';
 import type { RouteContract, SuccessResponse, ZipUpload } from './route.js';
 import { headedType } from './schemas/invocation.js';
 import { Model } from './schemas/model.js';
+import { OipError } from './schemas/oip.js';
 import { Problem, TaskReport } from './schemas/problem.js';
 import { Quota } from './schemas/quota.js';
 import { Readiness } from './schemas/health.js';
 
 type Json = Record<string, unknown>;
 
-const shared: readonly TSchema[] = [Model, Problem, Quota, Readiness, TaskReport];
+const shared: readonly TSchema[] = [Model, OipError, Problem, Quota, Readiness, TaskReport];
 
 /**
  * The OpenAPI 3.1 document of the given routes. Pure: the same routes give the same document. `isLimited`:
@@ -53,7 +55,7 @@ function operation(route: RouteContract, isLimited: boolean): Json {
       ...(route.success.kind === 'zip' ? downloadParameters : []),
     ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
-    responses: { ...success(route.success), ...errors(codes) },
+    responses: { ...success(route.success), ...errors(codes, route.path) },
     ...(route.callers.includes('anyone') ? {} : { security: securityOf(route) }),
   };
 }
@@ -90,9 +92,7 @@ function parameters(schema: TObject | undefined, place: 'path' | 'query' | 'head
 }
 
 function requestBody(body: NonNullable<RouteContract['body']>): Json {
-  if (body.kind === 'json') {
-    return { required: true, content: { 'application/json': { schema: schemaOf(body.schema) } } };
-  }
+  if (body.kind === 'json') return { required: true, content: jsonContent(body) };
   if (body.kind === 'headed') {
     const content = { [headedType]: { schema: { type: 'string', format: 'binary' } } };
     return { required: true, description: body.description, content };
@@ -104,6 +104,15 @@ function requestBody(body: NonNullable<RouteContract['body']>): Json {
       ...(body.form ? { 'multipart/form-data': { schema: formSchema(body) } } : {}),
       'application/zip': { schema: { type: 'string', format: 'binary' } },
     },
+  };
+}
+
+function jsonContent({ schema, hasBytes }: { schema: TSchema; hasBytes?: true }): Json {
+  return {
+    'application/json': { schema: schemaOf(schema) },
+    ...(hasBytes && {
+      'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+    }),
   };
 }
 
@@ -121,10 +130,8 @@ function formSchema(body: ZipUpload): Json {
 function success(response: SuccessResponse): Json {
   const { description } = response;
   switch (response.kind) {
-    case 'json': {
-      const content = { 'application/json': { schema: schemaOf(response.schema) } };
-      return { 200: { description, content } };
-    }
+    case 'json':
+      return { 200: { description, content: jsonContent(response) } };
     case 'zip':
       return download(description);
     case 'text':
@@ -172,10 +179,11 @@ const downloadParameters: Json[] = [
 }));
 
 /** One response a status: the codes that share a status are listed in its description. */
-function errors(codes: readonly ErrorCode[]): Json {
+function errors(codes: readonly ErrorCode[], path: string): Json {
+  const isOip = isOipAddress(path);
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of new Set([...codes, 'INTERNAL', 'SERVICE_UNAVAILABLE'] as const)) {
-    const { status } = errorCodes[code];
+    const status = isOip ? oipStatusOf(code) : errorCodes[code].status;
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
   return Object.fromEntries(
@@ -184,9 +192,9 @@ function errors(codes: readonly ErrorCode[]): Json {
       {
         description: list.map((code) => `${errorCodes[code].title} (\`${code}\`)`).join(', or '),
         ...headersOf(list),
-        content: {
-          'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
-        },
+        content: isOip
+          ? { 'application/json': { schema: schemaOf(OipError) } }
+          : { 'application/problem+json': { schema: schemaOf(Problem) } },
       },
     ]),
   );

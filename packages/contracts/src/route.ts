@@ -28,6 +28,8 @@ export interface ZipUpload {
 export interface JsonBody {
   kind: 'json';
   schema: TSchema;
+  /** Bytes may stand behind the JSON, whose length a header says then: schemas/oip.ts. */
+  hasBytes?: true;
 }
 
 /** A head as JSON behind its length, then content that nobody has to parse; see schemas/invocation.ts. */
@@ -38,7 +40,7 @@ export interface HeadedBody {
 }
 
 export type SuccessResponse =
-  | { kind: 'json'; schema: TSchema; description: string }
+  | { kind: 'json'; schema: TSchema; description: string; hasBytes?: true }
   | { kind: 'zip'; description: string }
   | { kind: 'text'; description: string }
   /** Lines of JSON, each of this schema. */
@@ -68,8 +70,8 @@ export interface RouteContract {
   access: Access;
   object: NamedObject;
   callers: readonly Caller[];
-  /** Who answers what public-api relays; left out: private-api. */
-  servedBy?: 'rpc-gateway';
+  /** Who answers it, by a relay of public-api or by itself alone; left out: private-api. */
+  servedBy?: 'rpc-gateway' | 'public-api';
   /** The longest time (s) that the server may hold an answer back on purpose. */
   heldForS?: number;
 }

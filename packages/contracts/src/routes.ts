@@ -4,6 +4,7 @@ import * as audit from './routes/audit.js';
 import * as consumers from './routes/consumers.js';
 import * as invocations from './routes/invocations.js';
 import * as models from './routes/models.js';
+import * as oip from './routes/oip.js';
 import * as operations from './routes/operations.js';
 import * as predicting from './routes/predict.js';
 import * as replicas from './routes/replicas.js';
@@ -22,6 +23,15 @@ export const routes = {
   listModels: models.listModels,
   predict: predicting.predict,
   listReplicas: replicas.listReplicas,
+  oipServerLive: oip.oipServerLive,
+  oipServerReady: oip.oipServerReady,
+  oipServerMetadata: oip.oipServerMetadata,
+  oipModelReady: oip.oipModelReady,
+  oipModelVersionReady: oip.oipModelVersionReady,
+  oipModelMetadata: oip.oipModelMetadata,
+  oipModelVersionMetadata: oip.oipModelVersionMetadata,
+  oipModelInfer: oip.oipModelInfer,
+  oipModelVersionInfer: oip.oipModelVersionInfer,
   getInvocation: invocations.getInvocation,
   postTask: tasks.postTask,
   listTasks: tasks.listTasks,

@@ -10,6 +10,7 @@ export type {
   CallHead,
   Handler,
   Method,
+  Opening,
   StreamHandler,
   UnaryAnswer,
 } from './server/method.js';

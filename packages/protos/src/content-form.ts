@@ -1,5 +1,4 @@
 import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
 import type { MetadataEntry } from './invocation-message.js';
 import { readDocument } from './plain-document.js';
 import { objectOf } from './plain-inputs.js';
@@ -7,6 +6,7 @@ import { answered, jsonFromPredictResponse } from './plain-outputs.js';
 import { outlinePredictResponse } from './predict-message.js';
 import { jsonOfValues } from './telling.js';
 import { stringsOf } from './tensor-content.js';
+import { noObject, valuesOfJson } from './value-tree.js';
 
 /**
  * The inputs by name, as plain values, of content that is bytes to the door it came through. They go as they
@@ -26,12 +26,16 @@ export function inputsOfContent(
   if (field !== undefined && others.length === 0 && takesOneText(field)) {
     return { ...offered, [field.name]: inLists(content, field.shape) };
   }
+  if (contract === undefined) return valuesOfJson(content, 'The content');
   const given = objectOf(readDocument(fields, content, 'The content'));
-  if (given === undefined) {
-    const text = 'The content must be a JSON object with each input by its name.';
-    throw new AppError('VALIDATION_FAILED', text);
-  }
+  if (given === undefined) throw noObject('The content');
   return { ...offered, ...given };
+}
+
+/** Whether content goes to the model as it is, and nobody has to read it. */
+export function takesContentAsIs({ inputs }: Pick<ModelContract, 'inputs'>): boolean {
+  const [field, ...others] = inputs;
+  return field !== undefined && others.length === 0 && takesOneText(field);
 }
 
 /**

@@ -1,8 +1,16 @@
 export {
+  batchInputOf,
+  readBatchOutput,
+  withFiles,
+  type BatchInput,
+  type BatchOutput,
+} from './batch-documents.js';
+export {
   contentOfOutputs,
   contentOfValues,
   inputsOfContent,
   metadataOfValues,
+  takesContentAsIs,
 } from './content-form.js';
 export { parseContractJson } from './contract-json.js';
 export { decodeModelContract, encodeModelContract } from './contract-message.js';
@@ -34,7 +42,7 @@ export {
 } from './oip-message.js';
 export { oipModelMetadata, type OipModelMetadata } from './oip-metadata.js';
 export { inferOutputsOf, type InferOutput } from './oip-outputs.js';
-export { tensorsOfInferRequest, type InferRequest } from './oip-request.js';
+export { contractOfInferRequest, tensorsOfInferRequest, type InferRequest } from './oip-request.js';
 export { predictRequestFromJson, tensorsOfPlain } from './plain-inputs.js';
 export { jsonFromPredictResponse, plainOutputs } from './plain-outputs.js';
 export {
@@ -63,3 +71,5 @@ export { canBatch, concatInputs, rowsOf, splitOutputs, type Rows } from './rows.
 export { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
 export type { TensorOutline, TensorShape } from './tensor-outline.js';
 export { jsonOfValues } from './telling.js';
+export { tensorsOfValues, valuesOfTensors } from './value-tensors.js';
+export { valuesOfJson } from './value-tree.js';

@@ -36,6 +36,13 @@ export function oipDatatype(dtype: DataTypeName | undefined): OipDatatype | unde
   return dtype && datatypes[dtype];
 }
 
+/** The plain type of this name; undefined: the protocol has none. */
+export function dtypeOfOip(name: string): DataTypeName | undefined {
+  return (Object.keys(datatypes) as DataTypeName[]).find(
+    (dtype) => datatypes[dtype]?.name === name,
+  );
+}
+
 /** Of a contract's field, or VALIDATION_FAILED with its name. */
 export function oipDatatypeOf(field: ModelField, kind: 'input' | 'output'): OipDatatype {
   const { name, dtype = 'DT_MAP' } = field;

@@ -5,7 +5,7 @@ import { oipDatatype } from './oip-datatypes.js';
 import type { InferRequest } from './oip-request.js';
 import { answered, contractDims } from './plain-outputs.js';
 import { outlinePredictResponse } from './predict-message.js';
-import { badTensor, contentOf, dimsOf, stringsOf } from './tensor-content.js';
+import { badTensor, contentOf, dimsOf, maxContentBytes, stringsOf } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 
 /** An output as the Open Inference Protocol has it, before it is written in one of its forms. */
@@ -36,11 +36,15 @@ export function inferOutputsOf(
       request.outputs.length > 0
         ? request.outputs
         : all.map((name) => ({ name, isBinary: request.isBinary }));
+    let grown = 0;
     return asked.map(({ name, isBinary }) => {
       const tensor = outputs.get(name);
       if (tensor === undefined) throw new AppError('MODEL_ERROR', 'An output is missing.');
       const field = contract.outputs.find((output) => output.name === name);
-      return { name, isBinary, ...readOutput(tensor, field?.shape) };
+      const output = readOutput(tensor, field?.shape);
+      grown += Math.max(bytesOf(output.values) - tensor.bytes.byteLength, 0);
+      if (grown <= maxContentBytes) return { name, isBinary, ...output };
+      throw badTensor('would take too much room once it is written out, with those before it');
     });
   });
 }
@@ -58,6 +62,11 @@ function readOutput(
   const values = tensor.dtype === dataTypes.DT_STRING ? stringsOf(tensor) : contentOf(tensor);
   const shape = dimsOf(tensor) ?? shapeOf(countOf(dtype, values), contractShape);
   return { datatype: datatype.name, shape, dtype, values };
+}
+
+function bytesOf(values: Buffer | Buffer[]): number {
+  if (Buffer.isBuffer(values)) return values.byteLength;
+  return values.reduce((sum, text) => sum + 4 + text.byteLength, 0);
 }
 
 function countOf(dtype: DataTypeName, values: Buffer | Buffer[]): number {

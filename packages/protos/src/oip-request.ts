@@ -2,7 +2,7 @@ import { dataTypes, type ModelContract, type ModelField } from '@inference-serve
 import { AppError } from '@inference-server/errors';
 import { fixedType } from './data-types.js';
 import { elementForm } from './element-forms.js';
-import { oipDatatypeOf, type OipDatatype } from './oip-datatypes.js';
+import { dtypeOfOip, oipDatatypeOf, type OipDatatype } from './oip-datatypes.js';
 import type { NestedLists } from './nested-lists.js';
 import { beginWriting, contentOfLists, encodeTexts, listsOf, wrong } from './plain-inputs.js';
 import { inJson } from './telling.js';
@@ -72,6 +72,25 @@ export function tensorsOfInferRequest(
     throw new AppError('VALIDATION_FAILED', 'There is an input that the model does not have.');
   }
   return tensors;
+}
+
+/**
+ * What a request says itself in place of a contract, of a model that has none. Throws VALIDATION_FAILED of a
+ * datatype that nobody knows.
+ */
+export function contractOfInferRequest({
+  inputs,
+  outputs,
+}: InferRequest): Pick<ModelContract, 'inputs' | 'outputs'> {
+  return {
+    inputs: inputs.map(({ name, datatype }) => {
+      const dtype = dtypeOfOip(datatype);
+      if (dtype !== undefined) return { name, dtype };
+      throw new AppError('VALIDATION_FAILED', 'There is an input of a datatype that is not known.');
+    }),
+    // Of whichever type it will be.
+    outputs: outputs.map(({ name }) => ({ name, dtype: 'DT_STRING' })),
+  };
 }
 
 /** Before the model has worked for nothing. */

@@ -5,26 +5,48 @@ import { faultOf, faults } from './document-scan.js';
 
 /**
  * Reads a JSON document with inputs. Where an input has numbers of 64 bits and the text has one that a
- * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast. `what`
- * it is, for errors.
+ * number of JavaScript may not hold, a bigint stands for it; JSON.parse is about three times as fast. Where no
+ * contract says what it has, every input may have them. `what` it is, for errors.
  */
 export function readDocument(
-  fields: readonly ModelField[],
+  fields: readonly ModelField[] | undefined,
   document: string | Buffer,
   what = 'The body',
 ): unknown {
+  const text = checkedText(document, what);
+  const mayHaveLong = fields === undefined || hasLong(fields);
+  return parsed(what, () =>
+    mayHaveLong && /\d{16}/.test(text) ? parseExactly(text, exactNumber) : JSON.parse(text),
+  );
+}
+
+/** A number that was written with a fraction or an exponent, be it a whole one. */
+export class WrittenDouble {
+  constructor(readonly value: number) {}
+}
+
+/** Likewise, where it counts how a number was written; a number or a bigint is a whole one. */
+export function readWrittenDocument(document: Buffer, what: string): unknown {
+  const text = checkedText(document, what);
+  return parsed(what, () => parseExactly(text, writtenNumber));
+}
+
+function checkedText(document: string | Buffer, what: string): string {
   const text = typeof document === 'string' ? document : utf8Text(document, what);
   const fault = faultOf(text);
-  if (fault !== undefined) {
-    const isTooMuch = fault === 'many' || fault === 'wide' || fault === 'diverse';
-    const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
-    throw new AppError(code, `${what} is not read: ${faults[fault]}.`);
-  }
-  const options = { parseNumber: exactNumber, onDuplicateKey: () => undefined };
+  if (fault === undefined) return text;
+  const isTooMuch = fault === 'many' || fault === 'wide' || fault === 'diverse';
+  const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
+  throw new AppError(code, `${what} is not read: ${faults[fault]}.`);
+}
+
+function parseExactly(text: string, parseNumber: (digits: string) => unknown): unknown {
+  return parse(text, undefined, { parseNumber, onDuplicateKey: () => undefined });
+}
+
+function parsed(what: string, read: () => unknown): unknown {
   try {
-    return hasLong(fields) && /\d{16}/.test(text)
-      ? parse(text, undefined, options)
-      : (JSON.parse(text) as unknown);
+    return read();
   } catch {
     // The texts of parsers repeat what they were given.
     throw new AppError('MALFORMED_REQUEST', `${what} is no JSON.`);
@@ -51,4 +73,9 @@ function exactNumber(digits: string): number | bigint {
   if (Number.isSafeInteger(number) || !/^-?\d+$/.test(digits)) return number;
   // A number of thousands of digits is none of 64 bits.
   return digits.length > 25 ? number : BigInt(digits);
+}
+
+function writtenNumber(digits: string): number | bigint | WrittenDouble {
+  const number = exactNumber(digits);
+  return typeof number === 'bigint' || /^-?\d+$/.test(digits) ? number : new WrittenDouble(number);
 }

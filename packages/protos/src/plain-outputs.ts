@@ -66,7 +66,7 @@ function toldOutputs(
   return plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, telling);
 }
 
-function plainTensors(
+export function plainTensors(
   fields: readonly ModelField[],
   tensors: ReadonlyMap<string, TensorOutline>,
   telling: Telling,

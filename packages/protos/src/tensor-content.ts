@@ -15,7 +15,7 @@ import {
 } from './wire.js';
 
 /** What a tensor may take once it is written out, however few bytes it came in. */
-const maxContentBytes = 256 * 1024 * 1024;
+export const maxContentBytes = 256 * 1024 * 1024;
 /** A string is far more than its bytes. */
 const maxStrings = 4_000_000;
 

@@ -46,7 +46,7 @@ export interface TaskPost {
  */
 export interface Client {
   listModels(options?: CallOptions): Promise<Model[]>;
-  /** `model_available` follows from whether a zip is given. MODEL_EXISTS: the id is taken. */
+  /** `model_available` follows from whether a zip is given. MODEL_EXISTS: the id is taken, or one like it. */
   postModel(model: ModelRegistration, options?: CallOptions): Promise<Model>;
   /**
    * The same for a model that may be there already: it gets its next version, or keeps the one that

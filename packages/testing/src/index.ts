@@ -15,4 +15,6 @@ export { ownEngine, type OwnEngine } from './own-engine.js';
 export { ownPostgres, ownRedis } from './own-services.js';
 export { rawExchange, type RawAnswer, type RawStep } from './raw-exchange.js';
 export { testRedis, type TestRedis } from './redis.js';
+export { runClient, startClient, type Client, type Told } from './zerorpc-client.js';
+export { startPeers, type Came, type Id, type Peers } from './zerorpc-peers.js';
 export { findFreePort as freePort, waitUntil } from '@inference-server/local-services';

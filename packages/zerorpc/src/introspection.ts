@@ -1,25 +1,23 @@
-import type { Parameter, ZeroRpcMethod } from './method.js';
+import type { MethodTable, Parameter, ZeroRpcCall, ZeroRpcMethod } from './method.js';
 import { ZeroRpcError } from './zerorpc-error.js';
 
-/** The methods that every server has, for the table that there is at the moment. */
-export function introspection(
-  serviceName: string,
-  table: () => ReadonlyMap<string, ZeroRpcMethod>,
-): ReadonlyMap<string, ZeroRpcMethod> {
-  const told = () => [...table()].filter(([name]) => !name.startsWith('_'));
-  const find = (name: unknown): ZeroRpcMethod => {
-    const method = typeof name === 'string' ? findMethod(table(), name) : undefined;
+/** A table with the methods that every server has. */
+export function withIntrospection(serviceName: string, theirs: MethodTable): MethodTable {
+  const told = async (call: ZeroRpcCall) =>
+    [...(await theirs.list(call))].filter(([name]) => !name.startsWith('_'));
+  const find = async (name: unknown, call: ZeroRpcCall): Promise<ZeroRpcMethod> => {
+    const method = typeof name === 'string' ? await table.find(name, call) : undefined;
     if (method === undefined) throw unknownMethod();
     return method;
   };
   const own = (
     doc: string,
     parameters: readonly Parameter[],
-    call: (args: readonly unknown[]) => unknown,
+    call: ZeroRpcMethod['call'],
   ): ZeroRpcMethod => ({ doc, parameters, call });
   const methods = { name: 'method' };
 
-  const all: ReadonlyMap<string, ZeroRpcMethod> = new Map([
+  const ours: ReadonlyMap<string, ZeroRpcMethod> = new Map([
     ['_zerorpc_name', own('Return the name of the service.', [], () => serviceName)],
     [
       '_zerorpc_ping',
@@ -27,33 +25,42 @@ export function introspection(
     ],
     [
       '_zerorpc_list',
-      own('Return the names of the methods.', [], () => told().map(([name]) => name)),
+      own('Return the names of the methods.', [], async (_args, call) =>
+        (await told(call)).map(([name]) => name),
+      ),
     ],
     [
       '_zerorpc_inspect',
-      own('Return the methods with their arguments and their docs.', [], () => ({
+      own('Return the methods with their arguments and their docs.', [], async (_args, call) => ({
         name: serviceName,
         methods: Object.fromEntries(
-          told().map(([name, { doc, parameters }]) => [name, { args: argsOf(parameters), doc }]),
+          (await told(call)).map(([name, { doc, parameters }]) => [
+            name,
+            { args: argsOf(parameters), doc },
+          ]),
         ),
       })),
     ],
-    ['_zerorpc_help', own('Return the doc of a method.', [methods], ([name]) => find(name).doc)],
+    [
+      '_zerorpc_help',
+      own(
+        'Return the doc of a method.',
+        [methods],
+        async ([name], call) => (await find(name, call)).doc,
+      ),
+    ],
     [
       '_zerorpc_args',
-      own('Return the arguments of a method.', [methods], ([name]) =>
-        argsOf(find(name).parameters),
+      own('Return the arguments of a method.', [methods], async ([name], call) =>
+        argsOf((await find(name, call)).parameters),
       ),
     ],
   ]);
-  return all;
-
-  function findMethod(
-    theirs: ReadonlyMap<string, ZeroRpcMethod>,
-    name: string,
-  ): ZeroRpcMethod | undefined {
-    return all.get(name) ?? theirs.get(name);
-  }
+  const table: MethodTable = {
+    find: async (name, call) => ours.get(name) ?? theirs.find(name, call),
+    list: (call) => theirs.list(call),
+  };
+  return table;
 }
 
 function argsOf(parameters: readonly Parameter[] | null): unknown {

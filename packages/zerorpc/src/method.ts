@@ -20,6 +20,8 @@ export interface ZeroRpcCall {
   version: number;
   /** Aborts with a ZeroRpcError when the client is lost, or the server ends. */
   signal: AbortSignal;
+  /** Takes of the budget what the method needs beside the request, until the call is over. False: it is not there. */
+  take(bytes: number): boolean;
 }
 
 export interface Parameter {
@@ -39,4 +41,12 @@ export interface ZeroRpcMethod {
    * (64 bits), strings, Uint8Arrays, lists and plain objects; what comes has bigints for what came in 64 bits.
    */
   call(args: readonly unknown[], call: ZeroRpcCall): unknown;
+}
+
+/** The methods that there are at the moment: asked for every call, so that they may differ from client to client. */
+export interface MethodTable {
+  /** Throws a ZeroRpcError where there is more to say than that there is none. */
+  find(name: string, call: ZeroRpcCall): Promise<ZeroRpcMethod | undefined>;
+  /** What introspection tells of; it leaves out names that begin with _. */
+  list(call: ZeroRpcCall): Promise<Iterable<readonly [name: string, method: ZeroRpcMethod]>>;
 }

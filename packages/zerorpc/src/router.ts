@@ -31,6 +31,7 @@ const lingerMs = 1_000;
 
 export function openRouter(options: {
   maxFrameBytes: number;
+  refusesOldPeers: boolean;
   onMessage: (frames: readonly Buffer[]) => void;
   onFault: (error: unknown) => void;
 }): Router {
@@ -43,6 +44,8 @@ export function openRouter(options: {
     receiveHighWaterMark: heldRequests,
     maxMessageSize: options.maxFrameBytes,
     linger: lingerMs,
+    // Where there is a domain of ZAP, peers that could not take part in it are refused; nobody asks others for more.
+    ...(options.refusesOldPeers && { zapDomain: 'zerorpc' }),
     // ZeroMQ's own heartbeats are not known to clients before its version 4.2.
     tcpKeepalive: 1,
     tcpKeepaliveIdle: 60,

@@ -2,7 +2,7 @@ import type { Answers } from './answers.js';
 import type { Channel } from './channel.js';
 import type { IncomingEvent } from './event.js';
 import { checkArgs, unknownMethod } from './introspection.js';
-import type { ZeroRpcMethod } from './method.js';
+import type { MethodTable, ZeroRpcCall } from './method.js';
 import { FormError } from './outline.js';
 import { ZeroRpcError } from './zerorpc-error.js';
 
@@ -14,13 +14,15 @@ export async function runCall(
   channel: Channel,
   event: IncomingEvent,
   {
-    method,
+    table,
     answers,
+    take,
     onAnswered,
     onFault,
   }: {
-    method: ZeroRpcMethod | undefined;
+    table: MethodTable;
     answers: Answers;
+    take: ZeroRpcCall['take'];
     /** Called once, when nothing more is sent on the channel. */
     onAnswered: () => void;
     onFault: (error: unknown) => void;
@@ -29,14 +31,10 @@ export async function runCall(
   const { signal } = channel;
   let running: Promise<unknown> = Promise.resolve();
   try {
-    const called = method;
-    if (called === undefined) throw unknownMethod();
-    const args = checkArgs(readArgs(event), called.parameters);
-    const call = {
+    running = startMethod(event, table, {
       ...{ connection: channel.connection, headers: event.headers },
-      ...{ version: event.version, signal },
-    };
-    running = (async () => called.call(args, call))();
+      ...{ version: event.version, signal, take },
+    });
     const value = await untilAborted(running, signal);
     if (isStream(value)) {
       running = answerEach(value[Symbol.asyncIterator](), channel, answers);
@@ -52,6 +50,17 @@ export async function runCall(
     onAnswered();
   }
   await running.catch(() => undefined);
+}
+
+async function startMethod(
+  event: IncomingEvent,
+  table: MethodTable,
+  call: ZeroRpcCall,
+): Promise<unknown> {
+  const method = await table.find(event.name, call);
+  if (method === undefined) throw unknownMethod();
+  call.signal.throwIfAborted();
+  return method.call(checkArgs(readArgs(event), method.parameters), call);
 }
 
 function readArgs(event: IncomingEvent): unknown {

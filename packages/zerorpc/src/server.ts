@@ -3,9 +3,9 @@ import { keepBeats, openChannel, type Channel } from './channel.js';
 import { rememberConnections, type Peer } from './connections.js';
 import type { DropReason } from './dropped.js';
 import { decodeEvent, type IncomingEvent } from './event.js';
-import { introspection } from './introspection.js';
+import { withIntrospection } from './introspection.js';
 import { defaultLimits, type ByteBudget, type ZeroRpcLimits } from './limits.js';
-import type { ZeroRpcMethod } from './method.js';
+import type { MethodTable } from './method.js';
 import { createOutbox } from './outbox.js';
 import { FormError } from './outline.js';
 import { openRouter } from './router.js';
@@ -27,8 +27,7 @@ export interface ZeroRpcServer {
 
 export interface ZeroRpcServerOptions {
   serviceName: string;
-  /** The methods that there are at the moment: asked for every call. */
-  methods: () => ReadonlyMap<string, ZeroRpcMethod>;
+  methods: MethodTable;
   limits?: Partial<ZeroRpcLimits>;
   /** What requests and answers take while they are here. */
   budget: ByteBudget;
@@ -36,6 +35,11 @@ export interface ZeroRpcServerOptions {
   onFault: (error: unknown) => void;
   /** Is told of each message that is dropped. */
   onDropped?: (reason: DropReason) => void;
+  /**
+   * Refuses clients whose ZeroMQ is older than version 4 (of 2013). Those begin with no greeting that an HTTP request
+   * could not pass for: who lets everybody in who reaches a loopback address lets in every page in a browser there.
+   */
+  refusesOldPeers?: boolean;
   /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
   beatMs?: number;
 }
@@ -49,14 +53,17 @@ const maxRouteFrames = 8;
 export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServer {
   const { methods, budget, onFault, onDropped = () => undefined, beatMs = 5_000 } = options;
   const limits = { ...defaultLimits, ...options.limits };
-  const ownMethods = introspection(options.serviceName, methods);
+  const table = withIntrospection(options.serviceName, methods);
   const connections = rememberConnections();
   const channels = new Map<string, Channel>();
   const running = new Set<Promise<void>>();
   let isClosing = false;
   let closed: Promise<void> | undefined;
 
-  const router = openRouter({ maxFrameBytes: limits.maxFrameBytes, onMessage: receive, onFault });
+  const router = openRouter({
+    ...{ maxFrameBytes: limits.maxFrameBytes, refusesOldPeers: options.refusesOldPeers ?? false },
+    ...{ onMessage: receive, onFault },
+  });
   const outbox = createOutbox({
     ...{ router, budget, onFault },
     maxBytes: limits.maxQueuedBytesPerPeer,
@@ -137,13 +144,19 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
     peer.calls += 1;
     peer.bytes += event.cost;
+    let held = event.cost;
     const run = runCall(channel, event, {
-      ...{ method: ownMethods.get(event.name) ?? methods().get(event.name), answers, onFault },
+      ...{ table, answers, onFault },
+      take(bytes) {
+        const isTaken = outbox.takeRoom(bytes);
+        if (isTaken) held += bytes;
+        return isTaken;
+      },
       onAnswered: () => channels.delete(key),
     }).finally(() => {
       peer.calls -= 1;
       peer.bytes -= event.cost;
-      budget.give(event.cost);
+      budget.give(held);
       running.delete(run);
     });
     running.add(run);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { ZeroRpcError, type ZeroRpcCall } from '../src/index.js';
-import { method, startPeers, startServer } from './peers.js';
+import { eventually, method, startPeers, startServer, tableOf } from './peers.js';
 
 const echo = method((args) => args[0], { parameters: [{ name: 'value' }] });
 
@@ -108,7 +108,7 @@ test('a call knows its connection, its headers and its version', async () => {
 
 test('methods come and go while it runs', async () => {
   const table = new Map([['a', echo]]);
-  const { port } = await startServer({}, { methods: () => table });
+  const { port } = await startServer({}, { methods: tableOf(table) });
   const peers = await startPeers(port);
   const names = async () => (await peers.next(peers.call('_zerorpc_list', []))).args;
   expect(await names()).toEqual([['a']]);
@@ -116,6 +116,54 @@ test('methods come and go while it runs', async () => {
   expect(await names()).toEqual([['b']]);
   expect((await peers.next(peers.call('b', [1]))).name).toBe('OK');
   expect((await peers.next(peers.call('a', [1]))).args).toMatchObject(['NameError', {}, {}]);
+});
+
+test('methods may differ from client to client, and what is refused says why', async () => {
+  const own = (call: ZeroRpcCall) => new Map([[String(call.headers.get('name')), echo]]);
+  const { port } = await startServer(
+    {},
+    {
+      methods: {
+        find: async (name, call) => {
+          if (name === 'secret') throw new ZeroRpcError('PermissionError', 'Not for you.');
+          return own(call).get(name);
+        },
+        list: async (call) => own(call),
+      },
+    },
+  );
+  const peers = await startPeers(port);
+  const ask = async (header: Record<string, unknown>, name: string, ...args: unknown[]) =>
+    (await peers.next(peers.call(name, args, { header }))).args;
+  const mine = { name: 'mine' };
+  expect(await ask(mine, '_zerorpc_list')).toEqual([['mine']]);
+  expect(await ask(mine, 'mine', 1)).toEqual([1]);
+  expect(await ask(mine, '_zerorpc_help', 'mine')).toEqual(['A method.']);
+  expect(await ask({ name: 'yours' }, 'mine', 1)).toMatchObject(['NameError', {}, {}]);
+  expect(await ask({ name: 'yours' }, '_zerorpc_args', 'mine')).toMatchObject([
+    'NameError',
+    {},
+    {},
+  ]);
+  for (const name of ['secret', '_zerorpc_help']) {
+    expect(await ask(mine, name, 'secret')).toMatchObject(['PermissionError', 'Not for you.', {}]);
+  }
+});
+
+test('what a method takes of the budget is given back with the end of its call', async () => {
+  const before: number[] = [];
+  const { port, budget } = await startServer({
+    hold: method(([bytes], { take }) => {
+      before.push(budget.held);
+      return [take(Number(bytes)), budget.held - before.at(-1)!];
+    }),
+  });
+  const peers = await startPeers(port);
+  const hold = async (bytes: number) => (await peers.next(peers.call('hold', [bytes]))).args;
+  expect(await hold(1_000_000)).toEqual([[true, 1_000_000]]);
+  await eventually(() => budget.held).toBe(0);
+  expect(await hold(4e9)).toEqual([[false, 0]]);
+  await eventually(() => budget.held).toBe(0);
 });
 
 test('errors have name, message and traceback; what is not meant for clients stays here', async () => {

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { eventually, method, MiB, startPeers, startServer, type Peers } from './peers.js';
 
 const echo = method((args) => args[0]);
@@ -230,4 +230,28 @@ test('what speaks no ZeroMQ at all does no harm', async () => {
     socket.destroy();
   }
   expect(await isWell(peers)).toBe('OK');
+});
+
+/** What a client of ZeroMQ 2 sends: no greeting, its id (none), and a message of two frames. */
+function ofOldPeer(body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([1, 0, 1, 1, 1 + body.length, 0]), body]);
+}
+
+test.each([
+  [false, 1],
+  [true, 0],
+])('old peers, and with them what is no ZeroMQ at all: refused %s', async (refuses, calls) => {
+  let called = 0;
+  const count = method(() => (called += 1));
+  const { port } = await startServer({ count }, { refusesOldPeers: refuses });
+  const message = Buffer.from('9382aa6d6573736167655f6964a178a17603a5636f756e7490', 'hex');
+  const socket = connect(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  const closed = new Promise((resolve) => socket.on('error', resolve).on('close', resolve));
+  socket.resume().write(ofOldPeer(message));
+  if (refuses) await closed;
+  else await eventually(() => called).toBe(1);
+  const peers = await startPeers(port);
+  expect(await isWell(peers)).toBe('OK');
+  expect(called).toBe(calls);
 });

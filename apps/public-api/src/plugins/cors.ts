@@ -1,6 +1,6 @@
 import cors from '@fastify/cors';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { publicRoutes } from '@inference-server/contracts';
+import { oipLengthHeader, publicRoutes } from '@inference-server/contracts';
 import { passedOn } from '../relay-headers.js';
 
 /** How long a browser need not ask again (s). */
@@ -9,6 +9,7 @@ const askedAgainAfterS = 600;
 /** What a page may read of an answer beyond what browsers show by themselves. */
 const exposedHeaders = [
   ...['accept-ranges', 'content-disposition', 'content-range', 'etag', 'retry-after'],
+  oipLengthHeader,
   ...['ratelimit', 'ratelimit-policy', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],
 ];
 

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { RouteContract } from '@inference-server/contracts';
+import { oipLengthHeader, type RouteContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import {
   carriesBody,
@@ -54,7 +54,11 @@ export function bodyLimit(
   { body, servedBy }: RouteContract,
   { maxUploadBytes, maxJsonBytes }: BodyLimits,
 ): number {
-  if (servedBy === 'rpc-gateway') return maxJsonBytes;
+  if (servedBy === 'rpc-gateway') {
+    // Bytes behind JSON are bounded by who holds them.
+    const hasBytes = body?.kind === 'json' && body.hasBytes === true;
+    return hasBytes && oipLengthHeader in request.headers ? maxUploadBytes : maxJsonBytes;
+  }
   if (body?.kind === 'json') return jsonBytes;
   const isForm = /^multipart\//i.test(request.headers['content-type'] ?? '');
   return maxUploadBytes + (isForm ? formBytes : 0);

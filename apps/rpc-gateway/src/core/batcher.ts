@@ -95,6 +95,7 @@ export function createBatcher({
     let fits = true;
     const asked = send({
       ...{ target: first.call.target, rest, signal: deserted.signal, hold },
+      isRepeatable: first.call.isRepeatable,
       deadlineAt: Math.max(...members.map(({ call }) => call.deadlineAt)),
       requireContractOf: (placed) => {
         if (placed.model === model) return;
@@ -119,7 +120,7 @@ export function createBatcher({
     try {
       const prediction = await send({
         ...{ target: call.target, rest: call.rest, sinkFor: call.sinkFor, hold: call.hold },
-        ...{ signal: call.signal, deadlineAt: call.deadlineAt },
+        ...{ isRepeatable: call.isRepeatable, signal: call.signal, deadlineAt: call.deadlineAt },
         requireContractOf: (placed) => {
           if (placed.model !== model) requireContract(placed.model, call);
         },
@@ -210,12 +211,12 @@ function holdIn(budget: ByteBudget): { hold(bytes: number): void; release(): voi
   };
 }
 
-/** Only calls with one key can be concatenated: all sizes but the first are the same. */
+/** Only calls with one key can be concatenated: all sizes but the first are the same, and all may be repeated or none. */
 function keyOf(
   { model_version_id: id }: HostedModel,
-  { target }: PredictCall,
+  { target, isRepeatable = false }: PredictCall,
   { tensors }: Rows,
 ): string {
   const sizes = [...tensors.values()].map(({ inner }) => inner.join('x'));
-  return [id, target.version ?? '', ...sizes].join(' ');
+  return [id, target.version ?? '', isRepeatable, ...sizes].join(' ');
 }

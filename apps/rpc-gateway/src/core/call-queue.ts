@@ -210,8 +210,8 @@ export function versionFor(
   if (model !== undefined) return model;
   throw new AppError(
     'MODEL_NOT_FOUND',
-    versions.length === 0
-      ? 'There is no runtime model of this name.'
+    versions.length === 0 && models.batchModel(target.name) === undefined
+      ? 'There is no model of this name.'
       : 'The model is not hosted at this version.',
   );
 }

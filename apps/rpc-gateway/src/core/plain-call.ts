@@ -1,14 +1,15 @@
 import type { BatchModel, HostedModel, ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { GrpcError, type StatusName } from '@inference-server/grpc';
-import { outlinePredictRequest } from '@inference-server/protos';
+import { outlinePredictRequest, plainOutputs } from '@inference-server/protos';
+import { isHosted } from './hosted-models.js';
 import type { PredictCall } from './predict-call.js';
 import type { Predictor } from './predictor.js';
 
 /** What a door asks whose callers have values by name, in a form of its own, and no tensors. */
 export interface PlainCall extends Pick<
   PredictCall,
-  'target' | 'caller' | 'deadlineAt' | 'signal' | 'hold'
+  'target' | 'caller' | 'isRepeatable' | 'deadlineAt' | 'signal' | 'hold'
 > {
   /** A PredictRequest without model_spec with these inputs; made again for a version that wants others. */
   encode(contract: ModelContract): Buffer;
@@ -28,20 +29,26 @@ export type PlainAnswer =
  * as the GrpcError that is its cause.
  */
 export async function predictPlain(predictor: Predictor, call: PlainCall): Promise<PlainAnswer> {
-  const { target, caller, deadlineAt, signal, hold } = call;
+  const { target, caller, isRepeatable, deadlineAt, signal, hold } = call;
   let model = await predictor.modelFor(target, signal);
   for (let isAgain = false; ; isAgain = true) {
+    if (!isHosted(model)) {
+      const asked = { caller, signal, hold, values: () => call.values() };
+      return { model, outputs: await predictor.askBatch(model, asked) };
+    }
     const request = call.encode(model.contract);
     call.holdRequest(request.byteLength);
     const { inputs, hasMore, rest } = outlinePredictRequest(request);
     try {
       const { model: by, answer } = await predictor.predict({
         ...{ target, caller, signatureName: '', inputs, hasMore, rest },
-        ...{ deadlineAt, signal, hold },
+        ...{ isRepeatable, deadlineAt, signal, hold },
       });
       const { status, statusMessage, message } = answer;
       if (status !== 'OK' || message === undefined) throw modelError(status, statusMessage);
-      return { model: by, message };
+      if (isHosted(by)) return { model: by, message };
+      // It has become one meanwhile, and was asked by the tensors.
+      return { model: by, outputs: plainOutputs({ outputs: [] }, message) };
     } catch (error) {
       const isRefused = error instanceof AppError && error.code === 'VALIDATION_FAILED';
       if (isAgain || !isRefused) throw error;

@@ -3,6 +3,7 @@ import type { CallerIdentity, HostedModel } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { contractViolation, type TensorOutline } from '@inference-server/protos';
 import type { Target } from './call-queue.js';
+import type { AnyModel } from './hosted-models.js';
 
 /** What a door asks. */
 export interface PredictCall {
@@ -16,6 +17,8 @@ export interface PredictCall {
   hasMore: boolean;
   /** The PredictRequest without its model_spec, as it came. */
   rest: readonly Buffer[];
+  /** Whether another replica may be asked where one was lost with it: a call that does no harm twice. */
+  isRepeatable?: boolean | undefined;
   /** When the time of the call is over (performance.now()). */
   deadlineAt: number;
   /** Aborts then at the latest, and when the caller goes. */
@@ -27,8 +30,8 @@ export interface PredictCall {
 }
 
 /** What the model said, be it OK or not. */
-export interface Prediction {
-  model: HostedModel;
+export interface Prediction<By extends AnyModel = AnyModel> {
+  model: By;
   answer: Answer;
 }
 

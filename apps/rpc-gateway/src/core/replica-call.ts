@@ -5,6 +5,9 @@ import type { CallQueue, Patience, Placed, Target } from './call-queue.js';
 import { isLate, type Prediction } from './predict-call.js';
 import type { CallEnd, ReplicaSet } from './replica-set.js';
 
+/** A call that so many replicas were lost with is what ends them. */
+const mostLost = 3;
+
 export const predictPath = '/tensorflow.serving.PredictionService/Predict';
 
 /** One call as a replica gets it. */
@@ -12,6 +15,8 @@ export interface ReplicaCall {
   target: Target;
   /** Behind the model_spec, which is written for the replica. */
   rest: readonly Buffer[];
+  /** See PredictCall. */
+  isRepeatable?: boolean | undefined;
   signal: AbortSignal;
   deadlineAt: number;
   sinkFor?: ((messageBytes: number) => MessageSink | undefined) | undefined;
@@ -22,8 +27,8 @@ export interface ReplicaCall {
 }
 
 /**
- * Has a replica answer a call, waiting for one with room. Another is asked only where the first never took
- * the call; a call that was lost may have done something, and is its caller's to repeat.
+ * Has a replica answer a call, waiting for one with room. Another is asked where the first never took the call;
+ * one that was lost may have done something, and is its caller's to repeat where it is not said to be repeatable.
  */
 export function createReplicaCalls({
   queue,
@@ -76,13 +81,17 @@ export function createReplicaCalls({
 
   return async (call) => {
     const patience: Patience = { overdueAt: undefined };
+    let lost = 0;
     for (let isAgain = false; ; isAgain = true) {
       const placed = await queue.place(call.target, { signal: call.signal, isAgain, patience });
       const { end, answer, error } = await tryAt(placed, call);
       replicas.give(placed.replica, end);
       queue.pump(call.target.name);
       if (answer !== undefined) return { model: placed.model, answer };
-      if (end.is !== 'unreached') throw errorOfCall(error);
+      if (end.is === 'unreached') continue;
+      if (call.isRepeatable !== true || !(error instanceof PeerError)) throw errorOfCall(error);
+      lost += 1;
+      if (lost === mostLost) throw errorOfCall(error);
     }
   };
 }

@@ -1,60 +1,64 @@
-import { readFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { newOperatorToken, rpcGatewayToken } from '@inference-server/service-kit';
-import { freePort, startApp } from '@inference-server/testing';
-import { modelOf, startPrivateApi } from '../private-api.js';
+import { maxInvocationContentBytes, type ModelField } from '@inference-server/contracts';
+import { decodeInvocationResponse, encodeInvocationRequest } from '@inference-server/protos';
+import { startGatewayProcess } from '../gateway-process.js';
+import { modelOf } from '../private-api.js';
 import { clientOf, outputsOf, readyAt, requestOf, startReplica, tensor } from '../scene.js';
 
 const MiB = 1024 ** 2;
 
-/** Resident memory of a process, now and at its highest (MiB). */
-async function residentMib(pid: number): Promise<{ now: number; peak: number }> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  const of = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
-  return { now: of('VmRSS'), peak: of('VmHWM') };
+/** Has a gateway called five times, and sees what it takes then, and later. */
+async function expectMemory(
+  what: string,
+  maxMib: number,
+  { residentMib, residentAtRest }: Awaited<ReturnType<typeof startGatewayProcess>>,
+  call: () => Promise<void>,
+): Promise<void> {
+  const idle = (await residentMib()).now;
+  const times: number[] = [];
+  for (let n = 0; n < 5; n += 1) {
+    const began = performance.now();
+    await call();
+    times.push(Math.round(performance.now() - began));
+  }
+  const { peak } = await residentMib();
+  const after = await residentAtRest(idle + 64);
+  console.log(
+    `${what}: ${times.join(', ')} ms; resident ${Math.round(idle)} MiB, at most ${Math.round(peak)}, after it ${Math.round(after)}`,
+  );
+  expect(peak).toBeLessThan(maxMib);
+  expect(after).toBeLessThan(idle + 64);
 }
 
-const content = Buffer.alloc(64 * MiB, 3);
-
 test('messages of 64 MiB each way take less than four times as much, and are given back', async () => {
-  const api = await startPrivateApi(rpcGatewayToken(newOperatorToken()));
-  const ports = { grpc: await freePort(), http: await freePort() };
-  const gateway = await startApp({
-    app: 'rpc-gateway',
-    settings: {
-      GRPC_PORT: String(ports.grpc),
-      HTTP_PORT: String(ports.http),
-      PRIVATE_API_URL: api.url,
-      RPC_GATEWAY_TOKEN: api.token,
-      ANONYMOUS_ROLE: 'submit',
-      LOG_LEVEL: 'warn',
-    },
-    ready: `http://127.0.0.1:${ports.http}/readyz`,
-  });
+  const started = await startGatewayProcess();
+  const content = Buffer.alloc(64 * MiB, 3);
   const request = requestOf({ x: tensor(2, [content.length / 8], content) });
   const answer = outputsOf(request);
   const replica = await startReplica((_call, done) => done(null, answer));
   const model = modelOf(1);
-  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
-  const { predict } = clientOf(`127.0.0.1:${ports.grpc}`);
-  const idle = (await residentMib(gateway.pid)).now;
-  const times: number[] = [];
-  for (let n = 0; n < 5; n += 1) {
-    const began = performance.now();
+  started.api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  const { predict } = clientOf(started.address);
+  await expectMemory('64 MiB', 256, started, async () => {
     expect((await predict(request)).equals(answer)).toBe(true);
-    times.push(Math.round(performance.now() - began));
-  }
-  const { peak } = await residentMib(gateway.pid);
-  let after = Infinity;
-  for (let n = 0; n < 20 && after > idle + 64; n += 1) {
-    await sleep(500);
-    after = (await residentMib(gateway.pid)).now;
-  }
-  console.log(
-    `64 MiB: ${times.join(', ')} ms; resident ${Math.round(idle)} MiB, at most ${Math.round(peak)}, after it ${Math.round(after)}`,
-  );
-  expect(peak).toBeLessThan(256);
-  expect(after).toBeLessThan(idle + 64);
-  await gateway.stop();
+  });
+  await started.gateway.stop();
+}, 120_000);
+
+test('the largest contents of invocations take that and a copy twice, and are given back', async () => {
+  const started = await startGatewayProcess({ DEFAULT_INVOCATION_MODEL: 'echo' });
+  const { api } = started;
+  const content = Buffer.alloc(maxInvocationContentBytes, 'base64+/');
+  const request = Buffer.concat(encodeInvocationRequest({ id: 1, content, metadata: [] }));
+  const replica = await startReplica((_call, done) => done(null, Buffer.alloc(0)));
+  const inputs: ModelField[] = [{ name: 'x', dtype: 'DT_STRING', shape: [] }];
+  const model = modelOf(1, { contract: { signature_name: 'predict', inputs, outputs: inputs } });
+  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  const { unary } = clientOf(started.address);
+  await expectMemory('an invocation of 64 MiB', 384, started, async () => {
+    const answer = await unary('/invocation.v1.Invocation/Invoke', request);
+    expect(decodeInvocationResponse(answer)).toEqual({ status: 'OK', message: '' });
+    expect(api.invocations.pop()?.content.equals(content)).toBe(true);
+  });
+  await started.gateway.stop();
 }, 120_000);

@@ -136,7 +136,7 @@ export const issueToken = defineRoute({
   errors: [...bodyErrors, 'LOGIN_FAILED', 'TOO_MANY_REQUESTS', 'MODEL_NOT_FOUND'],
   access: 'open',
   object: 'none',
-  callers: ['public-api'],
+  callers: ['public-api', 'rpc-gateway'],
 });
 
 export const identifyCaller = defineRoute({

@@ -193,7 +193,7 @@ export const postModel = defineRoute({
   tag: 'models',
   summary: 'Register a model',
   description:
-    'Puts a container image under a unique name. `model_available` says whether `zip_file` comes along: its files are mounted read-only on /model.',
+    'Puts a container image under a unique name, also where all but letters, digits and _ count as _. `model_available` says whether `zip_file` comes along: its files are mounted read-only on /model.',
   query: Type.Object(
     { human_readable_id: HumanReadableId, ...parameters },
     { additionalProperties: false },
@@ -222,7 +222,7 @@ export const putModel = defineRoute({
     schema: Model,
     description: 'The model at its current version, which the next task has.',
   },
-  errors: uploadErrors,
+  errors: [...uploadErrors, 'MODEL_EXISTS'],
   access: 'publish',
   object: 'model',
   callers: ['public-api', 'operator'],

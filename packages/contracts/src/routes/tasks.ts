@@ -78,7 +78,7 @@ export const postTask = defineRoute({
   ],
   access: 'submit',
   object: 'none',
-  callers: ['public-api', 'operator'],
+  callers: ['public-api', 'rpc-gateway', 'operator'],
 });
 
 export const listTasks = defineRoute({
@@ -145,7 +145,7 @@ export const getTask = defineRoute({
   ],
   access: 'submit',
   object: 'task',
-  callers: ['public-api', 'operator'],
+  callers: ['public-api', 'rpc-gateway', 'operator'],
   heldForS: maxTaskWaitS,
 });
 
@@ -193,7 +193,7 @@ export const cancelTask = defineRoute({
   errors: [...readErrors, 'TASK_ENDED', 'TASK_NOT_FOUND'],
   access: 'submit',
   object: 'task',
-  callers: ['public-api', 'operator'],
+  callers: ['public-api', 'rpc-gateway', 'operator'],
   heldForS: maxTaskWaitS,
 });
 

@@ -9,6 +9,11 @@ export const HumanReadableId = Type.String({
   examples: ['copy'],
 });
 
+/** What stands for the name of a model where only names of programs may: two models of one such name cannot be. */
+export function qualifiedNameOf(humanReadableId: string): string {
+  return humanReadableId.replaceAll(/[^A-Za-z0-9_]/g, '_');
+}
+
 const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
 // With a dot, a port or as localhost: some engines take any other first part with a capital for a host too.
 const registryHost = `(?:(?:localhost|(?:${label}\\.)+${label})(?::[0-9]{1,5})?/|${label}:[0-9]{1,5}/)?`;

@@ -205,6 +205,8 @@ export const GatewayNews = Type.Object({
   models_revision: Type.String(),
   /** Left out: they are those of the revision that was named. */
   models: Type.Optional(Type.Array(HostedModel)),
+  /** At their current versions; left out as `models` are. */
+  batch_models: Type.Optional(Type.Array(BatchModel)),
   /** Those that calls may go to. One that is missing takes no more. */
   replicas: Type.Array(
     Type.Object({ id: ReplicaId, model_version_id: Type.String(), address: Address }),

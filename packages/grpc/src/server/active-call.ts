@@ -72,6 +72,8 @@ export function openCall(
       stream.once('wantTrailers', () => {
         if (stream.destroyed || stream.closed) return;
         sendable(trailers, (sent) => stream.sendTrailers(sent));
+        // They are dropped where a reset is asked for before they have gone to the socket, which is after this.
+        setImmediate(closeUnread);
       });
     },
     async writeMessage(parts) {
@@ -90,16 +92,20 @@ export function openCall(
       stopTimer?.();
       if (stream.destroyed || stream.closed) return;
       trailers = trailersOf(error, own);
-      if (stream.headersSent) stream.end();
-      else
-        sendable(trailers, (sent) =>
-          stream.respond({ ...answerHead, ...sent }, { endStream: true }),
-        );
-      // What still comes of the request is not waited for.
       call.isCutShort = !stream.readableEnded;
-      if (call.isCutShort) stream.close(constants.NGHTTP2_NO_ERROR);
+      if (stream.headersSent) {
+        stream.end();
+        return;
+      }
+      sendable(trailers, (sent) => stream.respond({ ...answerHead, ...sent }, { endStream: true }));
+      closeUnread();
     },
   };
+
+  /** What still comes of the request is not waited for. */
+  function closeUnread(): void {
+    if (call.isCutShort && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  }
 
   const isLate = () =>
     call.cut(new GrpcError('DEADLINE_EXCEEDED', 'The time that the caller gave is over.'));

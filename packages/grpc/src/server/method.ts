@@ -22,7 +22,7 @@ export interface CallHead {
  */
 export type Method = (head: CallHead) => Handler | Promise<Handler>;
 
-export type Handler = ({ unary: UnaryHandler } | { stream: StreamHandler }) & {
+export type Handler = ({ unary: UnaryHandler } | { stream: StreamHandler; opening?: Opening }) & {
   /**
    * Whether anybody at all may call: its messages are small then, and take nothing of what the others share,
    * and its streams are few.
@@ -31,6 +31,13 @@ export type Handler = ({ unary: UnaryHandler } | { stream: StreamHandler }) & {
   /** Called once, when the call is over, however it ends. */
   end?: () => void;
 };
+
+/** Of a stream whose first message says who calls: until it lets them in they are a stranger to the server. */
+export interface Opening {
+  maxBytes: number;
+  /** What the caller of a larger one is told. */
+  tooLarge(): GrpcError;
+}
 
 /**
  * Takes the one message and gives the answer. A large one may be begun with `open` and written as it comes;
@@ -53,8 +60,12 @@ export interface UnaryAnswer {
   trailers?: Metadata;
 }
 
-/** Messages come as they are asked for; `write` waits for a caller that takes them slowly. */
+/**
+ * Messages come as they are asked for; `write` waits for a caller that takes them slowly. `letIn` is for a stream
+ * with an opening, once it is known who calls.
+ */
 export type StreamHandler = (
   messages: AsyncIterable<Buffer>,
   write: (message: readonly Buffer[]) => Promise<void>,
+  letIn: () => void,
 ) => Promise<{ trailers?: Metadata }>;

@@ -71,7 +71,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const { groupOf = (address: string) => address } = options;
   const perGroup = new Map<string, number>();
   const calls = new Set<ActiveCall>();
-  /** Those of methods that are open to everybody. */
+  /** Those of methods that are open to everybody, and those that have not said yet who calls. */
   const openCalls = new WeakSet<ActiveCall>();
   const waiting = { strangers: 0, known: 0 };
   let isClosing = false;
@@ -124,19 +124,25 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       const isReset = stream.rstCode !== constants.NGHTTP2_NO_ERROR;
       if (isReset || call.isCutShort) connection.noteBroken();
     });
-    const letIn = (handler: Handler) => {
-      if (handler.isOpen === true) {
-        openCalls.add(call);
-        if (isClosing) throw isStopping();
-        if ('stream' in handler) countOpenStream(stream, connection);
-      } else if (!connection.isWide && session?.destroyed === false) {
-        connection.isWide = true;
-        session.setLocalWindowSize(sessionWindowBytes);
-        session.settings({
-          initialWindowSize: windowBytes,
-          maxConcurrentStreams: maxCallsPerConnection,
-        });
+    const letIn = () => {
+      openCalls.delete(call);
+      if (connection.isWide || session?.destroyed !== false) return;
+      connection.isWide = true;
+      session.setLocalWindowSize(sessionWindowBytes);
+      session.settings({
+        initialWindowSize: windowBytes,
+        maxConcurrentStreams: maxCallsPerConnection,
+      });
+    };
+    const begin = (handler: Handler) => {
+      const isToOpen = 'stream' in handler && handler.opening !== undefined;
+      if (handler.isOpen !== true && !isToOpen) {
+        letIn();
+        return;
       }
+      openCalls.add(call);
+      if (isClosing) throw isStopping();
+      if ('stream' in handler && !isToOpen) countOpenStream(stream, connection);
     };
     const { signal } = call.head;
     if (signal.aborted) return;
@@ -147,7 +153,7 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       return;
     }
     inTurn(() => {
-      if (!signal.aborted) void answer(call, leaving(method, leave), letIn);
+      if (!signal.aborted) void answer(call, leaving(method, leave), { begin, letIn });
     });
   });
 
@@ -187,16 +193,16 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   async function answer(
     call: ActiveCall,
     method: Method,
-    letIn: (handler: Handler) => void,
+    { begin, letIn }: { begin: (handler: Handler) => void; letIn: () => void },
   ): Promise<void> {
     let handler: Handler | undefined;
     try {
       handler = await method(call.head);
       if (call.head.signal.aborted) return;
-      letIn(handler);
+      begin(handler);
       const limits = handler.isOpen === true ? limitsOfOpen : options;
       if ('unary' in handler) await answerUnary(call, handler.unary, limits);
-      else await answerStream(call, handler.stream, limits);
+      else await answerStream(call, handler, limits, letIn);
     } catch (error) {
       if (call.head.signal.aborted || error instanceof GrpcError) {
         call.end(error instanceof GrpcError ? error : cancelled());

@@ -2,23 +2,27 @@ import { createMessageReader } from '../framing.js';
 import { GrpcError } from '../grpc-error.js';
 import type { ActiveCall } from './active-call.js';
 import { inflate } from './inflate.js';
-import type { StreamHandler } from './method.js';
+import type { Opening, StreamHandler } from './method.js';
 import { isFull, tooLarge, type MessageLimits } from './unary.js';
 
 /** Has the messages of a call handled as they come. One message is read ahead at most, by what it holds. */
 export async function answerStream(
   call: ActiveCall,
-  handle: StreamHandler,
+  { stream: handle, opening }: { stream: StreamHandler; opening?: Opening },
   limits: MessageLimits,
+  letIn: () => void,
 ): Promise<void> {
   const { head } = call;
-  const messages = messagesOf(call, limits);
+  const over = new AbortController();
+  const messages = messagesOf(call, limits, { opening, over: over.signal });
   try {
-    const { trailers } = await handle(messages, (parts) => call.writeMessage(parts));
+    const { trailers } = await handle(messages, (parts) => call.writeMessage(parts), letIn);
     if (head.signal.aborted) return;
     call.respond();
     call.end(undefined, trailers);
   } finally {
+    // Also where the next message is still waited for.
+    over.abort(new GrpcError('CANCELLED', 'The call is over.'));
     await messages.return(undefined);
   }
 }
@@ -27,15 +31,26 @@ interface Arrived {
   message: Buffer;
   isCompressed: boolean;
   heldBytes: number;
+  limit: Limit;
+}
+
+/** How large a message may be, and what a larger one is told. */
+interface Limit {
+  maxBytes: number;
+  tooLarge(): GrpcError;
 }
 
 async function* messagesOf(
   call: ActiveCall,
   { maxMessageBytes, budget }: MessageLimits,
+  { opening, over }: { opening: Opening | undefined; over: AbortSignal },
 ): AsyncGenerator<Buffer, undefined> {
   const { stream, head } = call;
   const arrived: Arrived[] = [];
   let heldBytes = 0;
+  const usual: Limit = { maxBytes: maxMessageBytes, tooLarge: () => tooLarge(maxMessageBytes) };
+  /** Of the message that comes. */
+  let limit: Limit = opening ?? usual;
   const came: { failure?: unknown; isAtEnd: boolean } = { isAtEnd: false };
   let wake = () => {};
   const fail = (error: unknown) => {
@@ -53,12 +68,13 @@ async function* messagesOf(
   };
   const reader = createMessageReader({
     begin: (bytes) => {
-      if (bytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
+      if (bytes > limit.maxBytes) throw limit.tooLarge();
       return undefined;
     },
     grow: take,
     take: (message, isCompressed) => {
-      arrived.push({ message, isCompressed, heldBytes: message.length });
+      arrived.push({ message, isCompressed, heldBytes: message.length, limit });
+      limit = usual;
       stream.pause();
       wake();
     },
@@ -79,6 +95,7 @@ async function* messagesOf(
     if (reader.isWithin()) fail(new GrpcError('INTERNAL', 'The request ends within a message.'));
     wake();
   };
+  over.addEventListener('abort', () => fail(over.reason), { once: true });
   if (head.signal.aborted) onAbort();
   head.signal.addEventListener('abort', onAbort, { once: true });
   stream.on('data', read);
@@ -90,7 +107,7 @@ async function* messagesOf(
         let inflatedBytes = 0;
         const grow = (bytes: number) => {
           inflatedBytes += bytes;
-          if (inflatedBytes > maxMessageBytes) throw tooLarge(maxMessageBytes);
+          if (inflatedBytes > next.limit.maxBytes) throw next.limit.tooLarge();
           take(bytes);
         };
         const double = (bytes: number) => {

@@ -1,6 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { codeOfStatus, errorCodes, type Problem } from '@inference-server/contracts';
+import {
+  codeOfStatus,
+  errorCodes,
+  isOipAddress,
+  oipStatusOf,
+  type Problem,
+} from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { foreignName } from './foreign-name.js';
 import { rateLimitHeaders } from './rate-limit-headers.js';
@@ -9,7 +15,10 @@ import { notStored, securityHeaders } from './security-headers.js';
 
 export const problemType = 'application/problem+json; charset=utf-8';
 
-/** Answers with the problem body of whatever was thrown. Faults of the server are logged. */
+/**
+ * Answers with the problem body of whatever was thrown, or with that of the protocol that an address is of. Faults of
+ * the server are logged.
+ */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const known = asAppError(error);
   const problem = problemOf(known);
@@ -40,6 +49,12 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
     reply.header('connection', 'close');
   }
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
+  if (isOipAddress(request.url)) {
+    // As bytes: to a text Fastify would add its charset, which some of its clients take for another type.
+    const body = Buffer.from(JSON.stringify({ error: oipErrorOf(problem) }));
+    void reply.code(oipStatusOf(known.code)).type('application/json').send(body);
+    return;
+  }
   void reply.code(problem.status).type(problemType).send(JSON.stringify(problem));
 }
 
@@ -55,6 +70,10 @@ export function problemOf(error: AppError): Problem {
     code: error.code,
     ...(internal ? { error_id: randomUUID() } : error.extensions),
   };
+}
+
+function oipErrorOf({ detail, error_id: id }: Problem): string {
+  return id === undefined ? detail : `${detail} error_id: ${id}`;
 }
 
 function asAppError(error: unknown): AppError {

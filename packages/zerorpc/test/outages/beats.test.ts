@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { ZeroRpcError } from '../../src/index.js';
-import { runClient, startClient } from '../clients.js';
+import { runClient, startClient } from '@inference-server/testing';
 import { eventually, method, startServer } from '../peers.js';
 
 /** Clients and server beat every 5 s here, as in life. */

@@ -16,6 +16,7 @@ import { writeAudit, type Actor } from '../audit/repository.js';
 import { requireStored } from '../blobs/repository.js';
 import type { PendingBlob } from '../blobs/service.js';
 import { kindColumns, type KindOfModel } from './kinds.js';
+import { lockQualifiedName, requireNoNamesake, requireOwner } from './names.js';
 import { needsColumns, needsOf } from './needs.js';
 
 export type ModelRepository = ReturnType<typeof createModelRepository>;
@@ -72,7 +73,8 @@ export function createModelRepository(database: Database) {
     /**
      * The model with its next version, and its files stored. Throws CONFLICT when it exists; not when
      * it is the one that was made with the same `versionId`. Throws FORBIDDEN for the name of a model that was
-     * deleted and not of `onlyOf` (null: anybody's): who posts to it means that one's.
+     * deleted and not of `onlyOf` (null: anybody's): who posts to it means that one's. Throws as
+     * {@link requireNoNamesake} does.
      */
     async insert(model: NewModel, onlyOf: string | null): Promise<Model> {
       return database.transaction(async (tx) => {
@@ -81,6 +83,7 @@ export function createModelRepository(database: Database) {
         if (made !== undefined) return toModel(made);
         if (current !== undefined) throw new AppError('CONFLICT', 'A model of that name exists.');
         if (version > 0) requireOwner(owner, onlyOf);
+        await requireNoNamesake(tx, model.humanReadableId, onlyOf);
         await noteModel(tx, 'register_model', model);
         return addVersion(tx, model, version + 1);
       });
@@ -90,7 +93,7 @@ export function createModelRepository(database: Database) {
      * The model as it is from now on: with its next version and its files stored, or, when nothing
      * but its description differs, at the version that it has, the files not taken. Asked again with
      * the same `versionId`, it makes no second version. Throws FORBIDDEN for a model that is there, or was,
-     * and not of `onlyOf` (null: anybody's).
+     * and not of `onlyOf` (null: anybody's). Throws as {@link requireNoNamesake} does.
      */
     async put(
       model: NewModel,
@@ -101,6 +104,7 @@ export function createModelRepository(database: Database) {
         if (version > 0) requireOwner(owner, onlyOf);
         const made = await findVersion(tx, model.versionId);
         if (made !== undefined) return { model: toModel(made), isNewVersion: true };
+        await requireNoNamesake(tx, model.humanReadableId, onlyOf);
         await noteModel(tx, 'put_model', model);
         if (current === undefined || !runsAlike(current, model)) {
           return { model: await addVersion(tx, model, version + 1, current), isNewVersion: true };
@@ -144,6 +148,9 @@ export function createModelRepository(database: Database) {
       );
       if (model !== undefined) requireOwner(model.owner, onlyOf);
     },
+
+    requireNoNamesake: (humanReadableId: string, onlyOf: string | null) =>
+      requireNoNamesake(database, humanReadableId, onlyOf),
 
     /** The model at its current version; undefined when there is none, or none any more. */
     async find(humanReadableId: string): Promise<Model | undefined> {
@@ -202,12 +209,6 @@ function noteModel(
   return writeAudit(tx, { by, action, object: { kind: 'model', id }, details });
 }
 
-/** Models are there for everyone; ownership limits who changes them. */
-function requireOwner(owner: string, onlyOf: string | null): void {
-  if (onlyOf === null || owner === onlyOf) return;
-  throw new AppError('FORBIDDEN', 'The model was registered by somebody else.');
-}
-
 export function modelNotFound(): AppError {
   return new AppError('MODEL_NOT_FOUND', 'There is no model of this human_readable_id.', {
     extensions: { parameter: 'human_readable_id' },
@@ -256,6 +257,7 @@ async function lockName(
   tx: Queryable,
   humanReadableId: string,
 ): Promise<{ version: number; owner: string; current: ModelRow | undefined }> {
+  await lockQualifiedName(tx, humanReadableId);
   await tx.query(
     `INSERT INTO models (human_readable_id, description, current_version, deleted_at)
      VALUES ($1, '', 0, now()) ON CONFLICT (human_readable_id) DO NOTHING`,

@@ -87,6 +87,7 @@ export function createModelService(deps: {
       requireWithinLimits(registration);
       requireAllowed(registration);
       if ((await models.find(registration.human_readable_id)) !== undefined) throw modelExists();
+      await models.requireNoNamesake(registration.human_readable_id, onlyOf);
       if (registration.model_available === true) await requireRoom(by.owner, declaredBytes);
       const there = await deps.consumers.capacities();
       const model = await receive(registration, by, upload, signal);
@@ -116,6 +117,7 @@ export function createModelService(deps: {
       requireAllowed(registration);
       const there = await deps.consumers.capacities();
       await models.requireOwner(registration.human_readable_id, onlyOf);
+      await models.requireNoNamesake(registration.human_readable_id, onlyOf);
       if (registration.model_available === true) await requireRoom(by.owner, declaredBytes);
       const model = await receive(registration, by, upload, signal);
       const put = () => models.put(model, onlyOf);

@@ -1,4 +1,5 @@
 import type {
+  BatchModel,
   GatewayReport,
   ModelContract,
   Needs,
@@ -242,6 +243,17 @@ export function createReplicaRepository(
                  OR EXISTS (SELECT FROM replicas r
                              WHERE r.model_version_id = v.id AND r.state = 'READY'))
           ORDER BY v.human_readable_id, v.number`,
+      );
+    },
+
+    /** The current versions of batch models, which gateways have asked by tasks. */
+    async batchModels(): Promise<BatchModel[]> {
+      return database.query<BatchModel>(
+        `SELECT v.id AS model_version_id, v.human_readable_id, v.number AS version, m.description
+           FROM model_versions v
+           JOIN models m ON m.human_readable_id = v.human_readable_id AND m.current_version = v.number
+          WHERE v.kind = 'batch' AND m.deleted_at IS NULL
+          ORDER BY v.human_readable_id`,
       );
     },
 

@@ -44,14 +44,15 @@ export function createReplicaService(deps: {
    * known what it holds.
    */
   const look = createFreshReader(async () => {
-    const [living, hosted, there] = await Promise.all([
+    const [living, hosted, batchModels, there] = await Promise.all([
       replicas.living(),
       replicas.hosted(),
+      replicas.batchModels(),
       consumers.capacities(),
     ]);
     const ids = [...living, ...hosted].map(({ model_version_id: id }) => id);
     const contracts = await contractsOf(new Set(ids));
-    return toSnapshot({ replicas: living, hosted, consumers: there, contracts });
+    return toSnapshot({ replicas: living, hosted, batchModels, consumers: there, contracts });
   });
 
   /** What there is, when it is news, or when the time is over that one is held: that does without being woken. */
@@ -113,8 +114,8 @@ export function createReplicaService(deps: {
       await replicas.noteGateway(gatewayId, told);
       const hasModels = ({ models_revision: revision }: GatewayNews) =>
         revision === told.models_revision;
-      const newsFor = ({ news, models: hosted }: ReplicaSnapshot): GatewayNews =>
-        hasModels(news) ? news : { ...news, models: hosted };
+      const newsFor = ({ news, models: hosted, batchModels }: ReplicaSnapshot): GatewayNews =>
+        hasModels(news) ? news : { ...news, models: hosted, batch_models: [...batchModels] };
       const isNews = (news: GatewayNews) => news.revision !== told.revision || !hasModels(news);
       return held(newsFor, isNews, signal);
     },

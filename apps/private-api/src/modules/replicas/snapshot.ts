@@ -3,6 +3,7 @@ import {
   couldRun,
   needsInWords,
   usualRights,
+  type BatchModel,
   type Capacity,
   type GatewayNews,
   type HostedModel,
@@ -17,8 +18,9 @@ type Orders = Pick<ReplicaOrders, 'revision' | 'replicas'>;
 
 /** What all who wait are told, by one look at the rows. */
 export interface ReplicaSnapshot {
-  news: Omit<GatewayNews, 'models'>;
+  news: Omit<GatewayNews, 'models' | 'batch_models'>;
   models: HostedModel[];
+  batchModels: readonly BatchModel[];
   /** By consumer. */
   orders: ReadonlyMap<string, Orders>;
 }
@@ -30,11 +32,12 @@ export interface ReplicaSnapshot {
 export function toSnapshot(rows: {
   replicas: readonly ReplicaRow[];
   hosted: readonly HostedRow[];
+  batchModels: readonly BatchModel[];
   consumers: readonly Capacity[];
   /** By version. */
   contracts: ReadonlyMap<string, ModelContract>;
 }): ReplicaSnapshot {
-  const { consumers, contracts } = rows;
+  const { batchModels, consumers, contracts } = rows;
   const models = rows.hosted.map(toHostedModel);
   const replicas = rows.replicas.flatMap(({ id, model_version_id, state, address }) =>
     state === 'READY' && address !== null ? [{ id, model_version_id, address }] : [],
@@ -57,11 +60,12 @@ export function toSnapshot(rows: {
   return {
     news: {
       revision: revisionOf({ replicas, trouble }),
-      models_revision: revisionOf(models),
+      models_revision: revisionOf([models, batchModels]),
       replicas,
       trouble,
     },
     models: models.flatMap((model) => withContract(model, contracts)),
+    batchModels,
     orders: new Map(
       [...ordered].map(([consumerId, own]) => [consumerId, toOrders(own, contracts)]),
     ),

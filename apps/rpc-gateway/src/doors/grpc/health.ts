@@ -14,7 +14,13 @@ const serving = 1;
 const notServing = 2;
 const serviceUnknown = 3;
 
-const services = ['', 'tensorflow.serving.PredictionService'];
+const services = [
+  '',
+  'inference.GRPCInferenceService',
+  'invocation.v1.Invocation',
+  'redhare.Inference',
+  'tensorflow.serving.PredictionService',
+];
 
 /** Health is open to everybody: it tells nothing but whether the door is open. */
 export function healthMethods(state: ServingState): [path: string, method: Method][] {

@@ -6,6 +6,9 @@ const services = [
   'grpc.health.v1.Health',
   'grpc.reflection.v1.ServerReflection',
   'grpc.reflection.v1alpha.ServerReflection',
+  'inference.GRPCInferenceService',
+  'invocation.v1.Invocation',
+  'redhare.Inference',
   'tensorflow.serving.PredictionService',
 ];
 

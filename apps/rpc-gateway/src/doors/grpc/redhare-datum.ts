@@ -1,0 +1,82 @@
+import type { CallerIdentity, ModelContract } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
+import {
+  contentOfOutputs,
+  contentOfValues,
+  encodeInputs,
+  inputsOfContent,
+  takesContentAsIs,
+  tensorsOfPlain,
+} from '@inference-server/protos';
+import type { Target } from '../../core/call-queue.js';
+import { predictPlain } from '../../core/plain-call.js';
+import type { Predictor } from '../../core/predictor.js';
+import type { StreamRoom } from './stream-room.js';
+
+/** JSON, and what it is read into; see doors/http/predict.ts. */
+const jsonTimesHeld = 3;
+const answerTimesHeld = 8;
+
+/** What a model answers to data; `release` is to be called when nothing has it any more. */
+export interface DatumAnswer {
+  content: Buffer;
+  release: () => void;
+}
+
+/** Asks a model about the data of one message, again where a replica is lost with it. */
+export async function answerDatum(
+  data: Buffer,
+  {
+    predictor,
+    room,
+    maxJsonBytes,
+    ...call
+  }: {
+    predictor: Predictor;
+    room: StreamRoom;
+    maxJsonBytes: number;
+    target: Target;
+    caller: CallerIdentity;
+    deadlineAt: number;
+    signal: AbortSignal;
+  },
+): Promise<DatumAnswer> {
+  const request = room.open();
+  const reply = room.open();
+  let answerTimes = answerTimesHeld;
+  try {
+    request.holdInAll(data.length);
+    const encode = (contract: ModelContract) => {
+      answerTimes = answersAsIs(contract) ? 1 : answerTimesHeld;
+      const times = takesContentAsIs(contract) ? 1 : jsonTimesHeld;
+      if (times > 1 && data.length > maxJsonBytes) throw tooLarge(maxJsonBytes);
+      request.holdInAll(times * data.length);
+      const inputs = tensorsOfPlain(contract.inputs, inputsOfContent(contract, data));
+      return Buffer.concat(encodeInputs(inputs));
+    };
+    const { model, message, outputs } = await predictPlain(predictor, {
+      ...{ ...call, isRepeatable: true, encode },
+      values: () => inputsOfContent(undefined, data),
+      holdRequest: (bytes) => request.holdInAll(data.length + bytes),
+      hold: (bytes) => reply.hold(answerTimes * bytes),
+    });
+    const content = outputs ? contentOfValues(outputs) : contentOfOutputs(model.contract, message);
+    return { content, release: reply.release };
+  } catch (error) {
+    reply.release();
+    throw error;
+  } finally {
+    request.release();
+  }
+}
+
+function answersAsIs({ outputs: [output, ...others] }: ModelContract): boolean {
+  return output?.dtype === 'DT_STRING' && others.length === 0;
+}
+
+function tooLarge(maxJsonBytes: number): AppError {
+  return new AppError(
+    'PAYLOAD_TOO_LARGE',
+    `Data as JSON may have ${maxJsonBytes} bytes (MAX_JSON_BYTES).`,
+  );
+}

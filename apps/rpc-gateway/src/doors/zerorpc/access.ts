@@ -1,0 +1,88 @@
+import { AppError } from '@inference-server/errors';
+import type { Connection, ZeroRpcCall } from '@inference-server/zerorpc';
+import type { Admitted, Callers } from '../callers.js';
+
+/** Who calls at a door that knows connections, and neither addresses nor metadata. */
+export interface ZeroRpcAccess {
+  /** Whether callers who show nothing are let in. */
+  isOpen: boolean;
+  /** By the header `token` of the call, else by what was shown on its connection. Throws as Callers does. */
+  admit(call: Shown): Promise<Admitted>;
+  hasShown(call: Shown): boolean;
+  /** What is shown counts for the calls that follow on the connection. Throws likewise. */
+  authenticate(token: unknown, connection: Connection): Promise<void>;
+}
+
+type Shown = Pick<ZeroRpcCall, 'connection' | 'headers'>;
+
+/**
+ * What was shown on a connection is looked at anew with each call, so that it ends when it is good no more. ZeroMQ
+ * tells no address: a door that only this machine reaches takes each caller for one of this machine, and another
+ * one takes each connection for a place of its own.
+ */
+export function createZeroRpcAccess({
+  callers,
+  anonymousRole,
+  isExposed,
+}: {
+  callers: Callers;
+  anonymousRole: string;
+  /** Whether other machines can reach the door. */
+  isExposed: boolean;
+}): ZeroRpcAccess {
+  const proofs = new WeakMap<Connection, string>();
+
+  function admitBy(token: string | undefined, { id }: Connection): Promise<Admitted> {
+    return callers.admit({
+      path: 'zerorpc',
+      ...(isExposed
+        ? { peerAddress: `zerorpc:${id.slice(0, 100)}`, authority: '' }
+        : { peerAddress: '127.0.0.1', authority: 'localhost' }),
+      metadata: token === undefined ? {} : { 'x-token': token },
+    });
+  }
+
+  return {
+    isOpen: anonymousRole !== 'none' && !isExposed,
+    hasShown: ({ headers, connection }) => isGiven(headers.get('token')) || proofs.has(connection),
+
+    async admit({ headers, connection }) {
+      const token = headers.get('token');
+      if (isGiven(token)) return admitBy(textOf(token), connection);
+      const shown = proofs.get(connection);
+      try {
+        return await admitBy(shown, connection);
+      } catch (error) {
+        const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
+        // Another may have been shown meanwhile.
+        if (isRefused && proofs.get(connection) === shown) proofs.delete(connection);
+        throw error;
+      }
+    },
+
+    async authenticate(token, connection) {
+      if (connection.isChosenId) {
+        throw new AppError(
+          'FORBIDDEN',
+          'A client that has chosen the id of its connection shows its token with each call, in the header "token".',
+        );
+      }
+      // Who shows what opens nothing is not taken any longer for who they were before.
+      proofs.delete(connection);
+      const shown = textOf(token);
+      await admitBy(shown, connection);
+      proofs.set(connection, shown);
+    },
+  };
+}
+
+/** Clients may have an entry for it, and nothing in it. */
+function isGiven(token: unknown): boolean {
+  return token !== undefined && token !== null;
+}
+
+/** Old clients send text as bin. What is neither is nobody's. */
+function textOf(token: unknown): string {
+  if (token instanceof Uint8Array) return Buffer.from(token).toString('latin1');
+  return typeof token === 'string' ? token : '';
+}

@@ -1,0 +1,124 @@
+import { describe, expect, it } from 'vitest';
+import { dataTypes } from '@inference-server/contracts';
+import {
+  batchInputOf,
+  encodeOutputs,
+  inputsOfContent,
+  outlinePredictResponse,
+  plainOutputs,
+  readBatchOutput,
+  tensorsOfValues,
+  valuesOfJson,
+  valuesOfTensors,
+  withFiles,
+} from '../src/index.js';
+
+const failing = (code: string, message: RegExp) =>
+  expect.objectContaining({ code, message: expect.stringMatching(message) as string }) as Error;
+
+describe('a document without a contract', () => {
+  it('keeps every digit, and has bytes', () => {
+    const body =
+      '{"n": [9007199254740993, -1, 1.5], "b": {"base64": "/w=="}, "t": {"base64": "%"}}';
+    const values = {
+      ...{ n: [9007199254740993n, -1, 1.5], b: Uint8Array.of(0xff), t: { base64: '%' } },
+    };
+    expect(valuesOfJson(body, 'The body')).toEqual(values);
+    expect(inputsOfContent(undefined, Buffer.from(body))).toEqual(values);
+  });
+
+  it('is told by the name that its door has for it', () => {
+    expect(() => valuesOfJson('[]', 'The body')).toThrow(/^The body must be a JSON object/);
+    expect(() => valuesOfJson('{', 'The body')).toThrow(/^The body is no JSON/);
+    expect(() => inputsOfContent(undefined, Buffer.from('[]'))).toThrow(/^The content must be/);
+  });
+});
+
+describe('inputs.json', () => {
+  it('has numbers with their digits, and names files where bytes are', () => {
+    const bytes = Uint8Array.of(1, 0xff);
+    const { document, files } = batchInputOf(
+      { n: 2n ** 64n, x: NaN, image: bytes, at: [{ deep: bytes }], '../etc': bytes, none: null },
+      1_000,
+    );
+    expect(document.toString()).toBe(
+      '{"n":18446744073709551616,"x":"NaN","image":{"file":"inputs/image"},' +
+        '"at":[{"deep":{"file":"inputs/at/0/deep"}}],"../etc":{"file":"inputs/@2"},"none":null}',
+    );
+    expect([...files.keys()]).toEqual(['inputs/image', 'inputs/at/0/deep', 'inputs/@2']);
+    expect(files.get('inputs/image')).toBe(bytes);
+  });
+
+  it('names no file that the caller would have it name', () => {
+    const named = { at: [{ file: '/model/weights' }] };
+    expect(() => batchInputOf(named, 1_000)).toThrow(failing('VALIDATION_FAILED', /"file"/));
+    const more = { file: 'a', at: { file: 'a', x: 1 }, one: { file: 1 } };
+    expect(batchInputOf(more, 1_000).document.toString()).toBe(JSON.stringify(more));
+  });
+
+  it('is bounded, in its size and its depth', () => {
+    const large = () => batchInputOf({ t: 'a'.repeat(1_000) }, 1_000);
+    expect(large).toThrow(failing('PAYLOAD_TOO_LARGE', /too large/));
+    let deep: unknown = 1;
+    for (let n = 0; n < 100_000; n += 1) deep = [deep];
+    expect(() => batchInputOf({ deep }, 1e9)).toThrow(failing('VALIDATION_FAILED', /too deep/));
+  });
+});
+
+describe('outputs.json', () => {
+  const read = (text: string, files: Record<string, Buffer> = {}, areTensors = false) => {
+    const output = readBatchOutput(Buffer.from(text), areTensors);
+    expect([...output.files]).toEqual(Object.keys(files));
+    return withFiles(output, new Map(Object.entries(files)));
+  };
+
+  it('is read to its last digit, with the bytes of its files', () => {
+    const text = '{"n": 9007199254740993, "b": [{"file": "outputs/a"}], "other": {"file": "/etc"}}';
+    expect(read(text, { 'outputs/a': Buffer.from('a') })).toEqual({
+      ...{ n: 9007199254740993n, b: [Uint8Array.of(97)], other: { file: '/etc' } },
+    });
+  });
+
+  it('is told to be none by what is wrong with it', () => {
+    for (const text of ['{"a": NaN}', '{"a": 1, "a": 2}', '[]', '"', '\u0000']) {
+      expect(() => read(text)).toThrow(failing('MODEL_ERROR', /outputs\.json is n/));
+    }
+  });
+
+  it('becomes tensors, by how its values are written', () => {
+    const text =
+      '{"i": [1, -2], "d": [[1.0], [2]], "large": 1e300, "t": ["a", {"base64": "/w=="}],' +
+      '"yes": true, "none": [], "m": [{"a": 1}, {"b": "x"}], "long": 9223372036854775807}';
+    const message = Buffer.concat(encodeOutputs(tensorsOfValues(read(text, {}, true))));
+    const { outputs } = outlinePredictResponse(message);
+    const dtypes = [...outputs].map(([name, { dtype }]) => [name, dtype]);
+    expect(Object.fromEntries(dtypes)).toEqual({
+      ...{ i: dataTypes.DT_INT64, d: dataTypes.DT_DOUBLE, large: dataTypes.DT_DOUBLE },
+      ...{ t: dataTypes.DT_STRING, yes: dataTypes.DT_BOOL, none: dataTypes.DT_DOUBLE },
+      ...{ m: dataTypes.DT_MAP, long: dataTypes.DT_INT64 },
+    });
+    const values = {
+      ...{ i: [1, -2], d: [[1], [2]], large: 1e300, t: ['a', Uint8Array.of(0xff)], yes: true },
+      ...{ none: [], m: [{ a: 1 }, { b: 'x' }], long: 2n ** 63n - 1n },
+    };
+    expect(plainOutputs({ outputs: [] }, message)).toEqual(values);
+    expect(valuesOfTensors(outputs)).toEqual(values);
+  });
+
+  it.each(['null', '[1, "a"]', '[[1], [1, 2]]', '[[1], 2]', '9223372036854775808', '{"a": null}'])(
+    'is no tensor: %s',
+    (value) => {
+      const values = read(`{"good": 1, "bad": ${value}}`, {}, true);
+      expect(() => tensorsOfValues(values)).toThrow(failing('MODEL_ERROR', /"bad" is no tensor/));
+    },
+  );
+});
+
+it('tensors of more values than can be told one by one are refused before they are', () => {
+  const ones = tensorsOfValues({ x: [1] }).get('x') ?? Buffer.alloc(0);
+  // Said to stand in 2,500,000 places more.
+  const shape = Buffer.from([0x12, 7, 0x12, 5, 0x08, 0xa0, 0xcb, 0x98, 0x01]);
+  const message = Buffer.concat(encodeOutputs(new Map([['x', Buffer.concat([ones, shape])]])));
+  const told = () => valuesOfTensors(outlinePredictResponse(message).outputs);
+  expect(told).toThrow(failing('PAYLOAD_TOO_LARGE', /as bytes/));
+});
