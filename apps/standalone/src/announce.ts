@@ -15,7 +15,7 @@ export function announce(
       'InferenceServer is up. Ctrl-C stops it.',
       `  public API    ${publicApi}        page: ${publicApi}/docs`,
       `  admin key     ${folder.path}/admin.key`,
-      `  gRPC          ${grpc}        tensorflow.serving.PredictionService`,
+      `  gRPC          ${grpc}        tensorflow.serving, redhare, invocation.v1, inference`,
       `  ZeroRPC       ${zerorpc}  ModelZeroRPCService`,
       `  private API   ${privateApi}        page: ${privateApi}/docs`,
       `  its token     ${config.privateApiToken === undefined ? folder.tokenFile : 'the one of PRIVATE_API_TOKEN'}`,

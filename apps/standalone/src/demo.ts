@@ -13,12 +13,13 @@ import { createClient, type Client, type ModelRegistration } from '@inference-se
 import { isLoopbackAddress, joinSignals } from '@inference-server/service-kit';
 import { addressesOf } from './addresses.js';
 import type { Given, Services } from './services.js';
+import { showDoors } from './show-doors.js';
 
 const timeoutMs = 5 * 60_000;
 
 /**
  * Shows that the server works: registers the example models, runs one task of theirs from post to result, and
- * asks one that stays up, as any client would.
+ * asks one that stays up through every door, as any client would.
  */
 export async function runDemo({ dockerHost }: Services, given: Given): Promise<void> {
   const { config, folder, print } = given;
@@ -64,6 +65,7 @@ export async function runDemo({ dockerHost }: Services, given: Given): Promise<v
   });
   await ask('the first call starts its container');
   await ask('the next');
+  await showDoors(given, signal);
 
   async function ask(which: string): Promise<void> {
     const asked = performance.now();

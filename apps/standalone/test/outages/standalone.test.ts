@@ -40,6 +40,17 @@ describe('npm start', () => {
       const first = await startServer({ DATA_DIR }, { by: 'npm', args: [] });
       await first.untilSays(up);
       expect(first.output()).toContain('statistics.json');
+      // The model is shown through every door.
+      for (const door of [
+        'PredictionService',
+        'GRPCInferenceService',
+        'infer',
+        'ModelZeroRPCService',
+      ]) {
+        expect(first.output()).toMatch(new RegExp(`${door} +setosa\n`));
+      }
+      expect(first.output()).toMatch(/redhare.Inference +setosa, virginica\n/);
+      expect(first.output()).toMatch(/invocation.v1.Invocation +\["setosa"\]\n/);
       expect(first.output()).toContain(`${first.publicApi}/docs`);
       const uid = /task ([A-Za-z0-9_-]{43})/.exec(first.output())?.[1] ?? '';
       expect((await fetch(`${first.publicApi}/docs`)).status).toBe(200);
