@@ -1,6 +1,13 @@
 import { parseArgs } from 'node:util';
 
-export const benchmarkNames = ['lifecycle', 'transfer', 'polls', 'gate', 'predict'] as const;
+export const benchmarkNames = [
+  'lifecycle',
+  'transfer',
+  'polls',
+  'gate',
+  'predict',
+  'doors',
+] as const;
 export type BenchmarkName = (typeof benchmarkNames)[number];
 
 export interface Options {

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Machine } from '@inference-server/testing';
 import { benchmarkNames, type BenchmarkName, type Options } from './options.js';
 
-export type Unit = 'ms' | 'MiB' | 'MiB/s' | '1/s' | '×';
+export type Unit = 'ms' | 'KiB' | 'MiB' | 'MiB/s' | '1/s' | '×';
 
 /** One line of the table. */
 export interface Figure {
@@ -11,7 +11,7 @@ export interface Figure {
   value: number;
   unit: Unit;
   /** What the project wants of it; most figures are there to be compared with another. */
-  goal?: { atMost: number };
+  goal?: { atMost: number } | { atLeast: number };
 }
 
 export interface Measurement {

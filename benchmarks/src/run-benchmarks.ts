@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { measureDoors } from './doors/doors.js';
 import { measureGate } from './gate/gate.js';
 import { measureLifecycle } from './lifecycle/lifecycle.js';
 import { describeMachine } from '@inference-server/testing';
@@ -26,6 +27,7 @@ const benchmarks: Record<BenchmarkName, Benchmark> = {
   polls: measurePolls,
   gate: measureGate,
   predict: measurePredict,
+  doors: measureDoors,
 };
 
 /**

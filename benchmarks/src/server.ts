@@ -19,6 +19,8 @@ export interface Server {
   privateApiUrl: string;
   /** host:port; nobody listens there without a gateway. */
   grpcAddress: string;
+  /** tcp://host:port, likewise. */
+  zerorpcAddress: string;
   operatorToken: string;
   databaseUrl: string;
   /** Those of ours: the APIs and, where there are such, gateway and consumer. */
@@ -77,27 +79,34 @@ export async function startServer(
     },
     () => says(operator, ['ready', 'degraded']),
   );
+  const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
+  const zerorpcPort = await findFreePort();
+  const relay = {
+    RPC_GATEWAY_URL: `http://127.0.0.1:${httpPort}`,
+    RELAY_TOKEN: relayToken(operatorToken),
+  };
   const publicApi = await start(
     'public-api',
     {
       PORT: String(publicApiPort),
       PUBLIC_API_TOKEN: publicApiToken(operatorToken),
       ANONYMOUS_ROLE: 'publish',
+      ...(gateway && relay),
     },
     () => says(caller, ['ready', 'degraded']),
   );
   const processes = [publicApi, privateApi];
-  const [grpcPort, httpPort] = [await findFreePort(), await findFreePort()];
   if (gateway) {
     const settings = {
       GRPC_PORT: String(grpcPort),
       HTTP_PORT: String(httpPort),
+      ZERORPC_PORT: String(zerorpcPort),
       RPC_GATEWAY_TOKEN: rpcGatewayToken(operatorToken),
-      RELAY_TOKEN: relayToken(operatorToken),
+      RELAY_TOKEN: relay.RELAY_TOKEN,
       ANONYMOUS_ROLE: 'submit',
     };
-    const url = `http://127.0.0.1:${httpPort}/readyz`;
-    processes.push(await start('rpc-gateway', settings, () => answers(url)));
+    const isReady = () => answers(`${relay.RPC_GATEWAY_URL}/readyz`);
+    processes.push(await start('rpc-gateway', settings, isReady));
   }
   if (consumer !== undefined) {
     const settings = {
@@ -111,6 +120,7 @@ export async function startServer(
     publicApiUrl,
     privateApiUrl,
     grpcAddress: `127.0.0.1:${grpcPort}`,
+    zerorpcAddress: `tcp://127.0.0.1:${zerorpcPort}`,
     operatorToken,
     databaseUrl: postgres.url,
     processes,

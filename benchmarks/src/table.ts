@@ -15,7 +15,7 @@ export function tableOf({ name, settings, figures }: Measurement): string {
   ].join('\n');
 }
 
-const digits: Record<Unit, number> = { ms: 2, MiB: 1, 'MiB/s': 0, '1/s': 0, '×': 2 };
+const digits: Record<Unit, number> = { ms: 2, KiB: 1, MiB: 1, 'MiB/s': 0, '1/s': 0, '×': 2 };
 
 function valueOf({ value, unit }: Figure): string {
   return `${value.toFixed(digits[unit])} ${unit.padEnd(5)}`;
@@ -23,5 +23,9 @@ function valueOf({ value, unit }: Figure): string {
 
 function verdictOf({ value, unit, goal }: Figure): string {
   if (goal === undefined) return '';
-  return `goal: at most ${goal.atMost} ${unit}, ${value <= goal.atMost ? 'met' : 'missed'}`;
+  const [is, limit, isMet] =
+    'atMost' in goal
+      ? ['at most', goal.atMost, value <= goal.atMost]
+      : ['at least', goal.atLeast, value >= goal.atLeast];
+  return `goal: ${is} ${limit.toFixed(digits[unit])} ${unit}, ${isMet ? 'met' : 'missed'}`;
 }

@@ -1,6 +1,4 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { startClientProcess } from '../client-process.js';
 import type { Scene } from '../scene.js';
 
 export interface Target {
@@ -22,29 +20,8 @@ export interface LoadClient {
 }
 
 /** Ends with the scene. Any answer that is not what was sent is an error. */
-export async function createLoadClient({ environment, signal, onEnd }: Scene): Promise<LoadClient> {
-  const child = fork(fileURLToPath(new URL('load-process.js', import.meta.url)), {
-    env: { ...environment },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    serialization: 'advanced',
-  });
-  const ended = once(child, 'exit');
-  onEnd(async () => {
-    if (child.connected) child.disconnect();
-    await ended;
-  });
-  const ask = async <Answer>(order: object): Promise<Answer> => {
-    signal.throwIfAborted();
-    child.send(order);
-    const [told] = (await Promise.race([
-      once(child, 'message', { signal }),
-      ended.then(() => {
-        throw new Error('The load client has ended.');
-      }),
-    ])) as [{ result: Answer } | { error: string }];
-    if ('error' in told) throw new Error(told.error);
-    return told.result;
-  };
+export async function createLoadClient(scene: Scene): Promise<LoadClient> {
+  const ask = await startClientProcess(scene, new URL('load-process.js', import.meta.url));
   return {
     latency: (load) => ask({ kind: 'latency', ...load }),
     throughput: (load) => ask({ kind: 'throughput', ...load }),

@@ -1,6 +1,8 @@
 // The client of the benchmark of calls: a process of its own, told by its parent what to do.
 import { setTimeout as sleep } from 'node:timers/promises';
 import grpc from '@grpc/grpc-js';
+import { takeOrders } from '../client-process.js';
+import { entry, message, number } from '../proto-fields.js';
 
 type Order = { address: string; model: string } & (
   | { kind: 'latency'; bytes: number; calls: number }
@@ -10,13 +12,7 @@ type Order = { address: string; model: string } & (
 
 const clients = new Map<string, grpc.Client>();
 
-process.on('message', (order: Order) => {
-  run(order).then(
-    (result) => process.send?.({ result }),
-    (error: unknown) => process.send?.({ error: String(error) }),
-  );
-});
-process.on('disconnect', () => process.exit(0));
+takeOrders(run);
 
 async function run(order: Order): Promise<number[] | number> {
   switch (order.kind) {
@@ -98,7 +94,7 @@ function call(client: grpc.Client, request: Buffer, timeoutMs: number): Promise<
   });
 }
 
-/** A PredictRequest with one DT_UINT8 input `x` of so many bytes, written by hand: nothing of ours encodes it. */
+/** A PredictRequest with one DT_UINT8 input `x` of so many bytes. */
 function requestOf(model: string, bytes: number): Buffer {
   const tensor = Buffer.concat([
     number(1, 4),
@@ -106,24 +102,7 @@ function requestOf(model: string, bytes: number): Buffer {
     message(2, message(2, number(1, bytes))),
     message(4, Buffer.alloc(bytes, 7)),
   ]);
-  const entry = Buffer.concat([message(1, Buffer.from('x')), message(2, tensor)]);
-  return Buffer.concat([message(1, message(1, Buffer.from(model))), message(2, entry)]);
-}
-
-function message(field: number, content: Buffer): Buffer {
-  return Buffer.concat([varint(field * 8 + 2), varint(content.length), content]);
-}
-
-function number(field: number, value: number): Buffer {
-  return Buffer.concat([varint(field * 8), varint(value)]);
-}
-
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return Buffer.from([...bytes, rest]);
-    bytes.push((rest % 128) + 128);
-  }
+  return Buffer.concat([message(1, message(1, model)), entry(2, 'x', tensor)]);
 }
 
 const options = {
