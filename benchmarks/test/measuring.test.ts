@@ -32,7 +32,7 @@ describe('what the benchmarks measure with', () => {
 
   it('refuses arguments that it does not know', () => {
     expect(readOptions([])).toMatchObject({
-      only: ['lifecycle', 'transfer', 'polls', 'gate', 'predict'],
+      only: ['lifecycle', 'transfer', 'polls', 'gate', 'predict', 'doors'],
       keep: false,
     });
     expect(readOptions(['--only', 'polls', '--quick', '--keep'])).toMatchObject({

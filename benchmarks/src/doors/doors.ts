@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import { buildImage } from '@inference-server/example-echo/build-image.mjs';
 import type { CreatedKey } from '@inference-server/contracts';
 import type { ModelRegistration } from '@inference-server/sdk';
@@ -65,13 +66,14 @@ export async function measureDoors(scene: Scene, quick: boolean): Promise<Measur
   await ask({ kind: 'open', doors: { ...doors, container } });
 
   const latency = await measureLatency(ask, settings);
+  const rows = await measureRows(server.databaseUrl, settings);
   const pid = server.processes.find(({ name }) => name === 'rpc-gateway')?.pid ?? 0;
   const idle = await measureIdle(ask, pid, settings.idleStreams);
   const busy = await measureBusy(ask, pid, settings);
   return {
     name: 'doors',
     settings,
-    figures: [...latency.figures, ...idle, ...busy.figures],
+    figures: [...latency.figures, rows, ...idle, ...busy.figures],
     samples: { ...latency.samples, ...busy.samples },
   };
 }
@@ -120,6 +122,30 @@ async function measureLatency(
     hundredths(times),
   ]);
   return { figures, samples: Object.fromEntries(samples) as Part['samples'] };
+}
+
+/** What `Invoke` waits for at least: the database alone, asked by a client beside it. */
+async function measureRows(
+  databaseUrl: string,
+  { calls, rounds }: { calls: number; rounds: number },
+): Promise<Figure> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    await client.query('CREATE TABLE durable (id int PRIMARY KEY, content bytea)');
+    const times: number[] = [];
+    for (let call = 0; call < calls * rounds; call += 1) {
+      const began = performance.now();
+      await client.query(
+        `INSERT INTO durable VALUES (7, $1) ON CONFLICT (id) DO UPDATE SET content = excluded.content`,
+        [Buffer.alloc(1_024)],
+      );
+      times.push(performance.now() - began);
+    }
+    return { what: 'a durable row of the database alone: p50', value: median(times), unit: 'ms' };
+  } finally {
+    await client.end();
+  }
 }
 
 /** How long after calls a process is at rest (s). */
