@@ -63,7 +63,7 @@ async function newToken(model: string | undefined, lifeS: number): Promise<strin
 }
 
 type Step =
-  | { auth: Record<string, string> }
+  | { auth: Record<string, string>; clients?: number; data?: string[] }
   | { token: string | { of: number }; data: string[]; told?: number; hold?: boolean };
 
 interface Found {
@@ -123,6 +123,14 @@ describe('auth', () => {
       expect(granted.url).toBe(server.grpcAddress);
       expect([stream.code, answeredTo(stream)]).toEqual(['OK', inOrder(20)]);
     }
+  }, 120_000);
+
+  it('takes twenty clients at once that log in by one name, from one address', async () => {
+    const asked = { auth: { model_name: 'usual', ...ada }, clients: 20, data: orders(20) };
+    const [found = []] = (await ask(asked)) as unknown as Found[][];
+    expect(found.map((one) => [one.code, answeredTo(one)])).toEqual(
+      Array.from({ length: 20 }, () => ['OK', inOrder(20)]),
+    );
   }, 120_000);
 
   it('refuses whatever else is shown', async () => {

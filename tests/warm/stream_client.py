@@ -1,10 +1,11 @@
 """Speaks to redhare.Inference as a Python client does: stream_client.py DEFINITIONS ADDRESS STEPS. Each of the steps, a list in JSON,
-is a call of auth ({"auth": attributes}) or a stream ({"token", "data"}; with "told", a number of answers, a line tells of these, and
+is a call of auth ({"auth": attributes}), a stream ({"token", "data"}), or so many clients that do both ({"clients": N}); with "told", a number of answers, a line tells of these, and
 with "hold" it stays open after all). For each a line in JSON says what came of it. A token {"of": N} is what the N-th step got."""
 import json
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -21,6 +22,32 @@ def auth(step):
     request = inference_pb2.AuthRequest(attributes=step["auth"])
     answer = stub(address).auth(request, timeout=30)
     return {"url": answer.url, "token": answer.token}
+
+
+def infer_at_once(step):
+    """Of each client what its stream came to, or why it got no token."""
+
+    def one():
+        try:
+            return infer({**step, **auth(step)}, [])
+        except grpc.RpcError as error:
+            return refusal(error)
+
+    with ThreadPoolExecutor(step["clients"]) as threads:
+        return list(threads.map(lambda _: one(), range(step["clients"])))
+
+
+def refusal(error):
+    return {"code": error.code().name, "details": error.details()}
+
+
+def come_of(step, found):
+    try:
+        if "clients" in step:
+            return infer_at_once(step)
+        return auth(step) if "auth" in step else infer(step, found)
+    except grpc.RpcError as error:
+        return refusal(error)
 
 
 def infer(step, found):
@@ -57,8 +84,5 @@ def infer(step, found):
 
 found = []
 for step in json.loads(steps):
-    try:
-        found.append(auth(step) if "auth" in step else infer(step, found))
-    except grpc.RpcError as error:
-        found.append({"code": error.code().name, "details": error.details()})
+    found.append(come_of(step, found))
     print(json.dumps(found[-1]), flush=True)

@@ -23,6 +23,7 @@ test('a client that neither reads nor hangs up keeps no server from closing', as
   const head = Buffer.concat([
     Buffer.from([0x83, 0x86]),
     literal(':path', '/t.T/Endless'),
+    literal(':authority', 'localhost'),
     literal('content-type', 'application/grpc'),
   ]);
   const message = framed(Buffer.alloc(10_000));

@@ -4,7 +4,7 @@ import { GrpcError, type ByteBudget, type Method } from '@inference-server/grpc'
 import { decodeStreamRequest, encodeStreamResponse } from '@inference-server/protos';
 import { isLate } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
-import { createStreamTurns } from '../../core/stream-turns.js';
+import { createTurns } from '../../core/turns.js';
 import type { Admitted, Callers } from '../callers.js';
 import { answerInOrder } from '../in-order.js';
 import type { ServingState } from './health.js';
@@ -45,7 +45,8 @@ const tokenWithinMs = 10_000;
  */
 export function streamInferMethod(options: StreamOptions): [path: string, method: Method] {
   const { callers, predictor, state, budget, window, maxCallMs } = options;
-  const turns = createStreamTurns(options.maxAtModel);
+  // By model, so that streams leave room in its queue, and are made to wait where single calls are refused.
+  const turns = createTurns(options.maxAtModel);
   const places = createStreamPlaces();
 
   const method: Method = (head) => {
