@@ -318,6 +318,8 @@ function bodyOf({ operationId }: RouteContract): object {
       return { revision: null, models_revision: null, number: 1, holds: [], demand: [] };
     case 'identifyCaller':
       return { bearer: strangers.headers['authorization']?.slice(7), address: '192.0.2.1' };
+    case 'identifyBearers':
+      return { bearers: ['nobody’s'] };
     case 'noteRefusals': {
       const [owner, address] = ['unknown', '192.0.2.1'];
       const refusal = { owner, credential: owner, address, operation_id: 'getTask', times: 1 };

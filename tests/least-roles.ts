@@ -62,6 +62,7 @@ export const leastRoles: Record<keyof typeof routes, Access> = {
 
   // Between the parts of the server: reached by nobody from outside.
   identifyCaller: 'internal',
+  identifyBearers: 'internal',
   getSetUp: 'internal',
   noteRefusals: 'internal',
   registerConsumer: 'internal',

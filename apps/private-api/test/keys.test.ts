@@ -106,6 +106,32 @@ describe('a key', () => {
     expect(await isKnown(one.key)).toBe(true);
   });
 
+  it('is told from others that are asked for with it, whose use is noted as well', async () => {
+    const [first, gone, second] = [await created(), await created(), await created()];
+    await revoke(gone.id);
+    const wrong = `${first.key.slice(0, -1)}${first.key.endsWith('A') ? 'B' : 'A'}`;
+    const answer = await api.call(
+      '/internal/callers/identify-all',
+      {
+        method: 'POST',
+        headers: json,
+        body: JSON.stringify({
+          bearers: [first.key, gone.key, 'nothing', wrong, second.key, first.key],
+        }),
+      },
+      publicApiToken(api.operatorToken),
+    );
+    const whose = ({ id }: CreatedKey) => ({
+      ...{ owner: `key:${id}`, credential: `key:${id}`, role: 'submit', human_readable_id: null },
+    });
+    expect(await answer.json()).toEqual({
+      callers: [whose(first), null, null, null, whose(second), whose(first)],
+    });
+    const listed = (await (await api.call('/api/admin/keys/')).json()) as KeyDetails[];
+    const used = (one: CreatedKey) => listed.find(({ id }) => id === one.id)?.last_used_at !== null;
+    expect([first, gone, second].map(used)).toEqual([true, false, true]);
+  });
+
   it('may take the place of another: it reaches the same tasks', async () => {
     const old = await created();
     const successor = await created({ owner: old.owner });

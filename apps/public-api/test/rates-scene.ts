@@ -1,4 +1,3 @@
-import { text } from 'node:stream/consumers';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { expect } from 'vitest';
@@ -6,9 +5,9 @@ import type { Problem } from '@inference-server/contracts';
 import { waitUntil } from '@inference-server/testing';
 import type { PublicApiOptions } from '../src/app.js';
 import {
+  answerIdentify,
   keyOf,
   noRates,
-  refuseCredential,
   send,
   startPublicApi,
   startUpstream,
@@ -37,18 +36,16 @@ export async function startLimited(
   const { rates = {}, identify = async () => undefined, ...others } = options;
   const identified: string[] = [];
   const upstream = await startUpstream((request, response) => {
-    if (request.url !== '/internal/callers/identify') {
+    if (request.url?.startsWith('/internal/callers/identify') !== true) {
       response.end(request.headers['inference-caller']);
       return;
     }
-    void text(request).then(async (body) => {
-      const { bearer, address } = JSON.parse(body) as { bearer: string; address: string };
+    answerIdentify(request, response, async (bearer) => {
       identified.push(bearer);
       await identify(bearer);
       const credential = `key:${bearer.slice(4, 20)}`;
-      const caller = { owner: credential, credential, role: 'publish', human_readable_id: null };
-      if (bearer === wrongKey) refuseCredential(response);
-      else response.end(JSON.stringify({ ...caller, address }));
+      if (bearer === wrongKey) return undefined;
+      return { owner: credential, credential, role: 'publish', human_readable_id: null };
     });
   });
   const log: string[] = [];

@@ -93,26 +93,36 @@ export function identifying(
   listener: RequestListener,
 ): RequestListener {
   return (request, response) => {
-    if (request.url !== '/internal/callers/identify') {
+    if (request.url?.startsWith('/internal/callers/identify') !== true) {
       listener(request, response);
       return;
     }
-    void text(request).then((body) => {
-      const { bearer, address } = JSON.parse(body) as { bearer: string; address: string };
-      const { isGone = false, ...known } = who;
-      const caller = {
-        owner: 'key:a',
-        role: 'submit',
-        credential: 'key:a',
-        human_readable_id: null,
-      };
-      if (!isGone && bearer !== wrongKey) {
-        response.end(JSON.stringify({ ...caller, ...known, address }));
-        return;
-      }
-      refuseCredential(response);
-    });
+    const { isGone = false, ...known } = who;
+    const caller = { owner: 'key:a', role: 'submit', credential: 'key:a', human_readable_id: null };
+    answerIdentify(request, response, async (bearer) =>
+      isGone || bearer === wrongKey ? undefined : { ...caller, ...known },
+    );
   };
+}
+
+/** Says whose a credential is, or several are; undefined: nobody's. */
+export function answerIdentify(
+  request: IncomingMessage,
+  response: ServerResponse,
+  whose: (bearer: string) => Promise<object | undefined>,
+): void {
+  void text(request).then(async (body) => {
+    const shown = JSON.parse(body) as { bearer?: string; address?: string; bearers?: string[] };
+    const { bearer, address, bearers = [] } = shown;
+    if (bearer === undefined) {
+      const callers = await Promise.all(bearers.map(async (one) => (await whose(one)) ?? null));
+      response.end(JSON.stringify({ callers }));
+      return;
+    }
+    const caller = await whose(bearer);
+    if (caller === undefined) refuseCredential(response);
+    else response.end(JSON.stringify({ ...caller, address }));
+  });
 }
 
 /** As private-api does. */

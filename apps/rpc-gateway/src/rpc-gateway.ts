@@ -95,7 +95,7 @@ export async function startRpcGateway(
         maxCallMs: config.maxCallMs,
       }),
       authMethod({
-        callers,
+        ...{ callers, predictor },
         tokens: createTokenIssuer(privateApi),
         publicAddress: config.grpcPublicAddress,
       }),

@@ -11,6 +11,7 @@ import {
 } from '@inference-server/contracts';
 import { AppError, errorOfProblem } from '@inference-server/errors';
 import { joinSignals } from '@inference-server/service-kit';
+import { createLoginTurns } from './login-turns.js';
 
 export interface TokenIssuer {
   /**
@@ -20,9 +21,9 @@ export interface TokenIssuer {
   issue(request: TokenRequest, caller: CallerIdentity, signal: AbortSignal): Promise<string>;
 }
 
-/** Passwords take their time, one after the other. */
+/** Passwords take their time, with the others before them. */
 const answeredWithinMs = 30_000;
-/** Asked for at a time: who is nobody yet may ask, too. */
+/** Asked for at a time. */
 const most = 100;
 
 /** Asks private-api for tokens, as whoever is at the door. */
@@ -36,6 +37,7 @@ export function createTokenIssuer({
   upstream: Agent;
 }): TokenIssuer {
   const { path, method } = routes.issueToken;
+  const logins = createLoginTurns();
   let asked = 0;
 
   async function ask(
@@ -43,39 +45,43 @@ export function createTokenIssuer({
     caller: CallerIdentity,
     signal: AbortSignal,
   ): Promise<{ statusCode: number; told: unknown }> {
-    const { statusCode, body } = await upstream.request({
-      ...{ origin: privateApiUrl, path, method, signal },
-      headers: {
-        authorization: `Bearer ${privateApiToken}`,
-        'content-type': 'application/json',
-        [callerHeader]: writeCaller(caller),
-      },
-      body: JSON.stringify(request),
-    });
-    return { statusCode, told: await body.json() };
+    if (asked >= most) throw unavailable();
+    asked += 1;
+    try {
+      const { statusCode, body } = await upstream.request({
+        ...{ origin: privateApiUrl, path, method, signal },
+        headers: {
+          authorization: `Bearer ${privateApiToken}`,
+          'content-type': 'application/json',
+          [callerHeader]: writeCaller(caller),
+        },
+        body: JSON.stringify(request),
+      });
+      return { statusCode, told: await body.json() };
+    } catch (error) {
+      if (signal.aborted) throw signal.reason as Error;
+      throw unavailable(error);
+    } finally {
+      asked -= 1;
+    }
   }
 
   return {
     async issue(request, caller, signal) {
-      if (asked >= most) throw unavailable();
-      asked += 1;
       const late = new AbortController();
       const overdue = setTimeout(() => late.abort(unavailable()), answeredWithinMs);
       const until = joinSignals(signal, late.signal);
       try {
-        const { statusCode, told } = await ask(request, caller, until.signal).catch(
-          (cause: unknown) => {
-            if (until.signal.aborted) throw until.signal.reason as Error;
-            throw unavailable(cause);
-          },
-        );
+        const asking = () => ask(request, caller, until.signal);
+        const { statusCode, told } = await (request.password === undefined
+          ? asking()
+          : logins.inTurn(caller.address, until.signal, asking));
         if (statusCode === 200) return (told as IssuedToken).token;
         if (statusCode === 503) throw unavailable();
         const isOurs = statusCode === 401 && !isFailedLogin(told);
         if (!isOurs && Value.Check(Problem, told)) throw errorOfProblem(told);
         throw new AppError('INTERNAL', `private-api issues no tokens: ${statusCode}`);
       } finally {
-        asked -= 1;
         clearTimeout(overdue);
         until.release();
       }

@@ -77,6 +77,10 @@ export interface PrivateApi {
   refusal: Partial<Problem> | undefined;
   /** Whom a key is for; one that is not here is nobody's. */
   callers: Map<string, Partial<IdentifiedCaller>>;
+  /** Whose was asked, question by question. */
+  identified: string[][];
+  /** Waited for before it says whose one is. */
+  onIdentify: (bearer: string) => Promise<void>;
   hasKeys: boolean;
   /** Passwords by name. */
   people: Map<string, string>;
@@ -108,7 +112,7 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     ...{ url: '', token, reports: [], refusals: [], callers: new Map(), hasKeys: true },
     onTask: (_request, response) => void response.writeHead(500).end(),
     ...{ invocations: [], refusal: undefined },
-    ...{ people: new Map(), issued: [] },
+    ...{ people: new Map(), issued: [], identified: [], onIdentify: async () => undefined },
     change(news) {
       Object.assign(state, news);
       revision += 1;
@@ -140,6 +144,12 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     });
     held.add(answer);
     if (report.revision !== String(revision)) answer();
+  }
+
+  function callerOf(bearer: string): object | null {
+    const who = api.callers.get(bearer);
+    const usual = { owner: 'key:a', role: 'submit', credential: 'key:a', human_readable_id: null };
+    return who === undefined ? null : { ...usual, ...who };
   }
 
   function issue(asked: TokenRequest & { caller: unknown }, response: ServerResponse): void {
@@ -179,20 +189,17 @@ export async function startPrivateApi(token = tokens.gateway): Promise<PrivateAp
     if (request.url?.endsWith('/sync') === true) {
       api.reports.push(body as unknown as GatewayReport);
       answerSync(body as unknown as GatewayReport, response);
-    } else if (request.url === '/internal/callers/identify') {
+    } else if (request.url === routes.identifyCaller.path) {
       const { bearer, address } = body as { bearer: string; address: string };
-      const who = api.callers.get(bearer);
-      if (who === undefined) {
-        refuse(response, 401, 'UNAUTHORIZED', 'The credentials are not known.', 'credential');
-        return;
-      }
-      const usual = {
-        owner: 'key:a',
-        role: 'submit',
-        credential: 'key:a',
-        human_readable_id: null,
-      };
-      response.end(JSON.stringify({ ...usual, ...who, address }));
+      api.identified.push([bearer]);
+      await api.onIdentify(bearer);
+      const who = callerOf(bearer);
+      if (who !== null) response.end(JSON.stringify({ ...who, address }));
+      else refuse(response, 401, 'UNAUTHORIZED', 'The credentials are not known.', 'credential');
+    } else if (request.url === routes.identifyBearers.path) {
+      const { bearers } = body as { bearers: string[] };
+      api.identified.push(bearers);
+      response.end(JSON.stringify({ callers: bearers.map(callerOf) }));
     } else if (request.url === routes.issueToken.path) {
       const caller: unknown = JSON.parse(String(request.headers[callerHeader]));
       issue({ ...(body as TokenRequest), caller }, response);

@@ -72,7 +72,7 @@ test('a client in Python gets a token, and streams', async () => {
   const script = join(inject('repository'), 'apps/rpc-gateway/test/stream_client.py');
   const { stdout } = await run('/usr/bin/python3', [script, await compiledProtos(), address, key], {
     env: { PYTHONDONTWRITEBYTECODE: '1' },
-    timeout: 25_000,
+    timeout: 100_000,
   });
   expect(JSON.parse(stdout)).toEqual({
     url: address,
@@ -88,4 +88,4 @@ test('a client in Python gets a token, and streams', async () => {
     'wrong token': 'UNAUTHENTICATED',
     'data first': 'FAILED_PRECONDITION',
   });
-});
+}, 120_000);

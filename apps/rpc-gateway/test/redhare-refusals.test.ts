@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { keyOf, modelOf, tokenOf, type PrivateApi } from './private-api.js';
 import { authAt, openStream, startStreams, token } from './redhare-scene.js';
+import { soon } from './scene.js';
 
 const key = keyOf('a');
 const { UNAUTHENTICATED, FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED } = status;
@@ -52,6 +53,28 @@ describe('auth', () => {
     const { api, address } = await startAuth();
     expect((await authAt(address, { model_name: 'echo', token })).token).toBe(token);
     expect(api.issued).toEqual([]);
+  });
+
+  test('gives none for a model that is gone, though it has one', async () => {
+    const { api, address } = await startAuth();
+    const byKey = { model_name: 'echo', token: key };
+    const { token: first } = await authAt(address, byKey);
+    api.tell({ models: [] });
+    for (const shown of [key, first]) {
+      const asked = () => authAt(address, { ...byKey, token: shown }).catch((error) => error);
+      await expect.poll(asked, soon).toMatchObject({ code: NOT_FOUND });
+    }
+  });
+
+  test.each([
+    ['models.example:8500', 'models.example:8500'],
+    ['models.example', 'models.example:443'],
+    ['[2001:db8::1]:8500', '[2001:db8::1]:8500'],
+  ])('called as %s says %s', async (authority, expected) => {
+    const { address } = await startAuth();
+    const options = { 'grpc.default_authority': authority };
+    const { url } = await authAt(address, { model_name: 'echo', token: key }, options);
+    expect(url).toBe(expected);
   });
 
   test('tells the address that it is set to', async () => {

@@ -1,4 +1,4 @@
-import type { ClientDuplexStream, handleUnaryCall, ServiceError } from '@grpc/grpc-js';
+import type { ClientDuplexStream, ClientOptions, handleUnaryCall, ServiceError } from '@grpc/grpc-js';
 import { expect, onTestFinished } from 'vitest';
 import type { HostedModel, ModelContract } from '@inference-server/contracts';
 import {
@@ -99,7 +99,9 @@ export const textOf = (message: Buffer) => String(decodeStreamResponse(message))
 export async function authAt(
   address: string,
   attributes: Record<string, string>,
+  options: ClientOptions = {},
 ): Promise<AuthResponse> {
   const request = encodeAuthRequest(new Map(Object.entries(attributes)));
-  return decodeAuthResponse(await clientOf(address).unary('/redhare.Inference/auth', request));
+  const { unary } = clientOf(address, options);
+  return decodeAuthResponse(await unary('/redhare.Inference/auth', request));
 }

@@ -1,5 +1,5 @@
 import { Client, credentials, Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
-import type { handleUnaryCall, ServiceError } from '@grpc/grpc-js';
+import type { ClientOptions, handleUnaryCall, ServiceError } from '@grpc/grpc-js';
 import { onTestFinished } from 'vitest';
 import type { HostedModel } from '@inference-server/contracts';
 import { encodeInputs, encodeModelSpec } from '@inference-server/protos';
@@ -145,12 +145,15 @@ export interface Asked {
 }
 
 /** Asks with the client of another maker; throws its ServiceError. */
-export function clientOf(address: string): {
+export function clientOf(
+  address: string,
+  options: ClientOptions = {},
+): {
   predict: (request: Buffer, asked?: Asked) => Promise<Buffer>;
   unary: (path: string, request: Buffer, asked?: Asked) => Promise<Buffer>;
   client: Client;
 } {
-  const client = new Client(address, credentials.createInsecure(), anySize);
+  const client = new Client(address, credentials.createInsecure(), { ...anySize, ...options });
   onTestFinished(() => client.close());
   const unary = (path: string, request: Buffer, asked: Asked = {}) =>
     new Promise<Buffer>((resolve, reject) => {

@@ -50,6 +50,7 @@ export const routes = {
   exportAudit: audit.exportAudit,
   noteRefusals: audit.noteRefusals,
   identifyCaller: access.identifyCaller,
+  identifyBearers: access.identifyBearers,
   getSetUp: access.getSetUp,
   registerConsumer: consumers.registerConsumer,
   signOffConsumer: consumers.signOffConsumer,

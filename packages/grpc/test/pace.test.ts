@@ -41,3 +41,34 @@ test('who takes nothing of it is cut', async () => {
   await new Promise((resolve) => stream.once('close', resolve));
   expect(stream.rstCode).toBe(8);
 });
+
+test('who has sent part of a message is not judged while nothing of it is read', async () => {
+  let goOn = () => {};
+  const gate = new Promise<void>((resolve) => (goOn = resolve));
+  const slow: Method = () => ({
+    stream: async (messages, write) => {
+      for await (const message of messages) {
+        await gate;
+        await write([message]);
+      }
+      return {};
+    },
+  });
+  const pace = { minBytes: 1_024, windowMs: 300 };
+  const { address } = await startServer({ '/t.T/Slow': slow }, { pace });
+  const session = connect(`http://${address}`);
+  onTestFinished(() => session.destroy());
+  const stream = session.request({
+    ...{ ':method': 'POST', ':path': '/t.T/Slow', 'content-type': 'application/grpc' },
+  });
+  const second = framed(Buffer.alloc(10_000));
+  stream.write(Buffer.concat([framed(Buffer.from('first')), second.subarray(0, 100)]));
+  let status: unknown;
+  stream.on('trailers', (trailers: IncomingHttpHeaders) => (status = trailers['grpc-status']));
+  setTimeout(() => {
+    goOn();
+    stream.end(second.subarray(100));
+  }, 1_200);
+  const bytes = Buffer.concat(await stream.toArray()).length;
+  expect([status, bytes]).toEqual(['0', 5 + 5 + second.length]);
+});

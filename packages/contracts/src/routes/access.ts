@@ -1,8 +1,10 @@
 import Type from 'typebox';
 import { defineRoute } from '../route.js';
 import {
+  IdentifiedBearers,
   IdentifiedCaller,
   IssuedToken,
+  ShownBearers,
   ShownCredential,
   TokenRequest,
 } from '../schemas/credential.js';
@@ -149,6 +151,21 @@ export const identifyCaller = defineRoute({
   body: { kind: 'json', schema: ShownCredential },
   success: { kind: 'json', schema: IdentifiedCaller, description: 'Who it is, and may do what.' },
   errors: ['UNAUTHORIZED', 'LOGIN_FAILED', 'FORBIDDEN', 'VALIDATION_FAILED', 'TOO_MANY_REQUESTS'],
+  access: 'internal',
+  object: 'none',
+  callers: ['public-api', 'rpc-gateway'],
+});
+
+export const identifyBearers = defineRoute({
+  operationId: 'identifyBearers',
+  method: 'POST',
+  path: '/internal/callers/identify-all',
+  tag: 'access',
+  summary: 'Ask who shows each of several keys and tokens',
+  description: 'One question for all that lasts at a door, where there are many of them.',
+  body: { kind: 'json', schema: ShownBearers },
+  success: { kind: 'json', schema: IdentifiedBearers, description: 'Who they are.' },
+  errors: ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED'],
   access: 'internal',
   object: 'none',
   callers: ['public-api', 'rpc-gateway'],

@@ -15,25 +15,44 @@ export function hasFormOfCredential(text: string): boolean {
 }
 
 const Login = { user_name: UserName, password: Password };
-const address = CallerIdentity.properties.address;
+const { address, ...identity } = CallerIdentity.properties;
+const Bearer = Type.String({ minLength: 1, maxLength: 2_000 });
 
 /** What somebody shows at a door: a key or a token, or name and password. */
 export const ShownCredential = Type.Union([
   Type.Object(
-    { bearer: Type.String({ minLength: 1, maxLength: 2_000 }), address },
+    { bearer: Bearer, address },
     { additionalProperties: false },
   ),
   Type.Object({ ...Login, address }, { additionalProperties: false }),
 ]);
 export type ShownCredential = Static<typeof ShownCredential>;
 
-export const IdentifiedCaller = Type.Object({
-  ...CallerIdentity.properties,
+const IdentifiedBearer = Type.Object({
+  ...identity,
   human_readable_id: Type.Union([HumanReadableId, Type.Null()], {
     description: 'Of a token that opens one model alone: which.',
   }),
 });
+export type IdentifiedBearer = Static<typeof IdentifiedBearer>;
+
+export const IdentifiedCaller = Type.Object({ ...IdentifiedBearer.properties, address });
 export type IdentifiedCaller = Static<typeof IdentifiedCaller>;
+
+/** Keys and tokens that are asked for together, at most. */
+export const mostBearers = 200;
+
+export const ShownBearers = Type.Object(
+  { bearers: Type.Array(Bearer, { minItems: 1, maxItems: mostBearers }) },
+  { additionalProperties: false },
+);
+
+export const IdentifiedBearers = Type.Object({
+  callers: Type.Array(Type.Union([IdentifiedBearer, Type.Null()]), {
+    description: 'In the order of the credentials; null: nobody is known by it.',
+  }),
+});
+export type IdentifiedBearers = Static<typeof IdentifiedBearers>;
 
 /** The longest life of a token (s). */
 export const maxTokenLifeS = 12 * 3600;

@@ -88,7 +88,12 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     maxSessionMemory: 16 * 1024,
   });
   server.maxConnections = maxConnections;
-  server.on('connection', (socket: Socket) => socket.setNoDelay(true));
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    socket.setNoDelay(true);
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   server.on('drop', () => onCrowd?.());
   server.on('session', (session) => {
     const isBusy = () => (sessions.get(session)?.calls ?? 0) > 0;
@@ -243,11 +248,11 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
       const cutOpen = setTimeout(() => {
         for (const call of calls) if (openCalls.has(call)) call.cut(isStopping());
       }, lastWordsMs);
-      const cut = setTimeout(() => {
+      let cut = setTimeout(() => {
         for (const call of calls) call.cut(isStopping());
-        // Their last words go out first.
-        setTimeout(() => {
-          for (const session of sessions.keys()) session.destroy();
+        // Their last words go out first. The sockets themselves: a session would wait for its client to hang up.
+        cut = setTimeout(() => {
+          for (const socket of sockets) socket.destroy();
         }, lastWordsMs);
       }, graceMs);
       await closed;

@@ -66,6 +66,11 @@ async function* messagesOf(
     if (!budget.take(bytes)) throw isFull();
     heldBytes += bytes;
   };
+  /** Between messages a caller may be silent for as long as it likes, and whenever nothing of it is read. */
+  const judgeSender = () => {
+    const isRead = arrived.length === 0 && came.failure === undefined;
+    call.awaitsSender = isRead && reader.isWithin();
+  };
   const reader = createMessageReader({
     begin: (bytes) => {
       if (bytes > limit.maxBytes) throw limit.tooLarge();
@@ -86,8 +91,7 @@ async function* messagesOf(
     } catch (error) {
       fail(error);
     }
-    // Between messages a caller may be silent for as long as it likes.
-    call.awaitsSender = reader.isWithin() && came.failure === undefined;
+    judgeSender();
   };
   const onEnd = () => {
     came.isAtEnd = true;
@@ -127,6 +131,7 @@ async function* messagesOf(
       if (came.failure !== undefined) throw came.failure as Error;
       if (came.isAtEnd) return undefined;
       const woken = new Promise<void>((resolve) => (wake = resolve));
+      judgeSender();
       stream.resume();
       await woken;
     }

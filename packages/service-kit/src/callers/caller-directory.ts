@@ -2,8 +2,11 @@ import { createHash } from 'node:crypto';
 import Value from 'typebox/value';
 import type { Agent } from 'undici';
 import {
+  mostBearers,
   Problem,
   routes,
+  type IdentifiedBearer,
+  type IdentifiedBearers,
   type IdentifiedCaller,
   type Refusal,
   type RouteContract,
@@ -44,6 +47,8 @@ export function createCallerDirectory(options: {
 }): CallerDirectory {
   const known = new Map<string, Answer>();
   const opened = new Map<string, number>();
+  /** What is asked for together: one question for all that lasts at a door, where there is much of it. */
+  const gathered: Gathered[] = [];
   let strangers = 0;
   let wasSetUp = false;
 
@@ -81,7 +86,10 @@ export function createCallerDirectory(options: {
     const isStranger = !hasOpened(name);
     if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);
     if (isStranger) strangers += 1;
-    const caller = ask<IdentifiedCaller>(routes.identifyCaller, { bearer, address });
+    const caller = new Promise<IdentifiedBearer>((resolve, reject) => {
+      gathered.push({ bearer, address, resolve, reject });
+      if (gathered.length === 1) setImmediate(askForAll);
+    });
     const answer: Answer = { at: performance.now(), isPending: true, caller };
     remember(known, name, answer);
     void caller
@@ -99,6 +107,33 @@ export function createCallerDirectory(options: {
         if (isStranger) strangers -= 1;
       });
     return answer;
+  }
+
+  function askForAll(): void {
+    const all = gathered.splice(0);
+    for (let at = 0; at < all.length; at += mostBearers) {
+      const some = all.slice(at, at + mostBearers);
+      void askFor(some).catch((error: unknown) => {
+        for (const { reject } of some) reject(error as Error);
+      });
+    }
+  }
+
+  async function askFor(some: readonly Gathered[]): Promise<void> {
+    const [first, ...others] = some;
+    if (first === undefined) return;
+    if (others.length === 0) {
+      const { bearer, address } = first;
+      first.resolve(await ask<IdentifiedCaller>(routes.identifyCaller, { bearer, address }));
+      return;
+    }
+    const bearers = some.map(({ bearer }) => bearer);
+    const { callers } = await ask<IdentifiedBearers>(routes.identifyBearers, { bearers });
+    some.forEach(({ resolve, reject }, n) => {
+      const caller = callers[n];
+      if (caller) resolve(caller);
+      else reject(new AppError('UNAUTHORIZED', 'The credentials are not known.'));
+    });
   }
 
   return {
@@ -128,7 +163,14 @@ interface Answer {
   /** When it was asked for. */
   at: number;
   isPending: boolean;
-  caller: Promise<IdentifiedCaller>;
+  caller: Promise<IdentifiedBearer>;
+}
+
+interface Gathered {
+  bearer: string;
+  address: string;
+  resolve(caller: IdentifiedBearer): void;
+  reject(error: Error): void;
 }
 
 /** The credentials themselves are kept nowhere. */

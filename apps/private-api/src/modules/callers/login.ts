@@ -53,7 +53,7 @@ export function createLogIn(deps: {
     return inTurn(networkOf(login.address), async () => {
       // Once more in turn, so that many at once are no way around it.
       await requireUnblocked(login);
-      const user = await users.findLiving(login.userName);
+      const user = (await users.findLiving([login.userName])).get(login.userName);
       const cost = { ln: passwordCost };
       if (!(await isPasswordOf(user?.passwordHash, login.password, cost)) || user === undefined) {
         await failures.note(login);

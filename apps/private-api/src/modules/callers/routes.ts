@@ -6,6 +6,9 @@ import type { CallerService } from './service.js';
 
 export function mountCallerRoutes(app: FastifyInstance, callers: CallerService): void {
   mountRoute(app, routes.identifyCaller, ({ body }) => callers.identify(body));
+  mountRoute(app, routes.identifyBearers, async ({ body }) => ({
+    callers: await callers.identifyBearers(body.bearers),
+  }));
   mountRoute(app, routes.issueToken, ({ body, http }) => callers.issueToken(body, callerOf(http)));
   mountRoute(app, routes.getSetUp, async () => ({ has_keys: await callers.hasKeys() }));
 }

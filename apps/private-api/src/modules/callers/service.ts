@@ -2,6 +2,7 @@ import {
   anonymousOwner,
   includesRole,
   type CallerIdentity,
+  type IdentifiedBearer,
   type IdentifiedCaller,
   type IssuedToken,
   type Role,
@@ -13,7 +14,7 @@ import type { Logger } from '@inference-server/service-kit';
 import type { Queryable } from '../../database/database.js';
 import type { AuditRepository } from '../audit/repository.js';
 import { isSecretOf, readKey } from '../keys/key-text.js';
-import type { KeyRepository } from '../keys/repository.js';
+import type { KeyRepository, LivingKey } from '../keys/repository.js';
 import { modelNotFound, type ModelRepository } from '../models/repository.js';
 import type { UserRepository } from '../users/repository.js';
 import { createAccessTokens, type TokenClaims } from './access-token.js';
@@ -53,9 +54,14 @@ export function createCallerService(deps: {
         const credential = `user:${shown.user_name}`;
         return { owner: credential, role, credential, address, human_readable_id: null };
       }
-      const found = (await byKey(shown.bearer)) ?? (await byToken(shown.bearer));
+      const [found] = await whoShow([shown.bearer]);
       if (found === undefined) throw unknown();
       return { ...found, address };
+    },
+
+    /** Of each in its order; null: nobody's. */
+    async identifyBearers(bearers: readonly string[]): Promise<(IdentifiedBearer | null)[]> {
+      return (await whoShow(bearers)).map((found) => found ?? null);
     },
 
     /**
@@ -113,44 +119,38 @@ export function createCallerService(deps: {
     hasKeys: () => keys.hasKeys(),
   };
 
-  async function byKey(bearer: string): Promise<Omit<IdentifiedCaller, 'address'> | undefined> {
-    const shown = readKey(bearer);
-    if (shown === undefined) return undefined;
-    const key = await keys.findLiving(shown.id);
-    if (key === undefined || !isSecretOf(key.secretSha256, shown.secret)) return undefined;
-    await noteUse(shown.id);
-    const { owner, role } = key;
-    return { owner, role, credential: `key:${shown.id}`, human_readable_id: null };
-  }
+  /** Who shows each, in one question for all; undefined: nobody's. */
+  async function whoShow(bearers: readonly string[]): Promise<(IdentifiedBearer | undefined)[]> {
+    const shown = bearers.map((bearer) => ({ key: readKey(bearer), claims: tokens.read(bearer) }));
+    const made = shown.map(({ key, claims }) => (key ? `key:${key.id}` : claims?.c)).map(kindOf);
+    const namesOf = (wanted: string) => [
+      ...new Set(made.flatMap(({ kind, name }) => (kind === wanted ? name : []))),
+    ];
+    const at = shown.some(({ claims }) => claims) ? await now() : 0;
+    const [livingKeys, livingUsers] = await Promise.all([
+      keys.findLiving(namesOf('key')),
+      users.findLiving(namesOf('user')),
+    ]);
+    const found = shown.map(({ key, claims }) => {
+      if (key) return byKey(key, livingKeys.get(key.id));
+      return claims && claims.e > at ? byToken(claims, standingOf(claims)) : undefined;
+    });
+    await noteUse(shown.flatMap(({ key }, n) => (key && found[n] ? key.id : [])));
+    return found;
 
-  async function byToken(bearer: string): Promise<Omit<IdentifiedCaller, 'address'> | undefined> {
-    const claims = tokens.read(bearer);
-    if (claims === undefined || claims.e <= (await now())) return undefined;
-    const standing = await standingOf(claims);
-    if (standing === undefined || standing.passwordAt !== claims.p) return undefined;
-    return {
-      owner: standing.owner,
-      // What it was made with may do less by now.
-      role: includesRole(standing.role, claims.r) ? claims.r : standing.role,
-      credential: claims.c,
-      human_readable_id: claims.m,
-    };
-  }
-
-  /** Undefined: what the token was made with opens nothing any more. */
-  async function standingOf({ c: credential }: TokenClaims): Promise<Standing | undefined> {
-    const [kind, name = ''] = credential.split(/:(.*)/s);
-    if (kind === 'key') {
-      const key = await keys.findLiving(name);
-      return key && { owner: key.owner, role: key.role, passwordAt: null };
+    /** Undefined: what the token was made with opens nothing any more. */
+    function standingOf({ c: credential }: TokenClaims): Standing | undefined {
+      const { kind, name } = kindOf(credential);
+      const key = kind === 'key' ? livingKeys.get(name) : undefined;
+      if (key) return { owner: key.owner, role: key.role, passwordAt: null };
+      const user = kind === 'user' ? livingUsers.get(name) : undefined;
+      return user && { owner: credential, role: user.role, passwordAt: user.passwordAt };
     }
-    const user = await users.findLiving(name);
-    return user && { owner: credential, role: user.role, passwordAt: user.passwordAt };
   }
 
   /** Nobody waits for it in vain: a key opens, be its use noted or not. */
-  async function noteUse(id: string): Promise<void> {
-    await keys.noteUse(id).catch((error: unknown) => {
+  async function noteUse(ids: readonly string[]): Promise<void> {
+    await keys.noteUse(ids).catch((error: unknown) => {
       logger.warn({ reason: messageOf(error) }, 'the use of a key could not be noted');
     });
   }
@@ -163,6 +163,35 @@ export function createCallerService(deps: {
     if (row === undefined) throw new AppError('INTERNAL', 'the database did not tell the time');
     return row.now;
   }
+}
+
+/** Of `key:<id>`, `user:<name>`. */
+function kindOf(credential = ''): { kind: string; name: string } {
+  const [kind = '', name = ''] = credential.split(/:(.*)/s);
+  return { kind, name };
+}
+
+function byKey(
+  { id, secret }: { id: string; secret: string },
+  key: LivingKey | undefined,
+): IdentifiedBearer | undefined {
+  if (key === undefined || !isSecretOf(key.secretSha256, secret)) return undefined;
+  const { owner, role } = key;
+  return { owner, role, credential: `key:${id}`, human_readable_id: null };
+}
+
+function byToken(
+  claims: TokenClaims,
+  standing: Standing | undefined,
+): IdentifiedBearer | undefined {
+  if (standing === undefined || standing.passwordAt !== claims.p) return undefined;
+  return {
+    owner: standing.owner,
+    // What it was made with may do less by now.
+    role: includesRole(standing.role, claims.r) ? claims.r : standing.role,
+    credential: claims.c,
+    human_readable_id: claims.m,
+  };
 }
 
 function unknown(): AppError {

@@ -43,24 +43,29 @@ export function createKeyRepository(database: Database) {
     /** Whether there was ever one. */
     hasKeys: () => hasKeys(database),
 
-    /** Hot. Undefined: there is none of this id that opens anything now. */
-    async findLiving(id: string): Promise<LivingKey | undefined> {
-      const [key] = await database.query<LivingKey>(
-        `SELECT k.secret_sha256 AS "secretSha256", least(k.role, u.role) AS role, k.owner
+    /** Hot. By id; of one that is not there, none opens anything now. */
+    async findLiving(ids: readonly string[]): Promise<Map<string, LivingKey>> {
+      if (ids.length === 0) return new Map();
+      const rows = await database.query<LivingKey & { id: string }>(
+        `SELECT k.id, k.secret_sha256 AS "secretSha256", least(k.role, u.role) AS role, k.owner
            FROM keys k LEFT JOIN users u ON k.owner = 'user:' || u.user_name
-          WHERE k.id = $1 AND k.revoked_at IS NULL AND u.locked_at IS NULL
+          WHERE k.id = ANY ($1::text[]) AND k.revoked_at IS NULL AND u.locked_at IS NULL
             AND (k.expires_at IS NULL OR k.expires_at > now())`,
-        [id],
+        [ids],
       );
-      return key;
+      return new Map(rows.map(({ id, ...key }) => [id, key]));
     },
 
-    /** Notes that it was used, to the minute. */
-    async noteUse(id: string): Promise<void> {
+    /** Notes that they were used, to the minute. Whoever has one at the moment notes the same. */
+    async noteUse(ids: readonly string[]): Promise<void> {
+      if (ids.length === 0) return;
       await database.query(
-        `UPDATE keys SET last_used_at = now()
-          WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`,
-        [id],
+        `UPDATE keys SET last_used_at = now() WHERE id IN (
+           SELECT id FROM keys
+            WHERE id = ANY ($1::text[])
+              AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+              FOR UPDATE SKIP LOCKED)`,
+        [ids],
       );
     },
 

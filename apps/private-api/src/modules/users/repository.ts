@@ -48,15 +48,16 @@ export function createUserRepository(database: Database) {
       });
     },
 
-    /** Undefined: nobody of this name is let in. */
-    async findLiving(userName: string): Promise<LivingUser | undefined> {
-      const [user] = await database.query<LivingUser>(
-        `SELECT password_hash AS "passwordHash", role,
+    /** By name; of one that is not there, nobody is let in. */
+    async findLiving(userNames: readonly string[]): Promise<Map<string, LivingUser>> {
+      if (userNames.length === 0) return new Map();
+      const rows = await database.query<LivingUser & { name: string }>(
+        `SELECT user_name AS name, password_hash AS "passwordHash", role,
                 extract(epoch FROM password_at)::float8 AS "passwordAt"
-           FROM users WHERE user_name = $1 AND locked_at IS NULL`,
-        [userName],
+           FROM users WHERE user_name = ANY ($1::text[]) AND locked_at IS NULL`,
+        [userNames],
       );
-      return user;
+      return new Map(rows.map(({ name, ...user }) => [name, user]));
     },
 
     async exists(userName: string): Promise<boolean> {

@@ -2,6 +2,7 @@ import { maxTokenLifeS, type TokenRequest } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { CallHead, Method } from '@inference-server/grpc';
 import { decodeAuthRequest, encodeAuthResponse } from '@inference-server/protos';
+import type { Predictor } from '../../core/predictor.js';
 import type { TokenIssuer } from '../../token-issuer.js';
 import type { Callers } from '../callers.js';
 import { createIssuedTokens } from './issued-tokens.js';
@@ -13,10 +14,12 @@ import { asStreamStatus, unauthenticated } from './redhare-status.js';
  */
 export function authMethod({
   callers,
+  predictor,
   tokens,
   publicAddress,
 }: {
   callers: Callers;
+  predictor: Pick<Predictor, 'modelFor'>;
   tokens: TokenIssuer;
   /** host:port; undefined: as the caller has called. */
   publicAddress: string | undefined;
@@ -31,13 +34,16 @@ export function authMethod({
 
   async function byBearer(head: CallHead, bearer: string, model: string): Promise<string> {
     const { caller, onlyModel } = await callers.admitBearer(head, bearer);
-    // It would never end, could it be made into another.
-    if (bearer.startsWith('ist_')) {
-      if (onlyModel === model) return bearer;
+    const isToken = bearer.startsWith('ist_');
+    if (isToken && onlyModel !== model) {
       throw onlyModel === null
         ? new AppError('FORBIDDEN', 'A token gets no other token: show a key, or log in.')
         : unauthenticated('The token is for another model.');
     }
+    // Where private-api is not asked.
+    await predictor.modelFor({ name: model, version: undefined }, head.signal);
+    // It would never end, could it be made into another.
+    if (isToken) return bearer;
     return issued.get(caller, model, () =>
       tokens.issue({ human_readable_id: model, expires_in_s: maxTokenLifeS }, caller, head.signal),
     );
@@ -95,6 +101,9 @@ function wordsOf(error: unknown): unknown {
 
 /** As a caller of gRPC takes it, which has called by it. */
 function addressOf({ authority }: CallHead): string {
-  if (/^(?:[\w.-]{1,253}|\[[\da-f:.]{2,45}\])(?::\d{1,5})?$/i.test(authority)) return authority;
+  const [, host, port = ':443'] =
+    /^([\w.-]{1,253}|\[[\da-f:.]{2,45}\])(:\d{1,5})?$/i.exec(authority) ?? [];
+  // Who says no port has called that of https.
+  if (host !== undefined) return host + port;
   throw new AppError('MALFORMED_REQUEST', 'The server is called by no host and port.');
 }

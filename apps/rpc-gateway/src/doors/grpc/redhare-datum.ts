@@ -11,7 +11,7 @@ import {
 import type { Target } from '../../core/call-queue.js';
 import { predictPlain } from '../../core/plain-call.js';
 import type { Predictor } from '../../core/predictor.js';
-import type { StreamRoom } from './stream-room.js';
+import type { RoomPart, StreamRoom } from './stream-room.js';
 
 /** JSON, and what it is read into; see doors/http/predict.ts. */
 const jsonTimesHeld = 3;
@@ -28,11 +28,14 @@ export async function answerDatum(
   data: Buffer,
   {
     predictor,
+    held,
     room,
     maxJsonBytes,
     ...call
   }: {
     predictor: Predictor;
+    /** By which the data are held already; it is the caller's to release. */
+    held: RoomPart;
     room: StreamRoom;
     maxJsonBytes: number;
     target: Target;
@@ -41,23 +44,21 @@ export async function answerDatum(
     signal: AbortSignal;
   },
 ): Promise<DatumAnswer> {
-  const request = room.open();
   const reply = room.open();
   let answerTimes = answerTimesHeld;
   try {
-    request.holdInAll(data.length);
     const encode = (contract: ModelContract) => {
       answerTimes = answersAsIs(contract) ? 1 : answerTimesHeld;
       const times = takesContentAsIs(contract) ? 1 : jsonTimesHeld;
       if (times > 1 && data.length > maxJsonBytes) throw tooLarge(maxJsonBytes);
-      request.holdInAll(times * data.length);
+      held.holdInAll(times * data.length);
       const inputs = tensorsOfPlain(contract.inputs, inputsOfContent(contract, data));
       return Buffer.concat(encodeInputs(inputs));
     };
     const { model, message, outputs } = await predictPlain(predictor, {
       ...{ ...call, isRepeatable: true, encode },
       values: () => inputsOfContent(undefined, data),
-      holdRequest: (bytes) => request.holdInAll(data.length + bytes),
+      holdRequest: (bytes) => held.holdInAll(data.length + bytes),
       hold: (bytes) => reply.hold(answerTimes * bytes),
     });
     const content = outputs ? contentOfValues(outputs) : contentOfOutputs(model.contract, message);
@@ -65,8 +66,6 @@ export async function answerDatum(
   } catch (error) {
     reply.release();
     throw error;
-  } finally {
-    request.release();
   }
 }
 

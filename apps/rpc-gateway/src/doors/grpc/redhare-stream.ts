@@ -1,10 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { AppError } from '@inference-server/errors';
-import { GrpcError, type ByteBudget, type CallHead, type Method } from '@inference-server/grpc';
+import { GrpcError, type ByteBudget, type Method } from '@inference-server/grpc';
 import { decodeStreamRequest, encodeStreamResponse } from '@inference-server/protos';
 import { isLate } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
-import { createStreamTurns } from '../../core/stream-turns.js';
+import { createTurns } from '../../core/turns.js';
 import type { Admitted, Callers } from '../callers.js';
 import { answerInOrder } from '../in-order.js';
 import type { ServingState } from './health.js';
@@ -45,33 +45,9 @@ const tokenWithinMs = 10_000;
  */
 export function streamInferMethod(options: StreamOptions): [path: string, method: Method] {
   const { callers, predictor, state, budget, window, maxCallMs } = options;
-  const turns = createStreamTurns(options.maxAtModel);
+  // By model, so that streams leave room in its queue, and are made to wait where single calls are refused.
+  const turns = createTurns(options.maxAtModel);
   const places = createStreamPlaces();
-
-  async function open(head: CallHead, token: string): Promise<Opened> {
-    const admitted = await callers.admitBearer(head, token);
-    const model = admitted.onlyModel;
-    if (model === null) {
-      throw unauthenticated('The token is for no one model: redhare.Inference/auth gives one.');
-    }
-    await predictor.modelFor({ name: model, version: undefined }, head.signal);
-    const { revoked, end } = callers.watch(admitted);
-    const cut = () => head.cut(statusOfStream(revoked?.reason) as GrpcError);
-    revoked?.addEventListener('abort', cut, { once: true });
-    return { admitted, model, end };
-  }
-
-  /** A token that is good for longer takes the place of the one before it. */
-  async function renew(head: CallHead, token: string, before: Opened): Promise<Opened> {
-    const after = await open(head, token);
-    const isSame = after.admitted.caller.owner === before.admitted.caller.owner;
-    if (!isSame || after.model !== before.model) {
-      after.end();
-      throw outOfTurn('The token is for another stream: this one has its model and its owner.');
-    }
-    before.end();
-    return after;
-  }
 
   const method: Method = (head) => {
     const place = places.take(head);
@@ -89,6 +65,23 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
       if (state.isStopping()) stopping.abort(isStopping());
     });
 
+    /** Lets the stream in; later on, a token that is good for longer takes the place of the one before it. */
+    async function show(token: string): Promise<void> {
+      clearTimeout(tokenless);
+      place.hasToken();
+      const admitted = await callers.admitBearer(head, token);
+      const model = modelOf(admitted, opened);
+      await predictor.modelFor({ name: model, version: undefined }, head.signal);
+      // What begins after the end would never be ended.
+      over.signal.throwIfAborted();
+      if (opened === undefined) place.letIn();
+      const { revoked, end } = callers.watch(admitted);
+      const cut = () => head.cut(statusOfStream(revoked?.reason) as GrpcError);
+      revoked?.addEventListener('abort', cut, { once: true });
+      opened?.end();
+      opened = { admitted, model, end };
+    }
+
     async function* dataOf(messages: AsyncIterable<Buffer>, letIn: () => void) {
       for await (const message of messages) {
         const request = decodeStreamRequest(message);
@@ -98,14 +91,9 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
             throw new AppError('MALFORMED_REQUEST', 'A message has neither data nor a token.');
           }
           yield { data: request.data, opened };
-        } else if (opened === undefined) {
-          clearTimeout(tokenless);
-          place.hasToken();
-          opened = await open(head, request.token);
-          place.letIn();
-          letIn();
         } else {
-          opened = await renew(head, request.token, opened);
+          await show(request.token);
+          letIn();
         }
       }
       if (opened === undefined) throw tokenFirst();
@@ -115,11 +103,14 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
       const { model, admitted } = opened;
       const latestAt = performance.now() + maxCallMs;
       const late = setTimeout(() => over.abort(isLate()), maxCallMs);
+      const held = room.open();
       let leave: (() => void) | undefined;
       try {
+        // While it waits for its turn, too.
+        held.hold(data.length);
         leave = await turns.take(model, room, over.signal);
         return await answerDatum(data, {
-          ...{ predictor, room, maxJsonBytes: options.maxJsonBytes },
+          ...{ predictor, held, room, maxJsonBytes: options.maxJsonBytes },
           target: { name: model, version: undefined },
           caller: admitted.caller,
           deadlineAt: Math.min(head.deadlineAt ?? Infinity, latestAt),
@@ -127,6 +118,7 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
         });
       } finally {
         clearTimeout(late);
+        held.release();
         leave?.();
       }
     }
@@ -157,6 +149,16 @@ export function streamInferMethod(options: StreamOptions): [path: string, method
     };
   };
   return ['/redhare.Inference/stream_infer', method];
+}
+
+/** Of a token: the one that it opens, which is that of the token before it. */
+function modelOf({ onlyModel, caller }: Admitted, before: Opened | undefined): string {
+  if (onlyModel === null) {
+    throw unauthenticated('The token is for no one model: redhare.Inference/auth gives one.');
+  }
+  if (before === undefined) return onlyModel;
+  if (onlyModel === before.model && caller.owner === before.admitted.caller.owner) return onlyModel;
+  throw outOfTurn('The token is for another stream: this one has its model and its owner.');
 }
 
 function tokenFirst(): GrpcError {

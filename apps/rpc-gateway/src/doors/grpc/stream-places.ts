@@ -31,8 +31,10 @@ export function createStreamPlaces(): StreamPlaces {
       let isOpen = false;
       tokenless.add(head);
       const [oldest] = tokenless;
-      if (tokenless.size > mostTokenless) {
-        oldest?.cut(new GrpcError('UNAVAILABLE', 'Too many streams have shown no token yet.'));
+      if (tokenless.size > mostTokenless && oldest !== undefined) {
+        // Before it has ended others may come.
+        tokenless.delete(oldest);
+        oldest.cut(new GrpcError('UNAVAILABLE', 'Too many streams have shown no token yet.'));
       }
       return {
         hasToken: () => void tokenless.delete(head),

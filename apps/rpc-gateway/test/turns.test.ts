@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { createStreamTurns } from '../src/core/stream-turns.js';
+import { createTurns } from '../src/core/turns.js';
 
 const never = new AbortController().signal;
 
 /** Has each turn told, in order, until all have had one. */
 async function orderOf(most: number, wanted: string[]): Promise<string[]> {
-  const turns = createStreamTurns(most);
+  const turns = createTurns(most);
   const streams = new Map(wanted.map((name) => [name, { name }]));
   const order: string[] = [];
   await Promise.all(
@@ -26,7 +26,7 @@ test('streams take turns, one after the other', async () => {
 });
 
 test('there are never more at a time, and each model has its own', async () => {
-  const turns = createStreamTurns(2);
+  const turns = createTurns(2);
   const [first, second] = [{}, {}];
   const leave = await turns.take('echo', first, never);
   await turns.take('echo', first, never);
@@ -45,7 +45,7 @@ test('there are never more at a time, and each model has its own', async () => {
 });
 
 test('who goes away has no turn', async () => {
-  const turns = createStreamTurns(1);
+  const turns = createTurns(1);
   const leave = await turns.take('echo', {}, never);
   const end = new AbortController();
   const gone = turns.take('echo', {}, end.signal);
