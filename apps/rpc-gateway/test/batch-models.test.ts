@@ -134,6 +134,18 @@ describe('by tensors', () => {
     expect(outlinePredictResponse(message).outputs.get('one')?.dtype).toBe(2);
   });
 
+  test('a text in millions of places is refused in a moment', async () => {
+    const { predict, tasks } = await startBatch(async () => ({ 'outputs.json': '{}' }));
+    // A DT_STRING of the shape [2000000] with one value of 1,000 letters.
+    const head = Buffer.from('0807120612040880897a42e807', 'hex');
+    const x = Buffer.concat([head, Buffer.alloc(1_000, 'a')]);
+    const details = expect.stringContaining('too much room');
+    await expect(predict(requestOf({ x }, { name: 'cat' }))).rejects.toMatchObject(
+      failing(status.INVALID_ARGUMENT, details),
+    );
+    expect(tasks.posts).toEqual([]);
+  });
+
   test('what is no tensor is named', async () => {
     const { predict } = await startBatch(async () => ({
       'outputs.json': '{"a": 1, "no": [1, "a"]}',

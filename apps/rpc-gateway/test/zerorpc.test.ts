@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { encodeOutputs } from '@inference-server/protos';
 import { freePort, runClient, startPeers } from '@inference-server/testing';
 import { modelOf } from './private-api.js';
-import { echo, readyAt, soon, startReplica, startScene, tensor } from './scene.js';
+import { deferred, echo, readyAt, soon, startReplica, startScene, tensor } from './scene.js';
 import { atHome, contract, errorOf, okOf, rose, startDoor } from './zerorpc-scene.js';
 
 const data = { text: 'Blüte', ids: [1, { $int: '9007199254740993' }, -2] };
@@ -114,6 +114,17 @@ test("a model's own failure is told as such", async () => {
   await expect
     .poll(() => client(0)('failing_predict', data), soon)
     .toEqual(errorOf('ModelError', 'The model answered INVALID_ARGUMENT: too small'));
+});
+
+test('a call that takes longer than any may is cancelled in the container', async () => {
+  const { api, client } = await startDoor({ maxCallMs: 1_000 });
+  const cancelled = deferred();
+  const replica = await startReplica((call) => call.on('cancelled', () => cancelled.resolve()));
+  const slow = modelOf(12, { human_readable_id: 'slow', contract });
+  const late = errorOf('TimeoutError', 'The call was not answered in time.');
+  api.tell({ models: [slow], replicas: readyAt(slow, replica.address) });
+  expect(await client(0)('slow_predict', data)).toEqual(late);
+  await cancelled.promise;
 });
 
 test('models come and go while clients stay', async () => {

@@ -17,6 +17,8 @@ export interface NewZipEntry {
   modified: Date;
   /** Exactly what `content` gives. */
   bytes: number;
+  /** Not to be deflated, even where that pays. */
+  isStored?: boolean;
   content: AsyncIterable<Buffer>;
 }
 
@@ -42,7 +44,7 @@ export async function* writeZip(entries: AsyncIterable<NewZipEntry>): AsyncGener
       checksum: 0,
       packedBytes: 0,
     };
-    for await (const chunk of writeEntry(record, entry.content)) {
+    for await (const chunk of writeEntry(record, entry)) {
       offset += chunk.length;
       yield chunk;
     }
@@ -82,17 +84,15 @@ const sampleBytes = 64 * 1024;
 /** Header and content of one entry; completes `record`. */
 async function* writeEntry(
   record: ZipRecord,
-  content: AsyncIterable<Buffer>,
+  { content, isStored = false }: NewZipEntry,
 ): AsyncGenerator<Buffer> {
   const chunks = content[Symbol.asyncIterator]();
   const { sample, ended } = await takeSample(chunks);
-  // Its output buffer is 16 KiB unless told otherwise.
-  const chunkSize = Math.max(sample.length, 64);
-  const packed = deflateRawSync(sample, { level: 1, chunkSize });
-  record.deflated = packed.length < sample.length * worthwhileShare;
+  const packed = isStored ? undefined : packedIfWorthwhile(sample);
+  record.deflated = packed !== undefined;
   if (ended) {
     // Small enough to know everything beforehand: no descriptor, and one chunk for it all.
-    const data = record.deflated ? packed : sample;
+    const data = packed ?? sample;
     record.checksum = crc32(sample);
     record.packedBytes = data.length;
     yield Buffer.concat([localHeader(record), data]);
@@ -110,6 +110,13 @@ async function* writeEntry(
 
 /** Less is not worth the time of inflating it at every later reading. */
 const worthwhileShare = 0.9;
+
+function packedIfWorthwhile(sample: Buffer): Buffer | undefined {
+  // Its output buffer is 16 KiB unless told otherwise.
+  const chunkSize = Math.max(sample.length, 64);
+  const packed = deflateRawSync(sample, { level: 1, chunkSize });
+  return packed.length < sample.length * worthwhileShare ? packed : undefined;
+}
 
 /** The first {@link sampleBytes}, in one piece, or more; all of a file that is smaller. */
 async function takeSample(

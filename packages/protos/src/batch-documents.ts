@@ -23,6 +23,7 @@ export function batchInputOf(
   const named = replaceIn(values, (value, path) => {
     if (typeof fileIn(value) === 'string') throw isFile();
     if (!(value instanceof Uint8Array)) return undefined;
+    if (files.size === maxFiles) throw tooManyFiles();
     const file = fileFor(path, files.size);
     files.set(file, value);
     return { file };
@@ -31,11 +32,14 @@ export function batchInputOf(
   return { document, files };
 }
 
+/** A zip may have 50,000 entries; one is the document. */
+const maxFiles = 49_999;
+
 /** outputs.json, as it was read. */
 export interface BatchOutput {
   values: Record<string, unknown>;
-  /** The paths of the files that it names: values {"file": "outputs/…"}. */
-  files: ReadonlySet<string>;
+  /** The paths of the files that it names, values {"file": "outputs/…"}, and in how many places each stands. */
+  files: ReadonlyMap<string, number>;
 }
 
 /** `areTensors`: for {@link tensorsOfValues}, which tells 1.0 from 1. Throws MODEL_ERROR. */
@@ -46,10 +50,10 @@ export function readBatchOutput(document: Buffer, areTensors: boolean): BatchOut
       areTensors ? readWrittenDocument(document, what) : readDocument(undefined, document, what),
     );
     if (given === undefined) throw new AppError('VALIDATION_FAILED', `${what} is no object.`);
-    const files = new Set<string>();
+    const files = new Map<string, number>();
     const values = replaceIn(given, (value) => {
       const file = outputFileIn(value);
-      if (file !== undefined) files.add(file);
+      if (file !== undefined) files.set(file, (files.get(file) ?? 0) + 1);
       return bytesOfBase64(value);
     });
     return { values: values as Record<string, unknown>, files };
@@ -85,6 +89,11 @@ function isFile(): AppError {
     'VALIDATION_FAILED',
     'An object of nothing but "file" is how a batch model is told of bytes: give the bytes themselves.',
   );
+}
+
+function tooManyFiles(): AppError {
+  const text = `A batch model is given at most ${maxFiles} values that are bytes.`;
+  return new AppError('PAYLOAD_TOO_LARGE', text);
 }
 
 /** Of the names that lead there, where they are what every system takes for a name; else of its number. */

@@ -8,12 +8,14 @@ import {
   contentOf,
   dimsOf,
   filledList,
+  filledTooMuch,
   stringsOf,
   valuesWanted,
 } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 import { asValues, inJson, type Telling } from './telling.js';
 import { plainText } from './text-form.js';
+import { toldSize } from './told-size.js';
 
 /** Lists of nothing in lists: more is no answer of a model. */
 const maxLists = 1_000_000;
@@ -66,7 +68,17 @@ function toldOutputs(
   return plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, telling);
 }
 
+/** Throws MALFORMED_REQUEST of tensors that cannot be told, or are too much to be. */
 export function plainTensors(
+  fields: readonly ModelField[],
+  tensors: ReadonlyMap<string, TensorOutline>,
+  telling: Telling,
+): Record<string, unknown> {
+  if (toldSize(tensors).filled > maxValues) throw filledTooMuch();
+  return plainMap(fields, tensors, telling);
+}
+
+function plainMap(
   fields: readonly ModelField[],
   tensors: ReadonlyMap<string, TensorOutline>,
   telling: Telling,
@@ -110,7 +122,7 @@ function plainValues(
   telling: Telling,
 ): unknown[] {
   if (tensor.dtype === dataTypes.DT_STRING) {
-    return stringsOf(tensor).map((bytes) => plainText(bytes, telling));
+    return plainTexts(stringsOf(tensor), telling);
   }
   if (tensor.dtype === dataTypes.DT_MAP) return plainMaps(field, tensor, telling);
   const dtype = dataTypeName(tensor.dtype);
@@ -119,6 +131,16 @@ function plainValues(
     throw badTensor(`is of the type ${dtype ?? 'DT_INVALID'}, which has no plain form`);
   }
   return valuesOfContent(form, contentOf(tensor), telling);
+}
+
+function plainTexts(strings: readonly Buffer[], telling: Telling): unknown[] {
+  let read: Buffer | undefined;
+  let text: unknown;
+  return strings.map((bytes) => {
+    // One that stands in many places is read once.
+    if (bytes !== read) [read, text] = [bytes, plainText(bytes, telling)];
+    return text;
+  });
 }
 
 /** Of numbers, what `tensor_content` has. */
@@ -139,7 +161,7 @@ function plainMaps(
   telling: Telling,
 ): unknown[] {
   const maps = (tensor.subtensors ?? []).map((map) =>
-    plainTensors(field?.subfields ?? [], map, telling),
+    plainMap(field?.subfields ?? [], map, telling),
   );
   const wanted = valuesWanted(tensor, maps.length, false, 1);
   return wanted === maps.length ? maps : filledList(maps, wanted);

@@ -1,7 +1,9 @@
 /** How values stand as plain ones where not everybody who gets them has a form for all. */
 export interface Telling {
-  /** Bytes that are no UTF-8. */
+  /** Bytes that are no text. */
   bytes(bytes: Buffer): unknown;
+  /** Whether UTF-8 with a zero byte in it is text, too. */
+  hasZeroInText: boolean;
   /** A whole number that a number of JavaScript does not hold. */
   long(value: bigint): unknown;
   notFinite(value: number): unknown;
@@ -12,6 +14,7 @@ export interface Telling {
 /** As the plain HTTP form has them. */
 export const inJson: Telling = {
   bytes: (bytes) => ({ base64: bytes.toString('base64') }),
+  hasZeroInText: true,
   long: String,
   notFinite: String,
   takesNotFinite: false,
@@ -21,10 +24,17 @@ export const inJson: Telling = {
 export const asValues: Telling = {
   // A Buffer would make a list of numbers of itself wherever JSON is made of it.
   bytes: (bytes) => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+  hasZeroInText: true,
   long: (value) => value,
   notFinite: (value) => value,
   takesNotFinite: true,
 };
+
+/**
+ * As values, where bytes become files: a volume should be one whatever its voxels are, and one of nothing but small
+ * numbers is UTF-8.
+ */
+export const asValuesAndFiles: Telling = { ...asValues, hasZeroInText: false };
 
 /** Values that were told as such, in JSON as the plain HTTP form has them. */
 export function jsonOfValues(values: unknown): string {

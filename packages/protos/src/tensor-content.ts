@@ -18,6 +18,8 @@ import {
 export const maxContentBytes = 256 * 1024 * 1024;
 /** A string is far more than its bytes. */
 const maxStrings = 4_000_000;
+/** Of text, likewise: what is made of it grows with each place. */
+export const maxFilledBytes = 64 * 1024 * 1024;
 
 /**
  * The values of a tensor of a fixed-size type as they stand in `tensor_content`, in whichever way it has
@@ -35,9 +37,17 @@ export function contentOf(tensor: TensorOutline): Buffer {
 
 /** The values of a DT_STRING tensor, likewise. */
 export function stringsOf(tensor: TensorOutline): Buffer[] {
-  const strings = decoding('The tensor', () => readStrings(tensor));
+  const strings = stringsIn(tensor);
   const wanted = valuesWanted(tensor, strings.length, tensor.hasContent, 1);
-  return wanted === strings.length ? strings : filledList(strings, wanted);
+  if (wanted === strings.length) return strings;
+  const lastBytes = strings.at(-1)?.byteLength ?? 0;
+  if (lastBytes * (wanted - strings.length) > maxFilledBytes) throw filledTooMuch();
+  return filledList(strings, wanted);
+}
+
+/** Those that stand in it, which may be fewer than its shape wants. */
+export function stringsIn(tensor: TensorOutline): Buffer[] {
+  return decoding('The tensor', () => readStrings(tensor));
 }
 
 /** A TensorProto with its values in `tensor_content`, in pieces. */
@@ -81,6 +91,10 @@ export function badTensor(what: string): AppError {
   return new AppError('MALFORMED_REQUEST', `A tensor ${what}.`);
 }
 
+export function filledTooMuch(): AppError {
+  return badTensor('would take too much room with its last value in every place that is left');
+}
+
 /** How many values the shape wants of a tensor that has `there`. */
 export function valuesWanted(
   tensor: TensorOutline,
@@ -93,9 +107,9 @@ export function valuesWanted(
   if (there === 0 || there > wanted || hasContent) {
     throw badTensor('has a number of values that is not its shape’s');
   }
-  if (wanted * bytesEach > maxContentBytes || (bytesEach === 1 && wanted > maxStrings)) {
-    throw badTensor('would take too much room with its last value in every place that is left');
-  }
+  // Sizes that are out of all bounds may make no number.
+  const most = bytesEach === 1 ? maxStrings : maxContentBytes / bytesEach;
+  if (!(wanted <= most)) throw filledTooMuch();
   return wanted;
 }
 

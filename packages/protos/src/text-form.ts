@@ -25,6 +25,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Text where the bytes are UTF-8. */
 export function plainText(bytes: Buffer, telling: Telling): unknown {
+  if (!telling.hasZeroInText && bytes.includes(0)) return telling.bytes(bytes);
   try {
     return utf8.decode(bytes);
   } catch {

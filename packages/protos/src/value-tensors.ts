@@ -6,26 +6,27 @@ import { WrittenDouble } from './plain-document.js';
 import { beginWriting, contentOfLists, encodeTexts, listsOf, objectOf } from './plain-inputs.js';
 import { plainTensors } from './plain-outputs.js';
 import { encodeTensors } from './predict-message.js';
-import { asValues } from './telling.js';
-import { dimsOf, encodeContent, encodeTypeAndShape } from './tensor-content.js';
+import { asValues, asValuesAndFiles } from './telling.js';
+import { encodeContent, encodeTypeAndShape } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
+import { toldSize } from './told-size.js';
 import { lengthTag } from './wire.js';
 
 /** Each becomes a value of its own, and several letters of JSON. */
 const maxValues = 2_000_000;
 
 /**
- * Tensors as plain values, by nothing but their own types and shapes. Throws MALFORMED_REQUEST of one that is none,
- * and PAYLOAD_TOO_LARGE of more values than are told one by one.
+ * Tensors as plain values, by nothing but their own types and shapes: DT_STRING as text where it is UTF-8 without a
+ * zero byte. Throws MALFORMED_REQUEST of one that is none, and PAYLOAD_TOO_LARGE of more values than are told one by one.
  */
 export function valuesOfTensors(
   tensors: ReadonlyMap<string, TensorOutline>,
 ): Record<string, unknown> {
-  if (countIn(tensors) > maxValues) {
+  if (toldSize(tensors).values > maxValues) {
     const text = `The tensors have more than ${maxValues} values: give such as bytes, in a DT_STRING.`;
     throw new AppError('PAYLOAD_TOO_LARGE', text);
   }
-  return plainTensors([], tensors, asValues);
+  return plainTensors([], tensors, asValuesAndFiles);
 }
 
 /**
@@ -44,17 +45,6 @@ export function tensorsOfValues(values: Readonly<Record<string, unknown>>): Map<
       }
     }),
   );
-}
-
-function countIn(tensors: ReadonlyMap<string, TensorOutline>): number {
-  let count = 0;
-  for (const tensor of tensors.values()) {
-    const { elements, bytes, subtensors = [] } = tensor;
-    const dims = dimsOf(tensor);
-    count += dims?.reduce((product, size) => product * size, 1) ?? elements ?? bytes.length;
-    for (const map of subtensors) count += countIn(map);
-  }
-  return count;
 }
 
 type Kind = 'DT_STRING' | 'DT_INT64' | 'DT_DOUBLE' | 'DT_BOOL' | 'DT_MAP';

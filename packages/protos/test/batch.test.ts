@@ -1,3 +1,4 @@
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { describe, expect, it } from 'vitest';
 import { dataTypes } from '@inference-server/contracts';
 import {
@@ -68,7 +69,7 @@ describe('inputs.json', () => {
 describe('outputs.json', () => {
   const read = (text: string, files: Record<string, Buffer> = {}, areTensors = false) => {
     const output = readBatchOutput(Buffer.from(text), areTensors);
-    expect([...output.files]).toEqual(Object.keys(files));
+    expect([...output.files.keys()]).toEqual(Object.keys(files));
     return withFiles(output, new Map(Object.entries(files)));
   };
 
@@ -112,6 +113,86 @@ describe('outputs.json', () => {
       expect(() => tensorsOfValues(values)).toThrow(failing('MODEL_ERROR', /"bad" is no tensor/));
     },
   );
+});
+
+/** A TensorProto of one value that says that it stands in so many places. */
+function filled(places: number | number[], dtype: number, value: Buffer): Buffer {
+  const shape = new BinaryWriter();
+  for (const length of [places].flat()) {
+    const size = new BinaryWriter().tag(1, WireType.Varint).int64(length).finish();
+    shape.tag(2, WireType.LengthDelimited).bytes(size);
+  }
+  const tensor = new BinaryWriter().tag(1, WireType.Varint).int32(dtype);
+  tensor.tag(2, WireType.LengthDelimited).bytes(shape.finish());
+  return Buffer.concat([tensor.finish(), value]);
+}
+
+const textOf = (text: string) =>
+  Buffer.from(new BinaryWriter().tag(8, WireType.LengthDelimited).string(text).finish());
+
+function mapOf(tensor: Buffer): Buffer {
+  const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a');
+  entry.tag(2, WireType.LengthDelimited).bytes(tensor);
+  const map = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(entry.finish());
+  return Buffer.from(
+    new BinaryWriter().tag(27, WireType.LengthDelimited).bytes(map.finish()).finish(),
+  );
+}
+
+describe('a value that stands in many places', () => {
+  const messageOf = (tensor: Buffer) => Buffer.concat(encodeOutputs(new Map([['x', tensor]])));
+  const tensorsOf = (tensor: Buffer) => outlinePredictResponse(messageOf(tensor)).outputs;
+  const { DT_STRING, DT_MAP, DT_INT64 } = dataTypes;
+
+  it('is told in each', () => {
+    const maps = filled(2, DT_MAP, mapOf(filled(3, DT_STRING, textOf('ab'))));
+    const values = { x: [{ a: ['ab', 'ab', 'ab'] }, { a: ['ab', 'ab', 'ab'] }] };
+    expect(valuesOfTensors(tensorsOf(maps))).toEqual(values);
+    expect(plainOutputs({ outputs: [] }, messageOf(maps))).toEqual(values);
+  });
+
+  it.each([
+    ['text', filled(1_900_000, DT_STRING, textOf('a'.repeat(100)))],
+    [
+      'text in maps',
+      filled(1_000, DT_MAP, mapOf(filled(1_000, DT_STRING, textOf('a'.repeat(100))))),
+    ],
+    [
+      'maps in maps',
+      filled(
+        1_000,
+        DT_MAP,
+        mapOf(filled(1_000, DT_MAP, mapOf(filled(1_000, DT_STRING, textOf(''))))),
+      ),
+    ],
+    [
+      'no number of places',
+      filled([2 ** 50, 2 ** 50], DT_MAP, mapOf(filled(1, DT_INT64, Buffer.of(0x50, 1)))),
+    ],
+  ])('is refused where it would take too much: %s', (_what, tensor) => {
+    const tooMuch = /too much room|more than 2000000 values/;
+    const bounded = expect.objectContaining({
+      code: expect.stringMatching(/^(?:MALFORMED_REQUEST|PAYLOAD_TOO_LARGE)$/) as string,
+      message: expect.stringMatching(tooMuch) as string,
+    }) as Error;
+    expect(() => valuesOfTensors(tensorsOf(tensor))).toThrow(bounded);
+    expect(() => plainOutputs({ outputs: [] }, messageOf(tensor))).toThrow(
+      failing('MODEL_ERROR', tooMuch),
+    );
+  });
+});
+
+it('text with a zero byte in it is bytes for a batch model, as all that is no text', () => {
+  const zeros = Buffer.alloc(5);
+  const message = Buffer.concat(encodeOutputs(tensorsOfValues({ t: 'a', z: zeros })));
+  const { outputs } = outlinePredictResponse(message);
+  expect(valuesOfTensors(outputs)).toEqual({ t: 'a', z: new Uint8Array(5) });
+  expect(plainOutputs({ outputs: [] }, message)).toEqual({ t: 'a', z: zeros.toString() });
+});
+
+it('more bytes than a zip has room for are refused before a zip is made of them', () => {
+  const ones = Array.from({ length: 50_000 }, () => Uint8Array.of(1));
+  expect(() => batchInputOf({ ones }, 1e9)).toThrow(failing('PAYLOAD_TOO_LARGE', /49999 values/));
 });
 
 it('tensors of more values than can be told one by one are refused before they are', () => {

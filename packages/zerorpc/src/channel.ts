@@ -7,7 +7,7 @@ import { wokenOrAborted } from './outbox.js';
  * A call from its first message to its last.
  *
  *   open ──OK, ERR, STREAM_DONE──▶ ended
- *     └──silence, a client that is gone, the server's end (signal aborts)──▶ ended
+ *     └──silence, a client that is gone, its time, the server's end (signal aborts)──▶ ended
  */
 export interface Channel {
   readonly key: string;
@@ -21,6 +21,8 @@ export interface Channel {
   /** When the client was last heard of, and when the next heartbeat is due (performance.now()). */
   heardAt: number;
   beatAt: number;
+  /** When its time is over. */
+  readonly deadlineAt: number;
   /** Whether a heartbeat still waits to go out: a second one would say no more. */
   isBeatWaiting: boolean;
   /** The client has room for so many more messages. */
@@ -35,7 +37,7 @@ const maxSlots = 2 ** 31;
 
 export function openChannel(
   named: Pick<Channel, 'key' | 'connection' | 'route' | 'id' | 'version'>,
-  { now, beatMs }: { now: number; beatMs: number },
+  { now, beatMs, maxCallMs }: { now: number; beatMs: number; maxCallMs: number },
 ): Channel {
   const over = new AbortController();
   const wakers = new Set<() => void>();
@@ -47,6 +49,7 @@ export function openChannel(
     // A passive client sends its first heartbeat when it has had ours for a while: it is given the time.
     heardAt: now + beatMs,
     beatAt: now + beatMs,
+    deadlineAt: now + maxCallMs,
     isBeatWaiting: false,
     grant(more) {
       slots = Math.min(maxSlots, slots + more);
@@ -65,18 +68,21 @@ export function openChannel(
 }
 
 /**
- * Has heartbeats sent on open channels, and tells of those whose clients are silent for two of them. One timer for all.
+ * Has heartbeats sent on open channels, and tells of those whose clients are silent for two of them, and of those
+ * whose time is over. One timer for all.
  */
 export function keepBeats({
   channels,
   beatMs,
   beat,
   onSilent,
+  onLate,
 }: {
   channels: ReadonlyMap<string, Channel>;
   beatMs: number;
   beat: (channel: Channel) => void;
   onSilent: (channel: Channel) => void;
+  onLate: (channel: Channel) => void;
 }): () => void {
   const lookMs = beatMs / 20;
   let lookedAt = performance.now();
@@ -89,7 +95,8 @@ export function keepBeats({
     lookedAt = now;
     for (const channel of [...channels.values()]) {
       channel.heardAt += pauseMs;
-      if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
+      if (now >= channel.deadlineAt) onLate(channel);
+      else if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
       else if (now >= channel.beatAt) {
         channel.beatAt = now + beatMs - lookMs / 2;
         beat(channel);

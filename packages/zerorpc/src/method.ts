@@ -18,8 +18,10 @@ export interface ZeroRpcCall {
   headers: ReadonlyMap<string, unknown>;
   /** Of the client's protocol: 1, 2, 3. */
   version: number;
-  /** Aborts with a ZeroRpcError when the client is lost, or the server ends. */
+  /** Aborts with a ZeroRpcError when the client is lost, the time is over, or the server ends. */
   signal: AbortSignal;
+  /** When the time is over (performance.now()); `signal` may abort up to a twentieth of a heartbeat later. */
+  deadlineAt: number;
   /** Takes of the budget what the method needs beside the request, until the call is over. False: it is not there. */
   take(bytes: number): boolean;
 }

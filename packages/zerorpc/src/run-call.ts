@@ -33,7 +33,7 @@ export async function runCall(
   try {
     running = startMethod(event, table, {
       ...{ connection: channel.connection, headers: event.headers },
-      ...{ version: event.version, signal, take },
+      ...{ version: event.version, signal, deadlineAt: channel.deadlineAt, take },
     });
     const value = await untilAborted(running, signal);
     if (isStream(value)) {

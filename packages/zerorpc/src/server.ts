@@ -12,6 +12,7 @@ import { openRouter } from './router.js';
 import { runCall } from './run-call.js';
 import {
   isBusy,
+  isLate,
   isStopping,
   lostRemote,
   tooManyCalls,
@@ -40,6 +41,8 @@ export interface ZeroRpcServerOptions {
    * could not pass for: who lets everybody in who reaches a loopback address lets in every page in a browser there.
    */
   refusesOldPeers?: boolean;
+  /** How long a call may take. Unless it is said: as long as its client is there. */
+  maxCallMs?: number;
   /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
   beatMs?: number;
 }
@@ -51,7 +54,8 @@ const maxRouteFrames = 8;
 
 /** The server side of ZeroRPC, for clients of versions 3 and 2 of its protocol, and 1. */
 export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServer {
-  const { methods, budget, onFault, onDropped = () => undefined, beatMs = 5_000 } = options;
+  const { methods, budget, onFault, onDropped = () => undefined } = options;
+  const { maxCallMs = Infinity, beatMs = 5_000 } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const table = withIntrospection(options.serviceName, methods);
   const connections = rememberConnections();
@@ -81,6 +85,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     ...{ channels, beatMs, beat: answers.beat },
     // A client that was only asleep finds the error when it wakes.
     onSilent: (channel) => end(channel, lostRemote()),
+    onLate: (channel) => end(channel, isLate()),
   });
 
   function receive(frames: readonly Buffer[]): void {
@@ -139,7 +144,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       answers.refuse(to, refusal);
       return;
     }
-    const channel = openChannel({ key, ...to }, { now: performance.now(), beatMs });
+    const channel = openChannel({ key, ...to }, { now: performance.now(), beatMs, maxCallMs });
     channels.set(key, channel);
     channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
     peer.calls += 1;

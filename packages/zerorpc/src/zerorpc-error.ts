@@ -15,6 +15,10 @@ export function lostRemote(): ZeroRpcError {
   return new ZeroRpcError('LostRemote', 'Lost remote after 10s heartbeat');
 }
 
+export function isLate(): ZeroRpcError {
+  return new ZeroRpcError('TimeoutError', 'The call was not answered in time.');
+}
+
 export function isBusy(): ZeroRpcError {
   return new ZeroRpcError('ServerBusy', 'The server holds too many messages at the moment.');
 }

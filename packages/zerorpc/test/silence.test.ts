@@ -43,6 +43,20 @@ test('heartbeats come unprompted while a call runs, and end with it', async () =
   expect(peers.came.length).toBe(beats);
 });
 
+test('a call has its time, and no more, however often its client beats', async () => {
+  const { seen, hang } = hanging();
+  const { port, budget } = await startServer({ hang }, { beatMs: easyBeatMs, maxCallMs: 600 });
+  const peers = await startPeers(port);
+  const began = performance.now();
+  const call = peers.call('hang', []);
+  peers.command({ do: 'beat', client: 0, channel: call, every: easyBeatMs / 1_000 });
+  const args = ['TimeoutError', 'The call was not answered in time.', expect.any(String)];
+  expect(await peers.next(call)).toMatchObject({ name: 'ERR', args });
+  expect(performance.now() - began).toBeGreaterThan(590);
+  expect(seen.reason).toMatchObject({ name: 'TimeoutError' });
+  await eventually(() => budget.held).toBe(0);
+});
+
 test('a client that is silent for two heartbeats is lost', async () => {
   const { seen, hang } = hanging();
   const { port, budget, faults } = await startServer({ hang }, { beatMs: easyBeatMs });

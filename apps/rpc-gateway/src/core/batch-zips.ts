@@ -14,7 +14,10 @@ import {
   type BatchOutput,
 } from '@inference-server/protos';
 
-/** The input of a task: each time the same bytes, which is how a post that is made again is known. */
+/**
+ * The input of a task: each time the same bytes, which is how a post that is made again is known. Nothing is packed: of
+ * a mask that is nearly all zeros a zip would be left that is refused for being too small for what is in it.
+ */
 export function inputZip({ document, files }: BatchInput): AsyncIterable<Buffer> {
   return writeZip(entriesOf(new Map<string, Uint8Array>([['inputs.json', document], ...files])));
 }
@@ -23,7 +26,7 @@ export function inputZip({ document, files }: BatchInput): AsyncIterable<Buffer>
 export interface OutputBounds {
   /** Of outputs.json: while it is read nothing else is done. */
   maxDocumentBytes: number;
-  /** Of that and the files that it names. */
+  /** Of that, and of the files that it names as often as it does. */
   maxBytes: number;
   /** Throws where there is no room. */
   hold(bytes: number): void;
@@ -36,7 +39,7 @@ export async function outputsIn(
   { areTensors, ...bounds }: OutputBounds & { areTensors: boolean },
 ): Promise<Record<string, unknown>> {
   try {
-    const [document] = await filesIn(zip, new Set(['outputs.json']), {
+    const [document] = await filesIn(zip, new Map([['outputs.json', 1]]), {
       ...bounds,
       maxBytes: bounds.maxDocumentBytes,
     });
@@ -58,7 +61,7 @@ const modified = new Date('1980-01-01T00:00:00Z');
 async function* entriesOf(files: ReadonlyMap<string, Uint8Array>): AsyncGenerator<NewZipEntry> {
   for (const [path, bytes] of files) {
     const content = chunksOf(bytes);
-    yield { path, mode: 0o100644, modified, bytes: bytes.byteLength, content };
+    yield { path, mode: 0o100644, modified, bytes: bytes.byteLength, content, isStored: true };
   }
 }
 
@@ -79,17 +82,20 @@ async function namedFiles(
 
 async function filesIn(
   zip: Buffer,
-  wanted: ReadonlySet<string>,
+  /** And in how many places the bytes will stand. */
+  wanted: ReadonlyMap<string, number>,
   { maxBytes, hold, signal }: Pick<OutputBounds, 'maxBytes' | 'hold' | 'signal'>,
 ): Promise<[path: string, bytes: Buffer][]> {
   const found: [string, Buffer][] = [];
   let bytes = 0;
   const limits = { ...noZipLimits, maxEntries: defaultZipLimits.maxEntries };
   for await (const { file, content } of readZipEntries(zipOfBytes(zip), limits, signal)) {
-    if (file === undefined || !wanted.has(file.path)) continue;
-    bytes += file.bytes;
+    if (file === undefined) continue;
+    const places = wanted.get(file.path);
+    if (places === undefined) continue;
+    bytes += file.bytes * places;
     if (bytes > maxBytes) throw tooLarge();
-    hold(file.bytes);
+    hold(file.bytes * places);
     const whole = Buffer.allocUnsafe(file.bytes);
     let at = 0;
     for await (const chunk of content()) at += chunk.copy(whole, at);

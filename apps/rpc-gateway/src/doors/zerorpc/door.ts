@@ -48,7 +48,8 @@ export function createZeroRpcDoor(
   const access = createZeroRpcAccess({ callers, anonymousRole, isExposed });
   const server = createZeroRpcServer({
     serviceName: 'ModelZeroRPCService',
-    methods: modelMethods({ access, callers, predictor, maxQueuedBytes, maxCallMs }),
+    methods: modelMethods({ access, callers, predictor, maxQueuedBytes }),
+    maxCallMs,
     limits: { maxFrameBytes: Math.min(maxMessageBytes, defaultLimits.maxFrameBytes) },
     budget,
     // A page in a browser on this machine would be one that shows nothing.

@@ -4,7 +4,7 @@ import { joinSignals } from '@inference-server/service-kit';
 import type { ZeroRpcCall } from '@inference-server/zerorpc';
 import type { AnyModel } from '../../core/hosted-models.js';
 import { predictPlain } from '../../core/plain-call.js';
-import { isLate, noRoom } from '../../core/predict-call.js';
+import { noRoom } from '../../core/predict-call.js';
 import type { Predictor } from '../../core/predictor.js';
 import type { Admitted, Callers } from '../callers.js';
 
@@ -15,22 +15,18 @@ export interface PredictOptions {
   predictor: Predictor;
   callers: Pick<Callers, 'watch'>;
   maxQueuedBytes: number;
-  maxCallMs: number;
 }
 
-/** `predict` of plain values, until its client has gone, its time is over, or what it showed is good no more. */
+/** `predict` of plain values, until the call is over, or what its client showed is good no more. */
 export async function predictOnce(
   { human_readable_id: name }: AnyModel,
   data: unknown,
-  { signal, take }: Pick<ZeroRpcCall, 'signal' | 'take'>,
+  { signal, deadlineAt, take }: Pick<ZeroRpcCall, 'signal' | 'deadlineAt' | 'take'>,
   admitted: Admitted,
-  { predictor, callers, maxQueuedBytes, maxCallMs }: PredictOptions,
+  { predictor, callers, maxQueuedBytes }: PredictOptions,
 ): Promise<Record<string, unknown>> {
-  const deadlineAt = performance.now() + maxCallMs;
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(isLate()), maxCallMs);
   const { revoked, end } = callers.watch(admitted);
-  const joined = joinSignals(signal, late.signal, ...(revoked === undefined ? [] : [revoked]));
+  const joined = revoked && joinSignals(signal, revoked);
   const hold = (bytes: number, tooLarge: () => AppError) => {
     if (bytes > maxQueuedBytes) throw tooLarge();
     if (!take(bytes)) throw noRoom();
@@ -38,7 +34,7 @@ export async function predictOnce(
   try {
     const { model, message, outputs } = await predictPlain(predictor, {
       ...{ target: { name, version: undefined }, caller: admitted.caller },
-      ...{ deadlineAt, signal: joined.signal },
+      ...{ deadlineAt, signal: joined?.signal ?? signal },
       encode: ({ inputs }) => Buffer.concat(encodeInputs(tensorsOfPlain(inputs, data))),
       values: () => objectOf(data),
       holdRequest: (bytes) => hold(bytes, requestTooLarge),
@@ -46,8 +42,7 @@ export async function predictOnce(
     });
     return outputs ?? plainOutputs(model.contract, message);
   } finally {
-    clearTimeout(timer);
-    joined.release();
+    joined?.release();
     end();
   }
 }
