@@ -160,16 +160,33 @@ describe('many streams', () => {
 test('data that wait for their turn are counted as those that have had it', async () => {
   const MiB = 1024 ** 2;
   const calls: unknown[] = [];
-  const { address } = await startStreams({
+  const { api, address } = await startStreams({
     replicas: [(call) => calls.push(call)],
     // Streams may have one in the queue at a time.
     options: { maxQueuePerModel: 2, maxQueuedBytes: 8 * MiB, maxMessageBytes: 2 * MiB },
   });
   openStream(address).send('a');
   await expect.poll(() => calls.length, soon).toBe(1);
-  const { send, ended } = openStream(address);
-  for (let n = 0; n < 12; n += 1) send(Buffer.alloc(MiB));
-  expect(await ended).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  const ends = [];
+  for (let n = 0; n < 10; n += 1) {
+    const { send, show, ended } = openStream(address);
+    const next = tokenOf(100 + n);
+    const isRead = deferred();
+    api.callers.set(next, { human_readable_id: 'echo' });
+    api.onIdentify = async (bearer) => {
+      if (bearer === next) isRead.resolve();
+    };
+    send(Buffer.alloc(1.5 * MiB));
+    // It is read after the data.
+    show(next);
+    ends.push(await Promise.race([ended, isRead.promise]));
+  }
+  const refused = expect.objectContaining({ code: status.RESOURCE_EXHAUSTED }) as object;
+  // What is being taken over is held twice for a moment.
+  expect(ends).toEqual([
+    ...Array.from({ length: 4 }, () => undefined),
+    ...Array.from({ length: 6 }, () => refused),
+  ]);
 });
 
 describe('a stream ends', () => {
