@@ -100,7 +100,7 @@ async function begin(
   });
   onTestFinished(() => void client.kill('SIGKILL'));
   const lines = createInterface(client.stdout)[Symbol.asyncIterator]();
-  const next = async () => JSON.parse((await lines.next()).value ?? '{}') as unknown;
+  const next = async () => JSON.parse(String((await lines.next()).value ?? '{}')) as unknown;
   expect(await next()).toBe('told');
   return { ended: next() as Promise<Found> };
 }

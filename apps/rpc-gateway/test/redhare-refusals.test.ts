@@ -61,7 +61,8 @@ describe('auth', () => {
     const { token: first } = await authAt(address, byKey);
     api.tell({ models: [] });
     for (const shown of [key, first]) {
-      const asked = () => authAt(address, { ...byKey, token: shown }).catch((error) => error);
+      const asked = () =>
+        authAt(address, { ...byKey, token: shown }).catch((error: unknown) => error);
       await expect.poll(asked, soon).toMatchObject({ code: NOT_FOUND });
     }
   });

@@ -1,4 +1,9 @@
-import type { ClientDuplexStream, ClientOptions, handleUnaryCall, ServiceError } from '@grpc/grpc-js';
+import type {
+  ClientDuplexStream,
+  ClientOptions,
+  handleUnaryCall,
+  ServiceError,
+} from '@grpc/grpc-js';
 import { expect, onTestFinished } from 'vitest';
 import type { HostedModel, ModelContract } from '@inference-server/contracts';
 import {

@@ -159,16 +159,34 @@ describe('many streams', () => {
 
 test('data that wait for their turn are counted as those that have had it', async () => {
   const MiB = 1024 ** 2;
-  const { address } = await startStreams({
-    model: textModel({ target_in_flight: 1 }),
-    replicas: [() => undefined],
+  const calls: unknown[] = [];
+  const { api, address } = await startStreams({
+    replicas: [(call) => calls.push(call)],
     // Streams may have one in the queue at a time.
     options: { maxQueuePerModel: 2, maxQueuedBytes: 8 * MiB, maxMessageBytes: 2 * MiB },
   });
-  const streams = Array.from({ length: 10 }, () => openStream(address));
-  for (const { send } of streams) send(Buffer.alloc(1.5 * MiB));
-  const first = await Promise.race(streams.map(({ ended }) => ended));
-  expect(first).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  openStream(address).send('a');
+  await expect.poll(() => calls.length, soon).toBe(1);
+  const ends = [];
+  for (let n = 0; n < 10; n += 1) {
+    const { send, show, ended } = openStream(address);
+    const next = tokenOf(100 + n);
+    const isRead = deferred();
+    api.callers.set(next, { human_readable_id: 'echo' });
+    api.onIdentify = async (bearer) => {
+      if (bearer === next) isRead.resolve();
+    };
+    send(Buffer.alloc(1.5 * MiB));
+    // It is read after the data.
+    show(next);
+    ends.push(await Promise.race([ended, isRead.promise]));
+  }
+  const refused = expect.objectContaining({ code: status.RESOURCE_EXHAUSTED }) as object;
+  // What is being taken over is held twice for a moment.
+  expect(ends).toEqual([
+    ...Array.from({ length: 4 }, () => undefined),
+    ...Array.from({ length: 6 }, () => refused),
+  ]);
 });
 
 describe('a stream ends', () => {

@@ -20,10 +20,7 @@ const Bearer = Type.String({ minLength: 1, maxLength: 2_000 });
 
 /** What somebody shows at a door: a key or a token, or name and password. */
 export const ShownCredential = Type.Union([
-  Type.Object(
-    { bearer: Bearer, address },
-    { additionalProperties: false },
-  ),
+  Type.Object({ bearer: Bearer, address }, { additionalProperties: false }),
   Type.Object({ ...Login, address }, { additionalProperties: false }),
 ]);
 export type ShownCredential = Static<typeof ShownCredential>;
