@@ -74,7 +74,7 @@ export function plainTensors(
   tensors: ReadonlyMap<string, TensorOutline>,
   telling: Telling,
 ): Record<string, unknown> {
-  if (toldSize(tensors).filled > maxValues) throw filledTooMuch();
+  if (toldSize(tensors).filled.values > maxValues) throw filledTooMuch();
   return plainMap(fields, tensors, telling);
 }
 

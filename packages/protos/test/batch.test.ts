@@ -130,10 +130,14 @@ function filled(places: number | number[], dtype: number, value: Buffer): Buffer
 const textOf = (text: string) =>
   Buffer.from(new BinaryWriter().tag(8, WireType.LengthDelimited).string(text).finish());
 
-function mapOf(tensor: Buffer): Buffer {
-  const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a');
-  entry.tag(2, WireType.LengthDelimited).bytes(tensor);
-  const map = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(entry.finish());
+/** The map_val of a TensorProto: a map of tensors. */
+function mapOf(...tensors: Buffer[]): Buffer {
+  const map = new BinaryWriter();
+  tensors.forEach((tensor, n) => {
+    const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string('abc'.charAt(n));
+    entry.tag(2, WireType.LengthDelimited).bytes(tensor);
+    map.tag(1, WireType.LengthDelimited).bytes(entry.finish());
+  });
   return Buffer.from(
     new BinaryWriter().tag(27, WireType.LengthDelimited).bytes(map.finish()).finish(),
   );
@@ -153,6 +157,17 @@ describe('a value that stands in many places', () => {
 
   it.each([
     ['text', filled(1_900_000, DT_STRING, textOf('a'.repeat(100)))],
+    [
+      'several texts',
+      filled(
+        1,
+        DT_MAP,
+        mapOf(
+          filled(800_000, DT_STRING, textOf('a'.repeat(50))),
+          filled(800_000, DT_STRING, textOf('b'.repeat(50))),
+        ),
+      ),
+    ],
     [
       'text in maps',
       filled(1_000, DT_MAP, mapOf(filled(1_000, DT_STRING, textOf('a'.repeat(100))))),
