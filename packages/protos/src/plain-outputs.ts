@@ -6,6 +6,7 @@ import { outlinePredictResponse } from './predict-message.js';
 import {
   badTensor,
   contentOf,
+  countOfValues,
   dimsOf,
   filledList,
   stringsOf,
@@ -17,8 +18,10 @@ import { plainText } from './text-form.js';
 
 /** Lists of nothing in lists: more is no answer of a model. */
 const maxLists = 1_000_000;
-/** Each becomes several bytes of text and far more on the way there. */
+/** Each is far more than its bytes. */
 const maxValues = 32_000_000;
+/** Of an answer in JSON: while a second or two go by for as many, nothing else is done. */
+export const maxJsonValues = 4_000_000;
 
 /**
  * The outputs of a PredictResponse as a JSON text. Throws MODEL_ERROR of an answer that is none, or that
@@ -28,7 +31,14 @@ export function jsonFromPredictResponse(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
 ): string {
-  return answered(() => JSON.stringify(toldOutputs(contract, bytes, inJson)));
+  return answered(() => {
+    const { outputs } = outlinePredictResponse(bytes);
+    if (countOfValues(outputs) > maxJsonValues) {
+      const text = `It has more than ${maxJsonValues} values, which is too many for JSON.`;
+      throw new AppError('MODEL_ERROR', text);
+    }
+    return JSON.stringify(plainTensors(contract.outputs, outputs, inJson));
+  });
 }
 
 /**
@@ -39,7 +49,9 @@ export function plainOutputs(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
 ): Record<string, unknown> {
-  return answered(() => toldOutputs(contract, bytes, asValues));
+  return answered(() =>
+    plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, asValues),
+  );
 }
 
 /** Whatever is wrong with an answer is the model's fault, not the caller's. */
@@ -56,14 +68,6 @@ export function answered<T>(read: () => T): T {
     if (!(cause instanceof RangeError)) throw cause;
     throw new AppError('MODEL_ERROR', "The model's answer is too large for JSON.", { cause });
   }
-}
-
-function toldOutputs(
-  contract: Pick<ModelContract, 'outputs'>,
-  bytes: Buffer,
-  telling: Telling,
-): Record<string, unknown> {
-  return plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, telling);
 }
 
 export function plainTensors(

@@ -40,6 +40,18 @@ export function stringsOf(tensor: TensorOutline): Buffer[] {
   return wanted === strings.length ? strings : filledList(strings, wanted);
 }
 
+/** How many values tensors have, those of their maps among them, as far as their sizes and outlines say. */
+export function countOfValues(tensors: ReadonlyMap<string, TensorOutline>): number {
+  let count = 0;
+  for (const tensor of tensors.values()) {
+    const { elements, bytes, subtensors = [] } = tensor;
+    const dims = dimsOf(tensor);
+    count += dims?.reduce((product, size) => product * size, 1) ?? elements ?? bytes.length;
+    for (const map of subtensors) count += countOfValues(map);
+  }
+  return count;
+}
+
 /** A TensorProto with its values in `tensor_content`, in pieces. */
 export function encodeContent(dtype: number, dims: readonly number[], content: Buffer): Buffer[] {
   const head = [encodeTypeAndShape(dtype, dims)];
@@ -149,6 +161,7 @@ function createNumbers(type: FixedType) {
   let used = 0;
   const reserve = (more: number) => {
     if (used + more <= buffer.length) return;
+    if (used + more > maxContentBytes) throw badTensor('would take too much room once written out');
     const larger = Buffer.alloc(Math.max(used + more, 2 * buffer.length, 64));
     buffer.copy(larger, 0, 0, used);
     buffer = larger;

@@ -7,7 +7,7 @@ import { beginWriting, contentOfLists, encodeTexts, listsOf, objectOf } from './
 import { plainTensors } from './plain-outputs.js';
 import { encodeTensors } from './predict-message.js';
 import { asValues } from './telling.js';
-import { dimsOf, encodeContent, encodeTypeAndShape } from './tensor-content.js';
+import { countOfValues, encodeContent, encodeTypeAndShape } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 import { lengthTag } from './wire.js';
 
@@ -21,7 +21,7 @@ const maxValues = 2_000_000;
 export function valuesOfTensors(
   tensors: ReadonlyMap<string, TensorOutline>,
 ): Record<string, unknown> {
-  if (countIn(tensors) > maxValues) {
+  if (countOfValues(tensors) > maxValues) {
     const text = `The tensors have more than ${maxValues} values: give such as bytes, in a DT_STRING.`;
     throw new AppError('PAYLOAD_TOO_LARGE', text);
   }
@@ -44,17 +44,6 @@ export function tensorsOfValues(values: Readonly<Record<string, unknown>>): Map<
       }
     }),
   );
-}
-
-function countIn(tensors: ReadonlyMap<string, TensorOutline>): number {
-  let count = 0;
-  for (const tensor of tensors.values()) {
-    const { elements, bytes, subtensors = [] } = tensor;
-    const dims = dimsOf(tensor);
-    count += dims?.reduce((product, size) => product * size, 1) ?? elements ?? bytes.length;
-    for (const map of subtensors) count += countIn(map);
-  }
-  return count;
 }
 
 type Kind = 'DT_STRING' | 'DT_INT64' | 'DT_DOUBLE' | 'DT_BOOL' | 'DT_MAP';
