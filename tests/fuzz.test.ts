@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { allRoutes, openApiDocument } from '@inference-server/contracts';
+import { fuzzMessages } from './fuzz/message-target.js';
 import { fuzzMultipart } from './fuzz/multipart-target.js';
 import { placesOf } from './fuzz/route-changes.js';
 import { fuzzRoutes } from './fuzz/route-target.js';
@@ -12,6 +13,12 @@ describe('fuzzing, in small', () => {
     // Neither are all refused nor all taken: both ways were gone.
     expect(accepted).toBeGreaterThan(200);
     expect(accepted).toBeLessThan(1_200);
+  }, 60_000);
+
+  it('reads or refuses messages of every door', async () => {
+    const { accepted } = await fuzzMessages({ cases: 5_000, seed: 1 });
+    expect(accepted).toBeGreaterThan(1_000);
+    expect(accepted).toBeLessThan(4_500);
   }, 60_000);
 
   it('touches every parameter of every route of both APIs', async () => {

@@ -55,10 +55,15 @@ function isWithoutReplica({ contract, method }: RouteCase, { body }: LaneAnswer)
 }
 
 function faultOfRefusal(made: RouteCase, answer: LaneAnswer) {
-  // What cannot be read at all has no address yet.
-  const isUnread = /"code":"(?:MALFORMED_REQUEST|HEADERS_TOO_LARGE)"/.test(answer.body.toString());
-  const isOip = isOipAddress(made.target) && !isUnread;
+  const isOip = isOipAddress(made.target) && !isUnread(made, answer);
   return isOip ? faultOfError(made, answer) : faultOfProblem(made, answer);
+}
+
+/** What cannot be read at all has no address yet. */
+function isUnread({ method }: RouteCase, { headers, body }: LaneAnswer): boolean {
+  if (headers.get('content-type')?.startsWith('application/problem+json') !== true) return false;
+  if (method === 'HEAD' && body.length === 0) return true;
+  return /"code":"(?:MALFORMED_REQUEST|HEADERS_TOO_LARGE)"/.test(body.toString());
 }
 
 /** Of an address that has another form of errors. */

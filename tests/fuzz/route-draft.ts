@@ -3,11 +3,12 @@ import {
   allRoutes,
   frameInvocation,
   headedType,
+  oipLengthHeader,
   type InvocationHead,
   type RouteContract,
 } from '@inference-server/contracts';
 import { often } from './often.js';
-import { anyJson, fitting, type Schema } from './schema-values.js';
+import { anyJson, fitting, jsonOf, type Schema } from './schema-values.js';
 
 /** One request of a route. In its texts `{name}` stands for what the scene has under that name. */
 export interface RouteCase {
@@ -99,6 +100,27 @@ const inferDocument = fc.record({
   ),
 });
 
+/** The same with bytes behind the JSON: as many as are told of, and not. */
+const inferWithBytes = fc
+  .tuple(
+    fc.constantFrom(16, 16, 16, 0, 15, -1, 2 ** 53),
+    fc.constantFrom('\u0001\0\0\0a', '\u0001\0\0\0\xff', '\0', '\xff\xff\xff\xffa'),
+    fc.constantFrom(0, 0, 0, 0, 1, -1),
+  )
+  .map(([numbers, text, off]): MadeBody => {
+    const sized = (name: string, datatype: string, size: number) => ({
+      ...{ name, datatype, shape: [datatype === 'INT64' ? 2 : 1] },
+      parameters: { binary_data_size: size },
+    });
+    const inputs = [sized('numbers', 'INT64', numbers), sized('text', 'BYTES', text.length)];
+    const json = jsonOf({ inputs, parameters: { binary_data_output: true } });
+    return {
+      content: `${json}${'\0'.repeat(16)}${text}`,
+      type: 'application/octet-stream',
+      headers: [[oipLengthHeader, String(json.length + off)]],
+    };
+  });
+
 /** Bodies of which the schema says less than what it asks is. */
 const usualBodies: Record<string, fc.Arbitrary<unknown>> = {
   predict: fc.record({
@@ -142,7 +164,7 @@ export function draftOf(app: RouteCase['app'], contract: RouteContract): fc.Arbi
       method: contract.method === 'GET' ? draft.method : contract.method,
       body: body.content,
       bodyType: body.type,
-      headers: [],
+      headers: body.headers ?? [],
       token: app === 'public-api' ? 'none' : 'right',
       suffix: '',
       rawQuery: [],
@@ -162,17 +184,18 @@ const zips = fc.oneof(
 export const formOf = (zip: string) =>
   `--b\r\nContent-Disposition: form-data; name="zip_file"; filename="a.zip"\r\n\r\n${zip}\r\n--b--\r\n`;
 
-function bodyOf({
-  body,
-  operationId,
-}: RouteContract): fc.Arbitrary<{ content: unknown; type: string }> {
+interface MadeBody {
+  content: unknown;
+  type: string;
+  headers?: [string, string][];
+}
+
+function bodyOf({ body, operationId }: RouteContract): fc.Arbitrary<MadeBody> {
   if (body === undefined) return fc.constant({ content: undefined, type: '' });
   if (body.kind === 'json') {
     const usually = usualBodies[operationId] ?? usualBody(body.schema);
-    return usually.map((content) => ({
-      content,
-      type: 'application/json',
-    }));
+    const made = usually.map((content): MadeBody => ({ content, type: 'application/json' }));
+    return body.hasBytes === true ? fc.oneof(made, inferWithBytes) : made;
   }
   if (body.kind === 'headed') {
     return fc

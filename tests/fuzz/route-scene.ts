@@ -78,8 +78,9 @@ export async function openScene() {
       GRPC_PORT: '0',
       HTTP_PORT: new URL(relayUrl).port,
       PRIVATE_API_URL: base,
-      // No consumer is here that would host a model.
+      // No consumer is here that would host a model, or run a task of one.
       START_TIMEOUT_S: '0.05',
+      MAX_CALL_S: '2',
     },
     ready: `${relayUrl}/readyz`,
   });

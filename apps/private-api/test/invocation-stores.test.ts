@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
+import { expect, it } from 'vitest';
 import { createTestDatabase, testRedis } from '@inference-server/testing';
 import { openDatabase } from '../src/database/database.js';
 import { createMemoryInvocationStore } from '../src/modules/invocations/stores/memory-invocation-store.js';
@@ -48,7 +49,7 @@ describeInvocationStore('Redis', async () => {
 
 describeInvocationStore('memory', async () => {
   let now = 0;
-  const store = createMemoryInvocationStore(() => now);
+  const store = createMemoryInvocationStore(() => now, 8 * 1024 ** 2);
   return {
     store,
     age: async (seconds) => {
@@ -56,4 +57,25 @@ describeInvocationStore('memory', async () => {
     },
     close: async () => store.close(),
   };
+});
+
+it('memory holds no more than it may, and has room again after a sweep', async () => {
+  let now = 0;
+  const store = createMemoryInvocationStore(() => now, 10_000);
+  const put = (id: number, bytes: number) =>
+    store.put({ owner: 'a', id }, { head: '{}', content: Buffer.alloc(bytes) });
+  await put(1, 4_000);
+  await put(2, 3_000);
+  const full = expect.objectContaining({ code: 'STORAGE_FULL' }) as Error;
+  await expect(put(3, 1_000)).rejects.toThrow(full);
+  await expect(put(1, 5_000)).rejects.toThrow(full);
+  expect(await store.bytesOf('a')).toBe(7_004);
+  await put(1, 3_000);
+  await put(3, 900);
+  // Those that are next to nothing take their room, too.
+  await expect(put(4, 0)).rejects.toThrow(full);
+  now = 1_000;
+  expect(await store.removeOld(1, 10)).toMatchObject({ count: 3 });
+  await put(4, 8_900);
+  await expect(put(4, 9_000)).rejects.toThrow(full);
 });

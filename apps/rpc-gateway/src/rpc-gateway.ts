@@ -92,7 +92,7 @@ export async function startRpcGateway(
           ...{ url: privateApiUrl, token: privateApiToken, agent: api.agent },
         }),
         defaultModel: config.defaultInvocationModel,
-        maxCallMs: config.maxCallMs,
+        ...{ maxCallMs: config.maxCallMs, maxJsonBytes: config.maxJsonBytes },
       }),
       authMethod({
         ...{ callers, predictor },

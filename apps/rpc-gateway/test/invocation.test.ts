@@ -161,6 +161,12 @@ describe('a call that fails is answered with ERROR, and nothing is stored:', () 
     ['no input', 'no model_input', {}, Buffer.alloc(0)],
     ['no text', 'no UTF-8', {}, { content: Buffer.from([0xff]) }],
     ['no JSON', 'The content is no JSON.', counts, { content: '{' }],
+    [
+      'JSON too large',
+      'MAX_JSON_BYTES',
+      { ...counts, maxJsonBytes: 10 },
+      { content: '{"n": 1234}' },
+    ],
     ['a missing input', '"n" is missing', counts, { content: '{}' }],
     ['a model that fails', 'The model answered FAILED_PRECONDITION: not today', fails, {}],
     ['an answer that is none', "The model's answer cannot be read", babbles, {}],

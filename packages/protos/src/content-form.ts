@@ -1,4 +1,5 @@
 import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
+import { AppError } from '@inference-server/errors';
 import type { MetadataEntry } from './invocation-message.js';
 import { readDocument } from './plain-document.js';
 import { objectOf } from './plain-inputs.js';
@@ -13,11 +14,13 @@ import { noObject, valuesOfJson } from './value-tree.js';
  * are (as a slice) to a model whose one input takes a text; else they are a JSON object with each input by
  * its name, as they are where there is no contract. `metadata` is for an input of that name that stands beside
  * others: of maps it is a list of {key, value}, of text that list in JSON; what the content says itself
- * counts more. Throws MALFORMED_REQUEST of what is no JSON, and VALIDATION_FAILED of what is no object.
+ * counts more. Throws MALFORMED_REQUEST of what is no JSON, VALIDATION_FAILED of what is no object, and
+ * PAYLOAD_TOO_LARGE of JSON that is larger than `maxJsonBytes`: nothing else is done while it is read.
  */
 export function inputsOfContent(
   contract: Pick<ModelContract, 'inputs'> | undefined,
   content: Buffer,
+  maxJsonBytes: number,
   metadata?: readonly MetadataEntry[],
 ): Record<string, unknown> {
   const fields = contract?.inputs ?? [];
@@ -25,6 +28,10 @@ export function inputsOfContent(
   const [field, ...others] = fields.filter(({ name }) => !Object.hasOwn(offered, name));
   if (field !== undefined && others.length === 0 && takesOneText(field)) {
     return { ...offered, [field.name]: inLists(content, field.shape) };
+  }
+  if (content.byteLength > maxJsonBytes) {
+    const text = `Content that is read as JSON may have ${maxJsonBytes} bytes (MAX_JSON_BYTES).`;
+    throw new AppError('PAYLOAD_TOO_LARGE', text);
   }
   if (contract === undefined) return valuesOfJson(content, 'The content');
   const given = objectOf(readDocument(fields, content, 'The content'));

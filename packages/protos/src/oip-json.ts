@@ -4,10 +4,10 @@ import type { ModelContract } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import { elementForm } from './element-forms.js';
 import { rawOf } from './oip-message.js';
-import type { InferOutput } from './oip-outputs.js';
+import { valuesIn, type InferOutput } from './oip-outputs.js';
 import { checkParameters, type InferInput, type InferRequest } from './oip-request.js';
 import { readDocument } from './plain-document.js';
-import { answered, valuesOfContent } from './plain-outputs.js';
+import { answered, maxJsonValues, valuesOfContent } from './plain-outputs.js';
 import { inJson, type Telling } from './telling.js';
 import { maxDims } from './tensor-outline.js';
 import { plainText } from './text-form.js';
@@ -66,13 +66,18 @@ export function inferRequestFromJson(
 
 /**
  * An inference response of HTTP, in pieces; `jsonLength` where bytes stand behind the JSON. Throws
- * VALIDATION_FAILED of texts that are no UTF-8 and not wanted as bytes.
+ * VALIDATION_FAILED of texts that are no UTF-8, and of more values than JSON is made of, that are not wanted as bytes.
  */
 export function inferResponseAsJson(
   head: { modelName: string; modelVersion: string; id: string },
   outputs: readonly InferOutput[],
 ): { pieces: Buffer[]; jsonLength: number | undefined } {
   const binary: Buffer[] = [];
+  const inJsonAll = outputs.filter(({ isBinary }) => !isBinary);
+  if (inJsonAll.reduce((sum, output) => sum + valuesIn(output), 0) > maxJsonValues) {
+    const text = `The outputs have more than ${maxJsonValues} values: ask for them with binary_data.`;
+    throw new AppError('VALIDATION_FAILED', text);
+  }
   const told = outputs.map((output) => {
     const { name, datatype, shape } = output;
     const start = JSON.stringify({ name, datatype, shape }).slice(0, -1);
@@ -108,6 +113,10 @@ function inputsOf(inputs: Static<typeof DocumentInput>[], binary: Buffer): Infer
     checkParameters(Object.keys(parameters ?? {}));
     const size = parameters?.['binary_data_size'];
     if (size === undefined) return { name, datatype, shape, values: { data } };
+    if (data !== undefined && data !== null) {
+      const text = 'There is an input with data beside the bytes that binary_data_size tells of.';
+      throw new AppError('VALIDATION_FAILED', text);
+    }
     if (typeof size !== 'number' || !Number.isInteger(size) || size < 0) throw wrongSize();
     return { name, datatype, shape, values: { raw: binary.subarray(at, (at += size)) } };
   });

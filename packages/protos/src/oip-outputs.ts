@@ -60,7 +60,7 @@ function readOutput(
     throw badTensor(`is of the type ${type}, for which the Open Inference Protocol has none`);
   }
   const values = tensor.dtype === dataTypes.DT_STRING ? stringsOf(tensor) : contentOf(tensor);
-  const shape = dimsOf(tensor) ?? shapeOf(countOf(dtype, values), contractShape);
+  const shape = dimsOf(tensor) ?? shapeOf(valuesIn({ dtype, values }), contractShape);
   return { datatype: datatype.name, shape, dtype, values };
 }
 
@@ -69,7 +69,8 @@ function bytesOf(values: Buffer | Buffer[]): number {
   return values.reduce((sum, text) => sum + 4 + text.byteLength, 0);
 }
 
-function countOf(dtype: DataTypeName, values: Buffer | Buffer[]): number {
+/** How many there are. */
+export function valuesIn({ dtype, values }: Pick<InferOutput, 'dtype' | 'values'>): number {
   if (Array.isArray(values)) return values.length;
   return values.byteLength / (fixedType(dataTypes[dtype])?.size ?? 1);
 }

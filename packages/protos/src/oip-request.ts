@@ -61,11 +61,12 @@ export function tensorsOfInferRequest(
   if (given.size < request.inputs.length) {
     throw new AppError('VALIDATION_FAILED', 'There is an input that stands twice.');
   }
+  const read: Reading = { typedBytes: 0 };
   const tensors = new Map(
     contract.inputs.map((field) => {
       const input = given.get(field.name);
       if (input === undefined) throw wrong(field.name, 'is missing');
-      return [field.name, encodeInput(field, input)];
+      return [field.name, encodeInput(field, input, read)];
     }),
   );
   if (given.size > tensors.size) {
@@ -107,7 +108,17 @@ function checkOutputs(fields: readonly ModelField[], asked: readonly AskedOutput
   for (const field of wanted) oipDatatypeOf(field, 'output');
 }
 
-function encodeInput(field: ModelField, input: InferInput): Buffer {
+/**
+ * Of a request, typed contents of numbers whose sizes vary: while they are read, one by one, nothing else is done,
+ * and each byte may become eight.
+ */
+const maxTypedBytes = 8 * 1024 * 1024;
+
+interface Reading {
+  typedBytes: number;
+}
+
+function encodeInput(field: ModelField, input: InferInput, read: Reading): Buffer {
   const { name, dtype } = field;
   const datatype = oipDatatypeOf(field, 'input');
   if (input.datatype !== datatype.name) throw wrong(name, `must be ${datatype.name}`);
@@ -118,7 +129,7 @@ function encodeInput(field: ModelField, input: InferInput): Buffer {
   if (dtype === undefined || dtype === 'DT_STRING') {
     return encodeStringsOf(input, dims, count);
   }
-  const content = contentOfInput(dtype, datatype, input, count);
+  const content = contentOfInput(dtype, datatype, input, count, read);
   return Buffer.concat(encodeContent(dataTypes[dtype], dims, content));
 }
 
@@ -127,6 +138,7 @@ function contentOfInput(
   { contents }: OipDatatype,
   input: InferInput,
   count: number,
+  read: Reading,
 ): Buffer {
   const { name, values } = input;
   const type = fixedType(dataTypes[dtype]);
@@ -137,6 +149,12 @@ function contentOfInput(
   }
   if ('contents' in values && contents === undefined) {
     throw wrong(name, 'can be given as raw contents only');
+  }
+  if ('contents' in values && type.wire === 'varint') {
+    read.typedBytes += values.contents.byteLength;
+    if (read.typedBytes > maxTypedBytes) {
+      throw wrong(name, 'has so much in typed contents that it is to be given as raw contents');
+    }
   }
   const content =
     'raw' in values

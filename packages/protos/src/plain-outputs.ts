@@ -19,8 +19,10 @@ import { toldSize } from './told-size.js';
 
 /** Lists of nothing in lists: more is no answer of a model. */
 const maxLists = 1_000_000;
-/** Each becomes several bytes of text and far more on the way there. */
+/** Each is far more than its bytes. */
 const maxValues = 32_000_000;
+/** Of an answer in JSON: while a second or two go by for as many, nothing else is done. */
+export const maxJsonValues = 4_000_000;
 
 /**
  * The outputs of a PredictResponse as a JSON text. Throws MODEL_ERROR of an answer that is none, or that
@@ -30,7 +32,14 @@ export function jsonFromPredictResponse(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
 ): string {
-  return answered(() => JSON.stringify(toldOutputs(contract, bytes, inJson)));
+  return answered(() => {
+    const { outputs } = outlinePredictResponse(bytes);
+    if (toldSize(outputs).values > maxJsonValues) {
+      const text = `It has more than ${maxJsonValues} values, which is too many for JSON.`;
+      throw new AppError('MODEL_ERROR', text);
+    }
+    return JSON.stringify(plainTensors(contract.outputs, outputs, inJson));
+  });
 }
 
 /**
@@ -41,7 +50,9 @@ export function plainOutputs(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
 ): Record<string, unknown> {
-  return answered(() => toldOutputs(contract, bytes, asValues));
+  return answered(() =>
+    plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, asValues),
+  );
 }
 
 /** Whatever is wrong with an answer is the model's fault, not the caller's. */
@@ -58,14 +69,6 @@ export function answered<T>(read: () => T): T {
     if (!(cause instanceof RangeError)) throw cause;
     throw new AppError('MODEL_ERROR', "The model's answer is too large for JSON.", { cause });
   }
-}
-
-function toldOutputs(
-  contract: Pick<ModelContract, 'outputs'>,
-  bytes: Buffer,
-  telling: Telling,
-): Record<string, unknown> {
-  return plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, telling);
 }
 
 /** Throws MALFORMED_REQUEST of tensors that cannot be told, or are too much to be. */

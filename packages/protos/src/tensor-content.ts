@@ -163,6 +163,7 @@ function createNumbers(type: FixedType) {
   let used = 0;
   const reserve = (more: number) => {
     if (used + more <= buffer.length) return;
+    if (used + more > maxContentBytes) throw badTensor('would take too much room once written out');
     const larger = Buffer.alloc(Math.max(used + more, 2 * buffer.length, 64));
     buffer.copy(larger, 0, 0, used);
     buffer = larger;

@@ -25,13 +25,15 @@ describe('a document without a contract', () => {
       ...{ n: [9007199254740993n, -1, 1.5], b: Uint8Array.of(0xff), t: { base64: '%' } },
     };
     expect(valuesOfJson(body, 'The body')).toEqual(values);
-    expect(inputsOfContent(undefined, Buffer.from(body))).toEqual(values);
+    expect(inputsOfContent(undefined, Buffer.from(body), 1_024)).toEqual(values);
   });
 
   it('is told by the name that its door has for it', () => {
     expect(() => valuesOfJson('[]', 'The body')).toThrow(/^The body must be a JSON object/);
     expect(() => valuesOfJson('{', 'The body')).toThrow(/^The body is no JSON/);
-    expect(() => inputsOfContent(undefined, Buffer.from('[]'))).toThrow(/^The content must be/);
+    expect(() => inputsOfContent(undefined, Buffer.from('[]'), 1_024)).toThrow(
+      /^The content must be/,
+    );
   });
 });
 

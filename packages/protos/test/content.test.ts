@@ -17,6 +17,7 @@ const text = (name: string, shape?: number[]): ModelField => ({
 });
 const number = (name: string): ModelField => ({ name, dtype: 'DT_INT64', shape: [] });
 const bytes = Buffer.from([0, 255, 1]);
+const kib = 1_024;
 
 describe('content for inputs', () => {
   it.each<[string, number[] | undefined, unknown]>([
@@ -26,18 +27,18 @@ describe('content for inputs', () => {
     ['as many as there are', [-1], [bytes]],
   ])('goes as it is to the one text, %s', (_, shape, value) => {
     const inputs = [text('image', shape)];
-    expect(inputsOfContent({ inputs }, bytes)).toEqual({ image: value });
-    expect(tensorsOfPlain(inputs, inputsOfContent({ inputs }, bytes)).size).toBe(1);
+    expect(inputsOfContent({ inputs }, bytes, kib)).toEqual({ image: value });
+    expect(tensorsOfPlain(inputs, inputsOfContent({ inputs }, bytes, kib)).size).toBe(1);
   });
 
   it('is a JSON object by name for any others', () => {
     const read = (json: string, ...inputs: ModelField[]) =>
-      inputsOfContent({ inputs }, Buffer.from(json));
+      inputsOfContent({ inputs }, Buffer.from(json), kib);
     expect(read('{"n":9007199254740993}', number('n'))).toEqual({ n: 2n ** 53n + 1n });
     expect(read('{"a":"1","b":2}', text('a'), number('b'))).toEqual({ a: '1', b: 2 });
     expect(read('{"a":["1","2"]}', text('a', [2]))).toEqual({ a: ['1', '2'] });
     expect(Object.keys(read('{"__proto__":1}', number('__proto__')))).toEqual(['__proto__']);
-    expect(inputsOfContent(undefined, Buffer.from('{"any":[1]}'))).toEqual({ any: [1] });
+    expect(inputsOfContent(undefined, Buffer.from('{"any":[1]}'), kib)).toEqual({ any: [1] });
   });
 
   it.each([
@@ -47,10 +48,21 @@ describe('content for inputs', () => {
     ['["secret"]', 'VALIDATION_FAILED', 'The content must be a JSON object'],
     ['null', 'VALIDATION_FAILED', 'The content must be a JSON object'],
   ])('is refused where it is %s', (content, code, message) => {
-    const read = () => inputsOfContent({ inputs: [number('a')] }, Buffer.from(content, 'latin1'));
+    const read = () =>
+      inputsOfContent({ inputs: [number('a')] }, Buffer.from(content, 'latin1'), kib);
     expect(read).toThrow(
       expect.objectContaining({ code, message: expect.stringContaining(message) as string }),
     );
+  });
+
+  it('is refused as JSON where that is too large, and as text is not', () => {
+    const large = Buffer.alloc(kib + 1, ' ');
+    for (const contract of [{ inputs: [number('a')] }, undefined]) {
+      expect(() => inputsOfContent(contract, large, kib)).toThrow(
+        expect.objectContaining({ code: 'PAYLOAD_TOO_LARGE' }),
+      );
+    }
+    expect(inputsOfContent({ inputs: [text('t')] }, large, kib)).toEqual({ t: large });
   });
 
   const metadata = [
@@ -60,13 +72,13 @@ describe('content for inputs', () => {
 
   it('has its metadata beside it for an input of that name, as text or as maps', () => {
     const asText = [text('image', [1]), text('metadata', [])];
-    expect(inputsOfContent({ inputs: asText }, bytes, metadata)).toEqual({
+    expect(inputsOfContent({ inputs: asText }, bytes, kib, metadata)).toEqual({
       image: [bytes],
       metadata: '[{"key":"k","value":"v"},{"key":"k","value":"w"}]',
     });
     const subfields = [text('key', []), text('value', [])];
     const asMaps = [{ name: 'metadata', shape: [-1], subfields }, number('n')];
-    const inputs = inputsOfContent({ inputs: asMaps }, Buffer.from('{"n":1}'), metadata);
+    const inputs = inputsOfContent({ inputs: asMaps }, Buffer.from('{"n":1}'), kib, metadata);
     expect(inputs).toEqual({ n: 1, metadata });
     const message = Buffer.concat(encodeOutputs(tensorsOfPlain(asMaps, inputs)));
     expect(plainOutputs({ outputs: asMaps }, message)).toEqual({ n: 1, metadata });
@@ -75,14 +87,16 @@ describe('content for inputs', () => {
   it('counts more than its metadata, which goes to no other input', () => {
     const own = Buffer.from('{"n":1,"metadata":"own"}');
     const both = { inputs: [number('n'), text('metadata')] };
-    expect(inputsOfContent(both, own, metadata)).toEqual({ n: 1, metadata: 'own' });
-    expect(inputsOfContent({ inputs: [text('metadata')] }, bytes, metadata)).toEqual({
+    expect(inputsOfContent(both, own, kib, metadata)).toEqual({ n: 1, metadata: 'own' });
+    expect(inputsOfContent({ inputs: [text('metadata')] }, bytes, kib, metadata)).toEqual({
       metadata: bytes,
     });
-    expect(inputsOfContent({ inputs: [text('image')] }, bytes, metadata)).toEqual({ image: bytes });
+    expect(inputsOfContent({ inputs: [text('image')] }, bytes, kib, metadata)).toEqual({
+      image: bytes,
+    });
     const asNumber = { inputs: [text('image'), number('metadata')] };
-    expect(() => inputsOfContent(asNumber, bytes, metadata)).toThrow('no JSON');
-    expect(() => inputsOfContent(both, bytes)).toThrow('no JSON');
+    expect(() => inputsOfContent(asNumber, bytes, kib, metadata)).toThrow('no JSON');
+    expect(() => inputsOfContent(both, bytes, kib)).toThrow('no JSON');
   });
 });
 

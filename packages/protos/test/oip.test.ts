@@ -260,8 +260,15 @@ describe('JSON of the Open Inference Protocol', () => {
     [{ inputs: [], parameters: { sequence_id: 5 } }, 'the parameter "sequence_id"'],
     [{ inputs: [{ ...rest[0], parameters: { shared_memory_region: 'secret' } }] }, 'shared_memory'],
     [{ inputs: [], outputs: [{ name: 'y', parameters: { classification: 1 } }] }, 'classification'],
-    [{ inputs: [{ ...rest[0], parameters: { binary_data_size: 9 } }] }, 'not as many as'],
-    [{ inputs: [{ ...rest[0], parameters: { binary_data_size: -1 } }] }, 'not as many as'],
+    [
+      { inputs: [{ ...input('t', 'BYTES', [1]), parameters: { binary_data_size: 9 } }] },
+      'not as many as',
+    ],
+    [
+      { inputs: [{ ...input('t', 'BYTES', [1]), parameters: { binary_data_size: -1 } }] },
+      'not as many as',
+    ],
+    [{ inputs: [{ ...rest[0], parameters: { binary_data_size: 0 } }] }, 'data beside the bytes'],
   ])('is refused: %j', (document, message) => {
     const act = () => tensorsOfInferRequest(contract, read(document));
     expect(act).toThrow(message);

@@ -79,7 +79,7 @@ const modelReady = {
   summary: 'Whether a model can be asked',
   description: 'Also one without a replica that gets one when it is asked.',
   success: { kind: 'json', schema: OipModelReady, description: 'It can.' },
-  errors: [...errors, 'MODEL_NOT_FOUND'],
+  errors: [...errors, 'MODEL_NOT_FOUND', 'DEADLINE_EXCEEDED'],
 } as const;
 
 export const oipModelReady = defineRoute({
@@ -100,7 +100,7 @@ const modelMetadata = {
   method: 'GET',
   summary: 'What a model takes and gives',
   success: { kind: 'json', schema: OipModelMetadata, description: 'Its inputs and outputs.' },
-  errors: [...errors, 'MODEL_NOT_FOUND'],
+  errors: [...errors, 'MODEL_NOT_FOUND', 'DEADLINE_EXCEEDED'],
 } as const;
 
 export const oipModelMetadata = defineRoute({

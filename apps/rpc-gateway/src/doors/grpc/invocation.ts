@@ -31,6 +31,7 @@ export function invocationMethod({
   callers,
   store,
   defaultModel,
+  maxJsonBytes,
   maxCallMs,
   onFault,
 }: {
@@ -39,6 +40,8 @@ export function invocationMethod({
   store: StoreInvocation;
   /** Asked where the metadata names none. */
   defaultModel: string | undefined;
+  /** Of content that is read as such. */
+  maxJsonBytes: number;
   maxCallMs: number;
   onFault: (error: unknown, path: string) => void;
 }): [path: string, method: Method] {
@@ -53,10 +56,10 @@ export function invocationMethod({
     const answer = await predictPlain(predictor, {
       ...{ target: { name, version: undefined }, caller, deadlineAt, signal },
       encode: ({ inputs }) => {
-        const values = inputsOfContent({ inputs }, content, metadata);
+        const values = inputsOfContent({ inputs }, content, maxJsonBytes, metadata);
         return Buffer.concat(encodeInputs(tensorsOfPlain(inputs, values)));
       },
-      values: () => inputsOfContent(undefined, content, metadata),
+      values: () => inputsOfContent(undefined, content, maxJsonBytes, metadata),
       holdRequest: holdInAll,
       hold: (bytes) => {
         if (bytes > maxAnswerBytes) throw outputsTooLarge();

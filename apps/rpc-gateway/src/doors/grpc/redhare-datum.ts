@@ -1,5 +1,4 @@
 import type { CallerIdentity, ModelContract } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
 import {
   contentOfOutputs,
   contentOfValues,
@@ -50,14 +49,13 @@ export async function answerDatum(
     const encode = (contract: ModelContract) => {
       answerTimes = answersAsIs(contract) ? 1 : answerTimesHeld;
       const times = takesContentAsIs(contract) ? 1 : jsonTimesHeld;
-      if (times > 1 && data.length > maxJsonBytes) throw tooLarge(maxJsonBytes);
       held.holdInAll(times * data.length);
-      const inputs = tensorsOfPlain(contract.inputs, inputsOfContent(contract, data));
+      const inputs = tensorsOfPlain(contract.inputs, inputsOfContent(contract, data, maxJsonBytes));
       return Buffer.concat(encodeInputs(inputs));
     };
     const { model, message, outputs } = await predictPlain(predictor, {
       ...{ ...call, isRepeatable: true, encode },
-      values: () => inputsOfContent(undefined, data),
+      values: () => inputsOfContent(undefined, data, maxJsonBytes),
       holdRequest: (bytes) => held.holdInAll(data.length + bytes),
       hold: (bytes) => reply.hold(answerTimes * bytes),
     });
@@ -71,11 +69,4 @@ export async function answerDatum(
 
 function answersAsIs({ outputs: [output, ...others] }: ModelContract): boolean {
   return output?.dtype === 'DT_STRING' && others.length === 0;
-}
-
-function tooLarge(maxJsonBytes: number): AppError {
-  return new AppError(
-    'PAYLOAD_TOO_LARGE',
-    `Data as JSON may have ${maxJsonBytes} bytes (MAX_JSON_BYTES).`,
-  );
 }

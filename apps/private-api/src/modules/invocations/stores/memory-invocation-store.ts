@@ -1,3 +1,4 @@
+import { AppError } from '@inference-server/errors';
 import {
   bytesOfRecord,
   type InvocationKey,
@@ -12,12 +13,16 @@ interface Kept extends InvocationKey {
   oldAt: number;
 }
 
+/** Of each record beside its bytes, roughly. */
+const overheadBytes = 1024;
+
 /**
  * In this process, until it ends: for a server with one private-api whose results nobody needs after a
- * restart. `now` in ms, by a clock that never goes back.
+ * restart. `now` in ms, by a clock that never goes back. It is full with `maxBytes`: the process does more than this.
  */
-export function createMemoryInvocationStore(now: () => number): InvocationStore {
+export function createMemoryInvocationStore(now: () => number, maxBytes: number): InvocationStore {
   const kept = new Map<string, Kept>();
+  let heldBytes = 0;
   const nameOf = ({ owner, id }: InvocationKey) => `${id}:${owner}`;
   const oldOnes = (ageS: number) =>
     [...kept.values()].filter(
@@ -27,12 +32,16 @@ export function createMemoryInvocationStore(now: () => number): InvocationStore 
   return {
     async put(key, record, { keepS = Infinity } = {}) {
       const before = kept.get(nameOf(key));
+      const bytes = bytesOfRecord(record);
+      const moreBytes = before === undefined ? bytes + overheadBytes : bytes - before.bytes;
+      if (moreBytes > 0 && heldBytes + moreBytes > maxBytes) throw isFull();
+      heldBytes += moreBytes;
       const storedAt = now();
       kept.set(nameOf(key), {
         ...key,
         // What a buffer of a request lies in is larger.
         record: { ...record, ...(Buffer.isBuffer(record.content) && copyOf(record.content)) },
-        bytes: bytesOfRecord(record),
+        bytes,
         storedAt,
         oldAt: storedAt + keepS * 1000,
       });
@@ -54,11 +63,17 @@ export function createMemoryInvocationStore(now: () => number): InvocationStore 
     async removeOld(ageS, limit) {
       const old = oldOnes(ageS).slice(0, limit);
       for (const each of old) kept.delete(nameOf(each));
-      return { ...amountOf(old), blobIds: old.flatMap((each) => blobOf(each) ?? []) };
+      const amount = amountOf(old);
+      heldBytes -= amount.bytes + amount.count * overheadBytes;
+      return { ...amount, blobIds: old.flatMap((each) => blobOf(each) ?? []) };
     },
 
     close: () => kept.clear(),
   };
+}
+
+function isFull(): AppError {
+  return new AppError('STORAGE_FULL', 'The store of invocations is full.', { retryAfterS: 60 });
 }
 
 function copyOf(content: Buffer) {

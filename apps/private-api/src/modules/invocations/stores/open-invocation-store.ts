@@ -7,6 +7,8 @@ import { createMemoryInvocationStore } from './memory-invocation-store.js';
 import { createPostgresInvocationStore } from './postgres-invocation-store.js';
 import { createRedisInvocationStore } from './redis-invocation-store.js';
 
+const maxMemoryBytes = 512 * 1024 ** 2;
+
 /** The store that INVOCATION_STORE names. */
 export function openInvocationStore(
   { INVOCATION_STORE: kind, REDIS_URL: redisUrl, QUEUE_PREFIX: prefix }: InvocationStoreSettings,
@@ -19,7 +21,7 @@ export function openInvocationStore(
       if (redisUrl !== undefined) return createRedisInvocationStore({ redisUrl, prefix, logger });
       throw new AppError('INTERNAL', 'INVOCATION_STORE is redis, and there is no REDIS_URL');
     case 'memory':
-      return createMemoryInvocationStore(() => performance.now());
+      return createMemoryInvocationStore(() => performance.now(), maxMemoryBytes);
   }
 }
 
