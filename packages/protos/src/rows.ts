@@ -4,7 +4,15 @@ import { fixedType } from './data-types.js';
 import { elementForm } from './element-forms.js';
 import { answered } from './plain-outputs.js';
 import { encodeInputs, encodeOutputs, outlinePredictResponse } from './predict-message.js';
-import { contentOf, dimsOf, encodeContent, encodeStrings, stringsOf } from './tensor-content.js';
+import {
+  contentOf,
+  dimsOf,
+  encodeContent,
+  encodeStrings,
+  filledTooMuch,
+  maxContentBytes,
+  stringsOf,
+} from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 
 /** Whether calls of a model can go together: all that it takes and gives has a leading -1. */
@@ -83,11 +91,16 @@ export function splitOutputs(bytes: Buffer, rowCounts: readonly number[]): Buffe
     const { outputs, rest } = outlinePredictResponse(bytes);
     const calls = rowCounts.map(() => new Map<string, Buffer>());
     const rows = rowCounts.reduce((sum, count) => sum + count, 0);
+    /** What no bytes came for: values that stand in every place that is left. */
+    let grown = 0;
     for (const [name, tensor] of outputs) {
       if (leadingOf(tensor) !== rows) {
         throw new AppError('MODEL_ERROR', 'An output has another number of rows than the inputs.');
       }
-      splitTensor(tensor, rowCounts).forEach((part, index) => calls[index]?.set(name, part));
+      const parts = splitTensor(tensor, rowCounts);
+      grown += parts.reduce((sum, part) => sum + part.byteLength, -tensor.bytes.byteLength);
+      if (grown > maxContentBytes) throw filledTooMuch();
+      parts.forEach((part, index) => calls[index]?.set(name, part));
     }
     return calls.map((call) => Buffer.concat([...encodeOutputs(call), ...rest]));
   });

@@ -87,4 +87,13 @@ describe('calls that go together', () => {
     expect(() => splitOutputs(answer, [1, 2])).toThrow(AppError);
     expect(() => splitOutputs(answer, [1, 2])).toThrow(/number of rows/);
   });
+
+  it('are refused where all of them together would take too much room', () => {
+    // DT_FLOAT of [2, 15000000] with one value in float_val.
+    const tensor = Buffer.from('0801120b12020802120508c0c393072d00000000', 'hex');
+    const answerOf = (...names: string[]) =>
+      Buffer.concat(encodeOutputs(new Map(names.map((name) => [name, tensor]))));
+    expect(splitOutputs(answerOf('a', 'b'), [1, 1])).toHaveLength(2);
+    expect(() => splitOutputs(answerOf('a', 'b', 'c'), [1, 1])).toThrow('too much room');
+  });
 });
