@@ -6,10 +6,13 @@ import {
   clientOf,
   deferred,
   echo,
+  outputsOf,
   readyAt,
+  requestOf,
   startReplica,
   startScene,
   soon,
+  tensor,
   type Asked,
 } from './scene.js';
 
@@ -37,6 +40,9 @@ function input(name: string, datatype: string, ...shape: number[]): Buffer {
 }
 
 const doubles = Buffer.from(Float64Array.of(1.5, -2).buffer);
+const thousand = Buffer.alloc(8_000);
+const large = message({ 1: 'echo' }, [input('x', 'FP64', 1_000)], [thousand]);
+const largeAnswer = outputsOf(requestOf({ x: tensor(2, [1_000], thousand) }));
 const good = message({ 1: 'echo', 3: 'a1' }, [input('x', 'FP64', 2)], [doubles]);
 
 interface How extends Asked {
@@ -144,6 +150,17 @@ describe('inference', () => {
     [
       ...(['a message that cannot be held twice', status.RESOURCE_EXHAUSTED, '', good] as const),
       { options: { maxQueuedBytes: 100 } },
+    ],
+    [
+      ...(['a request too large to hold', status.RESOURCE_EXHAUSTED, '', large] as const),
+      {
+        options: { maxQueuedBytes: 20_000 },
+        replica: (_call, done) => done({ code: status.ABORTED }),
+      },
+    ],
+    [
+      ...(['an answer too large to hold', status.RESOURCE_EXHAUSTED, '', good] as const),
+      { options: { maxQueuedBytes: 12_000 }, replica: (_call, done) => done(null, largeAnswer) },
     ],
   ])('%s: %i', async (_what, code, words, request, how) => {
     expect(await ask('ModelInfer', request, how)).toEqual([

@@ -151,6 +151,9 @@ describe('inference', () => {
   });
 
   const huge = Number.MAX_SAFE_INTEGER;
+  const twice = 2 * JSON.stringify(good).length;
+  /** Of fewer bytes than a quarter of its tensors. */
+  const wide = { inputs: [input('n', 'INT64', [200, 2], new Array<number>(400).fill(1)), t] };
   const withN = (one: object) => ({ inputs: [one, t] });
   const cut = binary(withN(sized(n, 40)), longs);
   const tooMany = binary(withN(sized(n, 24)), longs);
@@ -202,7 +205,8 @@ describe('inference', () => {
       'too dark',
       [good, { fails: [status.INVALID_ARGUMENT, 'too dark'] }],
     ],
-    ['too many bytes to hold', 413, 'too large', [good, { options: { maxQueuedBytes: 100 } }]],
+    ['a body too large to hold', 413, 'too large', [good, { options: { maxQueuedBytes: twice } }]],
+    ['tensors too large to hold', 413, 'too large', [wide, { options: { maxQueuedBytes: 5_000 } }]],
     [
       'an answer too large to hold',
       502,
