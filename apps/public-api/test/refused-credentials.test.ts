@@ -78,7 +78,7 @@ test('keys that are made up keep nobody waiting whose key has opened lately', as
       `isk_${`z${letters[at % 26]}${letters[Math.floor(at / 26)]}`.padEnd(16, 'q')}_${'A'.repeat(43)}`,
   );
   const held = made.map((key) => ask({ key }));
-  await expect.poll(() => identified.length).toBe(101);
+  await expect.poll(() => identified.length, { timeout: 10_000 }).toBe(101);
   const refused = await ask({ key: keyOf('b') });
   expect(refused).toMatchObject({ status: 503, body: { code: 'SERVICE_UNAVAILABLE' } });
   expect(refused.retryAfterS).toBeGreaterThan(0);

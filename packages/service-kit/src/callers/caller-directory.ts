@@ -87,8 +87,8 @@ export function createCallerDirectory(options: {
     if (isStranger && strangers >= mostStrangers) throw unavailable(undefined);
     if (isStranger) strangers += 1;
     const caller = new Promise<IdentifiedBearer>((resolve, reject) => {
-      gathered.push({ bearer, address, resolve, reject });
-      if (gathered.length === 1) setImmediate(askForAll);
+      gathered.push({ bearer, address, isStranger, resolve, reject });
+      if (gathered.length === 1) setImmediate(askForGathered);
     });
     const answer: Answer = { at: performance.now(), isPending: true, caller };
     remember(known, name, answer);
@@ -109,8 +109,14 @@ export function createCallerDirectory(options: {
     return answer;
   }
 
-  function askForAll(): void {
+  function askForGathered(): void {
     const all = gathered.splice(0);
+    // What is known waits for nothing that somebody makes up.
+    askForAll(all.filter(({ isStranger }) => isStranger));
+    askForAll(all.filter(({ isStranger }) => !isStranger));
+  }
+
+  function askForAll(all: readonly Gathered[]): void {
     for (let at = 0; at < all.length; at += mostBearers) {
       const some = all.slice(at, at + mostBearers);
       void askFor(some).catch((error: unknown) => {
@@ -169,6 +175,7 @@ interface Answer {
 interface Gathered {
   bearer: string;
   address: string;
+  isStranger: boolean;
   resolve(caller: IdentifiedBearer): void;
   reject(error: Error): void;
 }
