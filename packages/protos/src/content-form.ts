@@ -1,6 +1,7 @@
 import { dataTypes, type ModelContract, type ModelField } from '@inference-server/contracts';
 import { AppError } from '@inference-server/errors';
 import type { MetadataEntry } from './invocation-message.js';
+import { hasOutsideTexts } from './document-scan.js';
 import { readDocument } from './plain-document.js';
 import { objectOf } from './plain-inputs.js';
 import { answered, jsonFromPredictResponse } from './plain-outputs.js';
@@ -15,7 +16,8 @@ import { noObject, valuesOfJson } from './value-tree.js';
  * its name, as they are where there is no contract. `metadata` is for an input of that name that stands beside
  * others: of maps it is a list of {key, value}, of text that list in JSON; what the content says itself
  * counts more. Throws MALFORMED_REQUEST of what is no JSON, VALIDATION_FAILED of what is no object, and
- * PAYLOAD_TOO_LARGE of JSON that is larger than `maxJsonBytes`: nothing else is done while it is read.
+ * PAYLOAD_TOO_LARGE of JSON that has more than `maxJsonBytes` outside its texts: nothing else is done while it is
+ * read.
  */
 export function inputsOfContent(
   contract: Pick<ModelContract, 'inputs'> | undefined,
@@ -29,8 +31,8 @@ export function inputsOfContent(
   if (field !== undefined && others.length === 0 && takesOneText(field)) {
     return { ...offered, [field.name]: inLists(content, field.shape) };
   }
-  if (content.byteLength > maxJsonBytes) {
-    const text = `Content that is read as JSON may have ${maxJsonBytes} bytes (MAX_JSON_BYTES).`;
+  if (content.byteLength > maxJsonBytes && hasOutsideTexts(content, maxJsonBytes)) {
+    const text = `Content that is read as JSON may have ${maxJsonBytes} bytes beside its texts (MAX_JSON_BYTES).`;
     throw new AppError('PAYLOAD_TOO_LARGE', text);
   }
   if (contract === undefined) return valuesOfJson(content, 'The content');

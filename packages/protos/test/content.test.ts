@@ -65,6 +65,23 @@ describe('content for inputs', () => {
     expect(inputsOfContent({ inputs: [text('t')] }, large, kib)).toEqual({ t: large });
   });
 
+  it('has its texts counted apart, but for their quotes', () => {
+    const inputs = [text('image'), number('a')];
+    const read = (image: string) =>
+      inputsOfContent({ inputs }, Buffer.from(JSON.stringify({ image, a: 1 })), kib);
+    for (const image of ['x'.repeat(9 * kib), '\\'.repeat(9 * kib), `${'\\'.repeat(kib)}"`]) {
+      expect(read(image)).toEqual({ image, a: 1 });
+    }
+    expect(() => read('"'.repeat(kib))).toThrow(
+      expect.objectContaining({ code: 'PAYLOAD_TOO_LARGE' }),
+    );
+    // The text ends in what looks like an escaped quote.
+    const lists = Buffer.from(`{"image":"\\\\","a":[${'1,'.repeat(kib)}1]}`);
+    expect(() => inputsOfContent({ inputs }, lists, kib)).toThrow(
+      expect.objectContaining({ code: 'PAYLOAD_TOO_LARGE' }),
+    );
+  });
+
   const metadata = [
     { key: 'k', value: 'v' },
     { key: 'k', value: 'w' },
