@@ -54,8 +54,7 @@ export function createInvocationClient({
           'content-type': headedType,
           'content-length': String(frame.length + content.length),
         },
-        // As they are: the content is a slice of what its caller sent.
-        body: Readable.from([frame, content], { objectMode: false }),
+        body: bodyOf(frame, content),
       });
       const told: unknown = await body.json();
       if (statusCode !== 200) throw refusalOf(statusCode, told);
@@ -68,6 +67,14 @@ export function createInvocationClient({
     }
   };
 }
+
+/** Small ones go out in one piece, which is faster; a large content goes as it is, a slice of what its caller sent. */
+function bodyOf(frame: Uint8Array, content: Buffer): Buffer | Readable {
+  if (content.length <= maxCopiedBytes) return Buffer.concat([frame, content]);
+  return Readable.from([frame, content], { objectMode: false });
+}
+
+const maxCopiedBytes = 64 * 1024;
 
 export function outputsTooLarge(): AppError {
   return new AppError(
