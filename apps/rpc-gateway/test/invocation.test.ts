@@ -165,7 +165,7 @@ describe('a call that fails is answered with ERROR, and nothing is stored:', () 
       'JSON too large',
       'MAX_JSON_BYTES',
       { ...counts, maxJsonBytes: 10 },
-      { content: '{"n": 1234}' },
+      { content: '{"n": 12345678901}' },
     ],
     ['a missing input', '"n" is missing', counts, { content: '{}' }],
     ['a model that fails', 'The model answered FAILED_PRECONDITION: not today', fails, {}],

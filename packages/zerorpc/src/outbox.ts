@@ -36,7 +36,7 @@ interface Queue {
   wakers: Set<() => void>;
 }
 
-/** The first tries in vain are repeated at once: the client's share is free again when a thread has run. */
+/** The first tries in vain are repeated at once: what goes out is often out in a moment. */
 const quickTries = 20;
 /** The longer a client has taken nothing, the more seldom it is tried: waits grow by so much, at most. */
 const pauseShare = 1 / 8;
@@ -57,7 +57,7 @@ export function createOutbox({
   onLost,
   onFault,
 }: {
-  router: Router;
+  router: Pick<Router, 'send'>;
   budget: ByteBudget;
   /** Of one client. */
   maxBytes: number;
@@ -110,7 +110,7 @@ export function createOutbox({
       let sent = 0;
       while (ready.size > 0) {
         for (const queue of ready) {
-          await sendFirst(queue);
+          sendFirst(queue);
           sent += 1;
           if (sent % sendsPerTurn === 0) await nextTurn();
         }
@@ -120,13 +120,11 @@ export function createOutbox({
     }
   }
 
-  async function sendFirst(queue: Queue): Promise<void> {
+  function sendFirst(queue: Queue): void {
     const [message] = queue.messages;
     if (message === undefined) return;
     try {
-      const outcome = await router.send(message.frames);
-      // It may have been dropped meanwhile.
-      if (queue.messages[0] !== message) return;
+      const outcome = router.send(message.frames);
       if (outcome === 'sent') leave(queue);
       else if (outcome === 'gone') lose(queue, 'peer-gone');
       else tryLater(queue);

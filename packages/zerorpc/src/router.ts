@@ -1,110 +1,169 @@
-import { lookup } from 'node:dns/promises';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { Router as RouterSocket } from 'zeromq';
+import { randomBytes } from 'node:crypto';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import type { ByteBudget } from './limits.js';
+import { greeting, piecesOf, readPeer, ready, ZmtpError } from './zmtp.js';
 
-/** Messages to and from clients: the only file that knows ZeroMQ. */
+/** Messages to and from clients, as a ROUTER of ZeroMQ: the first frame is the client's id. */
 export interface Router {
   /** Returns the port. */
   bind(address: { host: string; port: number }): Promise<number>;
   /**
-   * Hands a message over. `full`: the client's share of ZeroMQ's memory is used, it may be tried later; `gone`: it
-   * is not connected any more.
+   * Hands a message over. `full`: what was handed over before has not gone out, it may be tried later; `gone`: the
+   * client is not connected any more.
    */
-  send(frames: readonly Buffer[]): Promise<'sent' | 'full' | 'gone'>;
-  /** Resolves once its address is free for another. */
+  send(frames: readonly Buffer[]): 'sent' | 'full' | 'gone';
+  /** Disconnects a client that takes nothing: what waits for it is given up. */
+  cut(id: string): void;
+  /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
   close(): Promise<void>;
 }
 
-/**
- * Messages that ZeroMQ holds for one client beside what its system's buffers do. It counts no bytes: so they are few.
- * The reader of a stream still finds the next ones there when it has taken some.
- */
-const heldMessages = 8;
-/** Of requests that have come, and that we have not read. */
-const heldRequests = 16;
-/** Messages that are there already are read for so long without a break for other work. */
-const maxTurnMs = 10;
-/** A client whose system takes nothing for so long is disconnected, and what is held for it given up. */
-const maxUntakenMs = 30_000;
-/** What has been handed over goes out for so long after the end. */
+const maxConnections = 10_000;
+const handshakeMs = 10_000;
+/** A client that takes nothing, or leaves a message half sent, for so long is disconnected. */
+const maxStallMs = 60_000;
+/** What waits in the socket of one client before it counts as full. */
+const maxWaitingBytes = 64 * 1024;
+/** Of a message that is not there whole so much takes nothing of the budget. */
+const freePartBytes = 64 * 1024;
+/** Pieces are joined where that makes one write of them. */
+const maxJoinedBytes = 16 * 1024;
 const lingerMs = 1_000;
 
 export function openRouter(options: {
   maxFrameBytes: number;
-  refusesOldPeers: boolean;
+  budget: ByteBudget;
   onMessage: (frames: readonly Buffer[]) => void;
   onFault: (error: unknown) => void;
 }): Router {
-  const socket = new RouterSocket({
-    // Else what cannot go out is dropped without a word.
-    mandatory: true,
-    // Never waits: with mandatory, a wait for one client would be a wait for all.
-    sendTimeout: 0,
-    sendHighWaterMark: heldMessages,
-    receiveHighWaterMark: heldRequests,
-    maxMessageSize: options.maxFrameBytes,
-    linger: lingerMs,
-    // Where there is a domain of ZAP, peers that could not take part in it are refused; nobody asks others for more.
-    ...(options.refusesOldPeers && { zapDomain: 'zerorpc' }),
-    // ZeroMQ's own heartbeats are not known to clients before its version 4.2.
-    tcpKeepalive: 1,
-    tcpKeepaliveIdle: 60,
-    tcpKeepaliveInterval: 10,
-    tcpKeepaliveCount: 3,
-  });
-  socket.tcpMaxRetransmitTimeout = maxUntakenMs;
+  const clients = new Map<string, Socket>();
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+  server.maxConnections = maxConnections;
 
-  async function receive(): Promise<void> {
-    let turnBegan = performance.now();
-    for (;;) {
+  server.on('connection', (socket) => {
+    let id: Buffer | undefined;
+    sockets.add(socket);
+    const isSlow = setTimeout(() => socket.destroy(), handshakeMs);
+    const parts = joinParts(
+      readPeer(
+        {
+          onReady(identity) {
+            clearTimeout(isSlow);
+            const own = identity.length > 0 ? identity : freshId();
+            // Whoever has it keeps it.
+            if (clients.has(keyOf(own))) throw new ZmtpError('an identity that is taken');
+            id = own;
+            clients.set(keyOf(own), socket);
+          },
+          onMessage: (frames) => options.onMessage([id as Buffer, ...frames]),
+          reply: (command) => void socket.write(command),
+        },
+        options,
+      ),
+      options.budget,
+    );
+    socket.write(Buffer.concat([greeting, ready]));
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk) => {
       try {
-        options.onMessage(await socket.receive());
-        if (performance.now() - turnBegan > maxTurnMs) {
-          await nextTurn();
-          turnBegan = performance.now();
-        }
+        if (!parts.take(chunk)) socket.destroy();
       } catch (error) {
-        // What waits for a message is woken so when the socket is closed.
-        if (socket.closed) return;
-        options.onFault(error);
-        await sleep(100);
+        if (!(error instanceof ZmtpError)) options.onFault(error);
+        socket.destroy();
       }
-    }
-  }
+    });
+    socket.setTimeout(maxStallMs, () => {
+      if (parts.isHalf() || socket.writableLength > 0) socket.destroy();
+    });
+    socket.on('close', () => {
+      clearTimeout(isSlow);
+      parts.drop();
+      sockets.delete(socket);
+      if (id !== undefined) clients.delete(keyOf(id));
+    });
+  });
 
   return {
-    async bind({ host, port }) {
-      // ZeroMQ takes addresses, and no names.
-      const { address, family } = await lookup(host);
-      socket.ipv6 = family === 6;
-      await socket.bind(`tcp://${family === 6 ? `[${address}]` : address}:${port}`);
-      void receive();
-      return Number(/:(\d+)$/.exec(socket.lastEndpoint ?? '')?.[1]);
+    bind: ({ host, port }) =>
+      new Promise((resolve, reject) => {
+        server.once('error', reject).listen({ host, port }, () => {
+          server.off('error', reject).on('error', options.onFault);
+          resolve((server.address() as AddressInfo).port);
+        });
+      }),
+    send([id, ...frames]) {
+      const socket = id && clients.get(keyOf(id));
+      if (socket === undefined || !socket.writable) return 'gone';
+      if (socket.writableLength > maxWaitingBytes) return 'full';
+      writeAll(socket, [...piecesOf(frames)]);
+      return 'sent';
     },
-    async send(frames) {
-      try {
-        await socket.send(frames as Buffer[]);
-        return 'sent';
-      } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
-        if (code === 'EAGAIN') return 'full';
-        if (code === 'EHOSTUNREACH' || socket.closed) return 'gone';
-        throw error;
-      }
-    },
+    cut: (id) => void clients.get(id)?.destroy(),
     async close() {
-      if (socket.closed) return;
-      const { lastEndpoint } = socket;
-      if (lastEndpoint !== null) await unbound(socket, lastEndpoint);
-      socket.close();
+      if (!server.listening) return;
+      const isClosed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.end();
+      const late = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, lingerMs);
+      await isClosed;
+      clearTimeout(late);
     },
   };
 }
 
-/** Until the address is free for others: ZeroMQ gives it back in a thread of its own. */
-async function unbound(socket: RouterSocket, endpoint: string): Promise<void> {
-  const { events } = socket;
-  const isFree = new Promise<void>((resolve) => events.on('close', () => resolve()));
-  await socket.unbind(endpoint);
-  await Promise.race([isFree, sleep(lingerMs, undefined, { ref: false })]);
+const keyOf = (id: Buffer) => id.toString('hex');
+
+/** As ZeroMQ makes them: five bytes, the first of them 0. */
+function freshId(): Buffer {
+  return Buffer.concat([Buffer.from([0]), randomBytes(4)]);
+}
+
+function writeAll(socket: Socket, pieces: readonly Buffer[]): void {
+  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (bytes <= maxJoinedBytes) {
+    socket.write(Buffer.concat(pieces, bytes));
+    return;
+  }
+  socket.cork();
+  for (const piece of pieces) socket.write(piece);
+  socket.uncork();
+}
+
+/** Gives a reader the parts it asks for, out of chunks as they come. */
+function joinParts(reader: Generator<number, void, Buffer>, budget: ByteBudget) {
+  let wanted = reader.next().value ?? 0;
+  let chunks: Buffer[] = [];
+  let have = 0;
+  let held = 0;
+
+  return {
+    /** False: there is no room for what is not there whole. */
+    take(chunk: Buffer): boolean {
+      chunks.push(chunk);
+      have += chunk.length;
+      while (have >= wanted) {
+        const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, have);
+        const whole = all.subarray(0, wanted);
+        // A short part would keep all that came with it.
+        const part = wanted > freePartBytes ? whole : Buffer.from(whole);
+        have -= wanted;
+        chunks = have > 0 ? [all.subarray(wanted)] : [];
+        wanted = reader.next(part).value ?? 0;
+      }
+      const missing = Math.max(have - freePartBytes, 0) - held;
+      if (missing > 0 && !budget.take(missing)) return false;
+      if (missing < 0) budget.give(-missing);
+      held += missing;
+      return true;
+    },
+    isHalf: () => have > 0,
+    drop() {
+      budget.give(held);
+      held = 0;
+      chunks = [];
+      have = 0;
+    },
+  };
 }

@@ -36,11 +36,6 @@ export interface ZeroRpcServerOptions {
   onFault: (error: unknown) => void;
   /** Is told of each message that is dropped. */
   onDropped?: (reason: DropReason) => void;
-  /**
-   * Refuses clients whose ZeroMQ is older than version 4 (of 2013). Those begin with no greeting that an HTTP request
-   * could not pass for: who lets everybody in who reaches a loopback address lets in every page in a browser there.
-   */
-  refusesOldPeers?: boolean;
   /** How long a call may take. Unless it is said: as long as its client is there. */
   maxCallMs?: number;
   /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
@@ -65,7 +60,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   let closed: Promise<void> | undefined;
 
   const router = openRouter({
-    ...{ maxFrameBytes: limits.maxFrameBytes, refusesOldPeers: options.refusesOldPeers ?? false },
+    ...{ maxFrameBytes: limits.maxFrameBytes, budget },
     ...{ onMessage: receive, onFault },
   });
   const outbox = createOutbox({
@@ -78,6 +73,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
         if (channel.connection.id === peerId) channel.abort(lostRemote());
       }
       if (reason === 'peer-gone') connections.forget(peerId);
+      else router.cut(peerId);
     },
   });
   const answers = createAnswers(outbox, limits);

@@ -52,8 +52,6 @@ export function createZeroRpcDoor(
     maxCallMs,
     limits: { maxFrameBytes: Math.min(maxMessageBytes, defaultLimits.maxFrameBytes) },
     budget,
-    // A page in a browser on this machine would be one that shows nothing.
-    refusesOldPeers: access.isOpen,
     onFault: (error) => logger.error({ err: error }, 'the call failed'),
     onDropped: (reason) => logger.debug({ reason }, 'a message was dropped'),
   });
