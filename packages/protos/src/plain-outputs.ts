@@ -20,7 +20,7 @@ import { toldSize } from './told-size.js';
 /** Lists of nothing in lists: more is no answer of a model. */
 const maxLists = 1_000_000;
 /** Each is far more than its bytes. */
-const maxValues = 32_000_000;
+const maxValuesTold = 32_000_000;
 /** Of an answer in JSON: while a second or two go by for as many, nothing else is done. */
 export const maxJsonValues = 4_000_000;
 
@@ -33,26 +33,30 @@ export function jsonFromPredictResponse(
   bytes: Buffer,
 ): string {
   return answered(() => {
-    const { outputs } = outlinePredictResponse(bytes);
-    if (toldSize(outputs).values > maxJsonValues) {
-      const text = `It has more than ${maxJsonValues} values, which is too many for JSON.`;
-      throw new AppError('MODEL_ERROR', text);
-    }
+    const outputs = outputsOf(bytes, maxJsonValues);
     return JSON.stringify(plainTensors(contract.outputs, outputs, inJson));
   });
 }
 
 /**
  * The outputs of a PredictResponse by name as values of JavaScript: bytes that are no UTF-8 as a Uint8Array (a slice
- * of the message), a whole number beyond 2^53 - 1 as a bigint. Throws MODEL_ERROR of an answer that is none.
+ * of the message), a whole number beyond 2^53 - 1 as a bigint. Throws MODEL_ERROR of an answer that is none, or has
+ * more than `maxValues`.
  */
 export function plainOutputs(
   contract: Pick<ModelContract, 'outputs'>,
   bytes: Buffer,
+  maxValues?: number,
 ): Record<string, unknown> {
-  return answered(() =>
-    plainTensors(contract.outputs, outlinePredictResponse(bytes).outputs, asValues),
-  );
+  return answered(() => plainTensors(contract.outputs, outputsOf(bytes, maxValues), asValues));
+}
+
+function outputsOf(bytes: Buffer, maxValues?: number): ReadonlyMap<string, TensorOutline> {
+  const { outputs } = outlinePredictResponse(bytes);
+  if (maxValues !== undefined && toldSize(outputs).values > maxValues) {
+    throw new AppError('MODEL_ERROR', `It has more than ${maxValues} values, which is too many.`);
+  }
+  return outputs;
 }
 
 /** Whatever is wrong with an answer is the model's fault, not the caller's. */
@@ -77,7 +81,7 @@ export function plainTensors(
   tensors: ReadonlyMap<string, TensorOutline>,
   telling: Telling,
 ): Record<string, unknown> {
-  if (toldSize(tensors).filled.values > maxValues) throw filledTooMuch();
+  if (toldSize(tensors).filled.values > maxValuesTold) throw filledTooMuch();
   return plainMap(fields, tensors, telling);
 }
 
@@ -150,7 +154,7 @@ function plainTexts(strings: readonly Buffer[], telling: Telling): unknown[] {
 export function valuesOfContent(form: ElementForm, content: Buffer, telling: Telling): unknown[] {
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   const count = content.byteLength / form.size;
-  if (count > maxValues) throw badTensor('has too many values to tell each');
+  if (count > maxValuesTold) throw badTensor('has too many values to tell each');
   const values = new Array<unknown>(count);
   for (let index = 0; index < count; index += 1) {
     values[index] = form.read(view, index * form.size, telling);

@@ -74,13 +74,14 @@ export function createOutbox({
   const reserve = createByteBudget(reservedBytes);
   const budgetOf = ({ bytes }: OutgoingMessage) => (bytes <= smallMessageBytes ? reserve : budget);
 
-  function leave(queue: Queue): void {
+  /** The first message is dropped, or handed over: then what it takes is given back when it has gone out. */
+  function leave(queue: Queue, isSent = false): void {
     const message = queue.messages.shift();
     if (message === undefined) return;
     const room = budgetOf(message);
     queue.bytes -= message.bytes;
     if (room === reserve) queue.smallBytes -= message.bytes;
-    room.give(message.bytes);
+    if (!isSent) room.give(message.bytes);
     message.onLeft?.();
     queue.misses = 0;
     wake(queue);
@@ -124,8 +125,9 @@ export function createOutbox({
     const [message] = queue.messages;
     if (message === undefined) return;
     try {
-      const outcome = router.send(message.frames);
-      if (outcome === 'sent') leave(queue);
+      const { frames, bytes } = message;
+      const outcome = router.send(frames, () => budgetOf(message).give(bytes));
+      if (outcome === 'sent') leave(queue, true);
       else if (outcome === 'gone') lose(queue, 'peer-gone');
       else tryLater(queue);
     } catch (error) {

@@ -9,23 +9,23 @@ export interface Router {
   bind(address: { host: string; port: number }): Promise<number>;
   /**
    * Hands a message over. `full`: what was handed over before has not gone out, it may be tried later; `gone`: the
-   * client is not connected any more.
+   * client is not connected any more. Of what is `sent` is told once when it takes no memory here any longer.
    */
-  send(frames: readonly Buffer[]): 'sent' | 'full' | 'gone';
+  send(frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
   /** Disconnects a client that takes nothing: what waits for it is given up. */
   cut(id: string): void;
   /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
   close(): Promise<void>;
 }
 
-const maxConnections = 10_000;
+const maxConnections = 4_096;
 const handshakeMs = 10_000;
-/** A client that takes nothing, or leaves a message half sent, for so long is disconnected. */
+/** A client that takes nothing of what is sent, or leaves a message half sent, for so long is disconnected. */
 const maxStallMs = 60_000;
 /** What waits in the socket of one client before it counts as full. */
 const maxWaitingBytes = 64 * 1024;
-/** Of a message that is not there whole so much takes nothing of the budget. */
-const freePartBytes = 64 * 1024;
+/** Of what is not there whole so much takes nothing of the budget. */
+const freePartBytes = 4 * 1024;
 /** Pieces are joined where that makes one write of them. */
 const maxJoinedBytes = 16 * 1024;
 const lingerMs = 1_000;
@@ -56,8 +56,13 @@ export function openRouter(options: {
             id = own;
             clients.set(keyOf(own), socket);
           },
+          onPart: (bytes) => parts.keep(bytes),
           onMessage: (frames) => options.onMessage([id as Buffer, ...frames]),
-          reply: (command) => void socket.write(command),
+          reply(command) {
+            if (socket.writableLength > maxWaitingBytes)
+              throw new ZmtpError('answers are not taken');
+            socket.write(command);
+          },
         },
         options,
       ),
@@ -74,7 +79,7 @@ export function openRouter(options: {
       }
     });
     socket.setTimeout(maxStallMs, () => {
-      if (parts.isHalf() || socket.writableLength > 0) socket.destroy();
+      if (parts.isHalf()) socket.destroy();
     });
     socket.on('close', () => {
       clearTimeout(isSlow);
@@ -92,11 +97,11 @@ export function openRouter(options: {
           resolve((server.address() as AddressInfo).port);
         });
       }),
-    send([id, ...frames]) {
+    send([id, ...frames], onOut) {
       const socket = id && clients.get(keyOf(id));
       if (socket === undefined || !socket.writable) return 'gone';
       if (socket.writableLength > maxWaitingBytes) return 'full';
-      writeAll(socket, [...piecesOf(frames)]);
+      writeAll(socket, [...piecesOf(frames)], onOut);
       return 'sent';
     },
     cut: (id) => void clients.get(id)?.destroy(),
@@ -120,26 +125,35 @@ function freshId(): Buffer {
   return Buffer.concat([Buffer.from([0]), randomBytes(4)]);
 }
 
-function writeAll(socket: Socket, pieces: readonly Buffer[]): void {
+/** A socket whose peer does not take them in time is destroyed. */
+function writeAll(socket: Socket, pieces: readonly Buffer[], onOut: () => void): void {
   const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  if (bytes <= maxJoinedBytes) {
-    socket.write(Buffer.concat(pieces, bytes));
-    return;
-  }
+  const joined = bytes <= maxJoinedBytes ? [Buffer.concat(pieces, bytes)] : pieces;
+  let stalled: NodeJS.Timeout | undefined;
+  const end = () => {
+    clearTimeout(stalled);
+    onOut();
+  };
   socket.cork();
-  for (const piece of pieces) socket.write(piece);
+  for (const [index, piece] of joined.entries()) {
+    // Called of a socket that is destroyed, too.
+    if (index < joined.length - 1) socket.write(piece);
+    else socket.write(piece, end);
+  }
   socket.uncork();
+  if (socket.writableLength > 0) stalled = setTimeout(() => socket.destroy(), maxStallMs);
 }
 
-/** Gives a reader the parts it asks for, out of chunks as they come. */
+/** Gives a reader the parts it asks for, out of chunks as they come. What is not there whole takes of the budget. */
 function joinParts(reader: Generator<number, void, Buffer>, budget: ByteBudget) {
   let wanted = reader.next().value ?? 0;
   let chunks: Buffer[] = [];
   let have = 0;
+  let kept = 0;
   let held = 0;
 
   return {
-    /** False: there is no room for what is not there whole. */
+    /** False: there is no room. */
     take(chunk: Buffer): boolean {
       chunks.push(chunk);
       have += chunk.length;
@@ -147,18 +161,20 @@ function joinParts(reader: Generator<number, void, Buffer>, budget: ByteBudget) 
         const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, have);
         const whole = all.subarray(0, wanted);
         // A short part would keep all that came with it.
-        const part = wanted > freePartBytes ? whole : Buffer.from(whole);
+        const part = wanted > maxJoinedBytes ? whole : Buffer.from(whole);
         have -= wanted;
         chunks = have > 0 ? [all.subarray(wanted)] : [];
         wanted = reader.next(part).value ?? 0;
       }
-      const missing = Math.max(have - freePartBytes, 0) - held;
+      const missing = Math.max(have + kept - freePartBytes, 0) - held;
       if (missing > 0 && !budget.take(missing)) return false;
       if (missing < 0) budget.give(-missing);
       held += missing;
       return true;
     },
-    isHalf: () => have > 0,
+    /** What the reader has of a message that is not there whole. */
+    keep: (bytes: number) => void (kept = bytes),
+    isHalf: () => have > 0 || kept > 0,
     drop() {
       budget.give(held);
       held = 0;

@@ -10,6 +10,8 @@ export class ZmtpError extends Error {}
 export interface ZmtpEvents {
   /** It may be spoken to; `identity` is empty unless the peer chose one. */
   onReady(identity: Buffer): void;
+  /** What is here of a message whose other frames are still to come. */
+  onPart(bytes: number): void;
   onMessage(frames: Buffer[]): void;
   /** To be sent at once. */
   reply(command: Buffer): void;
@@ -33,7 +35,7 @@ export const ready = commandOf('READY', propertyOf('Socket-Type', 'ROUTER'));
  * Throws a ZmtpError.
  */
 export function* readPeer(
-  { onReady, onMessage, reply }: ZmtpEvents,
+  { onReady, onPart, onMessage, reply }: ZmtpEvents,
   { maxFrameBytes }: { maxFrameBytes: number },
 ): Generator<number, void, Buffer> {
   // Asked for by itself: what is no ZeroMQ, and a ZeroMQ of before 2013, is told by it.
@@ -65,10 +67,15 @@ export function* readPeer(
     } else {
       frames.push(body);
       if (frames.length > maxFrames) throw new ZmtpError('a message of many frames');
-      if ((flag & flags.more) !== 0) continue;
-      onMessage(frames);
+      if ((flag & flags.more) !== 0) {
+        onPart(bytes);
+        continue;
+      }
+      const message = frames;
       frames = [];
       bytes = 0;
+      onPart(0);
+      onMessage(message);
     }
   }
 }

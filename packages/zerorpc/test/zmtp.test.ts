@@ -132,6 +132,45 @@ test('an id that is taken stays with whoever has it', async () => {
   await eventually(() => third.came().includes('four')).toBe(true);
 });
 
+test('frames of a message that has no end take of the budget, too', async () => {
+  const budget = createByteBudget(8 * MiB);
+  const { port } = await startServer({ echo }, { budget });
+  const { socket, closed } = await open(port);
+  socket.write(Buffer.concat([greeting, readyOf(dealer), frame(1, Buffer.alloc(6 * MiB))]));
+  await eventually(() => budget.held).toBeGreaterThan(5 * MiB);
+  socket.write(frame(1, Buffer.alloc(6 * MiB)));
+  await closed;
+  await eventually(() => budget.held).toBe(0);
+});
+
+test('who asks and never reads is disconnected', async () => {
+  const { port } = await startServer({ echo });
+  const { socket, closed } = await open(port);
+  socket.pause();
+  socket.write(Buffer.concat([greeting, readyOf(dealer)]));
+  const pings = Buffer.concat(
+    Array<Buffer>(40_000).fill(frame(4, '\x04PING\0\x10context-of-16-by')),
+  );
+  const full = () => socket.writableNeedDrain && socket.writableLength > 64 * MiB;
+  while (!socket.destroyed && !full()) {
+    socket.write(pings);
+    await nextTurn();
+  }
+  expect(full()).toBe(false);
+  await closed;
+});
+
+test('what is handed over takes of the budget until it is out', async () => {
+  const large = method(() => Buffer.alloc(32 * MiB));
+  const { port, budget } = await startServer({ echo: large });
+  const { socket } = await open(port);
+  socket.pause();
+  socket.write(Buffer.concat([greeting, readyOf(dealer), call('a', 1)]));
+  await eventually(() => budget.held).toBeGreaterThan(30 * MiB);
+  socket.resume();
+  await eventually(() => budget.held).toBe(0);
+});
+
 test('messages that are not there whole take of the budget, and are cut off where it ends', async () => {
   const budget = createByteBudget(3 * MiB);
   const { port } = await startServer({ echo }, { budget });

@@ -22,6 +22,8 @@ import { answerInWords } from './invocation-words.js';
 const timesHeld = 2;
 /** Of a larger one the JSON could not be stored: 8 bytes of a tensor make two characters at least. */
 const maxAnswerBytes = 4 * maxInvocationHeadBytes;
+/** Likewise: a value takes a letter and a comma, and a few bytes may say that there are millions. */
+const maxAnswerValues = maxInvocationHeadBytes / 2;
 /** As of an answer that is told in JSON over HTTP. */
 const answerTimesHeld = 8;
 
@@ -66,7 +68,8 @@ export function invocationMethod({
         holdIn(room, answerTimesHeld * bytes);
       },
     });
-    const outputs = answer.outputs ?? plainOutputs(answer.model.contract, answer.message);
+    const outputs =
+      answer.outputs ?? plainOutputs(answer.model.contract, answer.message, maxAnswerValues);
     const { human_readable_id } = answer.model;
     const output_metadata = metadataOfValues(outputs);
     await store(caller, { id, metadata, output_metadata, human_readable_id }, content, signal);
