@@ -21,7 +21,7 @@ export function createByteBudget(maxBytes: number): ByteBudget & { readonly held
 }
 
 export interface ZeroRpcLimits {
-  /** Of one message, either way. Who sends a larger one is disconnected by ZeroMQ. */
+  /** Of one message, either way. Who sends a larger one is disconnected. */
   maxFrameBytes: number;
   /** How deep lists and maps may stand in each other, either way. */
   maxDepth: number;
