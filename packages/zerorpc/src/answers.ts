@@ -42,18 +42,18 @@ export function createAnswers(
   return {
     async answer(channel, name, args) {
       const make = () => messageOf(channel, name, args);
-      if (await outbox.putInTurn(channel.connection.id, make, channel.signal)) return;
+      if (await outbox.putInTurn(channel.connection, make, channel.signal)) return;
       channel.signal.throwIfAborted();
       throw isBusy();
     },
     refuse(to, error) {
       const args = errorArgs(error, to.version).map((text) => String(text).slice(0, maxTextLength));
-      outbox.put(to.connection.id, messageOf(to, 'ERR', args));
+      outbox.put(to.connection, messageOf(to, 'ERR', args));
     },
     beat(channel) {
       if (channel.isBeatWaiting) return;
       channel.isBeatWaiting = true;
-      outbox.put(channel.connection.id, {
+      outbox.put(channel.connection, {
         // A client of version 2 reads it as a grant of slots: of none.
         ...messageOf(channel, '_zpc_hb', [0]),
         onLeft: () => (channel.isBeatWaiting = false),

@@ -12,7 +12,7 @@ import { wokenOrAborted } from './outbox.js';
 export interface Channel {
   readonly key: string;
   readonly connection: Connection;
-  /** The frames that lead to the client. */
+  /** The frames that lead through proxies to the client. */
   readonly route: readonly Buffer[];
   /** What opened it, which names it. */
   readonly id: RawId;

@@ -1,19 +1,15 @@
-/**
- * One client's connection: the same object for as long as the server knows the client, so that what it has proved
- * can be kept by it in a WeakMap. ZeroMQ tells neither the client's address nor that it has gone.
- */
+/** A client's connection, from its handshake to its end: what was proved on it can be kept by it in a WeakMap. */
 export interface Connection {
-  /** What ZeroMQ calls it, in hexadecimal digits. */
+  /** No other has it, nor had it. */
   readonly id: string;
-  /**
-   * Whether the client chose the id itself. Another may come under the same one when it has gone, unnoticed: what is
-   * proved on such a connection holds for the one call only. The ids that ZeroMQ makes are random, and never come twice.
-   */
-  readonly isChosenId: boolean;
+  /** Of the other end, as text. */
+  readonly address: string;
 }
 
 export interface ZeroRpcCall {
   connection: Connection;
+  /** Whether it came through a proxy of ZeroMQ: others may call on its connection, too. */
+  isRelayed: boolean;
   /** What came beside the method's name: the entries of the header that the protocol does not use itself. */
   headers: ReadonlyMap<string, unknown>;
   /** Of the client's protocol: 1, 2, 3. */

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DropReason } from './dropped.js';
 import { createByteBudget, type ByteBudget } from './limits.js';
+import type { Connection } from './method.js';
 import type { Router } from './router.js';
 
 export interface OutgoingMessage {
@@ -13,9 +14,11 @@ export interface OutgoingMessage {
 /** What waits for clients: in order for each, and each at its own pace. */
 export interface Outbox {
   /** False: it was dropped. Where its receiver is the reason, the receiver's calls are ended. */
-  put(peerId: string, message: OutgoingMessage): boolean;
+  put(to: Connection, message: OutgoingMessage): boolean;
   /** Has the message made, and puts it, when little waits for the client. Rejects with the signal's reason. */
-  putInTurn(peerId: string, make: () => OutgoingMessage, signal: AbortSignal): Promise<boolean>;
+  putInTurn(to: Connection, make: () => OutgoingMessage, signal: AbortSignal): Promise<boolean>;
+  /** Whether something waited for a client that has gone. */
+  drop(to: Connection): boolean;
   /** Takes of the budget for something else, as messages do: clients that take nothing make way. */
   takeRoom(bytes: number): boolean;
   /** Whether all has gone out within the time. */
@@ -25,7 +28,7 @@ export interface Outbox {
 }
 
 interface Queue {
-  peerId: string;
+  to: Connection;
   messages: OutgoingMessage[];
   bytes: number;
   /** Those of them that are taken of the reserve. */
@@ -62,10 +65,10 @@ export function createOutbox({
   /** Of one client. */
   maxBytes: number;
   maxMessages: number;
-  onLost: (peerId: string, reason: DropReason) => void;
+  onLost: (to: Connection, reason: DropReason) => void;
   onFault: (error: unknown) => void;
 }): Outbox {
-  const queues = new Map<string, Queue>();
+  const queues = new Map<Connection, Queue>();
   /** Those that are tried next, in turns. */
   const ready = new Set<Queue>();
   const emptied = new Set<() => void>();
@@ -87,7 +90,7 @@ export function createOutbox({
     wake(queue);
     if (queue.messages.length > 0) return;
     ready.delete(queue);
-    queues.delete(queue.peerId);
+    queues.delete(queue.to);
     if (queues.size === 0) for (const tell of [...emptied]) tell();
   }
 
@@ -101,7 +104,7 @@ export function createOutbox({
 
   function lose(queue: Queue, reason: DropReason): void {
     drop(queue);
-    onLost(queue.peerId, reason);
+    onLost(queue.to, reason);
   }
 
   async function send(): Promise<void> {
@@ -126,7 +129,7 @@ export function createOutbox({
     if (message === undefined) return;
     try {
       const { frames, bytes } = message;
-      const outcome = router.send(frames, () => budgetOf(message).give(bytes));
+      const outcome = router.send(queue.to, frames, () => budgetOf(message).give(bytes));
       if (outcome === 'sent') leave(queue, true);
       else if (outcome === 'gone') lose(queue, 'peer-gone');
       else tryLater(queue);
@@ -176,9 +179,9 @@ export function createOutbox({
     return worst;
   }
 
-  function put(peerId: string, message: OutgoingMessage): boolean {
+  function put(to: Connection, message: OutgoingMessage): boolean {
     if (!takeRoom(budgetOf(message), message.bytes)) return false;
-    const queue = queues.get(peerId) ?? emptyQueue(peerId);
+    const queue = queues.get(to) ?? emptyQueue(to);
     const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
     queue.messages.push(message);
     queue.bytes += message.bytes;
@@ -187,7 +190,7 @@ export function createOutbox({
       lose(queue, 'peer-stuck');
       return false;
     }
-    queues.set(peerId, queue);
+    queues.set(to, queue);
     if (queue.misses === 0) {
       ready.add(queue);
       void send();
@@ -197,16 +200,21 @@ export function createOutbox({
 
   return {
     put,
+    drop(to) {
+      const queue = queues.get(to);
+      if (queue !== undefined) drop(queue);
+      return queue !== undefined;
+    },
     takeRoom: (bytes) => takeRoom(budget, bytes),
-    async putInTurn(peerId, make, signal) {
+    async putInTurn(to, make, signal) {
       for (;;) {
         signal.throwIfAborted();
-        const queue = queues.get(peerId);
+        const queue = queues.get(to);
         const hasRoom =
           queue === undefined ||
           (queue.bytes <= maxBytes / 4 && queue.messages.length <= maxMessages / 4);
         // Made and put in one go: of many that wait, the next sees what this one took.
-        if (hasRoom) return put(peerId, make());
+        if (hasRoom) return put(to, make());
         await wokenOrAborted(queue.wakers, signal);
       }
     },
@@ -222,9 +230,9 @@ export function createOutbox({
   };
 }
 
-function emptyQueue(peerId: string): Queue {
+function emptyQueue(to: Connection): Queue {
   return {
-    peerId,
+    to,
     messages: [],
     bytes: 0,
     smallBytes: 0,

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { ByteBudget } from './limits.js';
+import type { Connection } from './method.js';
 import { greeting, piecesOf, readPeer, ready, ZmtpError } from './zmtp.js';
 
-/** Messages to and from clients, as a ROUTER of ZeroMQ: the first frame is the client's id. */
+/** Messages to and from clients, as a ROUTER of ZeroMQ has them. */
 export interface Router {
   /** Returns the port. */
   bind(address: { host: string; port: number }): Promise<number>;
@@ -11,9 +11,9 @@ export interface Router {
    * Hands a message over. `full`: what was handed over before has not gone out, it may be tried later; `gone`: the
    * client is not connected any more. Of what is `sent` is told once when it takes no memory here any longer.
    */
-  send(frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
+  send(to: Connection, frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
   /** Disconnects a client that takes nothing: what waits for it is given up. */
-  cut(id: string): void;
+  cut(connection: Connection): void;
   /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
   close(): Promise<void>;
 }
@@ -33,31 +33,35 @@ const lingerMs = 1_000;
 export function openRouter(options: {
   maxFrameBytes: number;
   budget: ByteBudget;
-  onMessage: (frames: readonly Buffer[]) => void;
+  onMessage: (from: Connection, frames: readonly Buffer[]) => void;
+  /** Told once of each client: nothing comes from it any more, and nothing goes to it. */
+  onGone: (connection: Connection) => void;
   onFault: (error: unknown) => void;
 }): Router {
-  const clients = new Map<string, Socket>();
+  const clients = new Map<Connection, Socket>();
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   server.maxConnections = maxConnections;
+  let count = 0;
+
+  function leave(connection: Connection): void {
+    if (clients.delete(connection)) options.onGone(connection);
+  }
 
   server.on('connection', (socket) => {
-    let id: Buffer | undefined;
+    count += 1;
+    const connection = { id: String(count), address: socket.remoteAddress ?? '' };
     sockets.add(socket);
     const isSlow = setTimeout(() => socket.destroy(), handshakeMs);
     const parts = joinParts(
       readPeer(
         {
-          onReady(identity) {
+          onReady() {
             clearTimeout(isSlow);
-            const own = identity.length > 0 ? identity : freshId();
-            // Whoever has it keeps it.
-            if (clients.has(keyOf(own))) throw new ZmtpError('an identity that is taken');
-            id = own;
-            clients.set(keyOf(own), socket);
+            clients.set(connection, socket);
           },
           onPart: (bytes) => parts.keep(bytes),
-          onMessage: (frames) => options.onMessage([id as Buffer, ...frames]),
+          onMessage: (frames) => options.onMessage(connection, frames),
           reply(command) {
             if (socket.writableLength > maxWaitingBytes)
               throw new ZmtpError('answers are not taken');
@@ -85,7 +89,7 @@ export function openRouter(options: {
       clearTimeout(isSlow);
       parts.drop();
       sockets.delete(socket);
-      if (id !== undefined) clients.delete(keyOf(id));
+      leave(connection);
     });
   });
 
@@ -97,14 +101,18 @@ export function openRouter(options: {
           resolve((server.address() as AddressInfo).port);
         });
       }),
-    send([id, ...frames], onOut) {
-      const socket = id && clients.get(keyOf(id));
+    send(to, frames, onOut) {
+      const socket = clients.get(to);
       if (socket === undefined || !socket.writable) return 'gone';
       if (socket.writableLength > maxWaitingBytes) return 'full';
       writeAll(socket, [...piecesOf(frames)], onOut);
       return 'sent';
     },
-    cut: (id) => void clients.get(id)?.destroy(),
+    cut(connection) {
+      const socket = clients.get(connection);
+      leave(connection);
+      socket?.destroy();
+    },
     async close() {
       if (!server.listening) return;
       const isClosed = new Promise((resolve) => server.close(resolve));
@@ -116,13 +124,6 @@ export function openRouter(options: {
       clearTimeout(late);
     },
   };
-}
-
-const keyOf = (id: Buffer) => id.toString('hex');
-
-/** As ZeroMQ makes them: five bytes, the first of them 0. */
-function freshId(): Buffer {
-  return Buffer.concat([Buffer.from([0]), randomBytes(4)]);
 }
 
 /** A socket whose peer does not take them in time is destroyed. */

@@ -32,7 +32,8 @@ export async function runCall(
   let running: Promise<unknown> = Promise.resolve();
   try {
     running = startMethod(event, table, {
-      ...{ connection: channel.connection, headers: event.headers },
+      ...{ connection: channel.connection, isRelayed: channel.route.length > 0 },
+      headers: event.headers,
       ...{ version: event.version, signal, deadlineAt: channel.deadlineAt, take },
     });
     const value = await untilAborted(running, signal);

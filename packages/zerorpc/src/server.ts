@@ -1,11 +1,10 @@
 import { createAnswers, type Addressee } from './answers.js';
 import { keepBeats, openChannel, type Channel } from './channel.js';
-import { rememberConnections, type Peer } from './connections.js';
 import type { DropReason } from './dropped.js';
 import { decodeEvent, type IncomingEvent } from './event.js';
 import { withIntrospection } from './introspection.js';
 import { defaultLimits, type ByteBudget, type ZeroRpcLimits } from './limits.js';
-import type { MethodTable } from './method.js';
+import type { Connection, MethodTable } from './method.js';
 import { createOutbox } from './outbox.js';
 import { FormError } from './outline.js';
 import { openRouter } from './router.js';
@@ -42,6 +41,14 @@ export interface ZeroRpcServerOptions {
   beatMs?: number;
 }
 
+/** What a client has under way. */
+interface Load {
+  /** Calls whose methods have not come to their end. */
+  calls: number;
+  /** What the requests of those take of the budget. */
+  bytes: number;
+}
+
 /** What still waits for clients when all calls have ended goes out within this time. */
 const flushMs = 1_000;
 /** Frames that lead through proxies to a client. */
@@ -53,7 +60,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   const { maxCallMs = Infinity, beatMs = 5_000 } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const table = withIntrospection(options.serviceName, methods);
-  const connections = rememberConnections();
+  const loads = new WeakMap<Connection, Load>();
   const channels = new Map<string, Channel>();
   const running = new Set<Promise<void>>();
   let isClosing = false;
@@ -61,19 +68,15 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
 
   const router = openRouter({
     ...{ maxFrameBytes: limits.maxFrameBytes, budget },
-    ...{ onMessage: receive, onFault },
+    ...{ onMessage: receive, onGone: abandon, onFault },
   });
   const outbox = createOutbox({
     ...{ router, budget, onFault },
     maxBytes: limits.maxQueuedBytesPerPeer,
     maxMessages: limits.maxQueuedMessagesPerPeer,
-    onLost(peerId, reason) {
+    onLost(connection, reason) {
       onDropped(reason);
-      for (const channel of [...channels.values()]) {
-        if (channel.connection.id === peerId) channel.abort(lostRemote());
-      }
-      if (reason === 'peer-gone') connections.forget(peerId);
-      else router.cut(peerId);
+      router.cut(connection);
     },
   });
   const answers = createAnswers(outbox, limits);
@@ -84,26 +87,33 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     onLate: (channel) => end(channel, isLate()),
   });
 
-  function receive(frames: readonly Buffer[]): void {
+  /** A client has gone: nobody waits for what it has asked. */
+  function abandon(connection: Connection): void {
+    if (outbox.drop(connection)) onDropped('peer-gone');
+    for (const channel of [...channels.values()]) {
+      if (channel.connection === connection) channel.abort(lostRemote());
+    }
+  }
+
+  function receive(from: Connection, frames: readonly Buffer[]): void {
     try {
-      take(frames);
+      take(from, frames);
     } catch (error) {
       if (error instanceof FormError) onDropped('form');
       else onFault(error);
     }
   }
 
-  function take(frames: readonly Buffer[]): void {
+  function take(from: Connection, frames: readonly Buffer[]): void {
     const route = frames.slice(0, -2);
-    const [peerFrame] = route;
     const [separator, frame] = frames.slice(-2);
-    if (peerFrame === undefined || separator?.length !== 0 || frame === undefined) {
+    if (separator?.length !== 0 || frame === undefined) {
       throw new FormError('A message has an empty frame before its last.');
     }
     if (route.length > maxRouteFrames) throw new FormError('A message comes from too far.');
     const event = decodeEvent(frame, limits);
-    const way = route.map((one) => one.toString('hex')).join('.');
-    if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, route, event);
+    const way = [from.id, ...route.map((one) => one.toString('hex'))].join('.');
+    if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, from, route, event);
     else hear(channels.get(`${way}/${event.responseTo.key}`), event);
   }
 
@@ -123,19 +133,24 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     } else if (event.name !== '_zpc_hb') onDropped('event');
   }
 
-  function open(key: string, route: readonly Buffer[], event: IncomingEvent): void {
+  function open(
+    key: string,
+    connection: Connection,
+    route: readonly Buffer[],
+    event: IncomingEvent,
+  ): void {
     if (channels.has(key)) {
       onDropped('repeated');
       return;
     }
-    const peer = connections.of(route[0] as Buffer);
+    const load = loads.get(connection) ?? { calls: 0, bytes: 0 };
     const to: Addressee = {
-      connection: peer.connection,
+      connection,
       route: route.map((frame) => Buffer.from(frame)),
       ...{ id: event.messageId, version: event.version },
     };
     const refusal =
-      refusalOf(peer, event.cost) ?? (outbox.takeRoom(event.cost) ? undefined : isBusy());
+      refusalOf(load, event.cost) ?? (outbox.takeRoom(event.cost) ? undefined : isBusy());
     if (refusal !== undefined) {
       answers.refuse(to, refusal);
       return;
@@ -143,8 +158,9 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     const channel = openChannel({ key, ...to }, { now: performance.now(), beatMs, maxCallMs });
     channels.set(key, channel);
     channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
-    peer.calls += 1;
-    peer.bytes += event.cost;
+    loads.set(connection, load);
+    load.calls += 1;
+    load.bytes += event.cost;
     let held = event.cost;
     const run = runCall(channel, event, {
       ...{ table, answers, onFault },
@@ -155,8 +171,8 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       },
       onAnswered: () => channels.delete(key),
     }).finally(() => {
-      peer.calls -= 1;
-      peer.bytes -= event.cost;
+      load.calls -= 1;
+      load.bytes -= event.cost;
       budget.give(held);
       running.delete(run);
     });
@@ -168,11 +184,11 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     channel.abort(reason);
   }
 
-  function refusalOf(peer: Peer, bytes: number): ZeroRpcError | undefined {
+  function refusalOf(load: Load, bytes: number): ZeroRpcError | undefined {
     const { maxCallsPerPeer, maxRequestBytesPerPeer } = limits;
     if (isClosing) return isStopping();
-    if (peer.calls >= maxCallsPerPeer) return tooManyCalls(`${maxCallsPerPeer} calls`);
-    if (peer.calls > 0 && peer.bytes + bytes > maxRequestBytesPerPeer) {
+    if (load.calls >= maxCallsPerPeer) return tooManyCalls(`${maxCallsPerPeer} calls`);
+    if (load.calls > 0 && load.bytes + bytes > maxRequestBytesPerPeer) {
       return tooManyCalls(`${maxRequestBytesPerPeer} bytes of requests`);
     }
     return running.size >= limits.maxCalls ? isBusy() : undefined;

@@ -1,6 +1,7 @@
 /**
  * ZMTP 3.0, the protocol of ZeroMQ from its version 4 on, as a ROUTER speaks it without encryption: rfc.zeromq.org/spec/23.
- * (libzmq itself ends the whole process where a rare turn of events breaks one of its assertions, and tells no addresses.)
+ * (libzmq itself ends the whole process where a rare turn of events breaks one of its assertions, and tells neither
+ * addresses nor that a client has gone.)
  */
 
 /** What a peer sent that has no place in the protocol: its connection is cut. */
@@ -8,8 +9,8 @@ export class ZmtpError extends Error {}
 
 /** What a connection does with what it reads. */
 export interface ZmtpEvents {
-  /** It may be spoken to; `identity` is empty unless the peer chose one. */
-  onReady(identity: Buffer): void;
+  /** It may be spoken to. */
+  onReady(): void;
   /** What is here of a message whose other frames are still to come. */
   onPart(bytes: number): void;
   onMessage(frames: Buffer[]): void;
@@ -59,7 +60,8 @@ export function* readPeer(
     const body = length === 0 ? Buffer.alloc(0) : yield length;
     if (!isReady) {
       if (!isCommand) throw new ZmtpError('a message before READY');
-      onReady(identityOf(body));
+      checkReady(body);
+      onReady();
       isReady = true;
     } else if (isCommand) {
       const pong = answerTo(body);
@@ -100,11 +102,10 @@ function longLength(first: number, rest: Buffer): number {
   return Number(Buffer.concat([Buffer.from([first]), rest]).readBigUInt64BE());
 }
 
-/** Of a READY. */
-function identityOf(body: Buffer): Buffer {
+/** An identity that a peer has chosen leads nowhere: it is known by its connection. */
+function checkReady(body: Buffer): void {
   const { name, data } = commandIn(body);
   if (name !== 'READY') throw new ZmtpError('another command than READY');
-  let identity = Buffer.alloc(0);
   for (let at = 0; at < data.length;) {
     const valueAt = at + 1 + (data[at] ?? 0) + 4;
     if (valueAt > data.length) throw new ZmtpError('a property that is cut');
@@ -112,13 +113,9 @@ function identityOf(body: Buffer): Buffer {
     at = valueAt + data.readUInt32BE(valueAt - 4);
     if (at > data.length) throw new ZmtpError('a property that is cut');
     const value = data.subarray(valueAt, at);
-    if (key === 'identity') identity = Buffer.from(value);
     const isPeer = key !== 'socket-type' || ['DEALER', 'REQ', 'ROUTER'].includes(String(value));
     if (!isPeer) throw new ZmtpError('a socket of another type');
   }
-  // Those that begin so are the router's to give.
-  if (identity.length > 255 || identity[0] === 0) throw new ZmtpError('an identity out of form');
-  return identity;
 }
 
 /** A PING (of ZMTP 3.1) is told by its own context that it was heard. */

@@ -7,6 +7,7 @@ but for heartbeats that were asked for.
 import json
 import os
 import sys
+import threading
 import time
 
 import msgpack
@@ -15,6 +16,7 @@ import zmq
 context = zmq.Context()
 poller = zmq.Poller()
 clients = {}
+proxies = []
 beats = {}
 
 
@@ -65,12 +67,26 @@ def client(name):
 def open_client(command):
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
+    address = open_proxy() if command.get('proxied') else sys.argv[1]
     for option, value in command.get('options', {}).items():
         socket.setsockopt(getattr(zmq, option), value.encode() if isinstance(value, str) else value)
-    socket.connect(sys.argv[1])
+    socket.connect(address)
     clients[command['client']] = socket
     poller.register(socket, zmq.POLLIN)
     return socket
+
+
+def open_proxy():
+    """One for all clients that ask for it, on one connection to the server."""
+    address = 'inproc://proxy'
+    if not proxies:
+        front, back = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+        front.bind(address)
+        back.linger = 0
+        back.connect(sys.argv[1])
+        proxies.append(threading.Thread(target=zmq.proxy, args=(front, back), daemon=True))
+        proxies[0].start()
+    return address
 
 
 def send(command):

@@ -49,7 +49,7 @@ test('a client that is killed in the midst of a stream ends it', async () => {
       seen.isEnded = true;
     }
   });
-  const { port, faults } = await startServer({ endless }, { beatMs: 200 });
+  const { port, faults } = await startServer({ endless }, { beatMs: 60_000 });
   const client = startClient(port, { ahead: 5, stall: [3, 60] }, 'endless');
   await eventually(() => seen.made).toBeGreaterThan(2);
   expect(seen.isEnded).toBe(false);

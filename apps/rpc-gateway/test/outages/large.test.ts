@@ -62,3 +62,25 @@ test('the largest contents of invocations take that and a copy twice, and are gi
   });
   await started.gateway.stop();
 }, 120_000);
+
+test('the largest contents that are read as JSON take less than eight times as much, and are given back', async () => {
+  const started = await startGatewayProcess({ DEFAULT_INVOCATION_MODEL: 'echo' });
+  const { api } = started;
+  const text = 'base64+/'.repeat(maxInvocationContentBytes / 8 - 8) + '€';
+  const content = Buffer.from(JSON.stringify({ n: 1, x: text }));
+  const request = Buffer.concat(encodeInvocationRequest({ id: 1, content, metadata: [] }));
+  const replica = await startReplica((_call, done) => done(null, Buffer.alloc(0)));
+  const inputs: ModelField[] = [
+    { name: 'n', dtype: 'DT_INT64', shape: [] },
+    { name: 'x', dtype: 'DT_STRING', shape: [] },
+  ];
+  const model = modelOf(1, { contract: { signature_name: 'predict', inputs, outputs: inputs } });
+  api.tell({ models: [model], replicas: readyAt(model, replica.address) });
+  const { unary } = clientOf(started.address);
+  await expectMemory('an invocation with 64 MiB of JSON', 640, started, async () => {
+    const answer = await unary('/invocation.v1.Invocation/Invoke', request);
+    expect(decodeInvocationResponse(answer)).toEqual({ status: 'OK', message: '' });
+    expect(api.invocations.pop()?.content.equals(content)).toBe(true);
+  });
+  await started.gateway.stop();
+}, 120_000);

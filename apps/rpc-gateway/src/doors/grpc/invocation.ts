@@ -8,6 +8,7 @@ import {
   inputsOfContent,
   metadataOfValues,
   plainOutputs,
+  takesContentAsIs,
   tensorsOfPlain,
   type ModelInput,
 } from '@inference-server/protos';
@@ -16,10 +17,11 @@ import type { Predictor } from '../../core/predictor.js';
 import { outputsTooLarge, type StoreInvocation } from '../../invocation-client.js';
 import type { Callers } from '../callers.js';
 import { admittedMethod, holdIn, type AdmittedCall } from './admitted-call.js';
+import { jsonTimesHeld } from './json-times-held.js';
 import { answerInWords } from './invocation-words.js';
 
-/** A tensor, and the request with it; or a text, and what is read of it. */
-const timesHeld = 2;
+/** Content that nobody reads: as it came, its tensor, and the request with it. */
+const timesHeld = 3;
 /** Of a larger one the JSON could not be stored: 8 bytes of a tensor make two characters at least. */
 const maxAnswerBytes = 4 * maxInvocationHeadBytes;
 /** Likewise: a value takes a letter and a comma, and a few bytes may say that there are millions. */
@@ -53,16 +55,20 @@ export function invocationMethod({
     const name = modelOf(input, defaultModel);
     callers.requireModel(admitted, name);
     const { caller } = admitted;
-    const holdInAll = createHold(room);
-    holdInAll(timesHeld * content.length);
+    const holdInAll = createHold(room, message.length);
     const answer = await predictPlain(predictor, {
       ...{ target: { name, version: undefined }, caller, deadlineAt, signal },
       encode: ({ inputs }) => {
+        const times = takesContentAsIs({ inputs }) ? timesHeld : jsonTimesHeld;
+        holdInAll(times * content.length);
         const values = inputsOfContent({ inputs }, content, maxJsonBytes, metadata);
         return Buffer.concat(encodeInputs(tensorsOfPlain(inputs, values)));
       },
-      values: () => inputsOfContent(undefined, content, maxJsonBytes, metadata),
-      holdRequest: holdInAll,
+      values: () => {
+        holdInAll(jsonTimesHeld * content.length);
+        return inputsOfContent(undefined, content, maxJsonBytes, metadata);
+      },
+      holdRequest: (bytes) => holdInAll(message.length + bytes),
       hold: (bytes) => {
         if (bytes > maxAnswerBytes) throw outputsTooLarge();
         holdIn(room, answerTimesHeld * bytes);
@@ -106,9 +112,9 @@ function modelOf({ metadata }: ModelInput, defaultModel: string | undefined): st
   );
 }
 
-/** Holds what is missing until so many bytes are held in all. */
-function createHold(room: AnswerRoom): (bytes: number) => void {
-  let held = 0;
+/** Holds what is missing until so many bytes are held in all, beside those that are. */
+function createHold(room: AnswerRoom, heldAlready: number): (bytes: number) => void {
+  let held = heldAlready;
   return (bytes) => {
     if (bytes <= held) return;
     holdIn(room, bytes - held);

@@ -10,10 +10,10 @@ import {
 import type { Target } from '../../core/call-queue.js';
 import { predictPlain } from '../../core/plain-call.js';
 import type { Predictor } from '../../core/predictor.js';
+import { jsonTimesHeld } from './json-times-held.js';
 import type { RoomPart, StreamRoom } from './stream-room.js';
 
-/** JSON, and what it is read into; see doors/http/predict.ts. */
-const jsonTimesHeld = 3;
+/** As of an answer that is told in JSON over HTTP. */
 const answerTimesHeld = 8;
 
 /** What a model answers to data; `release` is to be called when nothing has it any more. */
@@ -55,7 +55,10 @@ export async function answerDatum(
     };
     const { model, message, outputs } = await predictPlain(predictor, {
       ...{ ...call, isRepeatable: true, encode },
-      values: () => inputsOfContent(undefined, data, maxJsonBytes),
+      values: () => {
+        held.holdInAll(jsonTimesHeld * data.length);
+        return inputsOfContent(undefined, data, maxJsonBytes);
+      },
       holdRequest: (bytes) => held.holdInAll(data.length + bytes),
       hold: (bytes) => reply.hold(answerTimes * bytes),
     });

@@ -2,7 +2,7 @@ import { AppError } from '@inference-server/errors';
 import type { Connection, ZeroRpcCall } from '@inference-server/zerorpc';
 import type { Admitted, Callers } from '../callers.js';
 
-/** Who calls at a door that knows connections, and neither addresses nor metadata. */
+/** Who calls at a door that knows connections, and no metadata. */
 export interface ZeroRpcAccess {
   /** Whether callers who show nothing are let in. */
   isOpen: boolean;
@@ -10,15 +10,14 @@ export interface ZeroRpcAccess {
   admit(call: Shown): Promise<Admitted>;
   hasShown(call: Shown): boolean;
   /** What is shown counts for the calls that follow on the connection. Throws likewise. */
-  authenticate(token: unknown, connection: Connection): Promise<void>;
+  authenticate(token: unknown, call: Shown): Promise<void>;
 }
 
-type Shown = Pick<ZeroRpcCall, 'connection' | 'headers'>;
+type Shown = Pick<ZeroRpcCall, 'connection' | 'isRelayed' | 'headers'>;
 
 /**
- * What was shown on a connection is looked at anew with each call, so that it ends when it is good no more. ZeroMQ
- * tells no address: a door that only this machine reaches takes each caller for one of this machine, and another
- * one takes each connection for a place of its own.
+ * What was shown on a connection is looked at anew with each call, so that it ends when it is good no more. It is
+ * no proof of those who share the connection of a proxy.
  */
 export function createZeroRpcAccess({
   callers,
@@ -32,39 +31,40 @@ export function createZeroRpcAccess({
 }): ZeroRpcAccess {
   const proofs = new WeakMap<Connection, string>();
 
-  function admitBy(token: string | undefined, { id }: Connection): Promise<Admitted> {
+  function admitBy(token: string | undefined, { address }: Connection): Promise<Admitted> {
     return callers.admit({
       path: 'zerorpc',
-      ...(isExposed
-        ? { peerAddress: `zerorpc:${id.slice(0, 100)}`, authority: '' }
-        : { peerAddress: '127.0.0.1', authority: 'localhost' }),
+      peerAddress: address,
+      // By what name the door was called nobody tells.
+      authority: isExposed ? '' : 'localhost',
       metadata: token === undefined ? {} : { 'x-token': token },
     });
   }
 
   return {
     isOpen: anonymousRole !== 'none' && !isExposed,
-    hasShown: ({ headers, connection }) => isGiven(headers.get('token')) || proofs.has(connection),
+    hasShown: ({ headers, connection, isRelayed }) =>
+      isGiven(headers.get('token')) || (!isRelayed && proofs.has(connection)),
 
-    async admit({ headers, connection }) {
+    async admit({ headers, connection, isRelayed }) {
       const token = headers.get('token');
       if (isGiven(token)) return admitBy(textOf(token), connection);
-      const shown = proofs.get(connection);
+      const shown = isRelayed ? undefined : proofs.get(connection);
       try {
         return await admitBy(shown, connection);
       } catch (error) {
         const isRefused = error instanceof AppError && error.code === 'UNAUTHORIZED';
         // Another may have been shown meanwhile.
-        if (isRefused && proofs.get(connection) === shown) proofs.delete(connection);
+        if (isRefused && !isRelayed && proofs.get(connection) === shown) proofs.delete(connection);
         throw error;
       }
     },
 
-    async authenticate(token, connection) {
-      if (connection.isChosenId) {
+    async authenticate(token, { connection, isRelayed }) {
+      if (isRelayed) {
         throw new AppError(
           'FORBIDDEN',
-          'A client that has chosen the id of its connection shows its token with each call, in the header "token".',
+          'A client behind a proxy shows its token with each call, in the header "token".',
         );
       }
       // Who shows what opens nothing is not taken any longer for who they were before.

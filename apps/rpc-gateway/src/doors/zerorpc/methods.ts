@@ -40,9 +40,9 @@ export function modelMethods(options: ModelMethodsOptions): MethodTable {
   const authenticate: ZeroRpcMethod = {
     doc: 'Show a token for the calls that follow on this connection.',
     parameters: [{ name: 'token' }],
-    call: ([token], { connection }) =>
+    call: ([token], call) =>
       asTold(async () => {
-        await access.authenticate(token, connection);
+        await access.authenticate(token, call);
         return true;
       }),
   };
