@@ -17,6 +17,8 @@ export interface Outbox {
   put(to: Connection, message: OutgoingMessage): boolean;
   /** Has the message made, and puts it, when little waits for the client. Rejects with the signal's reason. */
   putInTurn(to: Connection, make: () => OutgoingMessage, signal: AbortSignal): Promise<boolean>;
+  /** A client takes messages again. */
+  resume(to: Connection): void;
   /** Whether something waited for a client that has gone. */
   drop(to: Connection): boolean;
   /** Takes of the budget for something else, as messages do: clients that take nothing make way. */
@@ -33,19 +35,13 @@ interface Queue {
   bytes: number;
   /** Those of them that are taken of the reserve. */
   smallBytes: number;
-  /** Tries in vain for the first message, and since when (performance.now()). */
-  misses: number;
-  stuckSince: number;
+  /** Since when there is no room for the first message (performance.now()). */
+  fullSince: number | undefined;
   wakers: Set<() => void>;
 }
 
-/** The first tries in vain are repeated at once: what goes out is often out in a moment. */
-const quickTries = 20;
-/** The longer a client has taken nothing, the more seldom it is tried: waits grow by so much, at most. */
-const pauseShare = 1 / 8;
-const maxPauseMs = 500;
-/** A client that takes nothing for so long is lost, whatever it sends. */
-const maxStuckMs = 60_000;
+/** A client takes nothing when there was no room for so long: what goes out is often out in a moment. */
+const stuckMs = 50;
 /** So many are handed over without a break for other work. */
 const sendsPerTurn = 64;
 
@@ -86,7 +82,7 @@ export function createOutbox({
     if (room === reserve) queue.smallBytes -= message.bytes;
     if (!isSent) room.give(message.bytes);
     message.onLeft?.();
-    queue.misses = 0;
+    queue.fullSince = undefined;
     wake(queue);
     if (queue.messages.length > 0) return;
     ready.delete(queue);
@@ -132,29 +128,16 @@ export function createOutbox({
       const outcome = router.send(queue.to, frames, () => budgetOf(message).give(bytes));
       if (outcome === 'sent') leave(queue, true);
       else if (outcome === 'gone') lose(queue, 'peer-gone');
-      else tryLater(queue);
+      else hold(queue);
     } catch (error) {
       onFault(error);
       lose(queue, 'peer-gone');
     }
   }
 
-  function tryLater(queue: Queue): void {
-    if (queue.misses === 0) queue.stuckSince = performance.now();
-    const stuckMs = performance.now() - queue.stuckSince;
-    queue.misses += 1;
+  function hold(queue: Queue): void {
+    queue.fullSince ??= performance.now();
     ready.delete(queue);
-    if (stuckMs > maxStuckMs) {
-      lose(queue, 'peer-stuck');
-      return;
-    }
-    const again = () => {
-      if (queue.messages.length === 0) return;
-      ready.add(queue);
-      void send();
-    };
-    if (queue.misses <= quickTries) setImmediate(again);
-    else setTimeout(again, Math.min(maxPauseMs, 1 + stuckMs * pauseShare)).unref();
   }
 
   /** Where the room has come to its end, clients that take nothing make way for those that do. */
@@ -168,11 +151,12 @@ export function createOutbox({
   }
 
   function mostStuck(room: ByteBudget): Queue | undefined {
+    const since = performance.now() - stuckMs;
     let worst: Queue | undefined;
     let most = 0;
     for (const queue of queues.values()) {
       const held = room === reserve ? queue.smallBytes : queue.bytes - queue.smallBytes;
-      if (queue.misses <= quickTries || held <= most) continue;
+      if ((queue.fullSince ?? since) >= since || held <= most) continue;
       worst = queue;
       most = held;
     }
@@ -191,7 +175,7 @@ export function createOutbox({
       return false;
     }
     queues.set(to, queue);
-    if (queue.misses === 0) {
+    if (queue.fullSince === undefined) {
       ready.add(queue);
       void send();
     }
@@ -200,6 +184,12 @@ export function createOutbox({
 
   return {
     put,
+    resume(to) {
+      const queue = queues.get(to);
+      if (queue === undefined) return;
+      ready.add(queue);
+      void send();
+    },
     drop(to) {
       const queue = queues.get(to);
       if (queue !== undefined) drop(queue);
@@ -231,15 +221,8 @@ export function createOutbox({
 }
 
 function emptyQueue(to: Connection): Queue {
-  return {
-    to,
-    messages: [],
-    bytes: 0,
-    smallBytes: 0,
-    misses: 0,
-    stuckSince: 0,
-    wakers: new Set(),
-  };
+  const nothing = { messages: [], bytes: 0, smallBytes: 0, fullSince: undefined };
+  return { to, ...nothing, wakers: new Set() };
 }
 
 /** Resolves when it is woken, or the signal aborts. */

@@ -1,14 +1,15 @@
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import type { ByteBudget } from './limits.js';
 import type { Connection } from './method.js';
 import { greeting, piecesOf, readPeer, ready, ZmtpError } from './zmtp.js';
+import { openWriter, type Writer } from './writer.js';
 
 /** Messages to and from clients, as a ROUTER of ZeroMQ has them. */
 export interface Router {
   /** Returns the port. */
   bind(address: { host: string; port: number }): Promise<number>;
   /**
-   * Hands a message over. `full`: what was handed over before has not gone out, it may be tried later; `gone`: the
+   * Hands a message over. `full`: what was handed over before has not gone out, `onRoom` tells when; `gone`: the
    * client is not connected any more. Of what is `sent` is told once when it takes no memory here any longer.
    */
   send(to: Connection, frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
@@ -20,26 +21,26 @@ export interface Router {
 
 const maxConnections = 4_096;
 const handshakeMs = 10_000;
-/** A client that takes nothing of what is sent, or leaves a message half sent, for so long is disconnected. */
+/** A client that leaves a message half sent, and says nothing for so long, is disconnected. */
 const maxStallMs = 60_000;
-/** What waits in the socket of one client before it counts as full. */
-const maxWaitingBytes = 64 * 1024;
 /** Of what is not there whole so much takes nothing of the budget. */
 const freePartBytes = 4 * 1024;
-/** Pieces are joined where that makes one write of them. */
-const maxJoinedBytes = 16 * 1024;
+/** A part as short as that is copied: it would keep all that came with it. */
+const maxCopiedBytes = 16 * 1024;
 const lingerMs = 1_000;
 
 export function openRouter(options: {
   maxFrameBytes: number;
   budget: ByteBudget;
   onMessage: (from: Connection, frames: readonly Buffer[]) => void;
+  /** Told when a client that was `full` takes messages again. */
+  onRoom: (connection: Connection) => void;
   /** Told once of each client: nothing comes from it any more, and nothing goes to it. */
   onGone: (connection: Connection) => void;
   onFault: (error: unknown) => void;
 }): Router {
-  const clients = new Map<Connection, Socket>();
-  const sockets = new Set<Socket>();
+  const clients = new Map<Connection, Writer>();
+  const writers = new Set<Writer>();
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   server.maxConnections = maxConnections;
   let count = 0;
@@ -51,28 +52,26 @@ export function openRouter(options: {
   server.on('connection', (socket) => {
     count += 1;
     const connection = { id: String(count), address: socket.remoteAddress ?? '' };
-    sockets.add(socket);
+    const writer = openWriter(socket, () => options.onRoom(connection));
+    writers.add(writer);
     const isSlow = setTimeout(() => socket.destroy(), handshakeMs);
     const parts = joinParts(
       readPeer(
         {
           onReady() {
             clearTimeout(isSlow);
-            clients.set(connection, socket);
+            clients.set(connection, writer);
           },
           onPart: (bytes) => parts.keep(bytes),
           onMessage: (frames) => options.onMessage(connection, frames),
-          reply(command) {
-            if (socket.writableLength > maxWaitingBytes)
-              throw new ZmtpError('answers are not taken');
-            socket.write(command);
-          },
+          // A peer that has much to read as it is hears that it was heard.
+          reply: (command) => void writer.write(() => [command]),
         },
         options,
       ),
       options.budget,
     );
-    socket.write(Buffer.concat([greeting, ready]));
+    writer.write(() => [greeting, ready]);
     socket.on('error', () => undefined);
     socket.on('data', (chunk) => {
       try {
@@ -88,7 +87,7 @@ export function openRouter(options: {
     socket.on('close', () => {
       clearTimeout(isSlow);
       parts.drop();
-      sockets.delete(socket);
+      writers.delete(writer);
       leave(connection);
     });
   });
@@ -102,47 +101,26 @@ export function openRouter(options: {
         });
       }),
     send(to, frames, onOut) {
-      const socket = clients.get(to);
-      if (socket === undefined || !socket.writable) return 'gone';
-      if (socket.writableLength > maxWaitingBytes) return 'full';
-      writeAll(socket, [...piecesOf(frames)], onOut);
-      return 'sent';
+      const writer = clients.get(to);
+      if (writer === undefined) return 'gone';
+      return writer.write(() => piecesOf(frames), onOut) ? 'sent' : 'full';
     },
     cut(connection) {
-      const socket = clients.get(connection);
+      const writer = clients.get(connection);
       leave(connection);
-      socket?.destroy();
+      writer?.cut();
     },
     async close() {
       if (!server.listening) return;
       const isClosed = new Promise((resolve) => server.close(resolve));
-      for (const socket of sockets) socket.end();
+      for (const writer of writers) writer.end();
       const late = setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
+        for (const writer of writers) writer.cut();
       }, lingerMs);
       await isClosed;
       clearTimeout(late);
     },
   };
-}
-
-/** A socket whose peer does not take them in time is destroyed. */
-function writeAll(socket: Socket, pieces: readonly Buffer[], onOut: () => void): void {
-  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const joined = bytes <= maxJoinedBytes ? [Buffer.concat(pieces, bytes)] : pieces;
-  let stalled: NodeJS.Timeout | undefined;
-  const end = () => {
-    clearTimeout(stalled);
-    onOut();
-  };
-  socket.cork();
-  for (const [index, piece] of joined.entries()) {
-    // Called of a socket that is destroyed, too.
-    if (index < joined.length - 1) socket.write(piece);
-    else socket.write(piece, end);
-  }
-  socket.uncork();
-  if (socket.writableLength > 0) stalled = setTimeout(() => socket.destroy(), maxStallMs);
 }
 
 /** Gives a reader the parts it asks for, out of chunks as they come. What is not there whole takes of the budget. */
@@ -161,8 +139,7 @@ function joinParts(reader: Generator<number, void, Buffer>, budget: ByteBudget) 
       while (have >= wanted) {
         const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, have);
         const whole = all.subarray(0, wanted);
-        // A short part would keep all that came with it.
-        const part = wanted > maxJoinedBytes ? whole : Buffer.from(whole);
+        const part = wanted > maxCopiedBytes ? whole : Buffer.from(whole);
         have -= wanted;
         chunks = have > 0 ? [all.subarray(wanted)] : [];
         wanted = reader.next(part).value ?? 0;

@@ -69,6 +69,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   const router = openRouter({
     ...{ maxFrameBytes: limits.maxFrameBytes, budget },
     ...{ onMessage: receive, onGone: abandon, onFault },
+    onRoom: (connection) => outbox.resume(connection),
   });
   const outbox = createOutbox({
     ...{ router, budget, onFault },
