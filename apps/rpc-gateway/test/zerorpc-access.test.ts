@@ -163,7 +163,7 @@ test('guesses make their address wait, whatever their connections; what opens el
   let count = 0;
   const show = (token: string, address = '192.0.2.7') => {
     count += 1;
-    const connection = { id: String(count), address };
+    const connection = { id: String(count), address, isTrusted: false };
     return access.authenticate(token, { connection, isRelayed: false, headers: new Map() });
   };
   for (const letter of ['b', 'c', 'd']) {

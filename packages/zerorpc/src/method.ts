@@ -4,6 +4,8 @@ export interface Connection {
   readonly id: string;
   /** Of the other end, as text. */
   readonly address: string;
+  /** To be set when somebody who may call was let in on it: what a stranger sends has less room. */
+  isTrusted: boolean;
 }
 
 export interface ZeroRpcCall {

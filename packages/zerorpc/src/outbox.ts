@@ -29,19 +29,20 @@ export interface Outbox {
   close(): void;
 }
 
+/** What one client has to take. */
 interface Queue {
   to: Connection;
   messages: OutgoingMessage[];
   bytes: number;
-  /** Those of them that are taken of the reserve. */
-  smallBytes: number;
-  /** Since when there is no room for the first message (performance.now()). */
-  fullSince: number | undefined;
+  /** What of each budget is taken for it, until it has gone out. */
+  held: { large: number; small: number };
+  /** Whether there is no room for the first message. */
+  isFull: boolean;
   wakers: Set<() => void>;
 }
 
-/** A client takes nothing when there was no room for so long: what goes out is often out in a moment. */
-const stuckMs = 50;
+/** A client takes nothing when nothing has gone out for so long. */
+const stuckMs = 1_000;
 /** So many are handed over without a break for other work. */
 const sendsPerTurn = 64;
 
@@ -56,7 +57,7 @@ export function createOutbox({
   onLost,
   onFault,
 }: {
-  router: Pick<Router, 'send'>;
+  router: Pick<Router, 'send' | 'waitingSince'>;
   budget: ByteBudget;
   /** Of one client. */
   maxBytes: number;
@@ -71,21 +72,28 @@ export function createOutbox({
   let isSending = false;
   /** Refusals and heartbeats go out also when answers have taken all that there is. */
   const reserve = createByteBudget(reservedBytes);
-  const budgetOf = ({ bytes }: OutgoingMessage) => (bytes <= smallMessageBytes ? reserve : budget);
+  const sizeOf = ({ bytes }: OutgoingMessage) => (bytes <= smallMessageBytes ? 'small' : 'large');
+  const budgets = { small: reserve, large: budget };
 
-  /** The first message is dropped, or handed over: then what it takes is given back when it has gone out. */
-  function leave(queue: Queue, isSent = false): void {
+  /** The first message is handed over: what it takes is given back when it has gone out. */
+  function leave(queue: Queue): void {
     const message = queue.messages.shift();
-    if (message === undefined) return;
-    const room = budgetOf(message);
-    queue.bytes -= message.bytes;
-    if (room === reserve) queue.smallBytes -= message.bytes;
-    if (!isSent) room.give(message.bytes);
-    message.onLeft?.();
-    queue.fullSince = undefined;
+    queue.bytes -= message?.bytes ?? 0;
+    if (queue.messages.length === 0) ready.delete(queue);
+    message?.onLeft?.();
     wake(queue);
-    if (queue.messages.length > 0) return;
-    ready.delete(queue);
+  }
+
+  function giveBack(queue: Queue, message: OutgoingMessage): void {
+    // Of a client that has gone all was given back.
+    if (queues.get(queue.to) !== queue) return;
+    const size = sizeOf(message);
+    budgets[size].give(message.bytes);
+    queue.held[size] -= message.bytes;
+    if (queue.held.small === 0 && queue.held.large === 0) forget(queue);
+  }
+
+  function forget(queue: Queue): void {
     queues.delete(queue.to);
     if (queues.size === 0) for (const tell of [...emptied]) tell();
   }
@@ -94,8 +102,13 @@ export function createOutbox({
     for (const waker of [...queue.wakers]) waker();
   }
 
+  /** Also what has been handed over: its connection has come to its end, or will now. */
   function drop(queue: Queue): void {
-    while (queue.messages.length > 0) leave(queue);
+    for (const size of ['small', 'large'] as const) budgets[size].give(queue.held[size]);
+    ready.delete(queue);
+    forget(queue);
+    for (const { onLeft } of queue.messages.splice(0)) onLeft?.();
+    wake(queue);
   }
 
   function lose(queue: Queue, reason: DropReason): void {
@@ -124,9 +137,8 @@ export function createOutbox({
     const [message] = queue.messages;
     if (message === undefined) return;
     try {
-      const { frames, bytes } = message;
-      const outcome = router.send(queue.to, frames, () => budgetOf(message).give(bytes));
-      if (outcome === 'sent') leave(queue, true);
+      const outcome = router.send(queue.to, message.frames, () => giveBack(queue, message));
+      if (outcome === 'sent') leave(queue);
       else if (outcome === 'gone') lose(queue, 'peer-gone');
       else hold(queue);
     } catch (error) {
@@ -136,46 +148,47 @@ export function createOutbox({
   }
 
   function hold(queue: Queue): void {
-    queue.fullSince ??= performance.now();
+    queue.isFull = true;
     ready.delete(queue);
   }
 
   /** Where the room has come to its end, clients that take nothing make way for those that do. */
-  function takeRoom(room: ByteBudget, bytes: number): boolean {
-    while (!room.take(bytes)) {
-      const worst = mostStuck(room);
+  function takeRoom(size: 'large' | 'small', bytes: number): boolean {
+    while (!budgets[size].take(bytes)) {
+      const worst = mostStuck(size);
       if (worst === undefined) return false;
       lose(worst, 'peer-stuck');
     }
     return true;
   }
 
-  function mostStuck(room: ByteBudget): Queue | undefined {
+  function mostStuck(size: 'large' | 'small'): Queue | undefined {
     const since = performance.now() - stuckMs;
     let worst: Queue | undefined;
     let most = 0;
     for (const queue of queues.values()) {
-      const held = room === reserve ? queue.smallBytes : queue.bytes - queue.smallBytes;
-      if ((queue.fullSince ?? since) >= since || held <= most) continue;
+      const isStuck = (router.waitingSince(queue.to) ?? since) < since;
+      if (!isStuck || queue.held[size] <= most) continue;
       worst = queue;
-      most = held;
+      most = queue.held[size];
     }
     return worst;
   }
 
   function put(to: Connection, message: OutgoingMessage): boolean {
-    if (!takeRoom(budgetOf(message), message.bytes)) return false;
+    const size = sizeOf(message);
+    if (!takeRoom(size, message.bytes)) return false;
     const queue = queues.get(to) ?? emptyQueue(to);
     const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
     queue.messages.push(message);
     queue.bytes += message.bytes;
-    if (budgetOf(message) === reserve) queue.smallBytes += message.bytes;
+    queue.held[size] += message.bytes;
+    queues.set(to, queue);
     if (isTooMuch || queue.messages.length > maxMessages) {
       lose(queue, 'peer-stuck');
       return false;
     }
-    queues.set(to, queue);
-    if (queue.fullSince === undefined) {
+    if (!queue.isFull) {
       ready.add(queue);
       void send();
     }
@@ -186,16 +199,18 @@ export function createOutbox({
     put,
     resume(to) {
       const queue = queues.get(to);
-      if (queue === undefined) return;
+      if (queue?.isFull !== true) return;
+      queue.isFull = false;
       ready.add(queue);
       void send();
     },
     drop(to) {
       const queue = queues.get(to);
+      const hasWaited = (queue?.messages.length ?? 0) > 0;
       if (queue !== undefined) drop(queue);
-      return queue !== undefined;
+      return hasWaited;
     },
-    takeRoom: (bytes) => takeRoom(budget, bytes),
+    takeRoom: (bytes) => takeRoom('large', bytes),
     async putInTurn(to, make, signal) {
       for (;;) {
         signal.throwIfAborted();
@@ -221,8 +236,8 @@ export function createOutbox({
 }
 
 function emptyQueue(to: Connection): Queue {
-  const nothing = { messages: [], bytes: 0, smallBytes: 0, fullSince: undefined };
-  return { to, ...nothing, wakers: new Set() };
+  const held = { large: 0, small: 0 };
+  return { to, messages: [], bytes: 0, held, isFull: false, wakers: new Set() };
 }
 
 /** Resolves when it is woken, or the signal aborts. */

@@ -1,8 +1,10 @@
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { ByteBudget } from './limits.js';
 import type { Connection } from './method.js';
-import { greeting, piecesOf, readPeer, ready, ZmtpError } from './zmtp.js';
+import { createPartRooms } from './part-room.js';
+import { joinParts, type Parts } from './parts.js';
 import { openWriter, type Writer } from './writer.js';
+import { greeting, piecesOf, readPeer, ready, ZmtpError } from './zmtp.js';
 
 /** Messages to and from clients, as a ROUTER of ZeroMQ has them. */
 export interface Router {
@@ -13,25 +15,34 @@ export interface Router {
    * client is not connected any more. Of what is `sent` is told once when it takes no memory here any longer.
    */
   send(to: Connection, frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
+  /** Since when nothing has gone out of what waits (performance.now()). */
+  waitingSince(connection: Connection): number | undefined;
   /** Disconnects a client that takes nothing: what waits for it is given up. */
   cut(connection: Connection): void;
   /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
   close(): Promise<void>;
 }
 
-const maxConnections = 4_096;
-const handshakeMs = 10_000;
-/** A client that leaves a message half sent, and says nothing for so long, is disconnected. */
-const maxStallMs = 60_000;
-/** Of what is not there whole so much takes nothing of the budget. */
-const freePartBytes = 4 * 1024;
-/** A part as short as that is copied: it would keep all that came with it. */
-const maxCopiedBytes = 16 * 1024;
+const defaultConnections = 4_096;
+const defaultHandshakeMs = 10_000;
+/** A client that leaves a message half sent and says nothing for so long is disconnected, and one that takes nothing. */
+const defaultStallMs = 60_000;
+/** Then others have their turn: who floods the door is not to hold them up. */
+const partsPerTurn = 256;
+/** Nothing tells when there is room again. */
+const lookForRoomMs = 50;
 const lingerMs = 1_000;
 
 export function openRouter(options: {
   maxFrameBytes: number;
   budget: ByteBudget;
+  maxConnections?: number;
+  /** Those of one group may have half of the connections: one caller alone is not to have all. Undefined: it is not counted. */
+  groupOf?: ((address: string) => string | undefined) | undefined;
+  /** Told of each connection that is turned away. */
+  onCrowd?: (() => void) | undefined;
+  handshakeMs?: number;
+  stallMs?: number;
   onMessage: (from: Connection, frames: readonly Buffer[]) => void;
   /** Told when a client that was `full` takes messages again. */
   onRoom: (connection: Connection) => void;
@@ -39,20 +50,50 @@ export function openRouter(options: {
   onGone: (connection: Connection) => void;
   onFault: (error: unknown) => void;
 }): Router {
+  const { groupOf = () => undefined, onCrowd = () => undefined } = options;
+  const { maxConnections = defaultConnections } = options;
+  const { handshakeMs = defaultHandshakeMs, stallMs = defaultStallMs } = options;
   const clients = new Map<Connection, Writer>();
   const writers = new Set<Writer>();
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   server.maxConnections = maxConnections;
+  server.on('drop', onCrowd);
+  const perGroup = new Map<string, number>();
+  const rooms = createPartRooms({
+    ...{ budget: options.budget, strangerBytes: 2 * options.maxFrameBytes },
+  });
   let count = 0;
 
   function leave(connection: Connection): void {
     if (clients.delete(connection)) options.onGone(connection);
   }
 
+  /** False: there are too many of its group. */
+  function enter(socket: Socket, group: string | undefined): boolean {
+    if (group === undefined) return true;
+    const there = perGroup.get(group) ?? 0;
+    if (there >= maxConnections / 2) return false;
+    perGroup.set(group, there + 1);
+    socket.once('close', () => {
+      const left = (perGroup.get(group) ?? 1) - 1;
+      if (left > 0) perGroup.set(group, left);
+      else perGroup.delete(group);
+    });
+    return true;
+  }
+
   server.on('connection', (socket) => {
+    socket.on('error', () => undefined);
+    const address = socket.remoteAddress ?? '';
+    if (!enter(socket, groupOf(address))) {
+      onCrowd();
+      socket.destroy();
+      return;
+    }
     count += 1;
-    const connection = { id: String(count), address: socket.remoteAddress ?? '' };
-    const writer = openWriter(socket, () => options.onRoom(connection));
+    const connection: Connection = { id: String(count), address, isTrusted: false };
+    const onRoom = () => options.onRoom(connection);
+    const writer = openWriter(socket, { stallMs, onRoom });
     writers.add(writer);
     const isSlow = setTimeout(() => socket.destroy(), handshakeMs);
     const parts = joinParts(
@@ -69,19 +110,14 @@ export function openRouter(options: {
         },
         options,
       ),
-      options.budget,
+      rooms.open({ isTrusted: () => connection.isTrusted, cut: () => socket.destroy() }),
     );
     writer.write(() => [greeting, ready]);
-    socket.on('error', () => undefined);
-    socket.on('data', (chunk) => {
-      try {
-        if (!parts.take(chunk)) socket.destroy();
-      } catch (error) {
-        if (!(error instanceof ZmtpError)) options.onFault(error);
-        socket.destroy();
-      }
+    readInTurns(socket, parts, (error) => {
+      if (!(error instanceof ZmtpError)) options.onFault(error);
+      socket.destroy();
     });
-    socket.setTimeout(maxStallMs, () => {
+    socket.setTimeout(stallMs, () => {
       if (parts.isHalf()) socket.destroy();
     });
     socket.on('close', () => {
@@ -105,6 +141,7 @@ export function openRouter(options: {
       if (writer === undefined) return 'gone';
       return writer.write(() => piecesOf(frames), onOut) ? 'sent' : 'full';
     },
+    waitingSince: (connection) => clients.get(connection)?.waitingSince(),
     cut(connection) {
       const writer = clients.get(connection);
       leave(connection);
@@ -123,41 +160,29 @@ export function openRouter(options: {
   };
 }
 
-/** Gives a reader the parts it asks for, out of chunks as they come. What is not there whole takes of the budget. */
-function joinParts(reader: Generator<number, void, Buffer>, budget: ByteBudget) {
-  let wanted = reader.next().value ?? 0;
-  let chunks: Buffer[] = [];
-  let have = 0;
-  let kept = 0;
-  let held = 0;
-
-  return {
-    /** False: there is no room. */
-    take(chunk: Buffer): boolean {
-      chunks.push(chunk);
-      have += chunk.length;
-      while (have >= wanted) {
-        const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, have);
-        const whole = all.subarray(0, wanted);
-        const part = wanted > maxCopiedBytes ? whole : Buffer.from(whole);
-        have -= wanted;
-        chunks = have > 0 ? [all.subarray(wanted)] : [];
-        wanted = reader.next(part).value ?? 0;
+function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => void): void {
+  function read(): void {
+    try {
+      let outcome: ReturnType<Parts['next']> = 'given';
+      for (let n = 0; n < partsPerTurn && outcome === 'given'; n += 1) {
+        if (socket.destroyed) return;
+        outcome = parts.next();
       }
-      const missing = Math.max(have + kept - freePartBytes, 0) - held;
-      if (missing > 0 && !budget.take(missing)) return false;
-      if (missing < 0) budget.give(-missing);
-      held += missing;
-      return true;
-    },
-    /** What the reader has of a message that is not there whole. */
-    keep: (bytes: number) => void (kept = bytes),
-    isHalf: () => have > 0 || kept > 0,
-    drop() {
-      budget.give(held);
-      held = 0;
-      chunks = [];
-      have = 0;
-    },
-  };
+      if (outcome === 'missing') {
+        socket.resume();
+        return;
+      }
+      // What is not read waits with its sender.
+      socket.pause();
+      if (outcome === 'given') setImmediate(read);
+      else setTimeout(read, lookForRoomMs);
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  socket.on('data', (chunk) => {
+    parts.push(chunk);
+    read();
+  });
 }

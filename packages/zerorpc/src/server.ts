@@ -35,6 +35,10 @@ export interface ZeroRpcServerOptions {
   onFault: (error: unknown) => void;
   /** Is told of each message that is dropped. */
   onDropped?: (reason: DropReason) => void;
+  /** Connections of one group may be half of all. Undefined: it is not counted. */
+  groupOf?: ((address: string) => string | undefined) | undefined;
+  /** Is told of each connection that is turned away. */
+  onCrowd?: (() => void) | undefined;
   /** How long a call may take. Unless it is said: as long as its client is there. */
   maxCallMs?: number;
   /** How often heartbeats are sent; a client that is silent for twice as long is lost. Clients expect 5 s. */
@@ -47,12 +51,16 @@ interface Load {
   calls: number;
   /** What the requests of those take of the budget. */
   bytes: number;
+  /** Messages that were none. */
+  misfits: number;
 }
 
 /** What still waits for clients when all calls have ended goes out within this time. */
 const flushMs = 1_000;
 /** Frames that lead through proxies to a client. */
 const maxRouteFrames = 8;
+/** Who sends so many messages that are none is disconnected: each takes its time. */
+const maxMisfits = 100;
 
 /** The server side of ZeroRPC, for clients of versions 3 and 2 of its protocol, and 1. */
 export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServer {
@@ -67,6 +75,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   let closed: Promise<void> | undefined;
 
   const router = openRouter({
+    ...{ groupOf: options.groupOf, onCrowd: options.onCrowd },
     ...{ maxFrameBytes: limits.maxFrameBytes, budget },
     ...{ onMessage: receive, onGone: abandon, onFault },
     onRoom: (connection) => outbox.resume(connection),
@@ -100,9 +109,21 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     try {
       take(from, frames);
     } catch (error) {
-      if (error instanceof FormError) onDropped('form');
-      else onFault(error);
+      if (!(error instanceof FormError)) {
+        onFault(error);
+        return;
+      }
+      onDropped('form');
+      const load = loadOf(from);
+      load.misfits += 1;
+      if (load.misfits >= maxMisfits) router.cut(from);
     }
+  }
+
+  function loadOf(connection: Connection): Load {
+    const load = loads.get(connection) ?? { calls: 0, bytes: 0, misfits: 0 };
+    loads.set(connection, load);
+    return load;
   }
 
   function take(from: Connection, frames: readonly Buffer[]): void {
@@ -144,7 +165,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       onDropped('repeated');
       return;
     }
-    const load = loads.get(connection) ?? { calls: 0, bytes: 0 };
+    const load = loadOf(connection);
     const to: Addressee = {
       connection,
       route: route.map((frame) => Buffer.from(frame)),
@@ -159,7 +180,6 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     const channel = openChannel({ key, ...to }, { now: performance.now(), beatMs, maxCallMs });
     channels.set(key, channel);
     channel.signal.addEventListener('abort', () => channels.delete(key), { once: true });
-    loads.set(connection, load);
     load.calls += 1;
     load.bytes += event.cost;
     let held = event.cost;

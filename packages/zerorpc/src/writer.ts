@@ -7,25 +7,36 @@ export interface Writer {
    * message has gone out, or never will.
    */
   write(pieces: () => Iterable<Buffer>, onOut?: () => void): boolean;
+  /** Since when nothing has gone out of what waits (performance.now()). */
+  waitingSince(): number | undefined;
   /** Ends the connection when all has gone out. */
   end(): void;
   /** Ends it now. */
   cut(): void;
 }
 
-/** A peer that takes nothing for so long is disconnected, whatever it sends. */
-const maxStallMs = 60_000;
 /** What waits in the socket before it counts as full. */
 const maxWaitingBytes = 64 * 1024;
 /** A short message goes out in one piece; of a long one it is seen by pieces that it goes. */
 const maxJoinedBytes = 16 * 1024;
 const maxPieceBytes = 256 * 1024;
 
-export function openWriter(socket: Socket, onRoom: () => void): Writer {
+export function openWriter(
+  socket: Socket,
+  {
+    stallMs,
+    onRoom,
+  }: {
+    /** A peer that takes nothing for so long is disconnected, whatever it sends. */
+    stallMs: number;
+    onRoom: () => void;
+  },
+): Writer {
   let isLong = false;
   let isEnding = false;
   let isWanted = false;
   let stalled: NodeJS.Timeout | undefined;
+  let waitsSince: number | undefined;
 
   function write(piece: Buffer): Promise<void> {
     const isOut = new Promise<void>((resolve) => {
@@ -33,6 +44,7 @@ export function openWriter(socket: Socket, onRoom: () => void): Writer {
       socket.write(piece, () => {
         clearTimeout(stalled);
         stalled = undefined;
+        waitsSince = undefined;
         watch();
         resolve();
       });
@@ -44,7 +56,8 @@ export function openWriter(socket: Socket, onRoom: () => void): Writer {
   /** From when something waits on. */
   function watch(): void {
     if (stalled !== undefined || socket.writableLength === 0 || socket.destroyed) return;
-    stalled = setTimeout(() => socket.destroy(), maxStallMs);
+    waitsSince = performance.now();
+    stalled = setTimeout(() => socket.destroy(), stallMs);
   }
 
   async function writeLong(pieces: readonly Buffer[]): Promise<void> {
@@ -77,6 +90,7 @@ export function openWriter(socket: Socket, onRoom: () => void): Writer {
       void isOut.then(onOut).then(tellOfRoom);
       return true;
     },
+    waitingSince: () => waitsSince,
     end() {
       isEnding = true;
       if (!isLong) socket.end();

@@ -126,17 +126,6 @@ test('clients that have chosen the same id are two', async () => {
   expect(second.came().includes('three')).toBe(false);
 });
 
-test('frames of a message that has no end take of the budget, too', async () => {
-  const budget = createByteBudget(8 * MiB);
-  const { port } = await startServer({ echo }, { budget });
-  const { socket, closed } = await open(port);
-  socket.write(Buffer.concat([greeting, readyOf(dealer), frame(1, Buffer.alloc(6 * MiB))]));
-  await eventually(() => budget.held).toBeGreaterThan(5 * MiB);
-  socket.write(frame(1, Buffer.alloc(6 * MiB)));
-  await closed;
-  await eventually(() => budget.held).toBe(0);
-});
-
 test('who asks and does not read is not answered more than fits', async () => {
   const { port } = await startServer({ echo });
   const { socket, came } = await open(port);
@@ -182,20 +171,82 @@ test('what is handed over takes of the budget until it is out', async () => {
   await eventually(() => budget.held).toBe(0);
 });
 
-test('messages that are not there whole take of the budget, and are cut off where it ends', async () => {
-  const budget = createByteBudget(3 * MiB);
-  const { port } = await startServer({ echo }, { budget });
-  const half = Buffer.concat([
-    greeting,
-    readyOf(dealer),
-    frame(0, Buffer.alloc(4 * MiB)).subarray(0, 2 * MiB),
-  ]);
-  const first = await open(port);
-  first.socket.write(half);
-  await eventually(() => budget.held).toBeGreaterThan(MiB);
-  const second = await open(port);
-  second.socket.write(half);
+test('halves of strangers have room of their own, and the oldest makes way', async () => {
+  const { port, budget } = await startServer({ echo }, { limits: { maxFrameBytes: 4 * MiB } });
+  const begun = Buffer.concat([greeting, readyOf(dealer)]);
+  const half = frame(0, Buffer.alloc(4 * MiB)).subarray(0, 3 * MiB);
+  const [first, second, third] = [await open(port), await open(port), await open(port)];
+  for (const { socket } of [first, second]) {
+    socket.write(Buffer.concat([begun, half]));
+    await eventually(() => socket.writableLength).toBe(0);
+  }
+  third.socket.write(Buffer.concat([begun, frame(1, Buffer.alloc(3 * MiB))]));
+  await first.closed;
+  expect(budget.held).toBe(0);
+  // What a frame of a message has, whose others are still to come, counts as well.
+  third.socket.write(frame(1, Buffer.alloc(MiB)));
+  const fourth = await open(port);
+  fourth.socket.write(Buffer.concat([begun, half]));
   await second.closed;
-  first.socket.destroy();
+  third.socket.write(frame(0, ''));
+  third.socket.write(call('a', 'still here'));
+  await eventually(() => third.came().includes('still here')).toBe(true);
+});
+
+test('a byte at a time takes more room than it is', async () => {
+  const limits = { maxFrameBytes: 64 * 1024 };
+  const { port } = await startServer({ echo }, { limits });
+  const { socket, closed } = await open(port);
+  socket.setNoDelay(true);
+  socket.write(Buffer.concat([greeting, readyOf(dealer)]));
+  const half = frame(0, Buffer.alloc(60_000));
+  for (let at = 0; at < half.length && !socket.destroyed; at += 1) {
+    socket.write(half.subarray(at, at + 1));
+    await nextTurn();
+  }
+  await closed;
+});
+
+test('who is trusted takes of the budget of all', async () => {
+  const { port, budget } = await startServer({
+    echo: method((args, { connection }) => {
+      connection.isTrusted = true;
+      return args[0];
+    }),
+  });
+  const { socket, came } = await open(port);
+  socket.write(Buffer.concat([greeting, readyOf(dealer), call('a', 'hello')]));
+  await eventually(() => came().includes('hello')).toBe(true);
+  socket.write(frame(0, Buffer.alloc(4 * MiB)).subarray(0, 3 * MiB));
+  await eventually(() => budget.held).toBeGreaterThan(2 * MiB);
+  socket.destroy();
   await eventually(() => budget.held).toBe(0);
+});
+
+test('a message takes of the budget once', async () => {
+  const budget = createByteBudget(5 * MiB);
+  const { port } = await startServer(
+    {
+      size: method(
+        ([bytes], { connection }) => (connection.isTrusted = (bytes as Buffer).length > 0),
+      ),
+    },
+    { budget },
+  );
+  const peers = await startPeers(port);
+  for (let n = 0; n < 3; n += 1) {
+    expect(await peers.next(peers.call('size', [{ $bytes: 3 * MiB }]))).toMatchObject({
+      name: 'OK',
+    });
+  }
+});
+
+test('who sends nothing but what is no message is disconnected, and holds nobody up', async () => {
+  const { port, dropped } = await startServer({ echo });
+  const { socket, closed } = await open(port);
+  socket.write(
+    Buffer.concat([greeting, readyOf(dealer), ...Array<Buffer>(40_000).fill(frame(0, ''))]),
+  );
+  await closed;
+  expect(dropped.length).toBe(100);
 });

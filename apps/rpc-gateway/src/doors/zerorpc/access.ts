@@ -31,14 +31,16 @@ export function createZeroRpcAccess({
 }): ZeroRpcAccess {
   const proofs = new WeakMap<Connection, string>();
 
-  function admitBy(token: string | undefined, { address }: Connection): Promise<Admitted> {
-    return callers.admit({
+  async function admitBy(token: string | undefined, connection: Connection): Promise<Admitted> {
+    const admitted = await callers.admit({
       path: 'zerorpc',
-      peerAddress: address,
+      peerAddress: connection.address,
       // By what name the door was called nobody tells.
       authority: isExposed ? '' : 'localhost',
       metadata: token === undefined ? {} : { 'x-token': token },
     });
+    connection.isTrusted = true;
+    return admitted;
   }
 
   return {

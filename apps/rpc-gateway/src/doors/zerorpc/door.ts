@@ -1,7 +1,14 @@
 import type { ByteBudget } from '@inference-server/grpc';
-import type { CallerDirectory, Logger, RefusalTally } from '@inference-server/service-kit';
+import {
+  isLoopbackAddress,
+  networkOf,
+  type CallerDirectory,
+  type Logger,
+  type RefusalTally,
+} from '@inference-server/service-kit';
 import { createZeroRpcServer, defaultLimits } from '@inference-server/zerorpc';
 import type { RpcGatewayConfig } from '../../config.js';
+import { createCrowdLog } from '../../crowd-log.js';
 import type { Predictor } from '../../core/predictor.js';
 import { createCallers } from '../callers.js';
 import { createZeroRpcAccess } from './access.js';
@@ -52,6 +59,8 @@ export function createZeroRpcDoor(
     maxCallMs,
     limits: { maxFrameBytes: Math.min(maxMessageBytes, defaultLimits.maxFrameBytes) },
     budget,
+    groupOf: (address) => (isLoopbackAddress(address) ? undefined : networkOf(address)),
+    onCrowd: createCrowdLog(logger),
     onFault: (error) => logger.error({ err: error }, 'the call failed'),
     onDropped: (reason) => logger.debug({ reason }, 'a message was dropped'),
   });

@@ -1,0 +1,109 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { expect, onTestFinished, test } from 'vitest';
+import { createByteBudget } from '../src/limits.js';
+import type { Connection } from '../src/method.js';
+import { openRouter } from '../src/router.js';
+import { eventually, MiB } from './peers.js';
+
+const hello = Buffer.concat([
+  Buffer.from(`ff00000000000000017f03004e554c4c${'00'.repeat(48)}`, 'hex'),
+  Buffer.from('\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER'),
+]);
+const message = Buffer.from('\0\x05hello');
+
+/** A router that is impatient, and what it tells. */
+async function start(options: Partial<Parameters<typeof openRouter>[0]> = {}) {
+  const came: Connection[] = [];
+  const gone: Connection[] = [];
+  const faults: unknown[] = [];
+  const router = openRouter({
+    ...{ maxFrameBytes: 64 * MiB, budget: createByteBudget(64 * MiB) },
+    ...{ handshakeMs: 300, stallMs: 500 },
+    onMessage: (from) => came.push(from),
+    onRoom: () => undefined,
+    onGone: (connection) => gone.push(connection),
+    onFault: (error) => faults.push(error),
+    ...options,
+  });
+  onTestFinished(() => router.close());
+  const port = await router.bind({ host: '127.0.0.1', port: 0 });
+  return { router, port, came, gone, faults };
+}
+
+async function open(port: number): Promise<{ socket: Socket; closed: Promise<unknown> }> {
+  const socket = connect(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  const closed = new Promise((resolve) => {
+    socket.on('error', resolve).on('close', resolve);
+  });
+  await once(socket, 'connect');
+  socket.resume();
+  return { socket, closed };
+}
+
+test('who does not come through the handshake is disconnected', async () => {
+  const { port, gone } = await start();
+  const { socket, closed } = await open(port);
+  socket.write(hello.subarray(0, 70));
+  await closed;
+  expect(gone).toEqual([]);
+});
+
+test('who leaves a message half sent is disconnected, who has sent it whole is not', async () => {
+  const { port, came, gone } = await start();
+  const [half, whole] = [await open(port), await open(port)];
+  half.socket.write(Buffer.concat([hello, message.subarray(0, 3)]));
+  whole.socket.write(Buffer.concat([hello, message]));
+  await half.closed;
+  await eventually(() => [came.length, gone.length]).toEqual([1, 1]);
+  whole.socket.write(message);
+  await eventually(() => came.length).toBe(2);
+  expect(came[0]).toBe(came[1]);
+});
+
+test('who takes nothing is disconnected, whatever it sends; who takes it slowly is not', async () => {
+  const { router, port, came, gone } = await start();
+  const clients = [await open(port), await open(port)] as const;
+  for (const [index, { socket }] of clients.entries()) {
+    socket.pause();
+    socket.write(Buffer.concat([hello, message]));
+    await eventually(() => came.length).toBe(index + 1);
+  }
+  const out: number[] = [];
+  for (const [index, to] of came.entries()) {
+    expect(router.send(to, [Buffer.alloc(24 * MiB)], () => out.push(index))).toBe('sent');
+  }
+  const talking = setInterval(() => clients[0].socket.write(message), 50);
+  onTestFinished(() => clearInterval(talking));
+  let taken = 0;
+  const taking = setInterval(() => {
+    taken += (clients[1].socket.read(256 * 1024) as Buffer | null)?.length ?? 0;
+    if (taken === 0) clients[1].socket.read(0);
+  }, 20);
+  onTestFinished(() => clearInterval(taking));
+  await clients[0].closed;
+  await eventually(() => gone.length).toBe(1);
+  expect(gone[0]).toBe(came[0]);
+  await eventually(() => out.includes(1)).toBe(true);
+  expect(gone.length).toBe(1);
+});
+
+test('one group has half of the connections', async () => {
+  let crowd = 0;
+  const { port, came } = await start({
+    ...{ maxConnections: 4, groupOf: () => 'a', onCrowd: () => (crowd += 1) },
+  });
+  const clients = [await open(port), await open(port), await open(port)] as const;
+  await clients[2].closed;
+  expect(crowd).toBe(1);
+  clients[0].socket.destroy();
+  await clients[0].closed;
+  clients[1].socket.write(Buffer.concat([hello, message]));
+  await eventually(() => came.length).toBe(1);
+  await eventually(async () => {
+    const { socket } = await open(port);
+    socket.write(Buffer.concat([hello, message]));
+    return came.length;
+  }).toBeGreaterThan(1);
+});
