@@ -212,8 +212,11 @@ function nested(values: unknown[], dims: readonly number[]): unknown {
   let at = 0;
   const listOf = (level: number): unknown => {
     const size = dims[level] ?? 0;
-    if (level < dims.length - 1) return Array.from({ length: size }, () => listOf(level + 1));
-    return values.slice(at, (at += size));
+    if (level === dims.length - 1) return values.slice(at, (at += size));
+    // Array.from() takes three times as long.
+    const lists = new Array<unknown>(size);
+    for (let index = 0; index < size; index += 1) lists[index] = listOf(level + 1);
+    return lists;
   };
   return dims.length === 0 ? values : listOf(0);
 }
