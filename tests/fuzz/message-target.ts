@@ -65,8 +65,8 @@ export async function fuzzMessages({
   throw new Error(`seed ${seed}: ${messageOf(cause)}: ${shown}`, { cause });
 }
 
-/** Far more than any takes, and less than a machine is busy for. */
-const caseTimeMs = 5_000;
+/** Far more than any takes that is told four times, and less than a machine is busy for. */
+const caseTimeMs = 15_000;
 /** What the largest that is told may take, and what is not collected yet of those before it. */
 const maxGrowthBytes = 1_536 * 1024 ** 2;
 const marker = 'zq7';

@@ -97,10 +97,12 @@ describe('content for inputs', () => {
     expect(() => read('9223372036854775807', most + 1)).toThrow(
       expect.objectContaining({
         code: 'PAYLOAD_TOO_LARGE',
-        message: `The content has numbers of 16 digits and more, and more than ${most} characters.`,
+        message: `The content has whole numbers of 16 digits and more, and more than ${most} characters.`,
       }),
     );
-    expect(read('123456789012345', most + 1)).toBe(123456789012345);
+    for (const n of ['123456789012345', '0.12345678901234567', '1234567890123456789e-2']) {
+      expect(read(n, most + 1)).toBe(Number(n));
+    }
     // Where the contract has none of 64 bits, a number is the nearest anyway.
     const doubles: ModelField[] = [text('image'), { name: 'n', dtype: 'DT_DOUBLE' }];
     expect(read('9223372036854775807', most + 1, doubles)).toBe(2 ** 63);
