@@ -47,7 +47,7 @@ export async function fuzzMessages({
 }: FuzzRun): Promise<{ accepted: number }> {
   let accepted = 0;
   let done = 0;
-  const before = process.memoryUsage.rss();
+  const { rss: before, heapUsed: heapBefore } = process.memoryUsage();
   const property = fc.asyncProperty(messageCase, async ({ kind, bytes }) => {
     onCase?.();
     done += 1;
@@ -56,7 +56,11 @@ export async function fuzzMessages({
     const began = performance.now();
     if (isRead(() => kinds[kind]?.read(bytes))) accepted += 1;
     if (performance.now() - began > caseTimeMs) throw new Error('it took too long');
-    if (done % 500 === 0) collect();
+    if (done % 500 === 0) {
+      collect();
+      const kept = process.memoryUsage().heapUsed - heapBefore;
+      if (kept > maxKeptBytes) throw new Error(`${kept} bytes are kept`);
+    }
     const growth = process.memoryUsage.rss() - before;
     if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
   });
@@ -72,6 +76,7 @@ export async function fuzzMessages({
 const caseTimeMs = 15_000;
 /** What the largest that are told take until they are collected, and what the heap keeps of that for others. */
 const maxGrowthBytes = 3 * 1024 ** 3;
+const maxKeptBytes = 256 * 1024 ** 2;
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 const marker = 'zq7';
