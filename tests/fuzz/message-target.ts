@@ -1,8 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
-import type { ModelContract } from '@inference-server/contracts';
-import { AppError } from '@inference-server/errors';
+import type { ModelContract, ModelField } from '@inference-server/contracts';
+import { AppError, messageOf } from '@inference-server/errors';
 import {
+  contentOfOutputs,
+  contentOfValues,
   contractOfInferRequest,
   decodeAuthRequest,
   decodeInferRequest,
@@ -17,16 +22,23 @@ import {
   inferRequestFromJson,
   inferResponseAsJson,
   inputsOfContent,
+  jsonFromPredictResponse,
+  jsonOfValues,
+  metadataOfValues,
   outlinePredictRequest,
+  outlinePredictResponse,
+  plainOutputs,
   tensorsOfInferRequest,
   tensorsOfPlain,
   valuesOfTensors,
 } from '@inference-server/protos';
+import { madeInferRequest, madeOutputs } from './message-tensors.js';
+import { often } from './often.js';
 import type { FuzzRun } from './run-cases.js';
 
 /**
- * Reads damaged messages of every door that has messages: each is read in time, or refused with an AppError that
- * repeats nothing of it. Throws with the seed, the case and what was wrong otherwise.
+ * Reads made and damaged messages of every door that has messages: each is read in time and within memory, or refused
+ * with an AppError that repeats nothing of it. Throws with the seed, the case and what was wrong otherwise.
  */
 export async function fuzzMessages({
   cases,
@@ -35,6 +47,7 @@ export async function fuzzMessages({
 }: FuzzRun): Promise<{ accepted: number }> {
   let accepted = 0;
   let done = 0;
+  const { rss: before, heapUsed: heapBefore } = process.memoryUsage();
   const property = fc.asyncProperty(messageCase, async ({ kind, bytes }) => {
     onCase?.();
     done += 1;
@@ -43,16 +56,29 @@ export async function fuzzMessages({
     const began = performance.now();
     if (isRead(() => kinds[kind]?.read(bytes))) accepted += 1;
     if (performance.now() - began > caseTimeMs) throw new Error('it took too long');
+    if (done % 500 === 0) {
+      collect();
+      const kept = process.memoryUsage().heapUsed - heapBefore;
+      if (kept > maxKeptBytes) throw new Error(`${kept} bytes are kept`);
+    }
+    const growth = process.memoryUsage.rss() - before;
+    if (growth > maxGrowthBytes) throw new Error(`memory has grown by ${growth} bytes`);
   });
   const found = await fc.check(property, { seed, numRuns: cases, endOnFailure: true });
   if (!found.failed) return { accepted };
   const [made] = found.counterexample ?? [];
+  const cause = found.errorInstance;
   const shown = `${made?.kind ?? '?'} ${made?.bytes.toString('hex') ?? ''}`;
-  throw new Error(`seed ${seed}: ${shown}`, { cause: found.errorInstance });
+  throw new Error(`seed ${seed}: ${messageOf(cause)}: ${shown}`, { cause });
 }
 
-/** Far more than any takes, and less than a machine is busy for. */
-const caseTimeMs = 5_000;
+/** Far more than any takes that is told four times, and less than a machine is busy for. */
+const caseTimeMs = 15_000;
+/** What the largest that are told take until they are collected, and what the heap keeps of that for others. */
+const maxGrowthBytes = 3 * 1024 ** 3;
+const maxKeptBytes = 256 * 1024 ** 2;
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
 const marker = 'zq7';
 
 function isRead(read: () => void): boolean {
@@ -84,11 +110,19 @@ const contract: ModelContract = {
     { name: 't', dtype: 'DT_STRING' },
   ],
 };
+const text = (name: string): ModelField => ({ name, dtype: 'DT_STRING', shape: [] });
+const metadata = { name: 'metadata', shape: [-1], subfields: [text('key'), text('value')] };
+const withMetadata = { inputs: [contract.inputs[0]!, metadata] };
+/** Of what has no shape of its own; a map's values have theirs. */
+const mapped = { outputs: [...contract.inputs, { ...metadata, name: 'm' }] };
 const values = { x: [[1, 2n ** 62n]], t: [marker, new Uint8Array([255])], f: [0.5, NaN] };
 const maxJsonBytes = 8 * 1024 ** 2;
 
 interface Kind {
+  /** Which are damaged then. */
   sound: readonly Buffer[];
+  /** Likewise, each another one. */
+  made?: fc.Arbitrary<Buffer>;
   read(bytes: Buffer): void;
 }
 
@@ -120,10 +154,12 @@ const invocation = (content: string) =>
 const kinds: Record<string, Kind> = {
   'ModelInfer of a runtime model': {
     sound: [Buffer.from(head + typed, 'hex'), Buffer.from(head + raw, 'hex')],
+    made: madeInferRequest,
     read: (bytes) => void encodeInputs(tensorsOfInferRequest(contract, decodeInferRequest(bytes))),
   },
   'ModelInfer of a batch model': {
     sound: [Buffer.from(head + typed, 'hex'), Buffer.from(head + raw, 'hex')],
+    made: madeInferRequest,
     read(bytes) {
       const request = decodeInferRequest(bytes);
       const tensors = tensorsOfInferRequest(contractOfInferRequest(request), request);
@@ -148,6 +184,44 @@ const kinds: Record<string, Kind> = {
       const asked = { outputs: [], isBinary: bytes.length % 2 === 0 };
       const outputs = inferOutputsOf(contract, asked, bytes);
       inferResponseAsJson({ modelName: 'm', modelVersion: '1', id: '' }, outputs);
+    },
+  },
+  'an answer that is told': {
+    sound: [Buffer.concat(encodeOutputs(tensorsOfPlain(contract.inputs, values)))],
+    made: madeOutputs,
+    read(bytes) {
+      const told = plainOutputs(mapped, bytes);
+      const json = jsonFromPredictResponse(mapped, bytes);
+      if (jsonOfValues(told) !== json) throw new Error('values and JSON are not the same');
+    },
+  },
+  'an answer as content': {
+    sound: [Buffer.concat(encodeOutputs(tensorsOfPlain(contract.inputs, values)))],
+    made: madeOutputs,
+    read(bytes) {
+      contentOfOutputs({ outputs: [text('x')] }, bytes);
+      const told = plainOutputs(mapped, bytes);
+      contentOfValues(told);
+      metadataOfValues(told);
+    },
+  },
+  'Predict of a batch model': {
+    sound: [Buffer.concat(encodeOutputs(tensorsOfPlain(contract.inputs, values)))],
+    made: madeOutputs,
+    read: (bytes) => void valuesOfTensors(outlinePredictResponse(bytes).outputs),
+  },
+  'Invoke with metadata as maps': {
+    sound: [invocation('{"x":[[1,2]]}'), invocation(`{"x":[[1,2]],"metadata":[]}`)],
+    read(bytes) {
+      const input = decodeInvocationRequest(bytes);
+      if (input === undefined) return;
+      const { content, metadata } = input;
+      const given = inputsOfContent(withMetadata, content, maxJsonBytes, metadata);
+      const message = Buffer.concat(encodeOutputs(tensorsOfPlain(withMetadata.inputs, given)));
+      const told = plainOutputs({ outputs: withMetadata.inputs }, message);
+      if (!isDeepStrictEqual(told['metadata'], given['metadata'])) {
+        throw new Error('the metadata is not what was given');
+      }
     },
   },
   Invoke: {
@@ -203,11 +277,13 @@ const damage: fc.Arbitrary<Damage> = fc.oneof(
     }),
 );
 
-const messageCase = fc.constantFrom(...Object.keys(kinds)).chain((kind) =>
-  fc
-    .tuple(fc.constantFrom(...(kinds[kind]?.sound ?? [])), fc.array(damage, { maxLength: 4 }))
-    .map(([sound, damages]) => ({
-      kind,
-      bytes: damages.reduce((bytes, act) => act(bytes), sound),
-    })),
-);
+/** Most of what is made and not damaged goes further. */
+const damages = fc.oneof(fc.constant<Damage[]>([]), often(3, fc.array(damage, { maxLength: 4 })));
+
+const messageCase = fc.constantFrom(...Object.keys(kinds)).chain((kind) => {
+  const { sound = [], made } = kinds[kind] ?? {};
+  const whole = fc.constantFrom(...sound);
+  return fc
+    .tuple(made === undefined ? whole : fc.oneof(whole, often(3, made)), damages)
+    .map(([message, all]) => ({ kind, bytes: all.reduce((bytes, act) => act(bytes), message) }));
+});

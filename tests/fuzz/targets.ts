@@ -20,6 +20,6 @@ export const targets: readonly FuzzTarget[] = [
   { name: 'readers', cases: { short: 300, long: 12_000 }, fuzz: compareReaders },
   { name: 'tar', cases: { short: 10_000, long: 300_000 }, fuzz: fuzzTar },
   { name: 'multipart', cases: { short: 15_000, long: 400_000 }, fuzz: fuzzMultipart },
-  { name: 'messages', cases: { short: 50_000, long: 400_000 }, fuzz: fuzzMessages },
+  { name: 'messages', cases: { short: 30_000, long: 400_000 }, fuzz: fuzzMessages },
   { name: 'routes', cases: { short: 20_000, long: 400_000 }, fuzz: fuzzRoutes },
 ];

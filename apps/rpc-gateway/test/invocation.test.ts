@@ -8,7 +8,9 @@ import {
 } from '@inference-server/contracts';
 import {
   decodeInvocationResponse,
+  encodeContent,
   encodeInvocationRequest,
+  encodeOutputs,
   type InvocationResponse,
   type MetadataEntry,
 } from '@inference-server/protos';
@@ -34,6 +36,7 @@ const contractOf = (...fields: ModelField[]): ModelContract => ({
   ...{ signature_name: 'predict', inputs: fields, outputs: fields },
 });
 const image = modelOf(1, { human_readable_id: 'image', contract: contractOf(text('x')) });
+const oneInt64 = Buffer.of(0x50, 1);
 const entry = (key: string, value: string): MetadataEntry => ({ key, value });
 
 interface Input {
@@ -153,6 +156,14 @@ describe('a call that fails is answered with ERROR, and nothing is stored:', () 
     predict: (_call, done) => done({ code: status.FAILED_PRECONDITION, details: 'not today' }),
   };
   const babbles: Options = { predict: (_call, done) => done(null, Buffer.from([255])) };
+  // One value of int64_val, and a shape that says millions.
+  const says: Options = {
+    ...counts,
+    predict: (_call, done) => {
+      const ones = Buffer.concat([...encodeContent(9, [30_000_000], Buffer.alloc(0)), oneInt64]);
+      done(null, Buffer.concat(encodeOutputs(new Map([['n', ones]]))));
+    },
+  };
   const isSilent: Options = { predict: () => undefined, maxCallMs: 500 };
   const isSmall: Options = { maxMessageBytes: 2 * mib, maxQueuedBytes: 4 * mib };
 
@@ -172,6 +183,12 @@ describe('a call that fails is answered with ERROR, and nothing is stored:', () 
     ['an answer that is none', "The model's answer cannot be read", babbles, {}],
     ['outputs too large', 'cannot be stored', {}, { content: 'x'.repeat(mib + 1) }],
     ['an answer far too large', 'cannot be stored', {}, { content: 'x'.repeat(5 * mib) }],
+    [
+      'a few bytes that say millions of values',
+      'more than 524288 values',
+      says,
+      { content: '{"n":1}' },
+    ],
     ['no answer in time', 'not answered in time', isSilent, {}],
     ['no room', 'holds too many messages', isSmall, { content: 'x'.repeat(1.9 * mib) }],
   ])('%s', async (_what, message, options, input) => {

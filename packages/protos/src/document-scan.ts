@@ -62,16 +62,19 @@ export function faultOf(text: string): keyof typeof faults | undefined {
   return undefined;
 }
 
-/** Whether a number, outside of texts, has digits that a number of JavaScript may not hold. */
+/** Whether a whole number, outside of texts, has digits that a number of JavaScript may not hold. */
 export function hasLongNumber(text: string): boolean {
   for (let at = 0; at < text.length;) {
     const quoteAt = text.indexOf('"', at);
     const end = quoteAt === -1 ? text.length : quoteAt;
-    if (end - at >= 16 && /\d{16}/.test(text.slice(at, end))) return true;
+    if (end - at >= 16 && longNumber.test(text.slice(at, end))) return true;
     at = quoteAt === -1 ? end : endOfString(text, quoteAt);
   }
   return false;
 }
+
+/** One with a fraction, an exponent or more digits is the nearest anyway. */
+const longNumber = /(?<![\d.])\d{16,25}(?![\d.eE])/;
 
 /**
  * Whether a JSON document has more than so many bytes outside its texts, every quote in them included. It is these

@@ -15,10 +15,7 @@ export function readDocument(
 ): unknown {
   const text = checkedText(document, what);
   const isExact = (fields === undefined || hasLong(fields)) && hasLongNumber(text);
-  if (isExact && text.length > maxExactLength) {
-    const why = `${what} has numbers of 16 digits and more, and more than ${maxExactLength} characters.`;
-    throw new AppError('PAYLOAD_TOO_LARGE', why);
-  }
+  if (isExact) refuseLong(text, `${what} has whole numbers of 16 digits and more, and`);
   return parsed(what, () => (isExact ? parseExactly(text, exactNumber) : JSON.parse(text)));
 }
 
@@ -33,6 +30,7 @@ export class WrittenDouble {
 /** Likewise, where it counts how a number was written; a number or a bigint is a whole one. */
 export function readWrittenDocument(document: Buffer, what: string): unknown {
   const text = checkedText(document, what);
+  refuseLong(text, `${what} is to become tensors, and has`);
   return parsed(what, () => parseExactly(text, writtenNumber));
 }
 
@@ -43,6 +41,11 @@ function checkedText(document: string | Buffer, what: string): string {
   const isTooMuch = fault === 'many' || fault === 'wide' || fault === 'diverse';
   const code = isTooMuch ? 'VALIDATION_FAILED' : 'MALFORMED_REQUEST';
   throw new AppError(code, `${what} is not read: ${faults[fault]}.`);
+}
+
+function refuseLong(text: string, why: string): void {
+  if (text.length <= maxExactLength) return;
+  throw new AppError('PAYLOAD_TOO_LARGE', `${why} more than ${maxExactLength} characters.`);
 }
 
 function parseExactly(text: string, parseNumber: (digits: string) => unknown): unknown {

@@ -1,5 +1,5 @@
 import { dataTypes } from '@inference-server/contracts';
-import { badTensor, dimsOf, filledTooMuch, maxFilledBytes, stringsIn } from './tensor-content.js';
+import { dimsOf, filledTooMuch, maxFilledBytes, stringsIn } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 
 /** What tensors become as plain values, each map in a list being one too; and the bytes of the text in them. */
@@ -7,28 +7,16 @@ interface ToldSize {
   values: number;
   textBytes: number;
   /** What of it no bytes came for: where values are fewer than places, the last one stands in all that are left. */
-  filled: Filled;
+  filled: { values: number; textBytes: number };
 }
-
-interface Filled {
-  values: number;
-  textBytes: number;
-  /** Lists with nothing in them, which a shape says. */
-  lists: number;
-}
-
-/** Of a message: more is nobody's. */
-const maxEmptyLists = 1_000_000;
 
 /**
  * Counted before anything is made of them: a few bytes may say that a value stands in millions of places, or a map
- * of which each value does so, and so on. Throws MALFORMED_REQUEST where text, or lists of nothing, would grow out of all bounds.
+ * of which each value does so, and so on. Throws MALFORMED_REQUEST where text would grow out of all bounds.
  */
 export function toldSize(tensors: ReadonlyMap<string, TensorOutline>): ToldSize {
   const size = sizeOfAll(tensors);
-  const { textBytes, lists } = size.filled;
-  if (textBytes > maxFilledBytes) throw filledTooMuch();
-  if (lists > maxEmptyLists) throw badTensor('has too many empty lists');
+  if (size.filled.textBytes > maxFilledBytes) throw filledTooMuch();
   return size;
 }
 
@@ -47,41 +35,28 @@ function sizeOf(tensor: TensorOutline): ToldSize {
   if (places !== there && !Number.isSafeInteger(places)) throw filledTooMuch();
   const left = !hasContent && there > 0 ? Math.max(places - there, 0) : 0;
   const size = nothing();
-  size.filled.lists = places === 0 ? listsIn(tensor) : 0;
   if (dtype === dataTypes.DT_MAP) {
     const maps = subtensors.map(sizeOfAll);
     for (const map of maps) {
       map.values += 1;
       add(size, map);
     }
-    fill(size, lastOf(maps), left);
+    fill(size, maps.at(-1) ?? nothing(), left);
   } else {
     const last = isText && left > 0 ? stringsIn(tensor).at(-1) : undefined;
     size.values = places - left;
     size.textBytes = isText ? bytes.byteLength : 0;
-    fill(size, { values: 1, textBytes: last?.byteLength ?? 0, lists: 0 }, left);
+    fill(size, { values: 1, textBytes: last?.byteLength ?? 0 }, left);
   }
   return size;
 }
 
 function nothing(): ToldSize {
-  return { values: 0, textBytes: 0, filled: { values: 0, textBytes: 0, lists: 0 } };
+  return { values: 0, textBytes: 0, filled: { values: 0, textBytes: 0 } };
 }
 
-/** What the last map has in all stands in each place that is left. */
-function lastOf(maps: readonly ToldSize[]): Filled {
-  const { values, textBytes, filled } = maps.at(-1) ?? nothing();
-  return { values, textBytes, lists: filled.lists };
-}
-
-/** Lists that say to be long and have nothing in them: all of a shape but its last. */
-function listsIn(tensor: TensorOutline): number {
-  const [, ...outer] = [...(dimsOf(tensor) ?? [])].reverse();
-  return outer.reduce((product, length) => product * Math.max(length, 1), 1);
-}
-
-function fill(size: ToldSize, { values, textBytes, lists }: Filled, times: number): void {
-  const filled = { values: values * times, textBytes: textBytes * times, lists: lists * times };
+function fill(size: ToldSize, last: ToldSize['filled'], times: number): void {
+  const filled = { values: last.values * times, textBytes: last.textBytes * times };
   add(size, { ...filled, filled });
 }
 
@@ -90,5 +65,4 @@ function add(size: ToldSize, { values, textBytes, filled }: ToldSize): void {
   size.textBytes += textBytes;
   size.filled.values += filled.values;
   size.filled.textBytes += filled.textBytes;
-  size.filled.lists += filled.lists;
 }

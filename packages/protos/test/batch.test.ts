@@ -69,6 +69,20 @@ describe('inputs.json', () => {
 });
 
 describe('outputs.json', () => {
+  it('is read to the digit up to 8 Mi characters', () => {
+    const most = 8 * 1024 ** 2;
+    const document = (n: string, characters: number) =>
+      Buffer.from(`{"n":${n}}`.padEnd(characters));
+    const read = (n: string, characters: number, areTensors: boolean) =>
+      readBatchOutput(document(n, characters), areTensors).values['n'];
+    expect(read('9007199254740993', most, false)).toBe(2n ** 53n + 1n);
+    expect(read('1', most, true)).toBe(1);
+    expect(read('1', most + 1, false)).toBe(1);
+    const tooLong = failing('MODEL_ERROR', /more than 8388608 characters/);
+    expect(() => read('9007199254740993', most + 1, false)).toThrow(tooLong);
+    expect(() => read('1', most + 1, true)).toThrow(tooLong);
+  });
+
   const read = (text: string, files: Record<string, Buffer> = {}, areTensors = false) => {
     const output = readBatchOutput(Buffer.from(text), areTensors);
     expect([...output.files.keys()]).toEqual(Object.keys(files));

@@ -82,6 +82,32 @@ describe('content for inputs', () => {
     );
   });
 
+  it('is read to the digit up to 8 Mi characters, and beyond where there are no long numbers', () => {
+    const inputs = [text('image'), number('n')];
+    const most = 8 * 1024 ** 2;
+    const read = (n: string, characters: number, among = inputs) => {
+      const rest = `{"n":${n},"image":"1234567890123456789"}`;
+      const image = 'x'.repeat(characters - rest.length);
+      const json = Buffer.from(rest.replace('"}', `${image}"}`));
+      const values = inputsOfContent({ inputs: among }, json, kib);
+      expect(values['image']).toBe(`1234567890123456789${image}`);
+      return values['n'];
+    };
+    expect(read('9223372036854775807', most)).toBe(2n ** 63n - 1n);
+    expect(() => read('9223372036854775807', most + 1)).toThrow(
+      expect.objectContaining({
+        code: 'PAYLOAD_TOO_LARGE',
+        message: `The content has whole numbers of 16 digits and more, and more than ${most} characters.`,
+      }),
+    );
+    for (const n of ['123456789012345', '0.12345678901234567', '1234567890123456789e-2']) {
+      expect(read(n, most + 1)).toBe(Number(n));
+    }
+    // Where the contract has none of 64 bits, a number is the nearest anyway.
+    const doubles: ModelField[] = [text('image'), { name: 'n', dtype: 'DT_DOUBLE' }];
+    expect(read('9223372036854775807', most + 1, doubles)).toBe(2 ** 63);
+  });
+
   const metadata = [
     { key: 'k', value: 'v' },
     { key: 'k', value: 'w' },
