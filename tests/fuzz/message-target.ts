@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import type { ModelContract, ModelField } from '@inference-server/contracts';
 import { AppError, messageOf } from '@inference-server/errors';
 import {
+  batchInputOf,
   contentOfOutputs,
   contentOfValues,
   contractOfInferRequest,
@@ -208,7 +209,8 @@ const kinds: Record<string, Kind> = {
   'Predict of a batch model': {
     sound: [Buffer.concat(encodeOutputs(tensorsOfPlain(contract.inputs, values)))],
     made: madeOutputs,
-    read: (bytes) => void valuesOfTensors(outlinePredictResponse(bytes).outputs),
+    read: (bytes) =>
+      void batchInputOf(valuesOfTensors(outlinePredictResponse(bytes).outputs), maxJsonBytes),
   },
   'Invoke with metadata as maps': {
     sound: [invocation('{"x":[[1,2]]}'), invocation(`{"x":[[1,2]],"metadata":[]}`)],

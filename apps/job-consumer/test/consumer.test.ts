@@ -238,5 +238,6 @@ describe('a consumer whose engine goes away', () => {
     expect(registrationsOf(id).at(-1)?.state).toBe('ready');
     // What the engine's end has left of the first is gone, too.
     await expect.poll(() => theirs.listObjects(), { timeout: 10_000 }).toEqual([]);
-  });
+    // An engine may take half a minute to stop, and longer to start.
+  }, 120_000);
 });

@@ -26,11 +26,10 @@ export function inputsOfContent(
   metadata?: readonly MetadataEntry[],
 ): Record<string, unknown> {
   const fields = contract?.inputs ?? [];
-  const offered = metadata === undefined ? {} : offeredMetadata(fields, metadata);
-  const [field, ...others] = fields.filter(({ name }) => !Object.hasOwn(offered, name));
-  if (field !== undefined && others.length === 0 && takesOneText(field)) {
-    return { ...offered, [field.name]: inLists(content, field.shape) };
-  }
+  const ofMetadata = metadata && metadataField(fields);
+  const offered = ofMetadata && { metadata: metadataFor(ofMetadata, metadata) };
+  const field = wholeField(fields, ofMetadata);
+  if (field !== undefined) return { ...offered, [field.name]: inLists(content, field.shape) };
   if (content.byteLength > maxJsonBytes && hasOutsideTexts(content, maxJsonBytes)) {
     const text = `Content that is read as JSON may have ${maxJsonBytes} bytes beside its texts (MAX_JSON_BYTES).`;
     throw new AppError('PAYLOAD_TOO_LARGE', text);
@@ -41,10 +40,12 @@ export function inputsOfContent(
   return { ...offered, ...given };
 }
 
-/** Whether content goes to the model as it is, and nobody has to read it. */
-export function takesContentAsIs({ inputs }: Pick<ModelContract, 'inputs'>): boolean {
-  const [field, ...others] = inputs;
-  return field !== undefined && others.length === 0 && takesOneText(field);
+/** Whether content goes to the model as it is, and nobody has to read it; there may be metadata beside it. */
+export function takesContentAsIs(
+  { inputs }: Pick<ModelContract, 'inputs'>,
+  hasMetadata = false,
+): boolean {
+  return wholeField(inputs, hasMetadata ? metadataField(inputs) : undefined) !== undefined;
 }
 
 /**
@@ -78,15 +79,25 @@ export function metadataOfValues(outputs: Readonly<Record<string, unknown>>): Me
   }));
 }
 
-function offeredMetadata(
+/** The one input that is left for content, where it takes a text. */
+function wholeField(
   fields: readonly ModelField[],
-  metadata: readonly MetadataEntry[],
-): { metadata?: unknown } {
+  ofMetadata: ModelField | undefined,
+): ModelField | undefined {
+  const [field, ...others] = fields.filter((one) => one !== ofMetadata);
+  return field !== undefined && others.length === 0 && takesOneText(field) ? field : undefined;
+}
+
+/** The input that metadata are for. */
+function metadataField(fields: readonly ModelField[]): ModelField | undefined {
   const field = fields.find(({ name }) => name === 'metadata');
-  if (field === undefined || fields.length === 1) return {};
-  if (field.subfields !== undefined) return { metadata };
-  if (!takesOneText(field)) return {};
-  return { metadata: inLists(JSON.stringify(metadata), field.shape) };
+  if (field === undefined || fields.length === 1) return undefined;
+  return field.subfields !== undefined || takesOneText(field) ? field : undefined;
+}
+
+function metadataFor(field: ModelField, metadata: readonly MetadataEntry[]): unknown {
+  if (field.subfields !== undefined) return metadata;
+  return inLists(JSON.stringify(metadata), field.shape);
 }
 
 /** A size that the contract leaves open may be 1. */

@@ -114,9 +114,8 @@ function plainTensor(
   const dims = dimsOf(tensor) ?? contractDims(field?.shape, values.length);
   const isScalar = field?.shape?.length === 0 || dims === undefined || dims.length === 0;
   if (isScalar && values.length === 1) return values[0];
-  if (dims === undefined) return values;
-  takeLists(reading, innerLists(dims));
-  return nested(values, dims);
+  takeLists(reading, listsOf(dims ?? []));
+  return dims === undefined ? values : nested(values, dims);
 }
 
 /** Of a tensor that says no shape: the contract's, where its values make it. */
@@ -197,9 +196,9 @@ function takeLists(reading: Reading, lists: number): void {
   reading.listsLeft -= lists;
 }
 
-/** How many stand in the outermost. */
-function innerLists(dims: readonly number[]): number {
-  let lists = 0;
+/** The outermost and those in it. */
+function listsOf(dims: readonly number[]): number {
+  let lists = 1;
   let ofThisDepth = 1;
   for (const size of dims.slice(0, -1)) {
     ofThisDepth *= size;

@@ -2,7 +2,7 @@ import { dataTypes } from '@inference-server/contracts';
 import { dimsOf, filledTooMuch, maxFilledBytes, stringsIn } from './tensor-content.js';
 import type { TensorOutline } from './tensor-outline.js';
 
-/** What tensors become as plain values, each map in a list being one too; and the bytes of the text in them. */
+/** What tensors become as plain values, each map in a list being one too; and the bytes of text and names in them. */
 interface ToldSize {
   values: number;
   textBytes: number;
@@ -22,7 +22,10 @@ export function toldSize(tensors: ReadonlyMap<string, TensorOutline>): ToldSize 
 
 function sizeOfAll(tensors: ReadonlyMap<string, TensorOutline>): ToldSize {
   const size = nothing();
-  for (const tensor of tensors.values()) add(size, sizeOf(tensor));
+  for (const [name, tensor] of tensors) {
+    size.textBytes += name.length;
+    add(size, sizeOf(tensor));
+  }
   return size;
 }
 

@@ -7,6 +7,7 @@ import {
   inputsOfContent,
   metadataOfValues,
   plainOutputs,
+  takesContentAsIs,
   tensorsOfPlain,
 } from '../src/index.js';
 
@@ -29,6 +30,25 @@ describe('content for inputs', () => {
     const inputs = [text('image', shape)];
     expect(inputsOfContent({ inputs }, bytes, kib)).toEqual({ image: value });
     expect(tensorsOfPlain(inputs, inputsOfContent({ inputs }, bytes, kib)).size).toBe(1);
+  });
+
+  it.each<[boolean, boolean, ModelField[]]>([
+    [true, true, [text('a')]],
+    [true, true, [text('metadata')]],
+    [false, true, [text('a'), text('metadata')]],
+    [false, true, [{ ...text('metadata', [-1]), dtype: 'DT_MAP', subfields: [] }, text('a', [1])]],
+    [false, false, [text('a'), number('metadata')]],
+    [false, false, [text('a'), text('b')]],
+    [false, false, [number('a'), text('metadata')]],
+  ])('is read by nobody: %s, beside metadata: %s', (alone, beside, inputs) => {
+    expect(takesContentAsIs({ inputs })).toBe(alone);
+    expect(takesContentAsIs({ inputs }, true)).toBe(beside);
+    const large = Buffer.alloc(kib + 1, ' ');
+    const read = (metadata?: []) => inputsOfContent({ inputs }, large, kib, metadata);
+    if (alone) expect(Object.values(read()).flat(2)).toContain(large);
+    else expect(() => read()).toThrow(/MAX_JSON_BYTES/);
+    if (beside) expect(Object.values(read([])).flat(2)).toContain(large);
+    else expect(() => read([])).toThrow(/MAX_JSON_BYTES/);
   });
 
   it('is a JSON object by name for any others', () => {

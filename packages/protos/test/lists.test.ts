@@ -20,14 +20,27 @@ const messageOf = (...tensors: Buffer[]) =>
   Buffer.concat(encodeOutputs(new Map(tensors.map((one, n) => [`x${n}`, one]))));
 
 /** A DT_MAP of so many maps, each with one tensor. */
-function mapsOf(places: number, maps: readonly Buffer[]): Buffer {
-  const values = maps.map((one) => {
-    const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a');
-    entry.tag(2, WireType.LengthDelimited).bytes(one);
-    const map = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(entry.finish());
+const mapsOf = (places: number, maps: readonly Buffer[]) =>
+  mapsOfEach(
+    places,
+    maps.map((one) => ({ a: one })),
+  );
+
+function mapsOfEach(places: number, maps: readonly Record<string, Buffer>[]): Buffer {
+  const values = maps.map((tensors) => {
+    const map = new BinaryWriter();
+    for (const [name, one] of Object.entries(tensors)) {
+      const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string(name);
+      entry.tag(2, WireType.LengthDelimited).bytes(one);
+      map.tag(1, WireType.LengthDelimited).bytes(entry.finish());
+    }
     return new BinaryWriter().tag(27, WireType.LengthDelimited).bytes(map.finish()).finish();
   });
   return Buffer.concat([tensor([places], DT_MAP), ...values]);
+}
+
+function manyOf(one: Buffer): [name: string, tensor: Buffer][] {
+  return Array.from({ length: 3 }, (_, n) => [`n${n}`, one]);
 }
 
 it.each<[string, Buffer]>([
@@ -36,6 +49,14 @@ it.each<[string, Buffer]>([
   ['of several maps', messageOf(mapsOf(4, [empty, empty, empty, empty]))],
   ['of a map that stands in many places', messageOf(mapsOf(4, [empty]))],
   ['of maps in maps', messageOf(mapsOf(2, [mapsOf(2, [empty])]))],
+  [
+    'of a map of empty lists that stands in many places',
+    messageOf(mapsOfEach(1_999_999, [Object.fromEntries(manyOf(tensor([0])))])),
+  ],
+  [
+    'of a map of lists without a shape that stands in many places',
+    messageOf(mapsOfEach(1_999_999, [Object.fromEntries(manyOf(Buffer.of(8, DT_BOOL)))])),
+  ],
   [
     'around each value',
     messageOf(
@@ -72,4 +93,10 @@ it('a shape of nothing is told, whatever stands behind its 0', () => {
   const values = { x0: [], x1: [[], []], x2: new Array<unknown>(2).fill([[], [], []]) };
   expect(plainOutputs({ outputs: [] }, message)).toEqual(values);
   expect(valuesOfTensors(outlinePredictResponse(message).outputs)).toEqual(values);
+});
+
+it('names that stand in many places count as text does', () => {
+  const named = { ['n'.repeat(1_000)]: tensor([], DT_BOOL, Buffer.of(1)) };
+  const message = messageOf(mapsOfEach(1_999_999, [named]));
+  expect(() => plainOutputs({ outputs: [] }, message)).toThrow(/too much room/);
 });

@@ -75,12 +75,15 @@ export function keepBeats({
   channels,
   beatMs,
   beat,
+  isHeldUp,
   onSilent,
   onLate,
 }: {
   channels: ReadonlyMap<string, Channel>;
   beatMs: number;
   beat: (channel: Channel) => void;
+  /** Whether the client may speak, and is not heard. */
+  isHeldUp: (channel: Channel) => boolean;
   onSilent: (channel: Channel) => void;
   onLate: (channel: Channel) => void;
 }): () => void {
@@ -94,7 +97,8 @@ export function keepBeats({
     const pauseMs = lateMs > beatMs / 2 ? lateMs : 0;
     lookedAt = now;
     for (const channel of [...channels.values()]) {
-      channel.heardAt += pauseMs;
+      if (isHeldUp(channel)) channel.heardAt = now;
+      else channel.heardAt += pauseMs;
       if (now >= channel.deadlineAt) onLate(channel);
       else if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
       else if (now >= channel.beatAt) {

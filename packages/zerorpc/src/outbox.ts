@@ -177,7 +177,10 @@ export function createOutbox({
 
   function put(to: Connection, message: OutgoingMessage): boolean {
     const size = sizeOf(message);
-    if (!takeRoom(size, message.bytes)) return false;
+    if (!takeRoom(size, message.bytes)) {
+      message.onLeft?.();
+      return false;
+    }
     const queue = queues.get(to) ?? emptyQueue(to);
     const isTooMuch = queue.messages.length > 0 && queue.bytes + message.bytes > maxBytes;
     queue.messages.push(message);

@@ -17,6 +17,8 @@ export interface Router {
   send(to: Connection, frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
   /** Since when nothing has gone out of what waits (performance.now()). */
   waitingSince(connection: Connection): number | undefined;
+  /** Whether what it sends is not read for want of room. */
+  isHeldUp(connection: Connection): boolean;
   /** Disconnects a client that takes nothing: what waits for it is given up. */
   cut(connection: Connection): void;
   /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
@@ -53,7 +55,7 @@ export function openRouter(options: {
   const { groupOf = () => undefined, onCrowd = () => undefined } = options;
   const { maxConnections = defaultConnections } = options;
   const { handshakeMs = defaultHandshakeMs, stallMs = defaultStallMs } = options;
-  const clients = new Map<Connection, Writer>();
+  const clients = new Map<Connection, { writer: Writer; reading: Reading }>();
   const writers = new Set<Writer>();
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   server.maxConnections = maxConnections;
@@ -101,7 +103,7 @@ export function openRouter(options: {
         {
           onReady() {
             clearTimeout(isSlow);
-            clients.set(connection, writer);
+            clients.set(connection, { writer, reading });
           },
           onPart: (bytes) => parts.keep(bytes),
           onMessage: (frames) => options.onMessage(connection, frames),
@@ -113,13 +115,11 @@ export function openRouter(options: {
       rooms.open({ isTrusted: () => connection.isTrusted, cut: () => socket.destroy() }),
     );
     writer.write(() => [greeting, ready]);
-    readInTurns(socket, parts, (error) => {
+    const reading = readInTurns(socket, parts, (error) => {
       if (!(error instanceof ZmtpError)) options.onFault(error);
       socket.destroy();
     });
-    socket.setTimeout(stallMs, () => {
-      if (parts.isHalf()) socket.destroy();
-    });
+    endWhenHalf(socket, { parts, reading, stallMs });
     socket.on('close', () => {
       clearTimeout(isSlow);
       parts.drop();
@@ -137,15 +137,16 @@ export function openRouter(options: {
         });
       }),
     send(to, frames, onOut) {
-      const writer = clients.get(to);
-      if (writer === undefined) return 'gone';
-      return writer.write(() => piecesOf(frames), onOut) ? 'sent' : 'full';
+      const client = clients.get(to);
+      if (client === undefined) return 'gone';
+      return client.writer.write(() => piecesOf(frames), onOut) ? 'sent' : 'full';
     },
-    waitingSince: (connection) => clients.get(connection)?.waitingSince(),
+    waitingSince: (connection) => clients.get(connection)?.writer.waitingSince(),
+    isHeldUp: (connection) => clients.get(connection)?.reading.isHeldUp() === true,
     cut(connection) {
-      const writer = clients.get(connection);
+      const client = clients.get(connection);
       leave(connection);
-      writer?.cut();
+      client?.writer.cut();
     },
     async close() {
       if (!server.listening) return;
@@ -160,29 +161,52 @@ export function openRouter(options: {
   };
 }
 
-function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => void): void {
+interface Reading {
+  isHeldUp(): boolean;
+}
+
+function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => void): Reading {
+  let outcome: ReturnType<Parts['next']> = 'missing';
+
   function read(): void {
     try {
-      let outcome: ReturnType<Parts['next']> = 'given';
+      outcome = 'given';
       for (let n = 0; n < partsPerTurn && outcome === 'given'; n += 1) {
         if (socket.destroyed) return;
         outcome = parts.next();
       }
-      if (outcome === 'missing') {
-        socket.resume();
-        return;
-      }
-      // What is not read waits with its sender.
-      socket.pause();
-      if (outcome === 'given') setImmediate(read);
-      else setTimeout(read, lookForRoomMs);
     } catch (error) {
       onError(error);
+      return;
     }
+    if (outcome === 'missing') {
+      socket.resume();
+      return;
+    }
+    // What is not read waits with its sender.
+    socket.pause();
+    if (outcome === 'given') setImmediate(read);
+    else setTimeout(read, lookForRoomMs);
   }
 
   socket.on('data', (chunk) => {
     parts.push(chunk);
     read();
+  });
+  return { isHeldUp: () => outcome === 'full' };
+}
+
+/** Ends a connection on which nothing comes of what is still to come of a message. */
+function endWhenHalf(
+  socket: Socket,
+  { parts, reading, stallMs }: { parts: Parts; reading: Reading; stallMs: number },
+): void {
+  socket.setTimeout(stallMs, () => {
+    const { bytesRead } = socket;
+    // Where this process stood still, it hears only now of what has come.
+    setImmediate(() => {
+      if (reading.isHeldUp()) socket.setTimeout(stallMs);
+      else if (parts.isHalf() && socket.bytesRead === bytesRead) socket.destroy();
+    });
   });
 }

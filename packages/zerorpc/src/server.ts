@@ -33,7 +33,7 @@ export interface ZeroRpcServerOptions {
   budget: ByteBudget;
   /** Is told what is thrown and no ZeroRpcError; the client hears that the server failed. */
   onFault: (error: unknown) => void;
-  /** Is told of each message that is dropped. */
+  /** Is told of each message that is dropped, and once of a client that goes, or is given up, while something waits for it. */
   onDropped?: (reason: DropReason) => void;
   /** Connections of one group may be half of all. Undefined: it is not counted. */
   groupOf?: ((address: string) => string | undefined) | undefined;
@@ -51,15 +51,16 @@ interface Load {
   calls: number;
   /** What the requests of those take of the budget. */
   bytes: number;
-  /** Messages that were none. */
+  /** Messages that were none, since the last that was one. */
   misfits: number;
 }
 
 /** What still waits for clients when all calls have ended goes out within this time. */
 const flushMs = 1_000;
-/** Frames that lead through proxies to a client. */
+/** Frames that lead through proxies to a client, each an id as ZeroMQ has them. */
 const maxRouteFrames = 8;
-/** Who sends so many messages that are none is disconnected: each takes its time. */
+const maxIdBytes = 255;
+/** Who sends so many messages in a row that are none is disconnected: each takes its time. */
 const maxMisfits = 100;
 
 /** The server side of ZeroRPC, for clients of versions 3 and 2 of its protocol, and 1. */
@@ -92,6 +93,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   const answers = createAnswers(outbox, limits);
   const stopBeats = keepBeats({
     ...{ channels, beatMs, beat: answers.beat },
+    isHeldUp: ({ connection }) => router.isHeldUp(connection),
     // A client that was only asleep finds the error when it wakes.
     onSilent: (channel) => end(channel, lostRemote()),
     onLate: (channel) => end(channel, isLate()),
@@ -133,7 +135,9 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       throw new FormError('A message has an empty frame before its last.');
     }
     if (route.length > maxRouteFrames) throw new FormError('A message comes from too far.');
+    if (route.some(({ length }) => length > maxIdBytes)) throw new FormError('An id is too long.');
     const event = decodeEvent(frame, limits);
+    loadOf(from).misfits = 0;
     const way = [from.id, ...route.map((one) => one.toString('hex'))].join('.');
     if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, from, route, event);
     else hear(channels.get(`${way}/${event.responseTo.key}`), event);

@@ -56,8 +56,14 @@ export function openWriter(
   /** From when something waits on. */
   function watch(): void {
     if (stalled !== undefined || socket.writableLength === 0 || socket.destroyed) return;
-    waitsSince = performance.now();
-    stalled = setTimeout(() => socket.destroy(), stallMs);
+    const since = performance.now();
+    waitsSince = since;
+    stalled = setTimeout(() => {
+      // Where this process stood still, it hears only now of what has gone out.
+      setImmediate(() => {
+        if (waitsSince === since) socket.destroy();
+      });
+    }, stallMs);
   }
 
   async function writeLong(pieces: readonly Buffer[]): Promise<void> {
@@ -79,7 +85,7 @@ export function openWriter(
 
   return {
     write(piecesOf, onOut = () => undefined) {
-      if (isLong || socket.writableLength > maxWaitingBytes) {
+      if (isLong || socket.writableEnded || socket.writableLength > maxWaitingBytes) {
         isWanted = true;
         return false;
       }

@@ -12,14 +12,13 @@ const hello = Buffer.concat([
 ]);
 const message = Buffer.from('\0\x05hello');
 
-/** A router that is impatient, and what it tells. */
+/** A router, and what it tells. */
 async function start(options: Partial<Parameters<typeof openRouter>[0]> = {}) {
   const came: Connection[] = [];
   const gone: Connection[] = [];
   const faults: unknown[] = [];
   const router = openRouter({
     ...{ maxFrameBytes: 64 * MiB, budget: createByteBudget(64 * MiB) },
-    ...{ handshakeMs: 300, stallMs: 500 },
     onMessage: (from) => came.push(from),
     onRoom: () => undefined,
     onGone: (connection) => gone.push(connection),
@@ -43,7 +42,7 @@ async function open(port: number): Promise<{ socket: Socket; closed: Promise<unk
 }
 
 test('who does not come through the handshake is disconnected', async () => {
-  const { port, gone } = await start();
+  const { port, gone } = await start({ handshakeMs: 300 });
   const { socket, closed } = await open(port);
   socket.write(hello.subarray(0, 70));
   await closed;
@@ -51,7 +50,7 @@ test('who does not come through the handshake is disconnected', async () => {
 });
 
 test('who leaves a message half sent is disconnected, who has sent it whole is not', async () => {
-  const { port, came, gone } = await start();
+  const { port, came, gone } = await start({ stallMs: 500 });
   const [half, whole] = [await open(port), await open(port)];
   half.socket.write(Buffer.concat([hello, message.subarray(0, 3)]));
   whole.socket.write(Buffer.concat([hello, message]));
@@ -63,7 +62,7 @@ test('who leaves a message half sent is disconnected, who has sent it whole is n
 });
 
 test('who takes nothing is disconnected, whatever it sends; who takes it slowly is not', async () => {
-  const { router, port, came, gone } = await start();
+  const { router, port, came, gone } = await start({ stallMs: 500 });
   const clients = [await open(port), await open(port)] as const;
   for (const [index, { socket }] of clients.entries()) {
     socket.pause();
@@ -87,6 +86,28 @@ test('who takes nothing is disconnected, whatever it sends; who takes it slowly 
   expect(gone[0]).toBe(came[0]);
   await eventually(() => out.includes(1)).toBe(true);
   expect(gone.length).toBe(1);
+});
+
+test('who waits for room is not disconnected, and is heard when there is some', async () => {
+  const budget = createByteBudget(8 * MiB);
+  const stallMs = 300;
+  const { router, port, came, gone } = await start({ budget, stallMs });
+  const { socket } = await open(port);
+  socket.write(Buffer.concat([hello, message]));
+  await eventually(() => came.length).toBe(1);
+  const [client] = came as [Connection];
+  client.isTrusted = true;
+  budget.take(8 * MiB);
+  const large = Buffer.alloc(9 + 4 * MiB);
+  large[0] = 2;
+  large.writeBigUInt64BE(BigInt(4 * MiB), 1);
+  socket.write(large);
+  await eventually(() => router.isHeldUp(client)).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve, 3 * stallMs));
+  expect([gone.length, came.length, router.isHeldUp(client)]).toEqual([0, 1, true]);
+  budget.give(8 * MiB);
+  await eventually(() => came.length).toBe(2);
+  expect([router.isHeldUp(client), budget.held]).toEqual([false, 0]);
 });
 
 test('one group has half of the connections', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { eventually, method, startPeers, startServer } from './peers.js';
+import { createByteBudget } from '../src/limits.js';
+import { eventually, method, MiB, startPeers, startServer } from './peers.js';
 
 /** Short where clients are to be lost, and longer where they are not to be. */
 const beatMs = 100;
@@ -55,6 +56,27 @@ test('a call has its time, and no more, however often its client beats', async (
   expect(performance.now() - began).toBeGreaterThan(590);
   expect(seen.reason).toMatchObject({ name: 'TimeoutError' });
   await eventually(() => budget.held).toBe(0);
+});
+
+test('a client that is not read for want of room is not silent', async () => {
+  const budget = createByteBudget(8 * MiB);
+  const { seen, hang } = hanging();
+  const trusting = method((args, call) => {
+    call.connection.isTrusted = true;
+    return hang.call(args, call);
+  });
+  const { port } = await startServer({ hang: trusting }, { beatMs, budget });
+  const peers = await startPeers(port);
+  const id = peers.call('hang', []);
+  await eventually(() => seen.calls).toBe(1);
+  const { held } = budget;
+  budget.take(8 * MiB - held);
+  peers.call('hang', [{ $bytes: 4 * MiB }]);
+  peers.command({ do: 'beat', client: 0, channel: id, every: beatMs / 1_000 });
+  await new Promise((resolve) => setTimeout(resolve, 10 * beatMs));
+  expect(seen).toEqual({ reason: undefined, calls: 1 });
+  budget.give(8 * MiB - held);
+  await eventually(() => seen.calls).toBe(2);
 });
 
 test('a client that is silent for two heartbeats is lost', async () => {

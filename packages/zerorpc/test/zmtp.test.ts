@@ -145,17 +145,20 @@ test('who asks and does not read is not answered more than fits', async () => {
 
 test('a PING amid a long answer does not tear it', async () => {
   const large = Buffer.alloc(8 * MiB, 'x');
-  const { port, budget } = await startServer({ echo: method(() => large) });
+  let calls = 0;
+  const answer = () => (++calls === 1 ? large : 'the second');
+  const { port, budget } = await startServer({ echo: method(answer) });
   const { socket, came } = await open(port);
   socket.pause();
   socket.write(Buffer.concat([greeting, readyOf(dealer), call('a')]));
   await eventually(() => budget.held).toBeGreaterThan(7 * MiB);
-  const before = socket.bytesWritten;
-  socket.write(frame(4, '\x04PING\0\x10context'));
-  await eventually(() => socket.bytesWritten).toBeGreaterThan(before);
+  socket.write(Buffer.concat([frame(4, '\x04PING\0\x10context'), call('b')]));
+  // The PING has been read when what came behind it has been.
+  await eventually(() => calls).toBe(2);
   socket.resume();
-  await eventually(() => budget.held).toBe(0);
-  await eventually(() => came().includes(large)).toBe(true);
+  await eventually(() => came().includes('the second')).toBe(true);
+  expect(came().includes(large)).toBe(true);
+  expect(budget.held).toBe(0);
   socket.write(frame(4, '\x04PING\0\x10again'));
   await eventually(() => came().includes(frame(4, '\x04PONGagain'))).toBe(true);
 });
@@ -191,6 +194,25 @@ test('halves of strangers have room of their own, and the oldest makes way', asy
   third.socket.write(frame(0, ''));
   third.socket.write(call('a', 'still here'));
   await eventually(() => third.came().includes('still here')).toBe(true);
+});
+
+test('a message of several frames has its place among strangers from its first', async () => {
+  const { port } = await startServer({ echo }, { limits: { maxFrameBytes: 4 * MiB } });
+  const begun = Buffer.concat([greeting, readyOf(dealer)]);
+  const piece = frame(1, Buffer.alloc(MiB));
+  const [first, second, third] = [await open(port), await open(port), await open(port)];
+  const send = async ({ socket, came }: typeof first, bytes: Buffer) => {
+    const { length } = came();
+    socket.write(Buffer.concat([bytes, frame(4, '\x04PING\0\x10read')]));
+    await eventually(() => came().subarray(length).includes('PONGread')).toBe(true);
+  };
+  await send(first, Buffer.concat([begun, piece]));
+  await send(second, Buffer.concat([begun, piece, piece, piece]));
+  await send(first, Buffer.concat([piece, piece]));
+  third.socket.write(Buffer.concat([begun, piece, piece, piece]));
+  await first.closed;
+  second.socket.write(Buffer.concat([frame(0, ''), call('a', 'still here')]));
+  await eventually(() => second.came().includes('still here')).toBe(true);
 });
 
 test('a byte at a time takes more room than it is', async () => {
@@ -239,6 +261,27 @@ test('a message takes of the budget once', async () => {
       name: 'OK',
     });
   }
+});
+
+test('an id on the way that no ZeroMQ has leads nowhere, however long it is', async () => {
+  const { port, dropped, budget } = await startServer({ echo });
+  const { socket, came } = await open(port);
+  const far = frame(1, Buffer.alloc(8 * MiB));
+  const begun = Buffer.concat([greeting, readyOf(dealer)]);
+  socket.write(Buffer.concat([begun, far, call('a', 'far'), call('b', 'near')]));
+  await eventually(() => came().includes('near')).toBe(true);
+  expect(came().includes('far')).toBe(false);
+  expect([dropped, budget.held]).toEqual([['form'], 0]);
+});
+
+test('misfits are forgiven to who sends what is a message', async () => {
+  const { port, dropped } = await startServer({ echo });
+  const { socket, came } = await open(port);
+  const misfits = Array<Buffer>(80).fill(frame(0, ''));
+  const one = Buffer.concat([...misfits, call('a', 'one')]);
+  socket.write(Buffer.concat([greeting, readyOf(dealer), one, ...misfits, call('b', 'two')]));
+  await eventually(() => came().includes('two')).toBe(true);
+  expect(dropped.length).toBe(160);
 });
 
 test('who sends nothing but what is no message is disconnected, and holds nobody up', async () => {

@@ -59,13 +59,13 @@ export function invocationMethod({
     const answer = await predictPlain(predictor, {
       ...{ target: { name, version: undefined }, caller, deadlineAt, signal },
       encode: ({ inputs }) => {
-        const times = takesContentAsIs({ inputs }) ? timesHeld : jsonTimesHeld;
-        holdInAll(times * content.length);
+        const times = takesContentAsIs({ inputs }, true) ? timesHeld : jsonTimesHeld;
+        holdInAll(times * message.length);
         const values = inputsOfContent({ inputs }, content, maxJsonBytes, metadata);
         return Buffer.concat(encodeInputs(tensorsOfPlain(inputs, values)));
       },
       values: () => {
-        holdInAll(jsonTimesHeld * content.length);
+        holdInAll(jsonTimesHeld * message.length);
         return inputsOfContent(undefined, content, maxJsonBytes, metadata);
       },
       holdRequest: (bytes) => holdInAll(message.length + bytes),
