@@ -97,7 +97,7 @@ export function keepBeats({
     const pauseMs = lateMs > beatMs / 2 ? lateMs : 0;
     lookedAt = now;
     for (const channel of [...channels.values()]) {
-      if (isHeldUp(channel)) channel.heardAt = now;
+      if (isHeldUp(channel)) channel.heardAt = Math.max(channel.heardAt, now);
       else channel.heardAt += pauseMs;
       if (now >= channel.deadlineAt) onLate(channel);
       else if (now - channel.heardAt > 2 * beatMs) onSilent(channel);

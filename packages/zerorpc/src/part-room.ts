@@ -1,15 +1,16 @@
 import { createByteBudget, type ByteBudget } from './limits.js';
 
-/** What the messages of one connection take that are not there whole. */
+/** What the part of a message takes that a connection waits for. */
 export interface PartRoom {
-  /** So much, in all. False: there is no room. */
-  hold(bytes: number): boolean;
-  held(): number;
+  /** So much of it is here, of a part of so many bytes. False: there is no room. */
+  hold(bytes: number, whole: number): boolean;
+  release(): void;
 }
 
 /**
- * Who is trusted takes of the budget of all. Strangers have a small one of their own, where the oldest makes way for
- * those that come: half a message that never becomes a whole one keeps nobody out.
+ * Who is trusted takes of the budget of all, and at once what the whole part takes: of many that are half there, none
+ * would become whole. Strangers have a small budget of their own, of which each takes what is there; the oldest makes
+ * way for those that come: half a message that never becomes a whole one keeps nobody out.
  */
 export function createPartRooms({
   budget,
@@ -26,7 +27,7 @@ export function createPartRooms({
   function cutOldest(): PartRoom | undefined {
     const [oldest] = strangers;
     const [room, cut] = oldest ?? [];
-    room?.hold(0);
+    room?.release();
     cut?.();
     return room;
   }
@@ -36,18 +37,22 @@ export function createPartRooms({
       let from = budget;
       let held = 0;
       const room: PartRoom = {
-        held: () => held,
-        hold(bytes) {
+        hold(bytes, whole) {
+          if (bytes === 0) return true;
           if (held === 0) from = isTrusted() ? budget : ofStrangers;
           const isStranger = from === ofStrangers;
-          while (bytes > held && !from.take(bytes - held)) {
+          const wanted = isStranger ? bytes : whole;
+          while (wanted > held && !from.take(wanted - held)) {
             if (!isStranger || (cutOldest() ?? room) === room) return false;
           }
-          if (bytes < held) from.give(held - bytes);
-          held = bytes;
-          if (isStranger && held > 0) strangers.set(room, cut);
-          else strangers.delete(room);
+          held = wanted;
+          if (isStranger) strangers.set(room, cut);
           return true;
+        },
+        release() {
+          from.give(held);
+          held = 0;
+          strangers.delete(room);
         },
       };
       return room;

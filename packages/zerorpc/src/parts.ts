@@ -3,29 +3,27 @@ import type { PartRoom } from './part-room.js';
 /** What has come of a connection, until its reader asks for it. */
 export interface Parts {
   push(chunk: Buffer): void;
-  /** Gives the reader what it waits for. Else it is not there whole, and there may be no room for what there is. Throws what the reader throws. */
+  /** Gives the reader what it waits for. Else it is not there whole, and there may be no room for it. Throws what the reader throws. */
   next(): 'given' | 'missing' | 'full';
-  /** What the reader has of a message that is not there whole. */
-  keep(bytes: number): void;
   isHalf(): boolean;
   drop(): void;
 }
 
-/** Of what is not there whole so much takes nothing of the room. */
+/** So much of what is not there whole takes nothing of the room. */
 const freeBytes = 4 * 1024;
-/** What a chunk takes beside its bytes. */
+/** What a chunk takes beside its bytes; and how much more than the bytes those of one connection may take. */
 const chunkBytes = 128;
+const spareBytes = 64 * 1024;
 /** What is as short as that is copied: it would keep all that came with it. */
 const maxCopiedBytes = 16 * 1024;
+/** What a reader waits for between two messages: the head of a frame. */
+const headBytes = 2;
 
 /** Gives a reader, which yields how many bytes it wants, the parts it asks for out of chunks as they come. */
 export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoom): Parts {
   let wanted = reader.next().value ?? 0;
   let chunks: Buffer[] = [];
   let have = 0;
-  let kept = 0;
-
-  const excess = () => Math.max(have + kept + chunks.length * chunkBytes - freeBytes, 0);
 
   /** Out of the chunks, which have as much. */
   function take(bytes: number): Buffer {
@@ -52,26 +50,24 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
     push(chunk) {
       chunks.push(chunk);
       have += chunk.length;
+      if (chunks.length * chunkBytes > have + spareBytes) chunks = [Buffer.concat(chunks, have)];
     },
     next() {
       if (have >= wanted) {
-        wanted = reader.next(take(wanted)).value ?? 0;
+        const part = take(wanted);
+        // What is made of it counts by itself.
+        room.release();
+        wanted = reader.next(part).value ?? 0;
         return 'given';
       }
-      const [only, ...others] = chunks;
-      if (only !== undefined && others.length === 0 && have <= maxCopiedBytes) {
-        chunks = [Buffer.from(only)];
+      if (chunks.length === 1 && have <= maxCopiedBytes) {
+        chunks = [Buffer.from(chunks[0] as Buffer)];
       }
-      return room.hold(excess()) ? 'missing' : 'full';
+      return room.hold(Math.max(have - freeBytes, 0), wanted) ? 'missing' : 'full';
     },
-    keep(bytes) {
-      kept = bytes;
-      // What is made of a message that is whole counts by itself.
-      room.hold(Math.min(excess(), room.held()));
-    },
-    isHalf: () => have > 0 || kept > 0,
+    isHalf: () => have > 0 || wanted > headBytes,
     drop() {
-      room.hold(0);
+      room.release();
       chunks = [];
       have = 0;
     },

@@ -105,7 +105,6 @@ export function openRouter(options: {
             clearTimeout(isSlow);
             clients.set(connection, { writer, reading });
           },
-          onPart: (bytes) => parts.keep(bytes),
           onMessage: (frames) => options.onMessage(connection, frames),
           // A peer that has much to read as it is hears that it was heard.
           reply: (command) => void writer.write(() => [command]),
@@ -119,7 +118,7 @@ export function openRouter(options: {
       if (!(error instanceof ZmtpError)) options.onFault(error);
       socket.destroy();
     });
-    endWhenHalf(socket, { parts, reading, stallMs });
+    endWhenHalf(socket, parts, stallMs);
     socket.on('close', () => {
       clearTimeout(isSlow);
       parts.drop();
@@ -196,17 +195,15 @@ function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => 
   return { isHeldUp: () => outcome === 'full' };
 }
 
-/** Ends a connection on which nothing comes of what is still to come of a message. */
-function endWhenHalf(
-  socket: Socket,
-  { parts, reading, stallMs }: { parts: Parts; reading: Reading; stallMs: number },
-): void {
-  socket.setTimeout(stallMs, () => {
+/** Ends a connection on which nothing comes of what is still to come of a message, or finds no room. */
+function endWhenHalf(socket: Socket, parts: Parts, stallMs: number): void {
+  const timer = setTimeout(() => {
     const { bytesRead } = socket;
     // Where this process stood still, it hears only now of what has come.
     setImmediate(() => {
-      if (reading.isHeldUp()) socket.setTimeout(stallMs);
-      else if (parts.isHalf() && socket.bytesRead === bytesRead) socket.destroy();
+      if (parts.isHalf() && socket.bytesRead === bytesRead) socket.destroy();
+      if (!socket.destroyed) timer.refresh();
     });
-  });
+  }, stallMs);
+  socket.on('data', () => timer.refresh()).on('close', () => clearTimeout(timer));
 }

@@ -57,9 +57,8 @@ interface Load {
 
 /** What still waits for clients when all calls have ended goes out within this time. */
 const flushMs = 1_000;
-/** Frames that lead through proxies to a client, each an id as ZeroMQ has them. */
+/** Frames that lead through proxies to a client. */
 const maxRouteFrames = 8;
-const maxIdBytes = 255;
 /** Who sends so many messages in a row that are none is disconnected: each takes its time. */
 const maxMisfits = 100;
 
@@ -135,12 +134,11 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
       throw new FormError('A message has an empty frame before its last.');
     }
     if (route.length > maxRouteFrames) throw new FormError('A message comes from too far.');
-    if (route.some(({ length }) => length > maxIdBytes)) throw new FormError('An id is too long.');
     const event = decodeEvent(frame, limits);
-    loadOf(from).misfits = 0;
     const way = [from.id, ...route.map((one) => one.toString('hex'))].join('.');
     if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, from, route, event);
     else hear(channels.get(`${way}/${event.responseTo.key}`), event);
+    loadOf(from).misfits = 0;
   }
 
   /** A message on a channel that is open: a heartbeat, or room for a stream. */

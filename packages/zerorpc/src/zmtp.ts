@@ -11,16 +11,15 @@ export class ZmtpError extends Error {}
 export interface ZmtpEvents {
   /** It may be spoken to. */
   onReady(): void;
-  /** What is here of a message whose other frames are still to come. */
-  onPart(bytes: number): void;
   onMessage(frames: Buffer[]): void;
   /** To be sent at once. */
   reply(command: Buffer): void;
 }
 
 const flags = { more: 1, long: 2, command: 4 };
-/** Frames of one message: more is no message of ours. */
+/** Of one message: those before the last lead there, each an id, or empty. More is no message of ours. */
 const maxFrames = 32;
+const maxIdBytes = 255;
 const maxCommandBytes = 1_024;
 
 /** What each side begins with. */
@@ -36,7 +35,7 @@ export const ready = commandOf('READY', propertyOf('Socket-Type', 'ROUTER'));
  * Throws a ZmtpError.
  */
 export function* readPeer(
-  { onReady, onPart, onMessage, reply }: ZmtpEvents,
+  { onReady, onMessage, reply }: ZmtpEvents,
   { maxFrameBytes }: { maxFrameBytes: number },
 ): Generator<number, void, Buffer> {
   // Asked for by itself: what is no ZeroMQ, and a ZeroMQ of before 2013, is told by it.
@@ -47,16 +46,14 @@ export function* readPeer(
   if (!rest.subarray(11, 31).equals(greeting.subarray(12, 32))) throw new ZmtpError('a mechanism');
 
   let frames: Buffer[] = [];
-  let bytes = 0;
   let isReady = false;
   for (;;) {
     const [flag = 0, short = 0] = yield 2;
     const length = (flag & flags.long) === 0 ? short : longLength(short, yield 7);
     const isCommand = (flag & flags.command) !== 0;
-    bytes += isCommand ? 0 : length;
-    if (length > (isCommand ? maxCommandBytes : maxFrameBytes) || bytes > maxFrameBytes + 1_024) {
-      throw new ZmtpError('a frame beyond the limit');
-    }
+    const hasMore = (flag & flags.more) !== 0;
+    const most = isCommand ? maxCommandBytes : hasMore ? maxIdBytes : maxFrameBytes;
+    if (length > most) throw new ZmtpError('a frame beyond the limit');
     const body = length === 0 ? Buffer.alloc(0) : yield length;
     if (!isReady) {
       if (!isCommand) throw new ZmtpError('a message before READY');
@@ -69,14 +66,9 @@ export function* readPeer(
     } else {
       frames.push(body);
       if (frames.length > maxFrames) throw new ZmtpError('a message of many frames');
-      if ((flag & flags.more) !== 0) {
-        onPart(bytes);
-        continue;
-      }
+      if (hasMore) continue;
       const message = frames;
       frames = [];
-      bytes = 0;
-      onPart(0);
       onMessage(message);
     }
   }

@@ -88,26 +88,57 @@ test('who takes nothing is disconnected, whatever it sends; who takes it slowly 
   expect(gone.length).toBe(1);
 });
 
-test('who waits for room is not disconnected, and is heard when there is some', async () => {
-  const budget = createByteBudget(8 * MiB);
+test('who leaves one half sent is disconnected, however long it was idle before, and whatever it is sent', async () => {
   const stallMs = 300;
-  const { router, port, came, gone } = await start({ budget, stallMs });
-  const { socket } = await open(port);
+  const { router, port, came } = await start({ stallMs });
+  const { socket, closed } = await open(port);
   socket.write(Buffer.concat([hello, message]));
   await eventually(() => came.length).toBe(1);
+  await new Promise((resolve) => setTimeout(resolve, 2 * stallMs));
   const [client] = came as [Connection];
+  const telling = setInterval(() => router.send(client, [message], () => undefined), 50);
+  onTestFinished(() => clearInterval(telling));
+  socket.write(message.subarray(0, 3));
+  await closed;
+});
+
+/** Half of a message, and its other half, of those who are trusted. */
+async function openTrusted(port: number, came: readonly Connection[]) {
+  const { length } = came;
+  const { socket, closed } = await open(port);
+  socket.write(Buffer.concat([hello, message]));
+  await eventually(() => came.length).toBe(length + 1);
+  const client = came[length] as Connection;
   client.isTrusted = true;
-  budget.take(8 * MiB);
-  const large = Buffer.alloc(9 + 4 * MiB);
-  large[0] = 2;
-  large.writeBigUInt64BE(BigInt(4 * MiB), 1);
-  socket.write(large);
-  await eventually(() => router.isHeldUp(client)).toBe(true);
-  await new Promise((resolve) => setTimeout(resolve, 3 * stallMs));
-  expect([gone.length, came.length, router.isHeldUp(client)]).toEqual([0, 1, true]);
-  budget.give(8 * MiB);
-  await eventually(() => came.length).toBe(2);
-  expect([router.isHeldUp(client), budget.held]).toEqual([false, 0]);
+  return { socket, closed, client };
+}
+const large = Buffer.alloc(9 + 4 * MiB);
+large[0] = 2;
+large.writeBigUInt64BE(BigInt(4 * MiB), 1);
+const halves = [large.subarray(0, 3 * MiB), large.subarray(3 * MiB)] as const;
+
+test('who waits for room is heard when there is some: of many halves, some become whole', async () => {
+  const budget = createByteBudget(8 * MiB);
+  const { router, port, came } = await start({ budget });
+  const clients: Awaited<ReturnType<typeof openTrusted>>[] = [];
+  for (let n = 0; n < 3; n += 1) clients.push(await openTrusted(port, came));
+  for (const { socket } of clients) socket.write(halves[0]);
+  const waiting = () => clients.filter(({ client }) => router.isHeldUp(client));
+  await eventually(() => waiting().length).toBe(1);
+  expect(budget.held).toBe(8 * MiB);
+  for (const { socket } of clients) socket.write(halves[1]);
+  await eventually(() => came.length).toBe(6);
+  expect([waiting().length, budget.held]).toEqual([0, 0]);
+});
+
+test('who finds no room is disconnected in the end', async () => {
+  const budget = createByteBudget(2 * MiB);
+  const { port, came, gone } = await start({ budget, stallMs: 500 });
+  const { socket, closed, client } = await openTrusted(port, came);
+  socket.write(halves[0]);
+  await closed;
+  await eventually(() => gone).toEqual([client]);
+  expect(budget.held).toBe(0);
 });
 
 test('one group has half of the connections', async () => {
