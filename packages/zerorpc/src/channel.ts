@@ -75,15 +75,15 @@ export function keepBeats({
   channels,
   beatMs,
   beat,
-  isHeldUp,
+  isAmid,
   onSilent,
   onLate,
 }: {
   channels: ReadonlyMap<string, Channel>;
   beatMs: number;
   beat: (channel: Channel) => void;
-  /** Whether the client may speak, and is not heard. */
-  isHeldUp: (channel: Channel) => boolean;
+  /** Whether the client is amid a message: there is no place for another in it. */
+  isAmid: (channel: Channel) => boolean;
   onSilent: (channel: Channel) => void;
   onLate: (channel: Channel) => void;
 }): () => void {
@@ -97,7 +97,7 @@ export function keepBeats({
     const pauseMs = lateMs > beatMs / 2 ? lateMs : 0;
     lookedAt = now;
     for (const channel of [...channels.values()]) {
-      if (isHeldUp(channel)) channel.heardAt = Math.max(channel.heardAt, now);
+      if (isAmid(channel)) channel.heardAt = Math.max(channel.heardAt, now);
       else channel.heardAt += pauseMs;
       if (now >= channel.deadlineAt) onLate(channel);
       else if (now - channel.heardAt > 2 * beatMs) onSilent(channel);

@@ -23,6 +23,8 @@ export function createByteBudget(maxBytes: number): ByteBudget & { readonly held
 export interface ZeroRpcLimits {
   /** Of one message, either way. Who sends a larger one is disconnected. */
   maxFrameBytes: number;
+  /** What messages of those who were let in may take of the budget that are not there whole. */
+  maxPartBytes: number;
   /** How deep lists and maps may stand in each other, either way. */
   maxDepth: number;
   /** How many values a request may have. Each takes its time, and many times the byte that it may come in. */
@@ -39,6 +41,7 @@ export interface ZeroRpcLimits {
 
 export const defaultLimits: ZeroRpcLimits = {
   maxFrameBytes: 64 * 1024 ** 2,
+  maxPartBytes: 1024 ** 3,
   maxDepth: 64,
   maxValues: 1_000_000,
   maxCalls: 4_096,

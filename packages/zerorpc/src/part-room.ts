@@ -8,18 +8,21 @@ export interface PartRoom {
 }
 
 /**
- * Who is trusted takes of the budget of all, and at once what the whole part takes: of many that are half there, none
+ * Who is trusted takes of the budget of all, a part of it at most, and at once what the whole part takes: of many that are half there, none
  * would become whole. Strangers have a small budget of their own, of which each takes what is there; the oldest makes
  * way for those that come: half a message that never becomes a whole one keeps nobody out.
  */
 export function createPartRooms({
   budget,
+  trustedBytes,
   strangerBytes,
 }: {
   budget: ByteBudget;
-  /** Of all strangers together. */
+  /** Of all who are trusted together, and of all strangers. */
+  trustedBytes: number;
   strangerBytes: number;
 }) {
+  const ofTrusted = within(budget, trustedBytes);
   const ofStrangers = createByteBudget(strangerBytes);
   /** In the order in which they began. */
   const strangers = new Map<PartRoom, () => void>();
@@ -34,12 +37,12 @@ export function createPartRooms({
 
   return {
     open({ isTrusted, cut }: { isTrusted: () => boolean; cut: () => void }): PartRoom {
-      let from = budget;
+      let from: ByteBudget = ofTrusted;
       let held = 0;
       const room: PartRoom = {
         hold(bytes, whole) {
           if (bytes === 0) return true;
-          if (held === 0) from = isTrusted() ? budget : ofStrangers;
+          if (held === 0) from = isTrusted() ? ofTrusted : ofStrangers;
           const isStranger = from === ofStrangers;
           const wanted = isStranger ? bytes : whole;
           while (wanted > held && !from.take(wanted - held)) {
@@ -50,12 +53,29 @@ export function createPartRooms({
           return true;
         },
         release() {
-          from.give(held);
+          if (held > 0) from.give(held);
           held = 0;
           strangers.delete(room);
         },
       };
       return room;
+    },
+  };
+}
+
+/** A part of a budget. */
+function within(budget: ByteBudget, maxBytes: number): ByteBudget {
+  const part = createByteBudget(maxBytes);
+  return {
+    take(bytes) {
+      if (!part.take(bytes)) return false;
+      if (budget.take(bytes)) return true;
+      part.give(bytes);
+      return false;
+    },
+    give(bytes) {
+      part.give(bytes);
+      budget.give(bytes);
     },
   };
 }

@@ -5,7 +5,8 @@ export interface Parts {
   push(chunk: Buffer): void;
   /** Gives the reader what it waits for. Else it is not there whole, and there may be no room for it. Throws what the reader throws. */
   next(): 'given' | 'missing' | 'full';
-  isHalf(): boolean;
+  /** The message, counted from the first on, of which something has come and not all; undefined between two. */
+  amid(): number | undefined;
   drop(): void;
 }
 
@@ -13,17 +14,20 @@ export interface Parts {
 const freeBytes = 4 * 1024;
 /** What a chunk takes beside its bytes; and how much more than the bytes those of one connection may take. */
 const chunkBytes = 128;
-const spareBytes = 64 * 1024;
+const spareBytes = 4 * 1024;
 /** What is as short as that is copied: it would keep all that came with it. */
 const maxCopiedBytes = 16 * 1024;
-/** What a reader waits for between two messages: the head of a frame. */
-const headBytes = 2;
+const nothing = Buffer.alloc(0);
 
-/** Gives a reader, which yields how many bytes it wants, the parts it asks for out of chunks as they come. */
+/**
+ * Gives a reader, which yields how many bytes it wants, the parts it asks for out of chunks as they come. It yields 0,
+ * and is given nothing, where one message is at its end and the next has not begun.
+ */
 export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoom): Parts {
   let wanted = reader.next().value ?? 0;
   let chunks: Buffer[] = [];
   let have = 0;
+  let begun = 0;
 
   /** Out of the chunks, which have as much. */
   function take(bytes: number): Buffer {
@@ -53,6 +57,11 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
       if (chunks.length * chunkBytes > have + spareBytes) chunks = [Buffer.concat(chunks, have)];
     },
     next() {
+      if (wanted === 0) {
+        if (have === 0) return 'missing';
+        begun += 1;
+        wanted = reader.next(nothing).value ?? 0;
+      }
       if (have >= wanted) {
         const part = take(wanted);
         // What is made of it counts by itself.
@@ -65,7 +74,7 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
       }
       return room.hold(Math.max(have - freeBytes, 0), wanted) ? 'missing' : 'full';
     },
-    isHalf: () => have > 0 || wanted > headBytes,
+    amid: () => (wanted > 0 ? begun : undefined),
     drop() {
       room.release();
       chunks = [];

@@ -17,8 +17,8 @@ export interface Router {
   send(to: Connection, frames: readonly Buffer[], onOut: () => void): 'sent' | 'full' | 'gone';
   /** Since when nothing has gone out of what waits (performance.now()). */
   waitingSince(connection: Connection): number | undefined;
-  /** Whether what it sends is not read for want of room. */
-  isHeldUp(connection: Connection): boolean;
+  /** Whether something has come of a message, and not all. */
+  isAmid(connection: Connection): boolean;
   /** Disconnects a client that takes nothing: what waits for it is given up. */
   cut(connection: Connection): void;
   /** What has been handed over goes out for a moment yet. Resolves once the address is free for another. */
@@ -27,8 +27,9 @@ export interface Router {
 
 const defaultConnections = 4_096;
 const defaultHandshakeMs = 10_000;
-/** A client that leaves a message half sent and says nothing for so long is disconnected, and one that takes nothing. */
+/** A client that is amid a message and sends next to nothing for so long is disconnected, and one that takes nothing. */
 const defaultStallMs = 60_000;
+const minBytesPerS = 1_024;
 /** Then others have their turn: who floods the door is not to hold them up. */
 const partsPerTurn = 256;
 /** Nothing tells when there is room again. */
@@ -37,6 +38,7 @@ const lingerMs = 1_000;
 
 export function openRouter(options: {
   maxFrameBytes: number;
+  maxPartBytes: number;
   budget: ByteBudget;
   maxConnections?: number;
   /** Those of one group may have half of the connections: one caller alone is not to have all. Undefined: it is not counted. */
@@ -55,14 +57,15 @@ export function openRouter(options: {
   const { groupOf = () => undefined, onCrowd = () => undefined } = options;
   const { maxConnections = defaultConnections } = options;
   const { handshakeMs = defaultHandshakeMs, stallMs = defaultStallMs } = options;
-  const clients = new Map<Connection, { writer: Writer; reading: Reading }>();
+  const clients = new Map<Connection, { writer: Writer; parts: Parts }>();
   const writers = new Set<Writer>();
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
   server.maxConnections = maxConnections;
   server.on('drop', onCrowd);
   const perGroup = new Map<string, number>();
   const rooms = createPartRooms({
-    ...{ budget: options.budget, strangerBytes: 2 * options.maxFrameBytes },
+    ...{ budget: options.budget, trustedBytes: options.maxPartBytes },
+    strangerBytes: 2 * options.maxFrameBytes,
   });
   let count = 0;
 
@@ -103,7 +106,7 @@ export function openRouter(options: {
         {
           onReady() {
             clearTimeout(isSlow);
-            clients.set(connection, { writer, reading });
+            clients.set(connection, { writer, parts });
           },
           onMessage: (frames) => options.onMessage(connection, frames),
           // A peer that has much to read as it is hears that it was heard.
@@ -114,11 +117,11 @@ export function openRouter(options: {
       rooms.open({ isTrusted: () => connection.isTrusted, cut: () => socket.destroy() }),
     );
     writer.write(() => [greeting, ready]);
-    const reading = readInTurns(socket, parts, (error) => {
+    readInTurns(socket, parts, (error) => {
       if (!(error instanceof ZmtpError)) options.onFault(error);
       socket.destroy();
     });
-    endWhenHalf(socket, parts, stallMs);
+    endWhenSlow(socket, parts, stallMs);
     socket.on('close', () => {
       clearTimeout(isSlow);
       parts.drop();
@@ -141,7 +144,7 @@ export function openRouter(options: {
       return client.writer.write(() => piecesOf(frames), onOut) ? 'sent' : 'full';
     },
     waitingSince: (connection) => clients.get(connection)?.writer.waitingSince(),
-    isHeldUp: (connection) => clients.get(connection)?.reading.isHeldUp() === true,
+    isAmid: (connection) => clients.get(connection)?.parts.amid() !== undefined,
     cut(connection) {
       const client = clients.get(connection);
       leave(connection);
@@ -160,50 +163,45 @@ export function openRouter(options: {
   };
 }
 
-interface Reading {
-  isHeldUp(): boolean;
-}
-
-function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => void): Reading {
-  let outcome: ReturnType<Parts['next']> = 'missing';
-
+function readInTurns(socket: Socket, parts: Parts, onError: (error: unknown) => void): void {
   function read(): void {
     try {
-      outcome = 'given';
+      let outcome: ReturnType<Parts['next']> = 'given';
       for (let n = 0; n < partsPerTurn && outcome === 'given'; n += 1) {
         if (socket.destroyed) return;
         outcome = parts.next();
       }
+      if (outcome === 'missing') {
+        socket.resume();
+        return;
+      }
+      // What is not read waits with its sender.
+      socket.pause();
+      if (outcome === 'given') setImmediate(read);
+      else setTimeout(read, lookForRoomMs);
     } catch (error) {
       onError(error);
-      return;
     }
-    if (outcome === 'missing') {
-      socket.resume();
-      return;
-    }
-    // What is not read waits with its sender.
-    socket.pause();
-    if (outcome === 'given') setImmediate(read);
-    else setTimeout(read, lookForRoomMs);
   }
 
   socket.on('data', (chunk) => {
     parts.push(chunk);
     read();
   });
-  return { isHeldUp: () => outcome === 'full' };
 }
 
-/** Ends a connection on which nothing comes of what is still to come of a message, or finds no room. */
-function endWhenHalf(socket: Socket, parts: Parts, stallMs: number): void {
-  const timer = setTimeout(() => {
-    const { bytesRead } = socket;
+/** Ends a connection on which next to nothing comes of what is still to come of a message, or finds no room. */
+function endWhenSlow(socket: Socket, parts: Parts, stallMs: number): void {
+  const look = () => ({ message: parts.amid(), bytes: socket.bytesRead });
+  let before = look();
+  const timer = setInterval(() => {
     // Where this process stood still, it hears only now of what has come.
     setImmediate(() => {
-      if (parts.isHalf() && socket.bytesRead === bytesRead) socket.destroy();
-      if (!socket.destroyed) timer.refresh();
+      const { message, bytes } = look();
+      const isSame = message !== undefined && message === before.message;
+      if (isSame && bytes - before.bytes < (stallMs / 1_000) * minBytesPerS) socket.destroy();
+      before = { message, bytes };
     });
   }, stallMs);
-  socket.on('data', () => timer.refresh()).on('close', () => clearTimeout(timer));
+  socket.on('close', () => clearInterval(timer));
 }

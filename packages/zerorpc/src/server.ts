@@ -76,7 +76,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
 
   const router = openRouter({
     ...{ groupOf: options.groupOf, onCrowd: options.onCrowd },
-    ...{ maxFrameBytes: limits.maxFrameBytes, budget },
+    ...{ maxFrameBytes: limits.maxFrameBytes, maxPartBytes: limits.maxPartBytes, budget },
     ...{ onMessage: receive, onGone: abandon, onFault },
     onRoom: (connection) => outbox.resume(connection),
   });
@@ -92,7 +92,7 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
   const answers = createAnswers(outbox, limits);
   const stopBeats = keepBeats({
     ...{ channels, beatMs, beat: answers.beat },
-    isHeldUp: ({ connection }) => router.isHeldUp(connection),
+    isAmid: ({ connection }) => router.isAmid(connection),
     // A client that was only asleep finds the error when it wakes.
     onSilent: (channel) => end(channel, lostRemote()),
     onLate: (channel) => end(channel, isLate()),

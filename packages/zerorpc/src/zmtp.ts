@@ -18,7 +18,7 @@ export interface ZmtpEvents {
 
 const flags = { more: 1, long: 2, command: 4 };
 /** Of one message: those before the last lead there, each an id, or empty. More is no message of ours. */
-const maxFrames = 32;
+const maxFrames = 10;
 const maxIdBytes = 255;
 const maxCommandBytes = 1_024;
 
@@ -31,8 +31,8 @@ export const greeting = Buffer.concat([
 export const ready = commandOf('READY', propertyOf('Socket-Type', 'ROUTER'));
 
 /**
- * Reads what one peer says, from its greeting on. Yields how many bytes it wants next, and is given exactly those.
- * Throws a ZmtpError.
+ * Reads what one peer says, from its greeting on. Yields how many bytes it wants next, and is given exactly those; 0
+ * where it is between two messages. Throws a ZmtpError.
  */
 export function* readPeer(
   { onReady, onMessage, reply }: ZmtpEvents,
@@ -48,6 +48,7 @@ export function* readPeer(
   let frames: Buffer[] = [];
   let isReady = false;
   for (;;) {
+    if (frames.length === 0) yield 0;
     const [flag = 0, short = 0] = yield 2;
     const length = (flag & flags.long) === 0 ? short : longLength(short, yield 7);
     const isCommand = (flag & flags.command) !== 0;

@@ -18,7 +18,7 @@ async function start(options: Partial<Parameters<typeof openRouter>[0]> = {}) {
   const gone: Connection[] = [];
   const faults: unknown[] = [];
   const router = openRouter({
-    ...{ maxFrameBytes: 64 * MiB, budget: createByteBudget(64 * MiB) },
+    ...{ maxFrameBytes: 64 * MiB, maxPartBytes: 64 * MiB, budget: createByteBudget(64 * MiB) },
     onMessage: (from) => came.push(from),
     onRoom: () => undefined,
     onGone: (connection) => gone.push(connection),
@@ -102,6 +102,19 @@ test('who leaves one half sent is disconnected, however long it was idle before,
   await closed;
 });
 
+test.each([
+  ['frames that are still to come', Buffer.from('\x01\0')],
+  ['a short body', Buffer.from('\0\x01')],
+  ['all but a trickle of it', Buffer.from('\0\xff', 'latin1')],
+])('who keeps back %s is disconnected', async (_, bytes) => {
+  const { port } = await start({ stallMs: 300 });
+  const { socket, closed } = await open(port);
+  socket.write(Buffer.concat([hello, message, bytes]));
+  const trickle = setInterval(() => bytes.at(-1) === 0xff && socket.write('x'), 50);
+  onTestFinished(() => clearInterval(trickle));
+  await closed;
+});
+
 /** Half of a message, and its other half, of those who are trusted. */
 async function openTrusted(port: number, came: readonly Connection[]) {
   const { length } = came;
@@ -117,19 +130,25 @@ large[0] = 2;
 large.writeBigUInt64BE(BigInt(4 * MiB), 1);
 const halves = [large.subarray(0, 3 * MiB), large.subarray(3 * MiB)] as const;
 
-test('who waits for room is heard when there is some: of many halves, some become whole', async () => {
-  const budget = createByteBudget(8 * MiB);
-  const { router, port, came } = await start({ budget });
-  const clients: Awaited<ReturnType<typeof openTrusted>>[] = [];
-  for (let n = 0; n < 3; n += 1) clients.push(await openTrusted(port, came));
-  for (const { socket } of clients) socket.write(halves[0]);
-  const waiting = () => clients.filter(({ client }) => router.isHeldUp(client));
-  await eventually(() => waiting().length).toBe(1);
-  expect(budget.held).toBe(8 * MiB);
-  for (const { socket } of clients) socket.write(halves[1]);
-  await eventually(() => came.length).toBe(6);
-  expect([waiting().length, budget.held]).toEqual([0, 0]);
-});
+test.each([
+  ['all', 8, 64],
+  ['those who were let in', 64, 8],
+])(
+  'who waits for room of %s is heard when there is some: of many halves, some become whole',
+  async (_, ofAll, ofParts) => {
+    const budget = createByteBudget(ofAll * MiB);
+    const { router, port, came } = await start({ budget, maxPartBytes: ofParts * MiB });
+    const clients: Awaited<ReturnType<typeof openTrusted>>[] = [];
+    for (let n = 0; n < 3; n += 1) clients.push(await openTrusted(port, came));
+    for (const { socket } of clients) socket.write(halves[0]);
+    await eventually(() => clients.every(({ client }) => router.isAmid(client))).toBe(true);
+    await eventually(() => budget.held).toBe(8 * MiB);
+    for (const { socket } of clients) socket.write(halves[1]);
+    await eventually(() => came.length).toBe(6);
+    expect(clients.some(({ client }) => router.isAmid(client))).toBe(false);
+    expect(budget.held).toBe(0);
+  },
+);
 
 test('who finds no room is disconnected in the end', async () => {
   const budget = createByteBudget(2 * MiB);
@@ -139,6 +158,17 @@ test('who finds no room is disconnected in the end', async () => {
   await closed;
   await eventually(() => gone).toEqual([client]);
   expect(budget.held).toBe(0);
+});
+
+test('nothing is given back that was not taken', async () => {
+  const gifts: number[] = [];
+  const budget = { take: () => true, give: (bytes: number) => gifts.push(bytes) };
+  const { port, came } = await start({ budget });
+  const { socket } = await openTrusted(port, came);
+  socket.write(Buffer.concat([message, halves[0]]));
+  socket.write(halves[1]);
+  await eventually(() => came.length).toBe(3);
+  expect(gifts).toEqual([4 * MiB]);
 });
 
 test('one group has half of the connections', async () => {

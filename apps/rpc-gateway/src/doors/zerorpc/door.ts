@@ -57,7 +57,10 @@ export function createZeroRpcDoor(
     serviceName: 'ModelZeroRPCService',
     methods: modelMethods({ access, callers, predictor, maxQueuedBytes }),
     maxCallMs,
-    limits: { maxFrameBytes: Math.min(maxMessageBytes, defaultLimits.maxFrameBytes) },
+    limits: {
+      maxFrameBytes: Math.min(maxMessageBytes, defaultLimits.maxFrameBytes),
+      maxPartBytes: Math.floor(maxQueuedBytes / 2),
+    },
     budget,
     groupOf: (address) => (isLoopbackAddress(address) ? undefined : networkOf(address)),
     onCrowd: createCrowdLog(logger),
