@@ -92,13 +92,12 @@ export function keepBeats({
 
   function look(): void {
     const now = performance.now();
+    const sinceMs = now - lookedAt;
     // While this process stood still, clients spoke to nobody: what they said waits to be read.
-    const lateMs = now - lookedAt - lookMs;
-    const pauseMs = lateMs > beatMs / 2 ? lateMs : 0;
+    const pauseMs = sinceMs - lookMs > beatMs / 2 ? sinceMs - lookMs : 0;
     lookedAt = now;
     for (const channel of [...channels.values()]) {
-      if (isAmid(channel)) channel.heardAt = Math.max(channel.heardAt, now);
-      else channel.heardAt += pauseMs;
+      channel.heardAt += isAmid(channel) ? sinceMs : pauseMs;
       if (now >= channel.deadlineAt) onLate(channel);
       else if (now - channel.heardAt > 2 * beatMs) onSilent(channel);
       else if (now >= channel.beatAt) {

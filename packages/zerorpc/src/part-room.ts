@@ -8,9 +8,9 @@ export interface PartRoom {
 }
 
 /**
- * Who is trusted takes of the budget of all, a part of it at most, and at once what the whole part takes: of many that are half there, none
- * would become whole. Strangers have a small budget of their own, of which each takes what is there; the oldest makes
- * way for those that come: half a message that never becomes a whole one keeps nobody out.
+ * Who is trusted takes of the budget of all, a part of it at most, and at once what the whole part takes: of many that
+ * are half there, none would become whole. Strangers have a small budget of their own, of which each takes what is
+ * there; the oldest makes way for those that come: half a message that never becomes a whole one keeps nobody out.
  */
 export function createPartRooms({
   budget,

@@ -28,6 +28,7 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
   let chunks: Buffer[] = [];
   let have = 0;
   let begun = 0;
+  let isCopied = false;
 
   /** Out of the chunks, which have as much. */
   function take(bytes: number): Buffer {
@@ -54,6 +55,7 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
     push(chunk) {
       chunks.push(chunk);
       have += chunk.length;
+      isCopied = false;
       if (chunks.length * chunkBytes > have + spareBytes) chunks = [Buffer.concat(chunks, have)];
     },
     next() {
@@ -69,12 +71,13 @@ export function joinParts(reader: Generator<number, void, Buffer>, room: PartRoo
         wanted = reader.next(part).value ?? 0;
         return 'given';
       }
-      if (chunks.length === 1 && have <= maxCopiedBytes) {
+      if (chunks.length === 1 && have <= maxCopiedBytes && !isCopied) {
         chunks = [Buffer.from(chunks[0] as Buffer)];
+        isCopied = true;
       }
       return room.hold(Math.max(have - freeBytes, 0), wanted) ? 'missing' : 'full';
     },
-    amid: () => (wanted > 0 ? begun : undefined),
+    amid: () => (wanted > 0 && begun > 0 ? begun : undefined),
     drop() {
       room.release();
       chunks = [];

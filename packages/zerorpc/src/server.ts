@@ -57,8 +57,6 @@ interface Load {
 
 /** What still waits for clients when all calls have ended goes out within this time. */
 const flushMs = 1_000;
-/** Frames that lead through proxies to a client. */
-const maxRouteFrames = 8;
 /** Who sends so many messages in a row that are none is disconnected: each takes its time. */
 const maxMisfits = 100;
 
@@ -133,7 +131,6 @@ export function createZeroRpcServer(options: ZeroRpcServerOptions): ZeroRpcServe
     if (separator?.length !== 0 || frame === undefined) {
       throw new FormError('A message has an empty frame before its last.');
     }
-    if (route.length > maxRouteFrames) throw new FormError('A message comes from too far.');
     const event = decodeEvent(frame, limits);
     const way = [from.id, ...route.map((one) => one.toString('hex'))].join('.');
     if (event.responseTo === undefined) open(`${way}/${event.messageId.key}`, from, route, event);

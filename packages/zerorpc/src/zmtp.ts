@@ -17,7 +17,7 @@ export interface ZmtpEvents {
 }
 
 const flags = { more: 1, long: 2, command: 4 };
-/** Of one message: those before the last lead there, each an id, or empty. More is no message of ours. */
+/** Of one message: those before the last lead through proxies, each an id, or empty. More is no message of ours. */
 const maxFrames = 10;
 const maxIdBytes = 255;
 const maxCommandBytes = 1_024;
