@@ -235,7 +235,8 @@ describe('a next version of a model', () => {
     expect(replica).toMatchObject({ version: 2 });
     expect(await stateOfReplica(api, old.replica)).toBe('READY');
     await consumer.serve();
-    const news = await gateway.loses(old.replica);
+    await gateway.loses(old.replica);
+    const news = await gateway.until(({ models: all }) => all?.length === 1);
     expect(news.replicas).toMatchObject([{ id: replica.id, model_version_id: next }]);
     expect(news.models).toMatchObject([{ model_version_id: next, is_current: true }]);
     await passes();
