@@ -389,7 +389,6 @@ describe('consumers', () => {
     const drain = await api.call('/api/consumers/drained/drain', { method: 'POST' });
     expect(await drain.json()).toMatchObject({ id: 'drained', draining: true, queued: 0 });
     const back = async () => (await stateOf(uid))?.state === 'PENDING';
-    // A ticket that was just being sent comes back in a moment.
     expect(await waitUntil(back, { timeoutMs: 10_000 })).toBe(true);
     await consumer.register({ slots: 1000 });
     await sleep(1_500);
